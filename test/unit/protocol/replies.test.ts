@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict';
+import { constants } from 'node:os';
+import { decodeResponse, encodeResponse } from '../../../src/protocol/codec.ts';
+import { type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
+import { fitReply, invalid, MAX_REPLY_BYTES, refusal } from '../../../src/protocol/replies.ts';
+import { len, num, packet } from './wire-bytes.ts';
+
+const { EPERM, EINVAL } = constants.errno;
+
+/** Sentences of every length and width of character, around the limit and far beyond it. */
+const sentences = [
+  '',
+  'No.',
+  ...['a', 'é', '大', '🦥', 'a🦥'].flatMap((unit) => [300, 980, 1010, 1024, 5000].map((n) => unit.repeat(n))),
+];
+
+function sent(reply: CriuResp): CriuResp {
+  const decoded = decodeResponse(encodeResponse(reply), 'strict');
+  assert.ok(decoded.kind === 'response', decoded.kind === 'malformed' ? decoded.reason : '');
+  return decoded.message;
+}
+
+describe('a reply of our own', () => {
+  it('names the type of the request, fails, and says why', () => {
+    const reply = sent(refusal(ReqType.CHECK, EPERM, 'Not you.'));
+    assert.deepEqual(
+      { ...reply },
+      { type: ReqType.CHECK, success: false, cr_errno: EPERM, cr_errmsg: 'Not you.' },
+    );
+  });
+
+  it('to no request at all has the type EMPTY, as from CRIU', () => {
+    const reply = sent(invalid(EINVAL, 'What?'));
+    assert.deepEqual(
+      { ...reply },
+      { type: ReqType.EMPTY, success: false, cr_errno: EINVAL, cr_errmsg: 'What?' },
+    );
+    assert.equal(refusal(99, EINVAL, 'What?').type, ReqType.EMPTY);
+  });
+
+  it('to DUMP and RESTORE holds the message that libcriu reads without looking', () => {
+    assert.equal(sent(refusal(ReqType.DUMP, EPERM, '')).dump?.restored, false);
+    assert.equal(sent(refusal(ReqType.RESTORE, EPERM, '')).restore?.pid, -1);
+  });
+
+  it('never calls itself NOTIFY, for which libcriu would read a notification that is not there', () => {
+    assert.equal(refusal(ReqType.NOTIFY, EPERM, '').type, ReqType.EMPTY);
+  });
+
+  it('fits into what clients read, whatever the sentence', () => {
+    for (let type = ReqType.EMPTY; type <= ReqType.SINGLE_PRE_DUMP; type++) {
+      for (const sentence of sentences) {
+        const bytes = encodeResponse(refusal(type, 2147483647, sentence));
+        assert.ok(bytes.length <= MAX_REPLY_BYTES, `${bytes.length} bytes`);
+      }
+    }
+  });
+
+  it('is cut between two characters, as late as possible, and ends in an ellipsis then', () => {
+    for (const sentence of sentences) {
+      const reply = refusal(ReqType.DUMP, EPERM, sentence);
+      const bytes = encodeResponse(reply);
+      const text = sent(reply).cr_errmsg ?? '';
+      if (text === sentence) continue;
+      assert.ok(text.endsWith('…') && sentence.startsWith(text.slice(0, -1)), text.slice(-4));
+      assert.ok(bytes.length > MAX_REPLY_BYTES - 4, `${bytes.length} bytes`);
+    }
+    const exact = 'x'.repeat(MAX_REPLY_BYTES - encodeResponse(refusal(ReqType.CHECK, EPERM, '')).length - 1);
+    assert.equal(refusal(ReqType.CHECK, EPERM, exact).cr_errmsg, exact);
+    assert.notEqual(refusal(ReqType.CHECK, EPERM, `${exact}x`).cr_errmsg, `${exact}x`);
+  });
+
+  it('has no NUL in its sentence, behind which a client would read nothing', () => {
+    assert.equal(refusal(ReqType.CHECK, EPERM, 'a\0b').cr_errmsg, 'ab');
+  });
+
+  it('holds valid UTF-8 even where the sentence was none', () => {
+    assert.equal(sent(refusal(ReqType.CHECK, EPERM, 'a\ud800b')).cr_errmsg, 'a\ufffdb');
+  });
+});
+
+describe("an engine's reply", () => {
+  it('that fits is passed on as it is', () => {
+    const bytes = encodeResponse({
+      type: ReqType.DUMP,
+      success: true,
+      dump: { restored: true },
+      cr_errmsg: 'x'.repeat(900),
+    });
+    assert.equal(fitReply(bytes), bytes);
+  });
+
+  it('that is too long has its sentence shortened, and nothing else', () => {
+    for (const sentence of sentences.filter((text) => Buffer.byteLength(text) >= MAX_REPLY_BYTES)) {
+      const reply: CriuResp = {
+        type: ReqType.RESTORE,
+        success: false,
+        restore: { pid: 300 },
+        cr_errno: 17,
+        cr_errmsg: sentence,
+        status: 5,
+      };
+      const fitted = fitReply(encodeResponse(reply));
+      const decoded = decodeResponse(fitted, 'strict');
+      assert.ok(decoded.kind === 'response');
+      const { cr_errmsg: text, ...rest } = decoded.message;
+      assert.ok(
+        fitted.length <= MAX_REPLY_BYTES && fitted.length > MAX_REPLY_BYTES - 4,
+        `${fitted.length} bytes`,
+      );
+      assert.ok(text?.endsWith('…') && sentence.startsWith(text.slice(0, -1)));
+      assert.deepEqual(JSON.parse(JSON.stringify(rest)), {
+        type: 2,
+        success: false,
+        restore: { pid: 300 },
+        cr_errno: 17,
+        status: 5,
+      });
+    }
+  });
+
+  it('keeps what only a newer client knows, byte for byte', () => {
+    const newer = len(99, 'from the future');
+    const fitted = fitReply(packet(num(1, 1), num(2, 0), len(9, 'x'.repeat(2000)), newer));
+    assert.ok(fitted.includes(Buffer.from(newer)));
+    assert.ok(fitted.length <= MAX_REPLY_BYTES);
+  });
+
+  it('loses the whole sentence where there is room for none', () => {
+    const fitted = fitReply(
+      packet(num(1, 1), num(2, 0), len(99, 'y'.repeat(1012)), len(9, 'x'.repeat(2000))),
+    );
+    const decoded = decodeResponse(fitted, 'lenient');
+    assert.equal(decoded.kind === 'response' && decoded.message.cr_errmsg, '');
+    assert.ok(fitted.length <= MAX_REPLY_BYTES);
+  });
+
+  it('that is too long without a sentence, or no reply at all, is left alone', () => {
+    for (const bytes of [packet(num(1, 1), num(2, 1), len(99, 'y'.repeat(2000))), Buffer.alloc(2000, 0xff)]) {
+      assert.equal(fitReply(bytes), bytes);
+    }
+  });
+});
