@@ -1,0 +1,29 @@
+#include "addon.h"
+
+#include "fd.h"
+#include "process.h"
+#include "socket.h"
+
+namespace criu_service {
+namespace {
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  auto addon = std::make_unique<Addon>();
+  addon->loop = EventLoop::Of(env);
+  addon->owned_fd = Napi::Persistent(OwnedFd::Define(env));
+  addon->socket = Napi::Persistent(SeqpacketSocket::Define(env));
+  addon->process = Napi::Persistent(Process::Define(env));
+  env.SetInstanceData(addon.release());
+
+  ExportEndpoints(env, exports);
+  ExportProcesses(env, exports);
+  ExportDescriptors(env, exports);
+  ExportSystemd(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(criu_service, Init)
+
+}  // namespace criu_service

@@ -1,0 +1,26 @@
+// What one environment (the main thread, a worker) keeps: its classes and its event loop.
+#pragma once
+
+#include <memory>
+
+#include "napi_headers.h"
+#include "poll.h"
+
+namespace criu_service {
+
+struct Addon {
+  static Addon& Of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
+
+  Napi::FunctionReference owned_fd;
+  Napi::FunctionReference socket;
+  Napi::FunctionReference process;
+  std::shared_ptr<EventLoop> loop;
+};
+
+// Each file's part of the exports.
+void ExportEndpoints(Napi::Env env, Napi::Object exports);
+void ExportProcesses(Napi::Env env, Napi::Object exports);
+void ExportDescriptors(Napi::Env env, Napi::Object exports);
+void ExportSystemd(Napi::Env env, Napi::Object exports);
+
+}  // namespace criu_service

@@ -1,0 +1,114 @@
+// Descriptors that are no sockets: taken over, copied, opened, made of memory.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <limits>
+#include <string>
+
+#include "addon.h"
+#include "args.h"
+#include "error.h"
+#include "kernel.h"
+
+namespace criu_service {
+namespace {
+
+constexpr int kLargestInt = std::numeric_limits<int>::max();
+// Largest size of a memfd: it holds a session's state, and a wrong number must not look valid.
+constexpr int kLargestMemfd = 1 << 30;
+// What open() creates when no mode is given: the owner's alone.
+constexpr mode_t kPrivateFile = 0600;
+constexpr mode_t kModes = 07777;
+
+// Glibc has wrappers for these two since 2.36, Debian 12's; older ones do not.
+int PidfdOpenCall(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)); }
+int PidfdGetfdCall(int pidfd, int number) {
+  return static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0U));
+}
+
+Napi::Value AdoptFd(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int number = RequireInt(info[0], "number", 0, kLargestInt);
+  // Not owned before it is known to be open: it may be nobody's, and become another file's.
+  const int flags = Check(env, "fcntl", ::fcntl(number, F_GETFD));
+  Check(env, "fcntl", ::fcntl(number, F_SETFD, flags | FD_CLOEXEC));
+  UniqueFd fd(number);
+  return OwnedFd::New(env, fd);
+}
+
+Napi::Value Duplicate(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int source = RequireFd(info[0], "fd").Get();
+  return OwnedFd::New(env, UniqueFd(Check(env, "fcntl", ::fcntl(source, F_DUPFD_CLOEXEC, 0))));
+}
+
+Napi::Value OpenAt(Napi::Env env, const char* syscall, int directory, const std::string& path,
+                   int flags, mode_t mode) {
+  // O_NOCTTY: the service never takes a terminal as its own, see open(2).
+  return OwnedFd::New(env, UniqueFd(Check(env, syscall, RetryOnSignal([&] {
+                                            return ::openat(directory, path.c_str(),
+                                                            flags | O_CLOEXEC | O_NOCTTY, mode);
+                                          }),
+                                          path)));
+}
+
+Napi::Value Open(const Napi::CallbackInfo& info) {
+  const std::string path = RequireString(info[0], "path");
+  const int flags = RequireInt(info[1], "flags", 0, kLargestInt);
+  const auto mode = info[2].IsUndefined()
+                        ? kPrivateFile
+                        : static_cast<mode_t>(RequireInt(info[2], "mode", 0, kModes));
+  return OpenAt(info.Env(), "open", AT_FDCWD, path, flags, mode);
+}
+
+Napi::Value OpenBelow(const Napi::CallbackInfo& info) {
+  const int directory = RequireFd(info[0], "directory").Get();
+  const std::string path = RequireString(info[1], "path");
+  const int flags = RequireInt(info[2], "flags", 0, kLargestInt);
+  return OpenAt(info.Env(), "openat", directory, path, flags, kPrivateFile);
+}
+
+Napi::Value Memfd(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::string name = RequireString(info[0], "name");
+  const int size = RequireInt(info[1], "size", 0, kLargestMemfd);
+  constexpr unsigned int kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  // Where vm.memfd_noexec is 1 or 2, a memfd that does not say so is logged or refused. EINVAL is
+  // what Linux before 6.3 says to the flag, and what a bad name gets both times.
+  UniqueFd fd(::memfd_create(name.c_str(), kFlags | MFD_NOEXEC_SEAL));
+  if (!fd.IsOpen() && errno == EINVAL) fd.Reset(::memfd_create(name.c_str(), kFlags));
+  Check(env, "memfd_create", fd.Get());
+  Check(env, "ftruncate", ::ftruncate(fd.Get(), size));
+  Check(env, "fcntl", ::fcntl(fd.Get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL),
+        "F_ADD_SEALS");
+  return OwnedFd::New(env, fd);
+}
+
+Napi::Value PidfdOpen(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int pid = RequireInt(info[0], "pid", 1, kLargestInt);
+  return OwnedFd::New(env, UniqueFd(Check(env, "pidfd_open", PidfdOpenCall(pid))));
+}
+
+Napi::Value PidfdGetfd(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int pidfd = RequireFd(info[0], "pidfd").Get();
+  const int number = RequireInt(info[1], "number", 0, kLargestInt);
+  return OwnedFd::New(env, UniqueFd(Check(env, "pidfd_getfd", PidfdGetfdCall(pidfd, number))));
+}
+
+}  // namespace
+
+void ExportDescriptors(Napi::Env env, Napi::Object exports) {
+  exports.Set("adoptFd", Napi::Function::New<AdoptFd>(env, "adoptFd"));
+  exports.Set("duplicate", Napi::Function::New<Duplicate>(env, "duplicate"));
+  exports.Set("open", Napi::Function::New<Open>(env, "open"));
+  exports.Set("openat", Napi::Function::New<OpenBelow>(env, "openat"));
+  exports.Set("memfd", Napi::Function::New<Memfd>(env, "memfd"));
+  exports.Set("pidfdOpen", Napi::Function::New<PidfdOpen>(env, "pidfdOpen"));
+  exports.Set("pidfdGetfd", Napi::Function::New<PidfdGetfd>(env, "pidfdGetfd"));
+}
+
+}  // namespace criu_service

@@ -1,0 +1,134 @@
+// Where sockets come from: taken over, listening, connected, in pairs.
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+
+#include "addon.h"
+#include "args.h"
+#include "error.h"
+#include "socket.h"
+
+namespace criu_service {
+namespace {
+
+constexpr mode_t kPermissions = 0777;
+
+int GetOption(Napi::Env env, int fd, int option) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  Check(env, "getsockopt", ::getsockopt(fd, SOL_SOCKET, option, &value, &length));
+  return value;
+}
+
+UniqueFd NewSocket(Napi::Env env, int flags) {
+  return UniqueFd(
+      Check(env, "socket", ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0)));
+}
+
+sockaddr_un Address(Napi::Env env, const char* syscall, const std::string& path) {
+  // An empty path would bind to an abstract name that the kernel chooses, see unix(7).
+  if (path.empty()) ThrowArgument(env, "path", "must not be empty");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    throw SystemError(env, syscall, ENAMETOOLONG, path);
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+Napi::Value Adopt(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  OwnedFd& owned = RequireFd(info[0], "fd");
+  const int fd = owned.Get();
+  const int is_ours = sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, -1);
+  if (is_ours < 0) throw SystemError(env, "sd_is_socket", -is_ours);
+  if (is_ours == 0) ThrowArgument(env, "fd", "must be a SEQPACKET Unix socket");
+  if (GetOption(env, fd, SO_ACCEPTCONN) != 0) {
+    // accept4(2) has no MSG_DONTWAIT: with the flag, somebody who left costs us no wait.
+    const int flags = Check(env, "fcntl", ::fcntl(fd, F_GETFL));
+    Check(env, "fcntl", ::fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+  }
+  UniqueFd taken = owned.Take();
+  return SeqpacketSocket::New(env, taken);
+}
+
+Napi::Value Listen(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::string path = RequireString(info[0], "path");
+  const auto mode = static_cast<mode_t>(RequireInt(info[1], "mode", 0, kPermissions));
+  const int backlog = RequireInt(info[2], "backlog", 0, 1 << 16);
+  const sockaddr_un address = Address(env, "bind", path);
+
+  UniqueFd fd = NewSocket(env, SOCK_NONBLOCK);
+  // bind(2) gives the file the mode of the socket's own inode less the umask (unix_bind_bsd), so
+  // that it is at no moment more open than it was meant to be.
+  Check(env, "fchmod", ::fchmod(fd.Get(), mode));
+  Check(env, "bind", ::bind(fd.Get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+        path);
+  try {
+    // What the umask took away comes back. A symbolic link in the socket's place is not followed.
+    Check(env, "chmod", ::fchmodat(AT_FDCWD, path.c_str(), mode, AT_SYMLINK_NOFOLLOW), path);
+    Check(env, "listen", ::listen(fd.Get(), backlog), path);
+    return SeqpacketSocket::New(env, fd);
+  } catch (...) {
+    // The file is ours, bind() made it; it must not keep the next start from binding.
+    ::unlink(path.c_str());
+    throw;
+  }
+}
+
+Napi::Value Connect(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::string path = RequireString(info[0], "path");
+  const sockaddr_un address = Address(env, "connect", path);
+  UniqueFd fd = NewSocket(env, SOCK_NONBLOCK);
+  Check(env, "connect",
+        ::connect(fd.Get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), path);
+  return SeqpacketSocket::New(env, fd);
+}
+
+Napi::Value SocketPair(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int ends[2] = {-1, -1};
+  // Both blocking: two sockets are two open files, and only ours gets O_NONBLOCK, from
+  // uv_poll_init.
+  Check(env, "socketpair", ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
+  UniqueFd ours(ends[0]);
+  UniqueFd theirs(ends[1]);
+  Napi::Object pair = Napi::Object::New(env);
+  pair.Set("ours", SeqpacketSocket::New(env, ours));
+  pair.Set("theirs", OwnedFd::New(env, theirs));
+  return pair;
+}
+
+Napi::Value DescribeSocket(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = RequireFd(info[0], "fd").Get();
+  const int is_socket = sd_is_socket(fd, AF_UNSPEC, 0, -1);
+  if (is_socket < 0) throw SystemError(env, "sd_is_socket", -is_socket);
+  if (is_socket == 0) return env.Undefined();
+  Napi::Object description = Napi::Object::New(env);
+  description.Set("family", GetOption(env, fd, SO_DOMAIN));
+  description.Set("type", GetOption(env, fd, SO_TYPE));
+  description.Set("listening", GetOption(env, fd, SO_ACCEPTCONN) != 0);
+  return description;
+}
+
+}  // namespace
+
+void ExportEndpoints(Napi::Env env, Napi::Object exports) {
+  exports.Set("adopt", Napi::Function::New<Adopt>(env, "adopt"));
+  exports.Set("listen", Napi::Function::New<Listen>(env, "listen"));
+  exports.Set("connect", Napi::Function::New<Connect>(env, "connect"));
+  exports.Set("socketpair", Napi::Function::New<SocketPair>(env, "socketpair"));
+  exports.Set("describeSocket", Napi::Function::New<DescribeSocket>(env, "describeSocket"));
+}
+
+}  // namespace criu_service

@@ -1,0 +1,31 @@
+// The files and directories that the launcher opens: root's as root, the caller's as the caller.
+#pragma once
+
+#include "parameters.h"
+
+namespace criu_service::launcher {
+
+// Opens criu for execveat(2). It must be root's alone to write, and give nothing when executed.
+int OpenCriu(const char* path);
+
+// The configuration file decides what CRIU does: only root may write it.
+void CheckConfig(const char* path);
+
+// What the engine gets beside its socket; -1 where nothing was asked for.
+struct EngineFiles {
+  int images = -1;
+  int work = -1;
+  int status = -1;
+};
+
+// As the caller: every permission is checked by the kernel, against the caller.
+EngineFiles OpenCallersFiles(const Request& request);
+
+// As the caller: one that cannot read the configuration would run a CRIU without it.
+void RequireReadable(const char* config);
+
+// Puts the engine's socket and files in their places and lets everything else end with execveat(2).
+// Returns the numbers in the engine.
+EngineFiles PlaceEngineFds(int socket, const EngineFiles& files);
+
+}  // namespace criu_service::launcher

@@ -1,0 +1,239 @@
+#include "identity.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/keyctl.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "report.h"
+#include "traits.h"
+
+namespace criu_service::launcher {
+namespace {
+
+#ifndef CAP_CHECKPOINT_RESTORE
+#define CAP_CHECKPOINT_RESTORE 40  // Linux 5.9
+#endif
+
+constexpr uint64_t Bit(int capability) { return uint64_t{1} << static_cast<unsigned>(capability); }
+constexpr uint64_t kCheckpointRestore = Bit(CAP_CHECKPOINT_RESTORE);
+
+struct CapabilitySets {
+  uint64_t effective;
+  uint64_t permitted;
+  uint64_t inheritable;
+};
+
+// The system calls, because libcap is one more library to trust and these are two.
+bool SetCapabilities(const CapabilitySets& sets) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+  for (unsigned half = 0; half < _LINUX_CAPABILITY_U32S_3; ++half) {
+    data[half].effective = static_cast<uint32_t>(sets.effective >> (32 * half));
+    data[half].permitted = static_cast<uint32_t>(sets.permitted >> (32 * half));
+    data[half].inheritable = static_cast<uint32_t>(sets.inheritable >> (32 * half));
+  }
+  return ::syscall(SYS_capset, &header, data) == 0;
+}
+
+CapabilitySets GetCapabilities(Step step) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  Require(::syscall(SYS_capget, &header, data) == 0, step);
+  CapabilitySets sets{};
+  for (unsigned half = 0; half < _LINUX_CAPABILITY_U32S_3; ++half) {
+    sets.effective |= uint64_t{data[half].effective} << (32 * half);
+    sets.permitted |= uint64_t{data[half].permitted} << (32 * half);
+    sets.inheritable |= uint64_t{data[half].inheritable} << (32 * half);
+  }
+  return sets;
+}
+
+// A set of which the kernel tells one capability at a time: 1, 0, or -1 after the last it knows.
+template <typename Asks>
+uint64_t GetSet(Asks is_held) {
+  uint64_t set = 0;
+  int held = 0;
+  for (int capability = 0; capability < 64 && held != -1; ++capability) {
+    held = is_held(capability);
+    if (held == 1) set |= Bit(capability);
+  }
+  return set;
+}
+
+uint64_t GetBoundingSet() {
+  return GetSet([](int capability) { return ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0); });
+}
+
+uint64_t GetAmbientSet() {
+  return GetSet([](int capability) {
+    return ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0);
+  });
+}
+
+void NarrowBoundingSet(uint64_t wanted) {
+  const uint64_t own = GetBoundingSet();
+  for (int capability = 0; capability < 64; ++capability) {
+    const bool is_wanted = (wanted & Bit(capability)) != 0;
+    const bool is_held = (own & Bit(capability)) != 0;
+    // What the service lacks it cannot give, and CRIU would fail later and darker.
+    if (is_wanted && !is_held) Fail(Step::kBounding, EPERM, capability);
+    if (is_held && !is_wanted) {
+      Require(::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0, Step::kBounding, capability);
+    }
+  }
+}
+
+void Prove(bool holds, ProofFault fault) {
+  if (!holds) Fail(Step::kProof, 0, fault);
+}
+
+void ProveGroups(const Request& request) {
+  static gid_t own[kMaxGroups];
+  const int count = ::getgroups(static_cast<int>(kMaxGroups), own);
+  Prove(count >= 0 && static_cast<uint32_t>(count) == request.fixed.group_count, kProofGroups);
+  const size_t size = static_cast<size_t>(count) * sizeof own[0];
+  Prove(std::memcmp(own, request.groups, size) == 0, kProofGroups);
+}
+
+// Each attempt would succeed for a process that has kept something. A caller whose children hold
+// CAP_SETUID or CAP_SETGID (its ambient set) may do it, and then its engine may.
+void ProveNothingComesBack(const Request& request, const CapabilitySets& sets) {
+  const Parameters& fixed = request.fixed;
+  if ((sets.permitted & Bit(CAP_SETUID)) == 0) {
+    Prove(::setresuid(0, 0, 0) == -1 && errno == EPERM, kProofRegainUid);
+  }
+  if ((sets.permitted & Bit(CAP_SETGID)) == 0) {
+    const gid_t other = fixed.gid == 0 ? 1 : 0;
+    Prove(::setresgid(other, other, other) == -1 && errno == EPERM, kProofRegainGid);
+    Prove(::setgroups(0, nullptr) == -1 && errno == EPERM, kProofRegainGroups);
+  }
+  const CapabilitySets all{~uint64_t{0}, ~uint64_t{0}, sets.inheritable};
+  Prove(!SetCapabilities(all) && errno == EPERM, kProofRegainCapabilities);
+}
+
+size_t WithoutEnd(const char* text, size_t size) {
+  while (size > 0 && (text[size - 1] == '\0' || text[size - 1] == '\n')) --size;
+  return size;
+}
+
+}  // namespace
+
+void CheckOwnIdentity() {
+  // Any bit changes what the calls below do; and the engine would hold it.
+  const int securebits = ::prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
+  if (securebits != 0) Fail(Step::kSelf, EPERM, securebits);
+}
+
+void BecomeCaller(const Request& request) {
+  const Parameters& fixed = request.fixed;
+  const uint64_t inheritable = fixed.inheritable | kCheckpointRestore;
+  const uint64_t permitted = fixed.ambient | kCheckpointRestore;
+
+  // CAP_SETPCAP. The inheritable set before the bounding set: it may hold what the latter lacks,
+  // as the caller's may, but it cannot be given that any more once the latter is narrowed.
+  const CapabilitySets own = GetCapabilities(Step::kInheritable);
+  Require(SetCapabilities({own.effective, own.permitted, inheritable}), Step::kInheritable,
+          static_cast<int64_t>(inheritable));
+  NarrowBoundingSet(fixed.bounding);
+
+  // CAP_SETGID, and then CAP_SETUID: the other way round the first would be gone. The permitted set
+  // outlives the uid by this flag alone, the effective one is empty from then on.
+  Require(::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0, Step::kCapabilities);
+  PrepareProcessLimit();
+  Require(::setgroups(fixed.group_count, request.groups) == 0, Step::kGroups, fixed.group_count);
+  Require(::setresgid(fixed.gid, fixed.gid, fixed.gid) == 0, Step::kGid, fixed.gid);
+  Require(::setresuid(fixed.uid, fixed.uid, fixed.uid) == 0, Step::kUid, fixed.uid);
+  // The kernel has done this at the change of uid, unless sysctl fs.suid_dumpable is 1. The caller
+  // must not trace us, nor take our descriptors, before exec: there is no secret in this memory,
+  // but root's capabilities are permitted still, and whoever has the control socket can answer the
+  // service in our name.
+  Require(::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, Step::kSelf);
+  Require(::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0, Step::kCapabilities);
+
+  // The caller's uid, root's capabilities permitted and none effective: the last use of them is to
+  // give them up. The inheritable set is what it was, so that CAP_SETPCAP is not needed.
+  Require(SetCapabilities({permitted, permitted, inheritable}), Step::kCapabilities,
+          static_cast<int64_t>(permitted));
+  // What survives exec for a uid that is not 0.
+  for (int capability = 0; capability < 64; ++capability) {
+    if ((permitted & Bit(capability)) == 0) continue;
+    Require(::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) == 0, Step::kAmbient,
+            capability);
+  }
+
+  // No privilege from here on. A new session keyring now, so that it is the caller's and counts
+  // for it: root's, which we came with, would be readable by who possesses it.
+  const long keyring = ::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+  Require(keyring != -1 || errno == ENOSYS, Step::kKeyring);
+  ::umask(static_cast<mode_t>(fixed.umask));
+  Require(::chdir("/") == 0, Step::kDirectory);
+  if ((fixed.flags & kCallerHasNoNewPrivs) != 0) {
+    Require(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, Step::kNoNewPrivs);
+  }
+}
+
+void ProveIdentity(const Request& request) {
+  const Parameters& fixed = request.fixed;
+  const CapabilitySets wanted{fixed.ambient | kCheckpointRestore,
+                              fixed.ambient | kCheckpointRestore,
+                              fixed.inheritable | kCheckpointRestore};
+  ProveNothingComesBack(request, wanted);
+  // After the attempts: a half-way success of one is found here.
+  uid_t uids[3];
+  gid_t gids[3];
+  Prove(::getresuid(&uids[0], &uids[1], &uids[2]) == 0, kProofUid);
+  Prove(::getresgid(&gids[0], &gids[1], &gids[2]) == 0, kProofGid);
+  for (const uid_t uid : uids) Prove(uid == fixed.uid, kProofUid);
+  for (const gid_t gid : gids) Prove(gid == fixed.gid, kProofGid);
+  // The ids for file access; -1 is never valid, so that the call changes nothing and tells.
+  Prove(static_cast<uid_t>(::setfsuid(static_cast<uid_t>(-1))) == fixed.uid, kProofUid);
+  Prove(static_cast<gid_t>(::setfsgid(static_cast<gid_t>(-1))) == fixed.gid, kProofGid);
+  ProveGroups(request);
+  const CapabilitySets own = GetCapabilities(Step::kProof);
+  Prove(own.effective == wanted.effective && own.permitted == wanted.permitted &&
+            own.inheritable == wanted.inheritable,
+        kProofCapabilities);
+  Prove(GetAmbientSet() == wanted.permitted, kProofAmbient);
+  Prove(GetBoundingSet() == fixed.bounding, kProofBounding);
+  const bool restricted = ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
+  Prove(restricted == ((fixed.flags & kCallerHasNoNewPrivs) != 0), kProofNoNewPrivs);
+  Prove(::prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) == 0, kProofSecurebits);
+  // exec makes the engine dumpable again: it has to see its own /proc/ENGINE/fd, and it holds no
+  // more than its caller, who may trace it then as any child of its own.
+  Prove(::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 1, kProofDumpable);
+}
+
+void TakeLabel(const char* label, const char* command) {
+  if (label == nullptr) return;
+  static char own[kMaxStringSize];
+  const int current = ::open("/proc/self/attr/current", O_RDONLY | O_CLOEXEC);
+  Require(current != -1, Step::kLabel);
+  const ssize_t size = ::read(current, own, sizeof own);
+  Require(size != -1, Step::kLabel);
+  ::close(current);
+  const size_t length = std::strlen(label);
+  if (WithoutEnd(own, static_cast<size_t>(size)) == length &&
+      std::memcmp(own, label, length) == 0) {
+    return;
+  }
+  // Opened and written with the same credentials, the kernel insists on that. Anybody may write
+  // it; what the policy says of it decides here, and again at exec. Text that this kernel's module
+  // does not understand is refused, and so is everything where there is none.
+  const int next = ::open("/proc/self/attr/exec", O_WRONLY | O_CLOEXEC);
+  Require(next != -1, Step::kLabel);
+  const size_t command_length = std::strlen(command);
+  Require(::write(next, command, command_length) == static_cast<ssize_t>(command_length),
+          Step::kLabel);
+  ::close(next);
+}
+
+}  // namespace criu_service::launcher

@@ -1,0 +1,121 @@
+// criu-launcher: started as root by the service, becomes the caller, executes CRIU.
+//
+// The engine must never hold more than an ordinary child of its caller would, plus
+// CAP_CHECKPOINT_RESTORE. So this program does what fork(2) would have done for the caller: each
+// trait is copied or given up, every call is checked, and the first that fails ends it with an
+// answer that says which (protocol.h). It allocates nothing, parses nothing but one packet of
+// fixed layout, and has no second way through.
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdio>
+
+#include "files.h"
+#include "identity.h"
+#include "parameters.h"
+#include "report.h"
+#include "traits.h"
+
+namespace criu_service::launcher {
+namespace {
+
+constexpr char kConfigVariable[] = "CRIU_CONFIG_FILE=";
+
+// The service has done all this in the child that it made; once more costs seventy system calls
+// and does not depend on it. The kernel's own structures: glibc keeps two signals for itself.
+void ResetSignalsAndFds() {
+  const std::array<uint64_t, 8> by_default{};
+  const uint64_t none = 0;
+  for (int signal = 1; signal <= 64; ++signal) {
+    if (signal == SIGKILL || signal == SIGSTOP) continue;
+    Require(::syscall(SYS_rt_sigaction, signal, by_default.data(), nullptr, sizeof none) == 0,
+            Step::kSelf);
+  }
+  Require(::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof none) == 0,
+          Step::kSelf);
+  Require(::close_range(kCallerSocketFd + 1, UINT_MAX, 0) == 0, Step::kSelf);
+  MoveControl();
+  for (const int fd : {0, 1, 2, int{kCallerPidfd}, int{kCallerProcFd}}) {
+    Require(::fcntl(fd, F_GETFD) != -1, Step::kSelf, fd);
+  }
+  // Without a connection its number is held by /dev/null: no file that we open gets a number that
+  // the engine's descriptors will take.
+  if (::fcntl(kCallerSocketFd, F_GETFD) == -1) {
+    Require(::fcntl(0, F_DUPFD_CLOEXEC, static_cast<int>(kCallerSocketFd)) == kCallerSocketFd,
+            Step::kSelf, kCallerSocketFd);
+  }
+}
+
+struct EngineSocket {
+  int engine;
+  int service;  // -1: the engine has the caller's connection.
+};
+
+EngineSocket MakeSocket(bool hand_over) {
+  if (hand_over) {
+    int type = 0;
+    socklen_t size = sizeof type;
+    Require(::getsockopt(kCallerSocketFd, SOL_SOCKET, SO_TYPE, &type, &size) == 0, Step::kSocket);
+    if (type != SOCK_SEQPACKET) Fail(Step::kSocket, EPROTOTYPE, type);
+    return {kCallerSocketFd, -1};
+  }
+  // SO_PEERCRED of both ends is who makes the pair, at this moment. CRIU takes its peer's pid for
+  // the process whose descriptors a request names: it must be the engine itself.
+  int ends[2];
+  Require(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, Step::kSocket);
+  return {ends[0], ends[1]};
+}
+
+[[noreturn]] void Execute(int criu, const char* config) {
+  static char variable[sizeof kConfigVariable + kMaxStringSize];
+  std::snprintf(variable, sizeof variable, "%s%s", kConfigVariable, config);
+  static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+  static char name[] = "criu";
+  static char verb[] = "swrk";
+  static char socket[] = "3";
+  static_assert(kEngineSocketFd == 3);
+  char* const arguments[] = {name, verb, socket, nullptr};
+  char* const environment[] = {path, variable, nullptr};
+  ::execveat(criu, "", arguments, environment, AT_EMPTY_PATH);
+  Fail(Step::kExecute, errno);
+}
+
+}  // namespace
+
+[[noreturn]] void Run() {
+  // Root with every capability.
+  CheckOwnIdentity();
+  ResetSignalsAndFds();
+  const Request& request = ReceiveRequest();
+  const int criu = OpenCriu(request.criu);
+  CheckConfig(request.config);
+  // Everything is read before anything is changed, so that nothing of another process is taken.
+  ReadTraits(request.fixed);
+  TakeTraits();
+  BecomeCaller(request);
+
+  // The caller with what its child would hold, CAP_CHECKPOINT_RESTORE, and root's hard limits,
+  // which nobody can use but us: the caller cannot trace a process that is not dumpable.
+  ProveIdentity(request);
+  RequireReadable(request.config);
+  const EngineFiles files = OpenCallersFiles(request);
+  TakeLabel(request.label, request.label_command);
+  const EngineSocket socket = MakeSocket((request.fixed.flags & kHandOver) != 0);
+  const EngineFiles placed = PlaceEngineFds(socket.engine, files);
+  // The limits last: from here on nothing is opened, mapped or forked.
+  TakeLimits();
+  SendReady(placed.images, placed.work, placed.status, socket.service);
+  Execute(criu, request.config);
+}
+
+}  // namespace criu_service::launcher
+
+int main() { criu_service::launcher::Run(); }

@@ -1,0 +1,163 @@
+// What the service and the launcher say to each other. Mirrored by src/engine/launcher-protocol.ts.
+//
+// The launcher is started as root with argv[0] only, an empty environment and the descriptors of
+// StartFd. Then, on descriptor 3, a SEQPACKET socket:
+//
+//   service -> launcher   one Parameters packet, after the launcher's pid was put into its cgroup.
+//   launcher -> service   one Answer. kReady: every privilege is gone, the engine is about to be
+//                         executed. With it comes, unless the engine got the caller's connection,
+//                         the service's end of the engine's socket (SCM_RIGHTS, one descriptor).
+//                         kFailed: the launcher exits with status 1 and nothing was executed.
+//   launcher -> service   after kReady only: a second Answer, kFailed with Step::kExecute, if
+//                         execveat(2) failed; exit status 1.
+//   end of the connection after kReady and without a second Answer: CRIU was executed, or the
+//                         launcher was killed first (it has the caller's uid by then, and the
+//                         caller may do that); then the pidfd says so, and there is no engine.
+//                         Without kReady: the launcher was killed. Nothing was executed.
+//
+// Integers are in the machine's byte order: both ends run on it. A packet that is not exactly as
+// long as it says, of another version, with an unknown flag or a value out of range is refused with
+// Step::kParameters.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace criu_service::launcher {
+
+constexpr uint32_t kMagic = 0x484c5243;  // "CRLH"
+constexpr uint32_t kVersion = 1;
+
+// The descriptors that the launcher is started with; 0 and 1 are /dev/null, 2 the engine's stderr.
+enum StartFd : int {
+  kControlFd = 3,
+  kCallerPidfd = 4,
+  kCallerProcFd = 5,    // The directory /proc/PID of the caller, bound to the pidfd by the service.
+  kCallerSocketFd = 6,  // Its own connection, blocking; for a hand-over only.
+};
+
+// What the engine is executed with: argv "criu", "swrk", "3". The descriptors that it was asked to
+// open follow in the order of Answer's fields, without gaps.
+enum EngineFd : int {
+  kEngineSocketFd = 3,
+  kFirstEngineFd = 4,
+};
+
+constexpr uint32_t kCallerHasNoNewPrivs = 1;
+constexpr uint32_t kHandOver = 2;  // The engine gets kCallerSocketFd; it opens nothing for it.
+constexpr uint32_t kKnownFlags = kCallerHasNoNewPrivs | kHandOver;
+
+// The kernel knows up to 65,536 groups, but one packet must fit into a socket's default buffer.
+constexpr uint32_t kMaxGroups = 32768;
+constexpr uint32_t kMaxStringSize = 4096;  // Each, with its NUL.
+
+struct Parameters {
+  uint32_t magic;
+  uint32_t version;
+  uint32_t flags;
+  int32_t pid;  // The process of kCallerPidfd.
+  uint32_t uid;
+  uint32_t gid;
+  uint32_t umask;
+  int32_t images_fd;  // A descriptor of the caller, or -1. Not together with the images path.
+  int32_t work_fd;    // -1: none.
+  int32_t status_fd;  // -1: none.
+  uint64_t bounding;  // Capability sets of the caller, bit N is capability N.
+  uint64_t inheritable;
+  uint64_t ambient;
+  // What follows this structure: `group_count` groups of 32 bits, ascending; then the strings, in
+  // this order, each with a NUL at its end that its size counts. Size 0: there is none.
+  uint32_t group_count;
+  uint32_t criu_size;           // An absolute path.
+  uint32_t config_size;         // An absolute path of a file with the one line `unprivileged`.
+  uint32_t images_path_size;    // A path, from `/` where it is relative.
+  uint32_t label_size;          // The caller's LSM label, as SO_PEERSEC tells it.
+  uint32_t label_command_size;  // What /proc/self/attr/exec must be told to take that label.
+};
+static_assert(sizeof(Parameters) == 88 && offsetof(Parameters, bounding) == 40);
+
+constexpr size_t kMaxParametersSize =
+    sizeof(Parameters) + kMaxGroups * sizeof(uint32_t) + size_t{5} * kMaxStringSize;
+
+enum class Kind : uint32_t { kReady = 0, kFailed = 1 };
+
+// In the order in which they are taken. What `value` means is said where it means something.
+enum class Step : uint32_t {
+  kNone = 0,
+  kSelf,        // The launcher was not started as it must be; securebits, or a descriptor.
+  kParameters,  // The byte offset, or the size.
+  kCriu,        // FileFault.
+  kConfig,      // FileFault.
+  kNice,
+  kScheduler,  // The policy.
+  kIoPriority,
+  kAffinity,
+  kCoredumpFilter,
+  kOomScore,
+  kLoginUid,
+  kReadLimit,  // RLIMIT_*.
+  kCallerGone,
+  kRaiseLimit,   // RLIMIT_*; the caller's hard limit is above root's own.
+  kInheritable,  // The set that was asked for.
+  kBounding,     // The capability.
+  kGroups,       // How many.
+  kGid,
+  kUid,
+  kCapabilities,  // The set that was asked for.
+  kAmbient,       // The capability.
+  kKeyring,
+  kNoNewPrivs,
+  kProof,  // ProofFault.
+  kDirectory,
+  kImages,  // The caller's descriptor, or -1 for a path.
+  kWork,    // The caller's descriptor.
+  kStatus,  // The caller's descriptor.
+  kLabel,
+  kSocket,
+  kDescriptors,
+  kLimit,  // RLIMIT_*.
+  kAnswer,
+  kExecute,
+};
+
+// What is wrong with a file that has to be root's. kFileCannotBeRead: errno says why.
+enum FileFault : int {
+  kFileCannotBeRead = 0,
+  kFileNotRegular = 1,
+  kFileNotRoots = 2,
+  kFileWritableByOthers = 3,
+  kFileSetId = 4,
+  kFileHasCapabilities = 5,
+};
+
+// What was not as it must be after everything was given up.
+enum ProofFault : int {
+  kProofUid = 1,
+  kProofGid = 2,
+  kProofGroups = 3,
+  kProofCapabilities = 4,
+  kProofAmbient = 5,
+  kProofBounding = 6,
+  kProofNoNewPrivs = 7,
+  kProofSecurebits = 8,
+  kProofDumpable = 9,
+  kProofRegainUid = 10,
+  kProofRegainGid = 11,
+  kProofRegainGroups = 12,
+  kProofRegainCapabilities = 13,
+};
+
+struct Answer {
+  uint32_t magic;
+  uint32_t version;
+  Kind kind;
+  Step step;          // kNone when ready.
+  int32_t error;      // errno, or 0 when no call failed but what it found is refused.
+  int32_t images_fd;  // Descriptors of the engine, or -1.
+  int32_t work_fd;
+  int32_t status_fd;
+  int64_t value;
+};
+static_assert(sizeof(Answer) == 40 && offsetof(Answer, value) == 32);
+
+}  // namespace criu_service::launcher

@@ -1,0 +1,26 @@
+// The launcher's answers, and its one way to fail.
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+
+#include "protocol.h"
+
+namespace criu_service::launcher {
+
+// Moves the control socket out of the way of the engine's descriptors.
+void MoveControl();
+int ControlFd();
+
+// Sends kReady with the service's end of the socket, if there is one (not -1).
+void SendReady(int32_t images_fd, int32_t work_fd, int32_t status_fd, int service_socket);
+
+// Says which step failed, and exits. Nothing is undone: the process held it all, and ends.
+[[noreturn]] void Fail(Step step, int error, int64_t value = 0);
+
+// For a call that sets errno.
+inline void Require(bool succeeded, Step step, int64_t value = 0) {
+  if (!succeeded) Fail(step, errno, value);
+}
+
+}  // namespace criu_service::launcher

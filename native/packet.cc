@@ -1,0 +1,241 @@
+// Packets: looking at one, taking one with its descriptors, sending one.
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "args.h"
+#include "error.h"
+#include "kernel.h"
+#include "socket.h"
+
+namespace criu_service {
+namespace {
+
+// More than any socket buffer holds unless an administrator asked for it (net.core.wmem_max).
+constexpr int kLargestLimit = 64 * 1024 * 1024;
+// What most packets fit into, so that looking costs one system call and no allocation.
+constexpr size_t kUsualPacket = size_t{64} * 1024;
+constexpr int kDefaultMaxFds = 16;
+
+struct Message {
+  ssize_t size;
+  int flags;
+};
+
+// recvmsg(2) that never waits. A peer that closed without having read all that we sent leaves
+// ECONNRESET behind, which the kernel reports once and before what is queued; what the peer sent is
+// still there, so the call is made again.
+Message ReceiveMessage(int fd, msghdr& header, int flags) {
+  const size_t control_room = header.msg_controllen;
+  const auto receive = [&] {
+    header.msg_controllen = control_room;
+    header.msg_flags = 0;
+    return RetryOnSignal([&] { return ::recvmsg(fd, &header, flags | MSG_DONTWAIT); });
+  };
+  ssize_t size = receive();
+  if (size == -1 && errno == ECONNRESET) size = receive();
+  return {size, header.msg_flags};
+}
+
+// A peek without a control buffer, which installs no descriptors. MSG_TRUNC makes it return the
+// true size. MSG_CTRUNC comes back when there would have been something for a control buffer.
+Message PeekMessage(int fd, void* buffer, size_t room) {
+  iovec part = {buffer, room};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  return ReceiveMessage(fd, header, MSG_PEEK | MSG_TRUNC);
+}
+
+// Takes every descriptor out of a control buffer, so that none is left without an owner. `fds` has
+// room for all of them: an allocation that failed here would lose the rest.
+void TakeDescriptors(msghdr& header, std::vector<UniqueFd>& fds) {
+  for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
+    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (item->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t index = 0; index < count; ++index) {
+      int number = -1;
+      std::memcpy(&number, CMSG_DATA(item) + index * sizeof(int), sizeof number);
+      fds.emplace_back(number);
+    }
+  }
+}
+
+// A control buffer for `count` descriptors, aligned as cmsg(3) wants it.
+class ControlBuffer {
+ public:
+  explicit ControlBuffer(size_t count)
+      : words_((CMSG_SPACE(count * sizeof(int)) + sizeof(uint64_t) - 1) / sizeof(uint64_t)),
+        // Not CMSG_SPACE: its padding would have room for one more descriptor than was asked for.
+        length_(CMSG_LEN(count * sizeof(int))) {}
+  void Attach(msghdr& header) {
+    header.msg_control = words_.data();
+    header.msg_controllen = length_;
+  }
+
+ private:
+  std::vector<uint64_t> words_;
+  size_t length_;
+};
+
+}  // namespace
+
+// recvmsg() returns 0 for an empty packet, at the end of the connection, and, when the peer sends
+// and closes between the kernel's look at the queue and its look at the shutdown flag, even with a
+// packet queued (__unix_dgram_recvmsg). After 0 at the end, nothing can be queued any more, so
+// a second look is final; and it tells a packet from the end if the socket wants credentials
+// for a moment: without a control buffer, every packet then comes with MSG_CTRUNC
+// (__scm_recv_common in net/core/scm.c, scm_recv in include/net/scm.h before Linux 6.7), and the
+// end comes without.
+SeqpacketSocket::Head SeqpacketSocket::Look(Napi::Env env, int fd, void* buffer, size_t room) {
+  const auto failed = [&]() -> Head {
+    if (errno == EAGAIN) return {Head::Kind::kNothing, 0, false};
+    throw SystemError(env, "recvmsg", errno);
+  };
+  const Message first = PeekMessage(fd, buffer, room);
+  if (first.size == -1) return failed();
+  const bool carries_fds = (first.flags & MSG_CTRUNC) != 0;
+  if (first.size > 0) {
+    return {Head::Kind::kPacket, static_cast<size_t>(first.size), carries_fds};
+  }
+  if (carries_fds) return {Head::Kind::kEmptyPacket, 0, true};
+
+  const int on = 1;
+  const int off = 0;
+  Check(env, "setsockopt", ::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
+  const Message second = PeekMessage(fd, buffer, room);
+  const int failure = errno;
+  Check(env, "setsockopt", ::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &off, sizeof off));
+  errno = failure;
+  if (second.size == -1) return failed();
+  if ((second.flags & MSG_CTRUNC) == 0) return {Head::Kind::kEnd, 0, false};
+  if (second.size == 0) return {Head::Kind::kEmptyPacket, 0, false};
+  // The packet that the first look missed; a third one sees whether it carries descriptors.
+  const Message third = PeekMessage(fd, buffer, room);
+  if (third.size == -1) return failed();
+  return {Head::Kind::kPacket, static_cast<size_t>(third.size), (third.flags & MSG_CTRUNC) != 0};
+}
+
+Napi::Value SeqpacketSocket::Peek(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto limit = static_cast<size_t>(RequireInt(info[0], "limit", 0, kLargestLimit));
+  const int fd = Require(env, "recvmsg");
+  // Never read before the kernel has written it.
+  alignas(16) std::byte usual[kUsualPacket];
+  const size_t room = std::min(limit, sizeof usual);
+  const Head head = Look(env, fd, usual, room);
+
+  Napi::Object peeked = Napi::Object::New(env);
+  switch (head.kind) {
+    case Head::Kind::kNothing:
+      peeked.Set("kind", "nothing");
+      break;
+    case Head::Kind::kEnd:
+      peeked.Set("kind", "end");
+      break;
+    case Head::Kind::kEmptyPacket:
+      peeked.Set("kind", "empty-packet");
+      break;
+    case Head::Kind::kPacket:
+      peeked.Set("kind", "packet");
+      peeked.Set("size", static_cast<double>(head.size));
+      if (head.size > limit) {
+        peeked.Set("data", env.Undefined());
+      } else if (head.size <= room) {
+        peeked.Set("data", Napi::Buffer<std::byte>::Copy(env, usual, head.size));
+      } else {
+        // A large one: a queued packet does not change, so it is looked at again in its full size.
+        Napi::Buffer<std::byte> data = Napi::Buffer<std::byte>::New(env, head.size);
+        Check(env, "recvmsg", PeekMessage(fd, data.Data(), data.ByteLength()).size);
+        peeked.Set("data", data);
+      }
+      break;
+  }
+  return peeked;
+}
+
+Napi::Value SeqpacketSocket::HeadCarriesFds(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return Napi::Boolean::New(env, Look(env, Require(env, "recvmsg"), nullptr, 0).carries_fds);
+}
+
+Napi::Value SeqpacketSocket::Receive(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto limit = static_cast<size_t>(RequireInt(info[0], "limit", 0, kLargestLimit));
+  const auto most = static_cast<size_t>(
+      info[1].IsUndefined() ? kDefaultMaxFds : RequireInt(info[1], "maxFds", 0, kMaxPacketFds));
+  const int fd = Require(env, "recvmsg");
+  // A look first: it gives the size for the buffer, and what comes after a 0 cannot be told once
+  // the packet is gone.
+  const Head head = Look(env, fd, nullptr, 0);
+  if (head.kind == Head::Kind::kNothing || head.kind == Head::Kind::kEnd) return env.Undefined();
+
+  // All that can fail for want of memory comes before the packet leaves the queue.
+  Napi::Buffer<std::byte> data = Napi::Buffer<std::byte>::New(env, std::min(head.size, limit));
+  Napi::Object packet = Napi::Object::New(env);
+  std::vector<UniqueFd> fds;
+  fds.reserve(most);
+  ControlBuffer control(most);
+  iovec part = {data.Data(), data.ByteLength()};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  control.Attach(header);
+  const Message message = ReceiveMessage(fd, header, MSG_CMSG_CLOEXEC);
+  Check(env, "recvmsg", message.size);
+  TakeDescriptors(header, fds);
+
+  if ((message.flags & MSG_TRUNC) != 0) {
+    throw SystemError(env, "recvmsg", EMSGSIZE,
+                      "a packet of " + std::to_string(head.size) + " bytes, at most " +
+                          std::to_string(limit) + " are taken");
+  }
+  if ((message.flags & MSG_CTRUNC) != 0) {
+    // The kernel stops at the end of the buffer, or at the first descriptor that it cannot install:
+    // the table is full (RLIMIT_NOFILE), or a security module said no.
+    if (fds.size() < most) {
+      throw SystemError(env, "recvmsg", EMFILE, "not all descriptors of a packet were installed");
+    }
+    throw SystemError(env, "recvmsg", ETOOMANYREFS,
+                      "a packet with more than " + std::to_string(most) + " descriptors");
+  }
+  packet.Set("data", data);
+  packet.Set("fds", OwnedFd::NewArray(env, std::move(fds)));
+  return packet;
+}
+
+Napi::Value SeqpacketSocket::Send(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::span<const std::byte> data = RequireBytes(info[0], "data");
+  const std::vector<int> fds = OptionalFds(info[1], "fds", kMaxPacketFds);
+  const int fd = Require(env, "sendmsg");
+
+  iovec part = {const_cast<std::byte*>(data.data()), data.size()};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  ControlBuffer control(fds.size());
+  // A packet without descriptors has no control message at all: an empty SCM_RIGHTS is one, too.
+  if (!fds.empty()) {
+    control.Attach(header);
+    cmsghdr* item = CMSG_FIRSTHDR(&header);
+    item->cmsg_level = SOL_SOCKET;
+    item->cmsg_type = SCM_RIGHTS;
+    item->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+    std::memcpy(CMSG_DATA(item), fds.data(), fds.size() * sizeof(int));
+  }
+  const ssize_t sent =
+      RetryOnSignal([&] { return ::sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT); });
+  if (sent == -1) {
+    const int failure = errno;
+    if (failure == EAGAIN) return Napi::Boolean::New(env, false);
+    throw SystemError(env, "sendmsg", failure);
+  }
+  return Napi::Boolean::New(env, true);
+}
+
+}  // namespace criu_service

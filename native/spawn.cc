@@ -1,0 +1,228 @@
+#include "spawn.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdint>
+
+#include "error.h"
+#include "kernel.h"
+
+namespace criu_service {
+namespace {
+
+constexpr int kLastSignal = 64;
+constexpr mode_t kUmask = 022;
+// The child makes a dozen system calls, and its deepest frame is small; the page below is no
+// memory, so that a stack that is too small faults instead of overwriting ours.
+constexpr size_t kStackSize = size_t{64} * 1024;
+constexpr size_t kGuardSize = size_t{64} * 1024;  // A page, even where pages have 64 KiB.
+
+// The kernel's signal set and struct sigaction, which glibc's are not: glibc refuses to touch
+// signals 32 and 33, which are its own. All zero is SIG_DFL with no flags on every architecture;
+// the real struct is at most this large.
+using KernelSignalSet = uint64_t;
+constexpr size_t kKernelSignalSetSize = sizeof(KernelSignalSet);
+using KernelSigaction = std::array<uint64_t, 8>;
+
+void SetSignalMask(KernelSignalSet mask, KernelSignalSet* old) {
+  // Cannot fail: the pointers are valid and so is SIG_SETMASK, see sigprocmask(2).
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, old, kKernelSignalSetSize);
+}
+
+class BlockedSignals {
+ public:
+  BlockedSignals() { SetSignalMask(~KernelSignalSet{0}, &old_); }
+  ~BlockedSignals() { SetSignalMask(old_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  KernelSignalSet old_ = 0;
+};
+
+class ChildStack {
+ public:
+  ChildStack()
+      : base_(::mmap(nullptr, kGuardSize + kStackSize, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0)) {
+    if (IsValid() && ::mprotect(base_, kGuardSize, PROT_NONE) == -1) Unmap();
+  }
+  ~ChildStack() { Unmap(); }
+  ChildStack(const ChildStack&) = delete;
+  ChildStack& operator=(const ChildStack&) = delete;
+
+  bool IsValid() const { return base_ != MAP_FAILED; }
+  // It grows down on every architecture that CRIU runs on.
+  void* Top() const { return static_cast<char*>(base_) + kGuardSize + kStackSize; }
+
+ private:
+  void Unmap() {
+    const int saved = errno;
+    if (IsValid()) ::munmap(base_, kGuardSize + kStackSize);
+    base_ = MAP_FAILED;
+    errno = saved;
+  }
+
+  void* base_;
+};
+
+// What the child works from, and where it leaves word. It lies in the parent's frame, which waits.
+struct Child {
+  const char* file;
+  char* const* arguments;
+  char* const* environment;
+  const char* directory;
+  const FdPlacement* fds;
+  size_t fd_count;
+  int* moved;  // fd_count numbers.
+  const char* failed_step = nullptr;
+  int failure = 0;
+};
+
+// Everything below runs in the child, on our memory and beside our other threads: system calls and
+// nothing else. No allocation, no lock, no libc function with a state of its own. errno is the
+// parent thread's, which waits for us. AddressSanitizer does not know this stack.
+#define IN_CHILD __attribute__((no_sanitize("address", "undefined")))
+
+IN_CHILD bool Fail(Child* child, const char* step) {
+  child->failure = errno;
+  child->failed_step = step;
+  return false;
+}
+
+// Node ignores SIGPIPE and SIGXFSZ, and exec(2) keeps what is ignored: CRIU must not inherit it.
+IN_CHILD bool ResetSignals(Child* child) {
+  const KernelSigaction by_default = {};
+  for (int signal = 1; signal <= kLastSignal; ++signal) {
+    if (signal == SIGKILL || signal == SIGSTOP) continue;
+    if (::syscall(SYS_rt_sigaction, signal, &by_default, nullptr, kKernelSignalSetSize) == -1) {
+      return Fail(child, "rt_sigaction");
+    }
+  }
+  return true;
+}
+
+// Not closed but marked: closing can block for as long as somebody likes (FUSE is asked to flush),
+// and our parent waits for us. exec lets it go on first and closes afterwards (begin_new_exec in
+// fs/exec.c).
+IN_CHILD bool CloseRange(Child* child, unsigned int first, unsigned int last) {
+  if (first > last) return true;
+  if (::syscall(SYS_close_range, first, last, CLOSE_RANGE_CLOEXEC) == 0) return true;
+  // Linux 5.9 and 5.10 have close_range(2), but not the flag.
+  if (errno == EINVAL && ::syscall(SYS_close_range, first, last, 0U) == 0) return true;
+  return Fail(child, "close_range");
+}
+
+// A source may have the number of another's target. So all sources first move above the highest
+// target, and only then down to their places.
+IN_CHILD bool PlaceFds(Child* child) {
+  const int above = child->fd_count == 0 ? 0 : child->fds[child->fd_count - 1].target + 1;
+  for (size_t index = 0; index < child->fd_count; ++index) {
+    child->moved[index] =
+        static_cast<int>(::syscall(SYS_fcntl, child->fds[index].source, F_DUPFD_CLOEXEC, above));
+    if (child->moved[index] == -1) return Fail(child, "fcntl");
+  }
+  // The targets ascend: what lies between two of them is nobody's.
+  unsigned int next = 0;
+  for (size_t index = 0; index < child->fd_count; ++index) {
+    const int target = child->fds[index].target;
+    // dup3 without O_CLOEXEC, as dup2: the copy survives exec.
+    if (::syscall(SYS_dup3, child->moved[index], target, 0) == -1) return Fail(child, "dup2");
+    const auto number = static_cast<unsigned int>(target);
+    if (number > 0 && !CloseRange(child, next, number - 1)) return false;
+    next = number + 1;
+  }
+  return CloseRange(child, next, UINT_MAX);
+}
+
+IN_CHILD int RunChild(void* data) {
+  auto* child = static_cast<Child*>(data);
+  // Default dispositions before the mask is lifted: a pending signal must not run a handler of
+  // Node's in here.
+  bool ready = ResetSignals(child);
+  if (ready && ::syscall(SYS_setsid) == -1) ready = Fail(child, "setsid");
+  if (ready && ::syscall(SYS_chdir, child->directory) == -1) ready = Fail(child, "chdir");
+  if (ready) {
+    ::syscall(SYS_umask, kUmask);
+    ready = PlaceFds(child);
+  }
+  if (ready) {
+    SetSignalMask(0, nullptr);
+    ::syscall(SYS_execve, child->file, child->arguments, child->environment);
+    Fail(child, "execve");
+  }
+  ::syscall(SYS_exit_group, 127);
+  __builtin_unreachable();
+}
+
+std::vector<char*> Pointers(const std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  pointers.reserve(strings.size() + 1);
+  // execve(2) takes char* for history's sake and changes nothing.
+  for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// The child is a zombie already or about to be: it said so before it left.
+void Reap(int pidfd) {
+  const int saved = errno;
+  siginfo_t info{};
+  RetryOnSignal([&] { return ::waitid(kWaitByPidfd, static_cast<id_t>(pidfd), &info, WEXITED); });
+  errno = saved;
+}
+
+}  // namespace
+
+Spawned Spawn(const SpawnPlan& plan) {
+  const std::vector<char*> arguments = Pointers(plan.arguments);
+  const std::vector<char*> environment = Pointers(plan.environment);
+  std::vector<int> moved(plan.fds.size(), -1);
+  Child child{plan.file.c_str(), arguments.data(), environment.data(), plan.directory.c_str(),
+              plan.fds.data(),   plan.fds.size(),  moved.data()};
+  Spawned spawned;
+  const ChildStack stack;
+  if (!stack.IsValid()) {
+    spawned.failure = errno;
+    spawned.failed_step = "mmap";
+    return spawned;
+  }
+
+  int pidfd = -1;
+  {
+    // A handler that ran in the child would run on our memory as if it were us.
+    const BlockedSignals blocked;
+    // CLONE_VFORK: we do not go on before the child has exec'ed or left. CLONE_PIDFD (Linux 5.2):
+    // a descriptor for the child, CLOEXEC, without a moment in which its pid could be another's.
+    spawned.pid = ::clone(RunChild, stack.Top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+                          &child, &pidfd);
+    if (spawned.pid == -1) {
+      spawned.failure = errno;
+      spawned.failed_step = "clone";
+    }
+  }
+  if (spawned.pid == -1) return spawned;
+
+  spawned.pidfd.Reset(pidfd);
+  if (child.failed_step != nullptr) {
+    Reap(pidfd);
+    spawned.pidfd.Reset();
+    spawned.pid = -1;
+    spawned.failed_step = child.failed_step;
+    spawned.failure = child.failure;
+  }
+  return spawned;
+}
+
+}  // namespace criu_service

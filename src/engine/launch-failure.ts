@@ -1,0 +1,261 @@
+/** What a launcher's failure means: the sentence for the caller and the journal, and the errno for the reply. */
+import { constants } from 'node:os';
+import { getSystemErrorName } from 'node:util';
+import { FileFault, type LaunchFailure, type LaunchStep, proofFaults } from './launcher-protocol.ts';
+
+const { EACCES, EAGAIN, EBADF, EDQUOT, ELOOP, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR, EPERM, ESRCH } =
+  constants.errno;
+/** What `node:os` does not have. */
+const ETOOMANYREFS = 109;
+
+export interface LaunchFailureDescription {
+  /** What happened and what to do. */
+  readonly sentence: string;
+  /** For cr_errno. */
+  readonly errno: number;
+  /** Who can do something about it: a caller's mistake is no error of the service. */
+  readonly remedy: 'caller' | 'administrator';
+}
+
+/** What the sentence names, where it is known. */
+export interface LaunchContext {
+  readonly criu?: string | undefined;
+  readonly config?: string | undefined;
+  /** Where the request named the images directory by a path. */
+  readonly imagesDir?: string | undefined;
+}
+
+/** RLIMIT_* by number, as /usr/include/asm-generic/resource.h has them. */
+const limitNames = [
+  'CPU',
+  'FSIZE',
+  'DATA',
+  'STACK',
+  'CORE',
+  'RSS',
+  'NPROC',
+  'NOFILE',
+  'MEMLOCK',
+  'AS',
+  'LOCKS',
+  'SIGPENDING',
+  'MSGQUEUE',
+  'NICE',
+  'RTPRIO',
+  'RTTIME',
+] as const;
+
+const unitHint = 'criu.service must run as root with all capabilities and no sandboxing';
+
+export function explainLaunchFailure(
+  failure: LaunchFailure,
+  context: LaunchContext = {},
+): LaunchFailureDescription {
+  // A process that ends while it is read is gone at whichever step that comes out.
+  if (failure.error === ESRCH) return caller('The calling process has ended', ESRCH);
+  return describeStep[failure.step](failure, context);
+}
+
+/** The sentence alone. */
+export function describeLaunchFailure(failure: LaunchFailure, context: LaunchContext = {}): string {
+  return explainLaunchFailure(failure, context).sentence;
+}
+
+type Describe = (failure: LaunchFailure, context: LaunchContext) => LaunchFailureDescription;
+
+const describeStep: Readonly<Record<LaunchStep, Describe>> = {
+  none: (failure) => internal(failure, 'The launcher failed without saying where'),
+  self: (failure) => internal(failure, 'The launcher was not started as it must be'),
+  parameters: (failure) => internal(failure, 'The launcher did not understand its parameters'),
+  criu: (failure, { criu = 'criu' }) => file(failure, criu, 'is not run', 'Reinstall the package criu'),
+  config: (failure, { config = 'The configuration file of engines' }) =>
+    file(failure, config, 'is not used', 'Reinstall the package criu-service'),
+  nice: (failure) => trait(failure, 'nice value'),
+  scheduler: (failure) =>
+    failure.error === EAGAIN
+      ? caller(
+          'A process under SCHED_DEADLINE cannot have children, and so no engine: change its scheduling policy, or set SCHED_RESET_ON_FORK',
+          EAGAIN,
+        )
+      : trait(failure, 'scheduling policy'),
+  'io-priority': (failure) => trait(failure, 'I/O priority'),
+  affinity: (failure) =>
+    administrator(
+      `The engine cannot run on the caller's CPUs: ${name(failure)}. Let the caller's slice use them (AllowedCPUs=)`,
+      failure,
+    ),
+  'coredump-filter': (failure) => trait(failure, 'core dump filter'),
+  'oom-score': (failure) => trait(failure, 'oom_score_adj'),
+  'login-uid': (failure) =>
+    administrator(
+      `The audit login uid of the caller cannot be taken over: ${name(failure)}. Start criu.service by systemd, not from a login session, and with CAP_AUDIT_CONTROL`,
+      failure,
+    ),
+  'read-limit': (failure) =>
+    failure.error === EPERM
+      ? caller('The calling process has become another user since it connected', EPERM)
+      : trait(failure, `limit ${limit(failure)}`),
+  'caller-gone': () => caller('The calling process has ended', ESRCH),
+  'raise-limit': (failure) =>
+    administrator(
+      `The caller's hard limit ${limit(failure)} is above the service's: ${name(failure)}. Set Limit${limit(failure)}=infinity in criu.service, or let it keep CAP_SYS_RESOURCE`,
+      failure,
+    ),
+  inheritable: (failure) => trait(failure, 'inheritable capabilities'),
+  bounding: (failure) =>
+    administrator(
+      `The service itself lacks capability ${failure.value}, which is in the caller's bounding set: ${name(failure)}. Remove CapabilityBoundingSet= from criu.service`,
+      failure,
+    ),
+  groups: (failure) => trait(failure, 'groups'),
+  gid: (failure) => trait(failure, 'group'),
+  uid: (failure) => trait(failure, 'user'),
+  capabilities: (failure) =>
+    administrator(
+      `CAP_CHECKPOINT_RESTORE cannot be given to the engine: ${name(failure)}. It needs Linux 5.9; ${unitHint}`,
+      failure,
+    ),
+  ambient: (failure) =>
+    administrator(
+      `Capability ${failure.value} cannot be given to the engine: ${name(failure)}. It needs Linux 5.9; ${unitHint}`,
+      failure,
+    ),
+  keyring: (failure) =>
+    failure.error === EDQUOT
+      ? caller(
+          "The engine's session keyring does not fit into the caller's quota of keys: remove some (keyctl(1), /proc/key-users)",
+          EDQUOT,
+        )
+      : trait(failure, 'session keyring'),
+  'no-new-privs': (failure) => trait(failure, 'no_new_privs'),
+  proof: (failure) => {
+    const fault = proofFaults[Number(failure.value) - 1] ?? String(failure.value);
+    return administrator(
+      `The engine was not started, because it would not have been exactly its caller (${fault}). This is a fault of criu-service or of the kernel: report it`,
+      { ...failure, error: EPERM },
+    );
+  },
+  directory: (failure) => internal(failure, 'The root directory cannot be entered'),
+  images: (failure, { imagesDir }) =>
+    opened(
+      failure,
+      failure.value !== -1n
+        ? `images_dir_fd ${failure.value}`
+        : `the images directory${imagesDir === undefined ? '' : ` ${JSON.stringify(imagesDir)}`}`,
+      'read',
+    ),
+  work: (failure) => opened(failure, `work_dir_fd ${failure.value}`, 'search'),
+  status: (failure) => opened(failure, `status_fd ${failure.value}`, 'write'),
+  label: (failure) =>
+    administrator(
+      `The security label of the caller cannot be taken over: ${name(failure)}. The policy must allow criu.service to execute criu with it`,
+      failure,
+    ),
+  socket: (failure) => internal(failure, "The engine's connection cannot be made"),
+  descriptors: (failure) => internal(failure, "The engine's descriptors cannot be put in their places"),
+  limit: (failure) => trait(failure, `limit ${limit(failure)}`),
+  answer: (failure) =>
+    failure.error === ETOOMANYREFS
+      ? caller('The caller has too many descriptors in flight on Unix sockets: let them be received', EAGAIN)
+      : internal(failure, 'The launcher could not answer'),
+  execute: (failure, { criu = 'criu' }) => {
+    switch (failure.error) {
+      case EAGAIN:
+        return caller('The caller has as many processes as its limit (ulimit -u) allows', EAGAIN);
+      case EACCES:
+      case EPERM:
+        return administrator(
+          `The caller may not execute ${criu}: ${name(failure)}. Its mode must be 0755, its file system not mounted noexec, and a security policy must allow it`,
+          failure,
+        );
+      case ENOENT:
+        return administrator(
+          `${criu} cannot be executed: it is a script, or its interpreter (ld.so) is missing. Reinstall the package criu`,
+          failure,
+        );
+      case ENOMEM:
+        return caller(`The caller's limits leave ${criu} no memory (ulimit -v)`, ENOMEM);
+      default:
+        return administrator(
+          `${criu} cannot be executed: ${name(failure)}. Reinstall the package criu`,
+          failure,
+        );
+    }
+  },
+};
+
+function file(failure: LaunchFailure, path: string, refused: string, remedy: string) {
+  const refusal = (fault: string) => administrator(`${path} ${refused}: ${fault}`, failure);
+  switch (Number(failure.value)) {
+    case FileFault.notRegular:
+      return refusal(`it is no regular file. ${remedy}`);
+    case FileFault.notRoots:
+      return refusal('it does not belong to root. Correct it with chown root');
+    case FileFault.writableByOthers:
+      return refusal('others than root can write it. Correct it with chmod go-w');
+    case FileFault.setId:
+      return refusal('it has a set-user-ID or set-group-ID bit. Remove it with chmod ug-s');
+    case FileFault.hasCapabilities:
+      return refusal('it has file capabilities. Remove them with setcap -r');
+    default:
+      return administrator(`${path} cannot be opened: ${name(failure)}. ${remedy}`, failure);
+  }
+}
+
+function opened(failure: LaunchFailure, what: string, right: 'read' | 'search' | 'write') {
+  switch (failure.error) {
+    case ENOENT:
+      return caller(
+        what.startsWith('the ')
+          ? `There is no ${what.slice(4)}`
+          : `The caller has no open descriptor ${what}`,
+        what.startsWith('the ') ? ENOENT : EBADF,
+      );
+    case EACCES:
+    case EPERM:
+      return caller(
+        `The caller has no permission to ${right} ${what}, or its own /proc/PID/fd cannot be opened because it is not dumpable (prctl(2), PR_SET_DUMPABLE)`,
+        EACCES,
+      );
+    case ENOTDIR:
+      return caller(`Not a directory: ${what}`, ENOTDIR);
+    case ELOOP:
+      return caller(`Too many symbolic links: ${what}`, ELOOP);
+    case EMFILE:
+    case ENFILE:
+      return administrator(`No descriptor is left to open ${what}: ${name(failure)}`, failure);
+    default:
+      return caller(`Cannot open ${what}: ${name(failure)}`, failure.error);
+  }
+}
+
+function trait(failure: LaunchFailure, what: string): LaunchFailureDescription {
+  return administrator(
+    `The ${what} of the caller cannot be taken over: ${name(failure)}; ${unitHint}`,
+    failure,
+  );
+}
+
+/** Something that no caller and no setting should bring about. */
+function internal(failure: LaunchFailure, what: string): LaunchFailureDescription {
+  return administrator(
+    `${what} (step ${failure.step}, ${name(failure)}, value ${failure.value}). Reinstall criu-service; if it stays, report it`,
+    failure,
+  );
+}
+
+function caller(sentence: string, errno: number): LaunchFailureDescription {
+  return { sentence, errno: errno === 0 ? EPERM : errno, remedy: 'caller' };
+}
+
+function administrator(sentence: string, failure: LaunchFailure): LaunchFailureDescription {
+  return { sentence, errno: failure.error === 0 ? EPERM : failure.error, remedy: 'administrator' };
+}
+
+function limit(failure: LaunchFailure): string {
+  return limitNames[Number(failure.value)] ?? String(failure.value);
+}
+
+function name(failure: LaunchFailure): string {
+  return failure.error > 0 ? getSystemErrorName(-failure.error) : 'refused';
+}

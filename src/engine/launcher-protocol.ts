@@ -1,0 +1,271 @@
+/**
+ * The packets between this service and its launcher: the mirror of native/launcher/protocol.h, which tells what they
+ * mean and in which order they go.
+ */
+import { endianness } from 'node:os';
+
+const magic = 0x484c5243;
+const version = 1;
+const littleEndian = endianness() === 'LE';
+
+/** The descriptors that a launcher is started with; 0 and 1 are /dev/null. */
+export const launcherFds = {
+  stderr: 2,
+  control: 3,
+  callerPidfd: 4,
+  callerProc: 5,
+  /** For a hand-over only. */
+  callerSocket: 6,
+} as const;
+
+/** A caller in more groups cannot be served: one packet must fit into a socket's default buffer. */
+export const maxLauncherGroups = 32768;
+/** Of each string, its NUL included. */
+export const maxLauncherStringBytes = 4096;
+/** The size of every answer; a longer packet is none. */
+export const maxAnswerBytes = 40;
+
+const parametersBytes = 88;
+const flagNoNewPrivs = 1;
+const flagHandOver = 2;
+
+/** An LSM label, and what /proc/self/attr/exec must be told to take it. */
+export interface LauncherLabel {
+  readonly label: string;
+  readonly command: string;
+}
+
+export interface LaunchParameters {
+  /** The engine gets the caller's own connection. It opens nothing then: CRIU does that itself. */
+  readonly handOver: boolean;
+  /** The caller's, of the pidfd that the launcher got. */
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** In any order. */
+  readonly groups: readonly number[];
+  readonly umask: number;
+  readonly noNewPrivs: boolean;
+  /** Capability sets of the caller; bit N is capability N. */
+  readonly bounding: bigint;
+  readonly inheritable: bigint;
+  readonly ambient: bigint;
+  /** Absent where no security module labels sockets. */
+  readonly label?: LauncherLabel | undefined;
+  /** Absolute paths of criu, and of a file with the one line `unprivileged`. */
+  readonly criu: string;
+  readonly config: string;
+  /** What the engine is to hold: numbers of the caller's descriptors, and a path, of which one names the images. */
+  readonly imagesDirFd?: number | undefined;
+  readonly imagesDir?: string | undefined;
+  readonly workDirFd?: number | undefined;
+  readonly statusFd?: number | undefined;
+}
+
+/** The steps of the launcher, in their order; the index is the number on the wire. */
+export const launchSteps = [
+  'none',
+  'self',
+  'parameters',
+  'criu',
+  'config',
+  'nice',
+  'scheduler',
+  'io-priority',
+  'affinity',
+  'coredump-filter',
+  'oom-score',
+  'login-uid',
+  'read-limit',
+  'caller-gone',
+  'raise-limit',
+  'inheritable',
+  'bounding',
+  'groups',
+  'gid',
+  'uid',
+  'capabilities',
+  'ambient',
+  'keyring',
+  'no-new-privs',
+  'proof',
+  'directory',
+  'images',
+  'work',
+  'status',
+  'label',
+  'socket',
+  'descriptors',
+  'limit',
+  'answer',
+  'execute',
+] as const;
+
+export type LaunchStep = (typeof launchSteps)[number];
+
+/** `value` of the steps `criu` and `config`. */
+export const FileFault = {
+  cannotBeRead: 0,
+  notRegular: 1,
+  notRoots: 2,
+  writableByOthers: 3,
+  setId: 4,
+  hasCapabilities: 5,
+} as const;
+
+/** `value` of the step `proof`, from 1. */
+export const proofFaults = [
+  'uid',
+  'gid',
+  'groups',
+  'capabilities',
+  'ambient',
+  'bounding',
+  'no-new-privs',
+  'securebits',
+  'dumpable',
+  'regain-uid',
+  'regain-gid',
+  'regain-groups',
+  'regain-capabilities',
+] as const;
+
+/** Every privilege is gone, and CRIU is about to be executed. */
+export interface LaunchReady {
+  readonly kind: 'ready';
+  /** Descriptors of the engine, under the names of the request's fields. */
+  readonly files: {
+    readonly images_dir_fd?: number;
+    readonly work_dir_fd?: number;
+    readonly status_fd?: number;
+  };
+}
+
+/** Nothing was executed. */
+export interface LaunchFailure {
+  readonly kind: 'failed';
+  readonly step: LaunchStep;
+  /** The errno; 0 when no call failed, but what it found is refused. */
+  readonly error: number;
+  /** What it means depends on the step: which limit, capability, descriptor. */
+  readonly value: bigint;
+}
+
+export type LaunchAnswer = LaunchReady | LaunchFailure;
+
+/**
+ * The one packet that a launcher works from.
+ * @throws RangeError for what the layout cannot hold, or a string with a NUL in it; the message names the parameter.
+ */
+export function encodeParameters(parameters: LaunchParameters): Buffer {
+  const strings = [
+    encodeString('criu', parameters.criu),
+    encodeString('config', parameters.config),
+    encodeString('imagesDir', parameters.imagesDir),
+    encodeString('label', parameters.label?.label),
+    encodeString('label', parameters.label?.command),
+  ];
+  const groups = encodeGroups(parameters.groups);
+  const fixed = new DataView(new ArrayBuffer(parametersBytes));
+  let offset = 0;
+  const word = (name: string, value: number): void => {
+    if (!Number.isInteger(value) || value < 0 || value > 0xffffffff) {
+      throw new RangeError(`${name} must be an integer of 32 bits, not ${value}`);
+    }
+    fixed.setUint32(offset, value, littleEndian);
+    offset += 4;
+  };
+  const descriptor = (name: string, value: number | undefined): void => {
+    if (value !== undefined && (!Number.isInteger(value) || value < 0 || value > 0x7fffffff)) {
+      throw new RangeError(`${name} must be a descriptor's number, not ${value}`);
+    }
+    fixed.setInt32(offset, value ?? -1, littleEndian);
+    offset += 4;
+  };
+  const set = (name: string, value: bigint): void => {
+    if (BigInt.asUintN(64, value) !== value) throw new RangeError(`${name} must be a set of 64 bits`);
+    fixed.setBigUint64(offset, value, littleEndian);
+    offset += 8;
+  };
+
+  word('magic', magic);
+  word('version', version);
+  word('flags', (parameters.noNewPrivs ? flagNoNewPrivs : 0) | (parameters.handOver ? flagHandOver : 0));
+  word('pid', parameters.pid);
+  word('uid', parameters.uid);
+  word('gid', parameters.gid);
+  word('umask', parameters.umask);
+  descriptor('imagesDirFd', parameters.imagesDirFd);
+  descriptor('workDirFd', parameters.workDirFd);
+  descriptor('statusFd', parameters.statusFd);
+  set('bounding', parameters.bounding);
+  set('inheritable', parameters.inheritable);
+  set('ambient', parameters.ambient);
+  word('groups', parameters.groups.length);
+  for (const string of strings) word('size', string.length);
+  return Buffer.concat([new Uint8Array(fixed.buffer), groups, ...strings]);
+}
+
+/** @throws RangeError for bytes that no launcher of this version sends. */
+export function decodeAnswer(packet: Uint8Array): LaunchAnswer {
+  if (packet.length !== maxAnswerBytes) {
+    throw new RangeError(`A launcher's answer has ${maxAnswerBytes} bytes, not ${packet.length}`);
+  }
+  const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
+  const word = (index: number): number => view.getUint32(index * 4, littleEndian);
+  const descriptor = <Name extends string>(name: Name, index: number): { [key in Name]?: number } => {
+    const number = view.getInt32(index * 4, littleEndian);
+    return (number === -1 ? {} : { [name]: number }) as { [key in Name]?: number };
+  };
+  if (word(0) !== magic || word(1) !== version) throw new RangeError('The launcher is of another version');
+  const step = launchSteps[word(3)];
+  if (step === undefined) throw new RangeError(`The launcher answers with the unknown step ${word(3)}`);
+  switch (word(2)) {
+    case 0:
+      return {
+        kind: 'ready',
+        files: {
+          ...descriptor('images_dir_fd', 5),
+          ...descriptor('work_dir_fd', 6),
+          ...descriptor('status_fd', 7),
+        },
+      };
+    case 1:
+      return {
+        kind: 'failed',
+        step,
+        error: view.getInt32(16, littleEndian),
+        value: view.getBigInt64(32, littleEndian),
+      };
+    default:
+      throw new RangeError(`The launcher answers with the unknown kind ${word(2)}`);
+  }
+}
+
+/**
+ * How to ask for a label that was read from SO_PEERSEC or /proc/PID/attr/current. SELinux takes it as it is; AppArmor
+ * shows the profile's mode behind its name, and wants a verb before it (apparmor(7), aa_change_onexec).
+ */
+export function labelFor(label: string, module: 'selinux' | 'apparmor'): LauncherLabel {
+  if (module === 'selinux') return { label, command: label };
+  return { label, command: `exec ${label.replace(/ \([a-z]+\)$/, '')}` };
+}
+
+function encodeString(name: string, text: string | undefined): Buffer {
+  if (text === undefined) return Buffer.alloc(0);
+  const bytes = Buffer.from(`${text}\0`, 'utf8');
+  if (bytes.indexOf(0) !== bytes.length - 1) throw new RangeError(`${name} must not contain a NUL`);
+  if (bytes.length > maxLauncherStringBytes) {
+    throw new RangeError(`${name} must have at most ${maxLauncherStringBytes - 1} bytes`);
+  }
+  return bytes;
+}
+
+function encodeGroups(groups: readonly number[]): Uint8Array {
+  if (groups.length > maxLauncherGroups) {
+    throw new RangeError(`groups must be at most ${maxLauncherGroups}, not ${groups.length}`);
+  }
+  // A typed array has the machine's byte order, and sorts by value as the kernel does.
+  const sorted = Uint32Array.from(groups).sort();
+  return new Uint8Array(sorted.buffer);
+}

@@ -1,0 +1,201 @@
+/**
+ * The native seam: the only file that loads the addon, and the only one that knows its signatures.
+ *
+ * Everything below is implemented in native/ (node-addon-api). Rules that hold for every call:
+ * - a failing system call throws a {@link NativeError}: `code` is the errno name, `errno` its positive number,
+ *   `syscall` the call; a wrong argument, a closed OwnedFd among them, throws a TypeError that names the parameter;
+ * - a closed or released socket, and a Process whose pidfd is closed, answer EBADF to all but close() and watch(0);
+ * - every file descriptor is CLOEXEC from birth and belongs to exactly one {@link OwnedFd}, SeqpacketSocket or Process.
+ */
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** What a failing call throws. */
+export interface NativeError extends Error {
+  /** The errno name, for example `ECONNREFUSED`. */
+  readonly code: string;
+  /** The positive errno number. */
+  readonly errno: number;
+  /** The system call that failed. */
+  readonly syscall: string;
+}
+
+/** One file descriptor with one owner. A forgotten one is closed by the garbage collector, as a last resort. */
+export interface OwnedFd {
+  /** The number, or -1 once closed or given away. */
+  readonly number: number;
+  /** Closes it; a second call does nothing. */
+  close(): void;
+}
+
+/** SO_PEERCRED, fixed by the kernel at connect(2), see unix(7). */
+export interface PeerCredentials {
+  /** The pid in our pid namespace; 0 when the peer is outside of it. */
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** One packet taken from a socket's queue. */
+export interface Packet {
+  readonly data: Buffer;
+  /** The descriptors that came along (SCM_RIGHTS). The receiver owns them. */
+  readonly fds: OwnedFd[];
+}
+
+/**
+ * What waits at the head of a socket's queue.
+ * - `packet`: its true size in bytes, and the bytes unless it is larger than the limit that was given;
+ * - `empty-packet`: a packet without a byte, which is not the end;
+ * - `end`: the peer has closed or shut down its sending side, and nothing is left to read;
+ * - `nothing`: neither (EAGAIN).
+ */
+export type Peeked =
+  | { readonly kind: 'packet'; readonly size: number; readonly data: Buffer | undefined }
+  | { readonly kind: 'empty-packet' }
+  | { readonly kind: 'end' }
+  | { readonly kind: 'nothing' };
+
+/** Bits of {@link SeqpacketSocket.watch}, the values of libuv's UV_READABLE, UV_WRITABLE and UV_DISCONNECT. */
+export const Watch = { readable: 1, writable: 2, disconnect: 4 } as const;
+
+/** A SEQPACKET Unix socket on the event loop. It owns its fd and at most one poll handle. */
+export interface SeqpacketSocket {
+  /** The fd's number, or -1 once closed or released. */
+  readonly fd: number;
+  /** The socket's inode number, as CRIU's USK_SERVICE compares it. */
+  inode(): bigint;
+  /**
+   * Polls for `events` (bits of {@link Watch}; 0 stops) and calls `callback` with those that came, until told
+   * otherwise. The poll is level-triggered. One callback at a time: a second watch() replaces the first. A poll that
+   * fails calls back with 0 and the error, and has ended then. A peer that closed with packets of ours unread
+   * (ECONNRESET) is no failure: it shows as disconnect, and what it sent is still readable.
+   */
+  watch(events: number, callback?: (events: number, error?: NativeError) => void): void;
+  /** accept4(2) on a listening socket; undefined when nobody waits. One who waited and has left is accepted, and peeks as `end`. */
+  accept(): SeqpacketSocket | undefined;
+  /** Looks at the head of the queue without consuming it and without a control buffer, so that no fd is installed. */
+  peek(limit: number): Peeked;
+  /** True when the packet at the head carries fds: a peek without a control buffer then has MSG_CTRUNC. No fd is installed. */
+  headCarriesFds(): boolean;
+  /**
+   * Consumes one packet of at most `limit` bytes. Undefined when none waits (EAGAIN) or at the end of the connection.
+   * A larger packet is consumed and throws EMSGSIZE; more than `maxFds` fds (default 16, at most the kernel's 253) are
+   * closed and throw ETOOMANYREFS, as are fds that do not all fit into our descriptor table, with EMFILE.
+   */
+  receive(limit: number, maxFds?: number): Packet | undefined;
+  /** Sends one packet with copies of `fds` (never SIGPIPE). False when the queue is full (EAGAIN): nothing was sent. */
+  send(data: Uint8Array, fds?: readonly OwnedFd[]): boolean;
+  peerCredentials(): PeerCredentials;
+  /** SO_PEERGROUPS, ascending as the kernel gives them (Linux 4.13). */
+  peerGroups(): number[];
+  /**
+   * SO_PEERPIDFD (Linux 6.5), else undefined: there is no fallback that is free of a race, the caller of this decides.
+   * A peer that was reaped throws EINVAL; since Linux 6.16 there is a pidfd of the ended process.
+   */
+  peerPidfd(): OwnedFd | undefined;
+  /** SO_PEERSEC; undefined without an LSM that labels sockets. */
+  peerSecurityLabel(): string | undefined;
+  /** SO_PASSRIGHTS = 0 (Linux 6.16): packets with fds are refused by the kernel. False where the kernel does not know it. */
+  refuseFds(): boolean;
+  /** shutdown(2). An already disconnected peer (ENOTCONN) is no error. */
+  shutdown(how: 'read' | 'write' | 'both'): void;
+  /** Ends polling, clears O_NONBLOCK on the open file itself (uv_poll_init set it) and gives the fd away: for a hand-over. */
+  release(): OwnedFd;
+  /** Ends polling and closes the fd; a second call does nothing. */
+  close(): void;
+}
+
+/** How a process is started by {@link NativeBinding.spawn}. */
+export interface SpawnOptions {
+  /** The program, an absolute path. */
+  readonly file: string;
+  /** argv, argv[0] included. */
+  readonly argv: readonly string[];
+  /** The whole environment as KEY=value; nothing is inherited. */
+  readonly env: readonly string[];
+  /** What the child holds: each source is dup2()ed to `target`; every other fd is closed (close_range). Targets are distinct. */
+  readonly fds: readonly { readonly source: OwnedFd; readonly target: number }[];
+  /** Working directory, default `/`. */
+  readonly cwd?: string;
+}
+
+/** How a process ended. */
+export type ExitStatus =
+  | { readonly kind: 'exited'; readonly code: number }
+  | { readonly kind: 'signalled'; readonly signal: number }
+  /** Not our child (taken over from an earlier run of the service): it ended, that is all that is known. */
+  | { readonly kind: 'unknown' };
+
+/** A process held by its pidfd. */
+export interface Process {
+  readonly pid: number;
+  readonly pidfd: OwnedFd;
+  /** Calls back once when the process has ended; a child of ours is reaped then (waitid(P_PIDFD)). A second onExit() throws. */
+  onExit(callback: (status: ExitStatus) => void): void;
+  /** pidfd_send_signal(2). A process that has ended is no error: false. */
+  signal(signal: number): boolean;
+  /** Stops watching and closes the pidfd. Does not touch the process; a child that ended meanwhile is reaped. */
+  close(): void;
+}
+
+/** One descriptor of sd_listen_fds_with_names(3). */
+export interface ListenFd {
+  readonly fd: OwnedFd;
+  readonly name: string;
+}
+
+/** What the addon exports. */
+export interface NativeBinding {
+  // Sockets
+  /** Wraps a SEQPACKET socket; consumes `fd`. */
+  adopt(fd: OwnedFd): SeqpacketSocket;
+  /** socket, bind, chmod to `mode`, listen. The path must not exist and must fit sun_path (ENAMETOOLONG). */
+  listen(path: string, mode: number, backlog: number): SeqpacketSocket;
+  /** connect(2) that never waits: a listener whose backlog is full is EAGAIN. */
+  connect(path: string): SeqpacketSocket;
+  /** Ours on the event loop, theirs blocking and for an engine. */
+  socketpair(): { readonly ours: SeqpacketSocket; readonly theirs: OwnedFd };
+  /** What an fd is, by sd_is_socket(3): undefined when it is no socket at all. */
+  describeSocket(
+    fd: OwnedFd,
+  ): { readonly family: number; readonly type: number; readonly listening: boolean } | undefined;
+
+  // Processes and their descriptors
+  /** clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD), signals 1-64 to default, empty mask, setsid, umask 022, fds, execve. A failing step throws with its errno and `syscall`. */
+  spawn(options: SpawnOptions): Process;
+  /** Watches a process by a pidfd that is given away; `pid` is for information. */
+  adoptProcess(pidfd: OwnedFd, pid: number): Process;
+  pidfdOpen(pid: number): OwnedFd;
+  /** pidfd_getfd(2): a copy of the target's descriptor `number`. */
+  pidfdGetfd(pidfd: OwnedFd, number: number): OwnedFd;
+  /** Takes over a descriptor number of this process, checks that it is open and sets CLOEXEC. */
+  adoptFd(number: number): OwnedFd;
+  /** fcntl(F_DUPFD_CLOEXEC). */
+  duplicate(fd: OwnedFd): OwnedFd;
+  /** open(2) with O_CLOEXEC and O_NOCTTY; flags as in node:fs constants. A new file is its owner's alone (0600) unless `mode` says more. */
+  open(path: string, flags: number, mode?: number): OwnedFd;
+  /** openat(2) from a directory fd, otherwise as open(). Follows symbolic links and `..`, as openat does. */
+  openat(directory: OwnedFd, path: string, flags: number): OwnedFd;
+  /** memfd_create(2) of `size` bytes, sealed against growing and shrinking: writes past the end fail instead of using memory. */
+  memfd(name: string, size: number): OwnedFd;
+
+  // libsystemd
+  /** sd_listen_fds_with_names(3), environment removed. Called once, before anything is spawned. */
+  listenFds(): ListenFd[];
+  /** sd_pid_notify_with_fds(3): 1 sent, 0 no NOTIFY_SOCKET; throws on failure. */
+  notify(state: string, fds?: readonly OwnedFd[]): number;
+  /** sd_journal_sendv(3): each field is `NAME=value`, binary safe. */
+  journalSend(fields: readonly Uint8Array[]): void;
+}
+
+/** build/: beside the bundle in an installed package, native/build/Release in a checkout. */
+function addonPath(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  return here.endsWith(join('src', 'socket'))
+    ? join(here, '..', '..', 'native', 'build', 'Release', 'criu_service.node')
+    : join(here, 'criu_service.node');
+}
+
+export const native = createRequire(import.meta.url)(addonPath()) as NativeBinding;

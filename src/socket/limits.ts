@@ -1,0 +1,2 @@
+/** The largest packet that is accepted from either side, in bytes. */
+export const maxPacketBytes = 1 << 20;

@@ -1,0 +1,198 @@
+import { strict as assert } from 'node:assert';
+import { constants, fstatSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { native, type OwnedFd } from '../../src/socket/binding.ts';
+import {
+  collect,
+  collectUntil,
+  countFds,
+  isCloexec,
+  isOpen,
+  openNull,
+  requireArgumentError,
+  requireNativeError,
+  requireNoLeak,
+  withDirectory,
+} from './support.ts';
+
+describe('descriptors', () => {
+  it('are CLOEXEC from birth, whatever made them', () => {
+    const { ours, theirs } = native.socketpair();
+    const directory = native.open('/', constants.O_RDONLY | constants.O_DIRECTORY);
+    const self = native.pidfdOpen(process.pid);
+    const made: OwnedFd[] = [
+      theirs,
+      directory,
+      self,
+      native.openat(directory, 'dev/null', constants.O_RDONLY),
+      native.duplicate(directory),
+      native.pidfdGetfd(self, directory.number),
+      native.memfd('cloexec', 1),
+    ];
+    assert.ok(isCloexec(ours.fd));
+    for (const fd of made) {
+      assert.ok(isCloexec(fd.number));
+      fd.close();
+    }
+    ours.close();
+  });
+
+  it('have one owner that closes once', () => {
+    const fd = openNull();
+    const { number } = fd;
+    assert.ok(isOpen(number));
+    fd.close();
+    assert.equal(fd.number, -1);
+    assert.ok(!isOpen(number));
+    const next = openNull();
+    assert.equal(next.number, number, 'the number is free again');
+    fd.close();
+    assert.ok(isOpen(number), 'a second close() does not touch the new owner of the number');
+    next.close();
+  });
+
+  it('that were forgotten are closed by the garbage collector', async () => {
+    await collect();
+    const before = countFds();
+    for (let index = 0; index < 20; index += 1) openNull();
+    assert.ok(await collectUntil(() => countFds() === before));
+  });
+
+  it('are made by the addon alone', () => {
+    const fd = openNull();
+    const { constructor: Made } = fd as unknown as { constructor: new (number: number) => OwnedFd };
+    assert.throws(() => new Made(0), TypeError);
+    const impostor = Object.create(Object.getPrototypeOf(fd)) as OwnedFd;
+    requireArgumentError(() => native.duplicate(impostor), 'fd');
+    const wrongClass = native.socketpair();
+    requireArgumentError(() => native.duplicate(wrongClass.ours as unknown as OwnedFd), 'fd');
+    wrongClass.ours.close();
+    wrongClass.theirs.close();
+    fd.close();
+  });
+
+  it('that are closed are refused as arguments, by name', () => {
+    const closed = openNull();
+    closed.close();
+    requireArgumentError(() => native.adopt(closed), 'fd');
+    requireArgumentError(() => native.duplicate(closed), 'fd');
+    requireArgumentError(() => native.describeSocket(closed), 'fd');
+    requireArgumentError(() => native.openat(closed, 'x', 0), 'directory');
+    requireArgumentError(() => native.pidfdGetfd(closed, 0), 'pidfd');
+    requireArgumentError(() => native.adoptProcess(closed, 1), 'pidfd');
+    requireArgumentError(() => native.notify('READY=1', [closed]), 'fds[0]');
+  });
+});
+
+describe('adoptFd', () => {
+  it('takes over an open descriptor and makes it CLOEXEC', () => {
+    const made = openNull();
+    const adopted = native.adoptFd(made.number);
+    assert.equal(adopted.number, made.number);
+    assert.ok(isCloexec(adopted.number));
+    adopted.close();
+    assert.ok(!isOpen(made.number));
+    made.close(); // The number is nobody's by now: EBADF, which closing ignores.
+  });
+
+  it('refuses a number that is not open, and does not close it later', () => {
+    const fd = openNull();
+    const { number } = fd;
+    fd.close();
+    requireNativeError(() => native.adoptFd(number), 'EBADF', 'fcntl');
+    for (const wrong of [-1, 1.5, Number.NaN, 2 ** 31])
+      requireArgumentError(() => native.adoptFd(wrong), 'number');
+  });
+});
+
+describe('open and openat', () => {
+  it('open files with their mode, relative to a directory descriptor', () => {
+    withDirectory((path) => {
+      const old = process.umask(0);
+      const { O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_WRONLY } = constants;
+      const explicit = native.open(join(path, 'explicit'), O_CREAT | O_EXCL | O_WRONLY, 0o640);
+      const private_ = native.open(join(path, 'private'), O_CREAT | O_EXCL | O_WRONLY);
+      process.umask(old);
+      assert.equal(fstatSync(explicit.number).mode & 0o7777, 0o640);
+      assert.equal(fstatSync(private_.number).mode & 0o7777, 0o600, 'the owner alone, when nobody says more');
+      writeFileSync(join(path, 'explicit'), 'text');
+      const directory = native.open(path, O_RDONLY | O_DIRECTORY);
+      const below = native.openat(directory, 'explicit', O_RDONLY);
+      assert.equal(readFileSync(below.number, 'utf8'), 'text');
+      for (const fd of [explicit, private_, directory, below]) fd.close();
+    });
+  });
+
+  it('tell the errno, the call and the path', () => {
+    const error = requireNativeError(() => native.open('/nonexistent', 0), 'ENOENT', 'open');
+    assert.match(error.message, /\/nonexistent/);
+    assert.equal(error.errno, 2);
+    const file = openNull();
+    requireNativeError(() => native.openat(file, 'x', 0), 'ENOTDIR', 'openat');
+    file.close();
+  });
+
+  it('refuse a path with a NUL, which the kernel would cut short', () => {
+    requireArgumentError(() => native.open('/dev/null\0x', 0), 'path');
+    requireArgumentError(() => native.open(1 as unknown as string, 0), 'path');
+    requireArgumentError(() => native.open('/dev/null', -1), 'flags');
+    requireArgumentError(() => native.open('/dev/null', 0, 0o10000), 'mode');
+  });
+
+  it('leave nothing open when they fail', () => {
+    requireNoLeak(() => requireNativeError(() => native.open('/nonexistent', 0), 'ENOENT', 'open'));
+  });
+});
+
+describe('memfd', () => {
+  it('has its size, and cannot grow or shrink', () => {
+    const fd = native.memfd('state', 8);
+    assert.equal(fstatSync(fd.number).size, 8);
+    assert.equal(writeSync(fd.number, Buffer.from('12345678'), 0, 8, 0), 8);
+    assert.throws(
+      () => writeSync(fd.number, Buffer.from('x'), 0, 1, 8),
+      { code: 'EPERM' },
+      'writing past the end',
+    );
+    const target = `/proc/self/fd/${fd.number}`;
+    assert.throws(() => writeFileSync(target, 'truncates'), { code: 'EPERM' }, 'shrinking');
+    const back = Buffer.alloc(9);
+    assert.equal(readSync(fd.number, back, 0, 9, 0), 8);
+    assert.equal(back.toString('latin1', 0, 8), '12345678');
+    fd.close();
+  });
+
+  it('refuses what is no size or no name, and leaves nothing open', () => {
+    requireNoLeak(() => {
+      requireArgumentError(() => native.memfd('state', -1), 'size');
+      requireArgumentError(() => native.memfd('a\0b', 1), 'name');
+      // memfd_create(2): at most 249 bytes.
+      requireNativeError(() => native.memfd('n'.repeat(250), 1), 'EINVAL', 'memfd_create');
+    });
+  });
+});
+
+describe('pidfdOpen and pidfdGetfd', () => {
+  it('copy a descriptor that refers to the same open file', () => {
+    const self = native.pidfdOpen(process.pid);
+    const memory = native.memfd('shared', 4);
+    const copy = native.pidfdGetfd(self, memory.number);
+    assert.notEqual(copy.number, memory.number);
+    assert.equal(fstatSync(copy.number).ino, fstatSync(memory.number).ino);
+    for (const fd of [self, memory, copy]) fd.close();
+  });
+
+  it('say that a process or a descriptor does not exist, and leave nothing open', () => {
+    const self = native.pidfdOpen(process.pid);
+    const gone = openNull();
+    const { number } = gone;
+    gone.close();
+    requireNoLeak(() => {
+      // The largest pid that Linux can have is 2^22 - 1.
+      requireNativeError(() => native.pidfdOpen(2 ** 30), 'ESRCH', 'pidfd_open');
+      requireNativeError(() => native.pidfdGetfd(self, number), 'EBADF', 'pidfd_getfd');
+    });
+    requireArgumentError(() => native.pidfdOpen(0), 'pid');
+    self.close();
+  });
+});

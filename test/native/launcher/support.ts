@@ -1,0 +1,336 @@
+/** What the launcher's tests share: the programs, a caller with traits of its own, and one launch from start to end. */
+import { strict as assert } from 'node:assert';
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
+import { chmodSync, constants, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface, type Interface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import {
+  decodeAnswer,
+  encodeParameters,
+  type LaunchAnswer,
+  type LaunchFailure,
+  type LaunchParameters,
+  launcherFds,
+  maxAnswerBytes,
+} from '../../../src/engine/launcher-protocol.ts';
+import { StderrFile } from '../../../src/engine/stderr-file.ts';
+import { parseThreadStatus } from '../../../src/policy/proc-status.ts';
+import {
+  type ExitStatus,
+  native,
+  type OwnedFd,
+  type SeqpacketSocket,
+  Watch,
+} from '../../../src/socket/binding.ts';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const sources = fileURLToPath(new URL('../../../native/launcher/', import.meta.url));
+const built = fileURLToPath(new URL('../../../native/build/Release/criu-launcher', import.meta.url));
+
+/** As in native/binding.gyp. */
+const commonFlags = [
+  '-std=c++20',
+  '-fno-exceptions',
+  '-fno-rtti',
+  '-D_GNU_SOURCE',
+  '-D_FILE_OFFSET_BITS=64',
+  '-Wall',
+  '-Wextra',
+  '-Werror',
+  '-Wconversion',
+  '-Wshadow',
+];
+
+/** A temporary directory that the tests' users may search, with the compiled programs in it. */
+export class Workshop {
+  readonly directory = mkdtempSync(join(tmpdir(), 'criu-service-launcher-'));
+  readonly config = join(this.directory, 'unprivileged.conf');
+
+  constructor() {
+    chmodSync(this.directory, 0o755);
+    writeFileSync(this.config, 'unprivileged\n', { mode: 0o644 });
+    for (const name of ['report', 'caller', 'silent-mount']) {
+      execFileSync(
+        'gcc',
+        ['-O1', '-Wall', '-Wextra', '-Werror', '-static', '-o', this.path(name), join(here, `${name}.c`)],
+        { stdio: 'inherit' },
+      );
+    }
+  }
+
+  path(name: string): string {
+    return join(this.directory, name);
+  }
+
+  /** The launcher that is installed, as scripts/build left it; compiled here where that has not been run. */
+  plainLauncher(): string {
+    return existsSync(built) ? built : this.#compile('launcher-plain', ['-O2']);
+  }
+
+  /**
+   * Any finding ends it with SIGABRT or a status of its own, and with words on its stderr. LeakSanitizer has nothing to do:
+   * the launcher allocates nothing and leaves by _exit(2) or execveat(2).
+   */
+  sanitizedLauncher(): string {
+    return this.#compile('launcher-sanitized', [
+      '-O1',
+      '-g',
+      '-fsanitize=address,undefined',
+      '-fno-sanitize-recover=all',
+      '-fno-omit-frame-pointer',
+    ]);
+  }
+
+  remove(): void {
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #compile(name: string, flags: readonly string[]): string {
+    const files = readdirSync(sources)
+      .filter((file) => file.endsWith('.cc'))
+      .map((file) => join(sources, file));
+    execFileSync('g++', [...commonFlags, ...flags, '-o', this.path(name), ...files], { stdio: 'inherit' });
+    return this.path(name);
+  }
+}
+
+/** Lines KEY=VALUE, as report.c writes them. */
+export type Report = ReadonlyMap<string, string>;
+
+function parseReport(text: string): Report {
+  return new Map(
+    text
+      .split('\n')
+      .filter((line) => line.includes('='))
+      .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+  );
+}
+
+/** A process that caller.c made: who it is, and its descriptors here. */
+export class TestCaller {
+  readonly pid: number;
+  readonly pidfd: OwnedFd;
+  readonly procDirectory: OwnedFd;
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #lines: AsyncIterator<string>;
+  readonly #interface: Interface;
+
+  static async start(workshop: Workshop, traits: readonly string[]): Promise<TestCaller> {
+    const child = spawn(workshop.path('caller'), traits, {
+      cwd: '/',
+      env: { REPORT: workshop.path('report') },
+    });
+    let complaint = '';
+    child.stderr.on('data', (data: Buffer) => {
+      complaint += data.toString();
+    });
+    const lines = createInterface(child.stdout);
+    const iterator = lines[Symbol.asyncIterator]();
+    const first = await iterator.next();
+    assert.equal(first.value, 'ready', `the caller did not start: ${complaint}`);
+    return new TestCaller(child, lines, iterator);
+  }
+
+  private constructor(
+    child: ChildProcessWithoutNullStreams,
+    lines: Interface,
+    iterator: AsyncIterator<string>,
+  ) {
+    this.#child = child;
+    this.#interface = lines;
+    this.#lines = iterator;
+    this.pid = child.pid!;
+    this.pidfd = native.pidfdOpen(this.pid);
+    this.procDirectory = native.open(`/proc/${this.pid}`, constants.O_RDONLY | constants.O_DIRECTORY);
+  }
+
+  /** Gives a command and returns what is printed for it. */
+  async ask(command: string): Promise<string> {
+    this.#child.stdin.write(`${command}\n`);
+    const answer: string[] = [];
+    for (;;) {
+      const { value, done } = await this.#lines.next();
+      assert.ok(!done, `the caller ended at ${command}`);
+      if (value === '.') return answer.join('\n');
+      answer.push(value);
+    }
+  }
+
+  /** What an ordinary child of it is given. */
+  async ordinaryChild(): Promise<Report> {
+    return parseReport(await this.ask('child'));
+  }
+
+  /** What the service reads of it. */
+  parameters(workshop: Workshop): LaunchParameters {
+    const text = execFileSync('cat', [`/proc/${this.pid}/status`], { encoding: 'latin1' });
+    const status = parseThreadStatus(text);
+    return {
+      handOver: false,
+      pid: this.pid,
+      uid: status.uids[0]!,
+      gid: status.gids[0]!,
+      groups: status.groups,
+      umask: Number.parseInt(/^Umask:\s*([0-7]+)$/m.exec(text)![1]!, 8),
+      noNewPrivs: status.noNewPrivs,
+      bounding: status.bounding,
+      inheritable: status.inheritable,
+      ambient: status.ambient,
+      criu: workshop.path('report'),
+      config: workshop.config,
+    };
+  }
+
+  async end(): Promise<void> {
+    const ended = new Promise((resolve) => this.#child.once('close', resolve));
+    this.#child.kill('SIGKILL');
+    await ended;
+    this.#interface.close();
+  }
+
+  close(): void {
+    this.pidfd.close();
+    this.procDirectory.close();
+  }
+}
+
+export interface LaunchOptions {
+  readonly launcher: string;
+  readonly caller: TestCaller;
+  /** The packet; undefined closes the control socket instead. */
+  readonly packet: Uint8Array | undefined;
+  /** The caller's connection, for a hand-over. */
+  readonly connection?: OwnedFd;
+  /** Called once the packet was sent, with the launcher's pid; what it returns is waited for. */
+  readonly meanwhile?: (pid: number, kill: () => void) => Promise<void> | void;
+  /** Called for each answer, before the next is waited for. */
+  readonly onAnswer?: (answer: LaunchAnswer, control: SeqpacketSocket) => void;
+}
+
+export interface Launch {
+  readonly pid: number;
+  readonly answers: readonly LaunchAnswer[];
+  /** What the engine wrote on the socket that came with the answer. */
+  readonly report: Report;
+  readonly socketCount: number;
+  readonly exit: ExitStatus;
+}
+
+/** One launch until the process has ended. It requires that nothing was written to stderr, where a sanitizer would write. */
+export async function launch(options: LaunchOptions): Promise<Launch> {
+  const stderr = new StderrFile('criu-launcher-test');
+  const { ours: control, theirs } = native.socketpair();
+  const devNull = native.open('/dev/null', constants.O_RDWR);
+  const process = native.spawn({
+    file: options.launcher,
+    argv: ['criu-launcher'],
+    env: [],
+    fds: [
+      { source: devNull, target: 0 },
+      { source: devNull, target: 1 },
+      { source: stderr.fd, target: launcherFds.stderr },
+      { source: theirs, target: launcherFds.control },
+      { source: options.caller.pidfd, target: launcherFds.callerPidfd },
+      { source: options.caller.procDirectory, target: launcherFds.callerProc },
+      ...(options.connection ? [{ source: options.connection, target: launcherFds.callerSocket }] : []),
+    ],
+  });
+  theirs.close();
+  devNull.close();
+  const { pid } = process;
+  const exited = new Promise<ExitStatus>((resolve) => process.onExit(resolve));
+  const answers: LaunchAnswer[] = [];
+  const sockets: SeqpacketSocket[] = [];
+  if (options.packet === undefined) {
+    control.close();
+  } else {
+    assert.ok(control.send(options.packet), 'the packet does not fit into the socket');
+    await options.meanwhile?.(pid, () => process.signal(9));
+    for await (const packet of packetsOf(control, maxAnswerBytes)) {
+      for (const fd of packet.fds) sockets.push(native.adopt(fd));
+      const answer = decodeAnswer(packet.data);
+      answers.push(answer);
+      options.onAnswer?.(answer, control);
+    }
+  }
+  let text = '';
+  for (const socket of sockets) {
+    for await (const packet of packetsOf(socket, 1 << 16)) text += packet.data.toString();
+    socket.close();
+  }
+  const exit = await exited;
+  process.close();
+  control.close();
+  const words = stderr.tail();
+  stderr.close();
+  assert.deepEqual(words, [], 'something was written to stderr');
+  return { pid, answers, report: parseReport(text), socketCount: sockets.length, exit };
+}
+
+/** Launches with the caller's own parameters, but for `changes`. */
+export function launchAs(
+  workshop: Workshop,
+  launcher: string,
+  caller: TestCaller,
+  changes: Partial<LaunchParameters> = {},
+  options: Partial<LaunchOptions> = {},
+): Promise<Launch> {
+  const packet = encodeParameters({ ...caller.parameters(workshop), ...changes });
+  return launch({ launcher, caller, packet, ...options });
+}
+
+/** Requires a launch that was refused, and in which nothing was executed. */
+export function requireFailure(result: Launch, expected: Partial<LaunchFailure>): void {
+  const [answer, ...more] = result.answers;
+  assert.ok(answer, 'the launcher did not answer');
+  assert.equal(answer.kind, 'failed', 'an engine was executed');
+  for (const [name, value] of Object.entries(expected)) {
+    assert.equal(
+      (answer as unknown as Record<string, unknown>)[name],
+      value,
+      `${name} of ${inspect(answer)}`,
+    );
+  }
+  assert.deepEqual(more, []);
+  assert.equal(result.socketCount, 0);
+  assert.equal(result.report.size, 0);
+  assert.deepEqual(result.exit, { kind: 'exited', code: 1 });
+}
+
+function inspect(answer: LaunchAnswer): string {
+  return JSON.stringify(answer, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
+}
+
+/** Every packet until the end of the connection. */
+export async function* packetsOf(
+  socket: SeqpacketSocket,
+  limit: number,
+): AsyncGenerator<{ data: Buffer; fds: OwnedFd[] }> {
+  for (;;) {
+    let head = peekPastReset(socket);
+    if (head === 'nothing') {
+      await new Promise<void>((resolve) => {
+        socket.watch(Watch.readable, () => {
+          socket.watch(0);
+          resolve();
+        });
+      });
+      head = peekPastReset(socket);
+    }
+    if (head === 'end') return;
+    const packet = socket.receive(limit);
+    if (packet) yield packet;
+  }
+}
+
+/** A peer that leaves something unread gives ECONNRESET once. */
+function peekPastReset(socket: SeqpacketSocket): string {
+  try {
+    return socket.peek(0).kind;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET') throw error;
+    return socket.peek(0).kind;
+  }
+}

@@ -1,0 +1,382 @@
+import { strict as assert } from 'node:assert';
+import { execFileSync } from 'node:child_process';
+import { fstatSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { native, type OwnedFd } from '../../src/socket/binding.ts';
+import {
+  connectedPair,
+  countFds,
+  isCloexec,
+  openNull,
+  requireArgumentError,
+  requireNativeError,
+  requireNoLeak,
+  withDirectory,
+} from './support.ts';
+
+const MOST_FDS = 253; // SCM_MAX_FD
+
+/** The same descriptor, many times. */
+function many(fd: OwnedFd, count: number): OwnedFd[] {
+  return Array.from({ length: count }, () => fd);
+}
+
+describe('peek', () => {
+  it('shows the packet at the head and leaves it there, as often as one asks', () => {
+    const { near, far } = connectedPair();
+    far.send(Buffer.from('first'));
+    far.send(Buffer.from('second'));
+    for (let round = 0; round < 3; round += 1) {
+      assert.deepEqual(near.peek(5), { kind: 'packet', size: 5, data: Buffer.from('first') });
+    }
+    assert.equal(near.receive(10)?.data.toString(), 'first');
+    assert.equal(near.receive(10)?.data.toString(), 'second');
+    assert.deepEqual(near.peek(5), { kind: 'nothing' });
+    near.close();
+    far.close();
+  });
+
+  it('tells the true size of a packet above the limit, without its bytes', () => {
+    const { near, far } = connectedPair();
+    far.send(Buffer.alloc(1000));
+    assert.deepEqual(near.peek(999), { kind: 'packet', size: 1000, data: undefined });
+    assert.deepEqual(near.peek(0), { kind: 'packet', size: 1000, data: undefined });
+    const whole = near.peek(1000);
+    assert.ok(whole.kind === 'packet' && whole.data?.length === 1000);
+    near.close();
+    far.close();
+  });
+
+  it('shows every byte of packets around and above the size that is read at the first attempt', () => {
+    const { near, far } = connectedPair();
+    for (const size of [65535, 65536, 65537, 150000]) {
+      const data = Buffer.alloc(size, size % 251);
+      data[size - 1] = 7;
+      assert.ok(far.send(data));
+      const peeked = near.peek(200000);
+      assert.ok(peeked.kind === 'packet' && peeked.data?.equals(data));
+      assert.ok(near.receive(200000)?.data.equals(data));
+    }
+    near.close();
+    far.close();
+  });
+
+  it('tells an empty packet from the end, also when the peer has left', () => {
+    const { near, far } = connectedPair();
+    assert.deepEqual(near.peek(10), { kind: 'nothing' });
+    far.send(Buffer.alloc(0));
+    assert.deepEqual(near.peek(10), { kind: 'empty-packet' });
+    assert.equal(near.receive(10)?.data.length, 0);
+    assert.deepEqual(near.peek(10), { kind: 'nothing' });
+    far.send(Buffer.alloc(0));
+    far.send(Buffer.alloc(0));
+    far.send(Buffer.from('last'));
+    far.close();
+    assert.deepEqual(near.peek(10), { kind: 'empty-packet' });
+    assert.equal(near.receive(10)?.data.length, 0);
+    assert.deepEqual(near.peek(10), { kind: 'empty-packet' });
+    assert.equal(near.receive(10)?.data.length, 0);
+    assert.equal(near.receive(10)?.data.toString(), 'last');
+    assert.deepEqual(near.peek(10), { kind: 'end' });
+    assert.deepEqual(near.peek(10), { kind: 'end' });
+    assert.equal(near.receive(10), undefined);
+    near.close();
+  });
+
+  it('installs no descriptor of the packet it looks at', () => {
+    const { near, far } = connectedPair();
+    const fd = openNull();
+    far.send(Buffer.from('with'), many(fd, 10));
+    requireNoLeak(() => near.peek(10));
+    requireNoLeak(() => assert.equal(near.headCarriesFds(), true));
+    near.close();
+    far.close();
+    fd.close();
+  });
+
+  it('still shows what a peer sent that closed without reading our packets', () => {
+    const { near, far } = connectedPair();
+    near.send(Buffer.from('never read'));
+    far.send(Buffer.from('answer'));
+    far.close(); // The kernel reports ECONNRESET now, once, ahead of the answer.
+    assert.deepEqual(near.peek(10), { kind: 'packet', size: 6, data: Buffer.from('answer') });
+    assert.equal(near.receive(10)?.data.toString(), 'answer');
+    assert.deepEqual(near.peek(10), { kind: 'end' });
+    near.close();
+  });
+
+  it('of a socket that is not connected is an error', () => {
+    withDirectory((directory) => {
+      const listener = native.listen(join(directory, 'socket'), 0o600, 1);
+      requireNativeError(() => listener.peek(1), 'ENOTCONN', 'recvmsg');
+      requireNativeError(() => listener.send(Buffer.of(1)), 'ENOTCONN', 'sendmsg');
+      listener.close();
+    });
+  });
+
+  it('refuses a limit that is none', () => {
+    const { near, far } = connectedPair();
+    for (const limit of [-1, 0.5, Number.POSITIVE_INFINITY]) {
+      requireArgumentError(() => near.peek(limit), 'limit');
+      requireArgumentError(() => near.receive(limit), 'limit');
+    }
+    near.close();
+    far.close();
+  });
+});
+
+describe('headCarriesFds', () => {
+  it('is about the packet at the head alone', () => {
+    const { near, far } = connectedPair();
+    const fd = openNull();
+    assert.equal(near.headCarriesFds(), false, 'nothing waits');
+    far.send(Buffer.from('without'));
+    far.send(Buffer.from('with'), [fd]);
+    far.send(Buffer.alloc(0), [fd]);
+    far.send(Buffer.alloc(0));
+    const seen: boolean[] = [];
+    for (let index = 0; index < 4; index += 1) {
+      seen.push(near.headCarriesFds());
+      for (const received of near.receive(10)?.fds ?? []) received.close();
+    }
+    assert.deepEqual(seen, [false, true, true, false]);
+    far.close();
+    assert.equal(near.headCarriesFds(), false, 'the end');
+    near.close();
+    fd.close();
+  });
+
+  it('is not deceived by a socket unit that asks for credentials with every packet', () => {
+    // PassCredentials= sets SO_PASSCRED on the listener, and accepted sockets inherit it; without a control buffer
+    // every packet is marked then, as if it carried something.
+    const script = `
+import array, socket, sys
+near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+near.setsockopt(socket.SOL_SOCKET, 16, 1)
+far.send(b"plain")
+socket.socket(fileno=3).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [near.fileno(), far.fileno()]))])
+`;
+    const { ours, theirs } = native.socketpair();
+    const done = native.spawn({
+      file: '/usr/bin/env',
+      argv: ['env', 'python3', '-c', script],
+      env: [`PATH=${process.env.PATH}`],
+      fds: [{ source: theirs, target: 3 }],
+    });
+    let packet = ours.receive(10);
+    while (packet === undefined) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+      packet = ours.receive(10);
+    }
+    const [nearFd, farFd] = packet.fds;
+    const near = native.adopt(nearFd!);
+    assert.equal(near.headCarriesFds(), false);
+    const null_ = openNull();
+    const far = native.adopt(farFd!);
+    far.send(Buffer.from('with'), [null_]);
+    assert.equal(near.receive(10)?.data.toString(), 'plain');
+    assert.equal(near.headCarriesFds(), true);
+    for (const closable of [near, far, null_, ours, theirs, done]) closable.close();
+  });
+});
+
+describe('receive', () => {
+  it('is undefined when nothing waits and at the end', () => {
+    const { near, far } = connectedPair();
+    assert.equal(near.receive(10), undefined);
+    far.close();
+    assert.equal(near.receive(10), undefined);
+    near.close();
+  });
+
+  it('hands over descriptors that are CLOEXEC, in order, and refer to what was sent', () => {
+    const { near, far } = connectedPair();
+    const sent = [native.memfd('one', 1), native.memfd('two', 2), native.memfd('three', 3)];
+    assert.ok(far.send(Buffer.from('three'), sent));
+    const packet = near.receive(10);
+    assert.deepEqual(
+      packet?.fds.map((fd) => fstatSync(fd.number).ino),
+      sent.map((fd) => fstatSync(fd.number).ino),
+    );
+    assert.ok(packet?.fds.every((fd) => isCloexec(fd.number)));
+    for (const closable of [near, far, ...sent, ...(packet?.fds ?? [])]) closable.close();
+  });
+
+  it('takes as many descriptors as a packet can carry, if it may', () => {
+    const { near, far } = connectedPair();
+    const fd = openNull();
+    assert.ok(far.send(Buffer.from('most'), many(fd, MOST_FDS)));
+    const packet = near.receive(10, MOST_FDS);
+    assert.equal(packet?.fds.length, MOST_FDS);
+    for (const closable of [near, far, fd, ...(packet?.fds ?? [])]) closable.close();
+  });
+
+  it('closes what is one descriptor too many, consumes the packet and throws ETOOMANYREFS', () => {
+    const { near, far } = connectedPair();
+    const fd = openNull();
+    // Odd and even: the padding of a control message would have room for one more.
+    for (const most of [0, 1, 2, 3, 16]) {
+      requireNoLeak(() => {
+        far.send(Buffer.from('more'), many(fd, most + 1));
+        requireNativeError(() => near.receive(10, most), 'ETOOMANYREFS', 'recvmsg');
+        assert.deepEqual(near.peek(1), { kind: 'nothing' });
+      }, 10);
+    }
+    far.send(Buffer.from('more'), many(fd, 17));
+    requireNativeError(() => near.receive(10), 'ETOOMANYREFS', 'recvmsg');
+    requireArgumentError(() => near.receive(10, MOST_FDS + 1), 'maxFds');
+    for (const closable of [near, far, fd]) closable.close();
+  });
+
+  it('consumes a packet above the limit, closes its descriptors and throws EMSGSIZE', () => {
+    const { near, far } = connectedPair();
+    const fd = openNull();
+    requireNoLeak(() => {
+      far.send(Buffer.alloc(11), [fd, fd]);
+      const error = requireNativeError(() => near.receive(10), 'EMSGSIZE', 'recvmsg');
+      assert.match(error.message, /11 bytes/);
+      assert.deepEqual(near.peek(1), { kind: 'nothing' });
+    });
+    for (const closable of [near, far, fd]) closable.close();
+  });
+
+  it('says EMFILE when the descriptor table is full, and closes those that did fit', () => {
+    const { near, far } = connectedPair();
+    const fd = openNull();
+    far.send(Buffer.from('four'), many(fd, 4));
+    const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))![1]!;
+    const limit = (value: string | number) =>
+      execFileSync('prlimit', [`--pid=${process.pid}`, `--nofile=${value}:`]);
+    const fillers: OwnedFd[] = [];
+    const highest = Math.max(near.fd, far.fd, fd.number);
+    limit(highest + 40);
+    try {
+      try {
+        for (;;) fillers.push(openNull());
+      } catch (error) {
+        assert.equal((error as NodeJS.ErrnoException).code, 'EMFILE');
+      }
+      fillers.pop()?.close();
+      fillers.pop()?.close();
+      requireNativeError(() => near.receive(10), 'EMFILE', 'recvmsg');
+      // The two that were free are free again.
+      fillers.push(openNull(), openNull());
+      requireNativeError(openNull, 'EMFILE', 'open');
+    } finally {
+      for (const filler of fillers) filler.close();
+      limit(soft);
+    }
+    assert.deepEqual(near.peek(10), { kind: 'nothing' });
+    for (const closable of [near, far, fd]) closable.close();
+  });
+});
+
+describe('send', () => {
+  it('takes any Uint8Array, with its own bounds', () => {
+    const { near, far } = connectedPair();
+    const bytes = new Uint8Array([1, 2, 3, 4, 5]);
+    far.send(bytes.subarray(1, 4));
+    assert.deepEqual([...near.receive(10)!.data], [2, 3, 4]);
+    requireArgumentError(() => far.send('text' as unknown as Uint8Array), 'data');
+    requireArgumentError(() => far.send(new Uint16Array(2) as unknown as Uint8Array), 'data');
+    near.close();
+    far.close();
+  });
+
+  it('is false when the queue is full, and nothing of it was sent', () => {
+    const { near, far } = connectedPair();
+    let sent = 0;
+    while (far.send(Buffer.alloc(1000, sent))) sent += 1;
+    assert.ok(sent > 0);
+    assert.equal(far.send(Buffer.alloc(1000)), false);
+    let received = 0;
+    for (let packet = near.receive(1000); packet; packet = near.receive(1000)) {
+      assert.equal(packet.data[0], received % 256);
+      received += 1;
+    }
+    assert.equal(received, sent);
+    near.close();
+    far.close();
+  });
+
+  it('to a peer that has left is EPIPE and no signal', () => {
+    const { near, far } = connectedPair();
+    near.close();
+    requireNativeError(() => far.send(Buffer.of(1)), 'EPIPE', 'sendmsg');
+    far.close();
+  });
+
+  it('of more than the socket can ever hold is EMSGSIZE', () => {
+    const { near, far } = connectedPair();
+    requireNativeError(() => far.send(Buffer.alloc(16 * 1024 * 1024)), 'EMSGSIZE', 'sendmsg');
+    assert.deepEqual(near.peek(1), { kind: 'nothing' });
+    near.close();
+    far.close();
+  });
+
+  it("keeps the sender's descriptors and checks every one before anything is sent", () => {
+    const { near, far } = connectedPair();
+    const fd = openNull();
+    const closed = openNull();
+    closed.close();
+    requireArgumentError(() => far.send(Buffer.of(1), [fd, closed]), 'fds[1]');
+    requireArgumentError(() => far.send(Buffer.of(1), [fd, 3 as unknown as OwnedFd]), 'fds[1]');
+    requireArgumentError(() => far.send(Buffer.of(1), many(fd, MOST_FDS + 1)), 'fds');
+    requireArgumentError(() => far.send(Buffer.of(1), 'fds' as unknown as OwnedFd[]), 'fds');
+    assert.deepEqual(near.peek(1), { kind: 'nothing' });
+    far.send(Buffer.of(1), [fd]);
+    fstatSync(fd.number);
+    for (const received of near.receive(1)!.fds) received.close();
+    for (const closable of [near, far, fd]) closable.close();
+  });
+});
+
+describe('refuseFds', () => {
+  it('makes the kernel refuse packets with descriptors (Linux 6.16), for accepted sockets too', () => {
+    withDirectory((directory) => {
+      const listener = native.listen(join(directory, 'socket'), 0o600, 1);
+      const refused = listener.refuseFds();
+      const [major, minor] = readFileSync('/proc/sys/kernel/osrelease', 'utf8').split('.').map(Number) as [
+        number,
+        number,
+      ];
+      assert.equal(
+        refused,
+        major > 6 || (major === 6 && minor >= 16),
+        'exactly the kernels that know SO_PASSRIGHTS',
+      );
+      const caller = native.connect(join(directory, 'socket'));
+      const session = listener.accept()!;
+      const fd = openNull();
+      if (refused) requireNativeError(() => caller.send(Buffer.of(1), [fd]), 'EPERM', 'sendmsg');
+      assert.ok(caller.send(Buffer.of(1)));
+      assert.equal(session.headCarriesFds(), false);
+      for (const closable of [listener, caller, session, fd]) closable.close();
+    });
+  });
+});
+
+describe('a dialog of many packets with descriptors', () => {
+  it('leaves none behind', () => {
+    const { near, far } = connectedPair();
+    const before = countFds();
+    for (let round = 0; round < 200; round += 1) {
+      const fd = openNull();
+      far.send(Buffer.from('x'), [fd, fd]);
+      fd.close();
+      for (const received of near.receive(1)!.fds) received.close();
+    }
+    assert.equal(countFds(), before);
+    near.close();
+    far.close();
+  });
+
+  it('closes descriptors that were sent and never received together with the sockets', () => {
+    requireNoLeak(() => {
+      const { near, far } = connectedPair();
+      const fd = openNull();
+      far.send(Buffer.from('x'), [fd, fd]);
+      for (const closable of [near, far, fd]) closable.close();
+    });
+  });
+});

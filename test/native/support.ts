@@ -1,0 +1,145 @@
+/** What the native tests share: looking at this process' descriptors from outside of the addon. */
+import { strict as assert } from 'node:assert';
+import { spawnSync } from 'node:child_process';
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import {
+  type ExitStatus,
+  type NativeError,
+  native,
+  type OwnedFd,
+  type Process,
+  type SeqpacketSocket,
+} from '../../src/socket/binding.ts';
+
+const O_NONBLOCK = 0o4000;
+const O_CLOEXEC = 0o2000000;
+
+/** How many descriptors this process has open. */
+export function countFds(): number {
+  return readdirSync('/proc/self/fd').length;
+}
+
+/** Runs `round` many times and requires that no descriptor is left behind, not even by the first round. */
+export function requireNoLeak(round: () => void, rounds = 100): void {
+  const before = countFds();
+  for (let index = 0; index < rounds; index += 1) round();
+  assert.equal(countFds(), before, 'descriptors are left open');
+}
+
+function descriptorFlags(fd: number): number {
+  const match = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'));
+  assert.ok(match, `no flags for fd ${fd}`);
+  return Number.parseInt(match[1]!, 8);
+}
+
+export function isCloexec(fd: number): boolean {
+  return (descriptorFlags(fd) & O_CLOEXEC) !== 0;
+}
+
+export function isNonBlocking(fd: number): boolean {
+  return (descriptorFlags(fd) & O_NONBLOCK) !== 0;
+}
+
+export function isOpen(fd: number): boolean {
+  // Not readdir: it opens a descriptor itself, and that may have the number.
+  return lstatSync(`/proc/self/fd/${fd}`, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** True when an epoll set of this process contains the descriptor. */
+export function isOnEventLoop(fd: number): boolean {
+  return readdirSync('/proc/self/fd').some((entry) => {
+    let target: string;
+    try {
+      target = readlinkSync(`/proc/self/fd/${entry}`);
+    } catch {
+      return false; // The descriptor of the directory itself has gone.
+    }
+    if (target !== 'anon_inode:[eventpoll]') return false;
+    return new RegExp(`^tfd:\\s*${fd} `, 'm').test(readFileSync(`/proc/self/fdinfo/${entry}`, 'utf8'));
+  });
+}
+
+/** Requires that `action` throws a NativeError. */
+export function requireNativeError(action: () => unknown, code: string, syscall: string): NativeError {
+  let caught: unknown;
+  try {
+    action();
+  } catch (error) {
+    caught = error;
+  }
+  assert.ok(caught instanceof Error, `nothing was thrown instead of ${code}`);
+  const error = caught as NativeError;
+  assert.equal(error.code, code, error.stack);
+  assert.equal(error.syscall, syscall);
+  assert.ok(Number.isInteger(error.errno) && error.errno > 0);
+  assert.ok(error.message.startsWith(`${syscall}: `), error.message);
+  return error;
+}
+
+/** Requires a TypeError whose message begins with the parameter's name. */
+export function requireArgumentError(action: () => unknown, parameter: string): void {
+  assert.throws(action, (error) => {
+    assert.ok(error instanceof TypeError, String(error));
+    assert.ok(error.message.startsWith(`${parameter} must `), error.message);
+    return true;
+  });
+}
+
+/** Two connected sockets of ours. */
+export function connectedPair(): { near: SeqpacketSocket; far: SeqpacketSocket } {
+  const { ours, theirs } = native.socketpair();
+  return { near: ours, far: native.adopt(theirs) };
+}
+
+export function openNull(): OwnedFd {
+  return native.open('/dev/null', 0);
+}
+
+/** A directory that is gone after `action`. */
+export function withDirectory<Result>(action: (directory: string) => Result): Result {
+  const directory = mkdtempSync(join(tmpdir(), 'criu-service-native-'));
+  try {
+    return action(directory);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+export function exitOf(process: Process): Promise<ExitStatus> {
+  return new Promise((resolve) => process.onExit(resolve));
+}
+
+/** Lets the event loop turn a few times, so that what is ready is called back. */
+export async function turnLoop(turns = 5): Promise<void> {
+  for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Collects garbage until `done`, which the finalizers make true; they run between turns of the loop. */
+export async function collectUntil(done: () => boolean): Promise<boolean> {
+  for (let round = 0; round < 50 && !done(); round += 1) await collect();
+  return done();
+}
+
+/** Collects what is garbage now. */
+export async function collect(): Promise<void> {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+  for (let round = 0; round < 5; round += 1) {
+    collectGarbage();
+    await turnLoop();
+  }
+}
+
+/** Runs a program of fixtures/ to its end. */
+export function runFixture(
+  name: string,
+  ...args: string[]
+): { status: number | null; signal: string | null; stdout: string; stderr: string } {
+  const file = fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url));
+  return spawnSync(process.execPath, ['--import=tsx', file, ...args], { encoding: 'utf8' });
+}

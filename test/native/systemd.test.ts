@@ -1,0 +1,194 @@
+import { strict as assert } from 'node:assert';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { native, type OwnedFd } from '../../src/socket/binding.ts';
+import {
+  exitOf,
+  openNull,
+  requireArgumentError,
+  requireNativeError,
+  requireNoLeak,
+  withDirectory,
+} from './support.ts';
+
+const child = fileURLToPath(new URL('./fixtures/systemd-child.ts', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What a program needs to start here; LD_PRELOAD when the addon was built with a sanitizer. */
+const inherited = ['PATH', 'LD_PRELOAD', 'ASAN_OPTIONS'].flatMap((name) =>
+  process.env[name] === undefined ? [] : [`${name}=${process.env[name]}`],
+);
+
+/** Starts a process with descriptors from 3 on, and systemd's variables for them; returns what it printed. */
+async function listenFdsWith(fds: OwnedFd[], variables: string[]): Promise<unknown> {
+  const output = native.memfd('output', 65536);
+  const script = 'export LISTEN_PID=$MEANT_FOR; test -n "$MEANT_FOR" || LISTEN_PID=$$; exec "$@"';
+  const started = native.spawn({
+    file: '/bin/sh',
+    argv: ['sh', '-c', script, 'sh', process.execPath, '--import=tsx', child, 'listen-fds'],
+    env: [...inherited, ...variables],
+    cwd: root,
+    fds: [
+      ...fds.map((source, index) => ({ source, target: 3 + index })),
+      { source: output, target: 1 },
+      { source: output, target: 2 },
+    ],
+  });
+  const status = await exitOf(started);
+  const text = readFileSync(`/proc/self/fd/${output.number}`, 'utf8').replace(/\0+$/, '');
+  assert.deepEqual(status, { kind: 'exited', code: 0 }, text);
+  output.close();
+  started.close();
+  return JSON.parse(text);
+}
+
+describe('listenFds', () => {
+  it('takes over the descriptors with their names, once, and removes the variables', async () => {
+    const { listener, memory } = withDirectory((directory) => ({
+      listener: native.listen(join(directory, 'socket'), 0o666, 1).release(),
+      memory: native.memfd('state', 1),
+    }));
+    assert.deepEqual(
+      await listenFdsWith([listener, memory], ['LISTEN_FDS=2', 'LISTEN_FDNAMES=criu.socket:s0042.m']),
+      {
+        listed: [
+          { number: 3, name: 'criu.socket', socket: { family: 1, type: 5, listening: true } },
+          { number: 4, name: 's0042.m', socket: null },
+        ],
+        again: 0,
+        left: [],
+      },
+    );
+    listener.close();
+    memory.close();
+  });
+
+  it('takes nothing that was meant for another process', async () => {
+    const fd = openNull();
+    assert.deepEqual(await listenFdsWith([fd], ['LISTEN_FDS=1', 'MEANT_FOR=1']), {
+      listed: [],
+      again: 0,
+      left: [],
+    });
+    fd.close();
+  });
+
+  it('is empty without systemd', () => {
+    assert.deepEqual(native.listenFds(), []);
+  });
+});
+
+describe('notify', () => {
+  let receiver: ChildProcess | undefined;
+  afterEach(() => {
+    delete process.env.NOTIFY_SOCKET;
+    receiver?.kill();
+    receiver = undefined;
+  });
+
+  it('is 0 without NOTIFY_SOCKET', () => {
+    assert.equal(native.notify('READY=1'), 0);
+  });
+
+  it('sends the text as it is, with copies of the descriptors', async () => {
+    // A datagram socket is what Node cannot make.
+    const script = `
+import array, os, socket, sys
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(sys.argv[1])
+print("bound", flush=True)
+for _ in range(2):
+    data, ancillary, _, _ = receiver.recvmsg(4096, 4096)
+    fds = array.array("i", b"".join(item[2][:len(item[2]) & ~3] for item in ancillary if item[1] == socket.SCM_RIGHTS))
+    print(data.decode().replace("\\n", "|"), *[os.readlink("/proc/self/fd/%d" % fd) for fd in fds], flush=True)
+`;
+    const { path, remove } = keepDirectory();
+    receiver = spawn('python3', ['-c', script, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const lines = linesOf(receiver);
+    assert.equal(await lines.next(), 'bound');
+    process.env.NOTIFY_SOCKET = path;
+    assert.equal(native.notify('STATUS=100% of %s\nREADY=1'), 1);
+    assert.equal(await lines.next(), 'STATUS=100% of %s|READY=1');
+    const memory = native.memfd('stored', 1);
+    requireNoLeak(() => native.notify('FDSTORE=1\nFDNAME=s0042.m', [memory]), 1);
+    assert.equal(await lines.next(), 'FDSTORE=1|FDNAME=s0042.m /memfd:stored (deleted)');
+    memory.close();
+    remove();
+  });
+
+  it('throws when nobody is there, and leaves nothing open', () => {
+    process.env.NOTIFY_SOCKET = '/nonexistent/notify';
+    requireNoLeak(() =>
+      requireNativeError(() => native.notify('READY=1'), 'ENOENT', 'sd_pid_notify_with_fds'),
+    );
+  });
+
+  it('refuses what is no text or no descriptor, by name', () => {
+    requireArgumentError(() => native.notify('a\0b'), 'state');
+    requireArgumentError(() => native.notify('READY=1', [7 as unknown as OwnedFd]), 'fds[0]');
+  });
+});
+
+describe('journalSend', () => {
+  it('sends fields in the native protocol, binary safe', () => {
+    // In a mount namespace, where /run is ours: libsystemd knows the journal by that path alone.
+    const receiver = fileURLToPath(new URL('./fixtures/journal-receiver.py', import.meta.url));
+    const script = 'mount -t tmpfs none /run && mkdir -p /run/systemd/journal && exec "$@"';
+    const sent = execFileSync(
+      'unshare',
+      [
+        '-r',
+        '-m',
+        'sh',
+        '-c',
+        script,
+        'sh',
+        'python3',
+        receiver,
+        process.execPath,
+        '--import=tsx',
+        child,
+        'journal',
+      ],
+      { encoding: 'utf8', cwd: root },
+    );
+    const datagram = Buffer.from(sent, 'hex').toString('latin1');
+    // A field with a newline goes with its length; the others as text.
+    assert.ok(
+      datagram.includes('MESSAGE\n\x16\0\0\0\0\0\0\0first line\nsecond line\n'),
+      JSON.stringify(datagram),
+    );
+    assert.ok(datagram.includes('CRIU_BINARY\n\x03\0\0\0\0\0\0\0\0\n\x01\n'), JSON.stringify(datagram));
+    assert.ok(datagram.includes('PRIORITY=6\n'), JSON.stringify(datagram));
+  });
+
+  it('refuses what is no field', () => {
+    requireNativeError(
+      () => native.journalSend([Buffer.from('no equals sign')]),
+      'EINVAL',
+      'sd_journal_sendv',
+    );
+    requireArgumentError(() => native.journalSend(['MESSAGE=x' as unknown as Uint8Array]), 'fields[0]');
+    requireArgumentError(() => native.journalSend('MESSAGE=x' as unknown as Uint8Array[]), 'fields');
+  });
+
+  it('uses one descriptor for all records', () => {
+    native.journalSend([Buffer.from('MESSAGE=opens the socket of libsystemd')]);
+    requireNoLeak(() => native.journalSend([Buffer.from('MESSAGE=criu-service native test')]), 10);
+  });
+});
+
+function keepDirectory(): { path: string; remove: () => void } {
+  const directory = mkdtempSync(join(tmpdir(), 'criu-service-native-'));
+  return { path: join(directory, 'notify'), remove: () => rmSync(directory, { recursive: true }) };
+}
+
+/** The lines that a process prints, one at a time. */
+function linesOf(process: ChildProcess): { next(): Promise<string | undefined> } {
+  const lines = createInterface({ input: process.stdout! })[Symbol.asyncIterator]();
+  return { next: async () => (await lines.next()).value as string | undefined };
+}

@@ -1,0 +1,209 @@
+import { strict as assert } from 'node:assert';
+import { readFileSync } from 'node:fs';
+import { endianness } from 'node:os';
+import {
+  decodeAnswer,
+  encodeParameters,
+  FileFault,
+  type LaunchParameters,
+  labelFor,
+  launcherFds,
+  launchSteps,
+  maxAnswerBytes,
+  maxLauncherGroups,
+  maxLauncherStringBytes,
+  proofFaults,
+} from '../../../src/engine/launcher-protocol.ts';
+
+const header = readFileSync(new URL('../../../native/launcher/protocol.h', import.meta.url), 'utf8');
+
+const parameters: LaunchParameters = {
+  handOver: false,
+  pid: 1234,
+  uid: 1500,
+  gid: 1501,
+  groups: [4242424242, 7, 1501],
+  umask: 0o27,
+  noNewPrivs: true,
+  bounding: 0x1_ffff_ffffn,
+  inheritable: 0x100_0000_2000n,
+  ambient: 0x2000n,
+  criu: '/usr/sbin/criu',
+  config: '/c',
+  imagesDir: '/images',
+  statusFd: 9,
+};
+
+/** The bodies of enumerations without comments: names, in order. */
+function enumerators(name: string): string[] {
+  const body = new RegExp(`enum (?:class )?${name}[^{]*\\{([^}]*)\\}`).exec(header);
+  assert.ok(body, `protocol.h has no enum ${name}`);
+  return body[1]!
+    .replace(/\/\/.*$/gm, '')
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+}
+
+const kebab = (name: string): string => name.replace(/(?<!^)[A-Z]/g, (letter) => `-${letter}`).toLowerCase();
+
+const constant = (name: string): number =>
+  Number(new RegExp(`constexpr \\w+ ${name} = (0x[0-9a-f]+|\\d+);`).exec(header)![1]);
+
+describe('the launcher protocol in TypeScript is that of native/launcher/protocol.h', () => {
+  it('in the numbers of the steps', () => {
+    const names = enumerators('Step').map((item) => kebab(item.replace(/^k/, '').replace(/ = .*/, '')));
+    assert.deepEqual(names, [...launchSteps]);
+  });
+
+  it('in the faults of files and of the proof', () => {
+    const files = enumerators('FileFault').map((item) => /^kFile(\w+) = (\d+)$/.exec(item)!);
+    assert.deepEqual(
+      Object.fromEntries(
+        files.map((match) => [match[1]!.replace(/^./, (c) => c.toLowerCase()), Number(match[2])]),
+      ),
+      FileFault,
+    );
+    const proofs = enumerators('ProofFault').map((item) => /^kProof(\w+) = (\d+)$/.exec(item)!);
+    assert.deepEqual(
+      proofs.map((match) => [kebab(match[1]!), Number(match[2])]),
+      proofFaults.map((name, index) => [name, index + 1]),
+    );
+  });
+
+  it('in the descriptors and the limits', () => {
+    assert.deepEqual(enumerators('StartFd'), [
+      `kControlFd = ${launcherFds.control}`,
+      `kCallerPidfd = ${launcherFds.callerPidfd}`,
+      `kCallerProcFd = ${launcherFds.callerProc}`,
+      `kCallerSocketFd = ${launcherFds.callerSocket}`,
+    ]);
+    assert.equal(constant('kMaxGroups'), maxLauncherGroups);
+    assert.equal(constant('kMaxStringSize'), maxLauncherStringBytes);
+    assert.match(header, new RegExp(`sizeof\\(Answer\\) == ${maxAnswerBytes}\\b`));
+  });
+});
+
+describe('launcher parameters', () => {
+  const little = endianness() === 'LE';
+  const encoded = encodeParameters(parameters);
+  const view = new DataView(encoded.buffer, encoded.byteOffset, encoded.length);
+  const word = (offset: number): number => view.getUint32(offset, little);
+
+  it('have the layout of the header', () => {
+    assert.deepEqual([0, 4, 8, 12, 16, 20, 24].map(word), [
+      constant('kMagic'),
+      constant('kVersion'),
+      1,
+      1234,
+      1500,
+      1501,
+      0o27,
+    ]);
+    assert.deepEqual(
+      [28, 32, 36].map((offset) => view.getInt32(offset, little)),
+      [-1, -1, 9],
+    );
+    assert.deepEqual(
+      [40, 48, 56].map((offset) => view.getBigUint64(offset, little)),
+      [0x1_ffff_ffffn, 0x100_0000_2000n, 0x2000n],
+    );
+    assert.deepEqual([64, 68, 72, 76, 80, 84].map(word), [3, 15, 3, 8, 0, 0]);
+    assert.deepEqual([88, 92, 96].map(word), [7, 1501, 4242424242]);
+    assert.equal(encoded.subarray(100).toString(), '/usr/sbin/criu\0/c\0/images\0');
+  });
+
+  it('are refused when the layout cannot hold them', () => {
+    for (const changes of [
+      { uid: -1 },
+      { gid: 2 ** 32 },
+      { pid: 1.5 },
+      { statusFd: -1 },
+      { imagesDirFd: 2 ** 31 },
+      { bounding: -1n },
+      { ambient: 1n << 64n },
+      { criu: '/a\0b' },
+      { config: `/${'x'.repeat(maxLauncherStringBytes)}` },
+      { groups: Array.from({ length: maxLauncherGroups + 1 }, (_value, index) => index) },
+    ]) {
+      const [name] = Object.keys(changes);
+      assert.throws(
+        () => encodeParameters({ ...parameters, ...changes }),
+        (error) => error instanceof RangeError && error.message.startsWith(`${name} must`),
+        name,
+      );
+    }
+  });
+
+  it('with every group and string at its longest fit into the default buffer of a socket', () => {
+    const string = `/${'x'.repeat(maxLauncherStringBytes - 2)}`;
+    const largest = encodeParameters({
+      ...parameters,
+      groups: Array.from({ length: maxLauncherGroups }, (_value, index) => index),
+      criu: string,
+      config: string,
+      imagesDir: string,
+      label: { label: string, command: string },
+    });
+    assert.ok(largest.length < 212_992 - 32, String(largest.length));
+  });
+});
+
+describe('launcher answers', () => {
+  const answer = (kind: number, step: number, numbers: readonly number[], value: bigint): Buffer => {
+    const little = endianness() === 'LE';
+    const view = new DataView(new ArrayBuffer(40));
+    [constant('kMagic'), constant('kVersion'), kind, step].forEach((word, index) => {
+      view.setUint32(index * 4, word, little);
+    });
+    numbers.forEach((number, index) => {
+      view.setInt32(16 + index * 4, number, little);
+    });
+    view.setBigInt64(32, value, little);
+    return Buffer.from(view.buffer);
+  };
+
+  it('name the descriptors that there are', () => {
+    assert.deepEqual(decodeAnswer(answer(0, 0, [0, 4, -1, 5], 0n)), {
+      kind: 'ready',
+      files: { images_dir_fd: 4, status_fd: 5 },
+    });
+  });
+
+  it('tell step, errno and value of a failure', () => {
+    assert.deepEqual(decodeAnswer(answer(1, launchSteps.indexOf('images'), [13, -1, -1, -1], -1n)), {
+      kind: 'failed',
+      step: 'images',
+      error: 13,
+      value: -1n,
+    });
+  });
+
+  it('of no launcher of this version throw', () => {
+    const good = answer(0, 0, [0, -1, -1, -1], 0n);
+    for (const bad of [
+      good.subarray(0, 39),
+      Buffer.concat([good, Buffer.alloc(1)]),
+      Buffer.alloc(40),
+      answer(2, 0, [0, -1, -1, -1], 0n),
+      answer(1, launchSteps.length, [0, -1, -1, -1], 0n),
+    ]) {
+      assert.throws(() => decodeAnswer(bad), RangeError);
+    }
+  });
+});
+
+describe('labelFor', () => {
+  it('leaves what SELinux says as it is', () => {
+    const label = 'user_u:user_r:user_t:s0';
+    assert.deepEqual(labelFor(label, 'selinux'), { label, command: label });
+  });
+
+  it("names AppArmor's profile without its mode", () => {
+    assert.deepEqual(labelFor('snap.foo.bar (enforce)', 'apparmor'), {
+      label: 'snap.foo.bar (enforce)',
+      command: 'exec snap.foo.bar',
+    });
+    assert.equal(labelFor('unconfined', 'apparmor').command, 'exec unconfined');
+  });
+});
