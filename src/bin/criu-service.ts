@@ -1,0 +1,113 @@
+#!/usr/bin/env node
+/** Parse, build, run, one exit code. */
+import { closeSync, existsSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { constants as os } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { backgroundReadyFd, runInBackground } from '../daemon/background.ts';
+import { bindListener } from '../daemon/listener.ts';
+import { type CommandLine, parseCommandLine } from '../daemon/options.ts';
+import { Service } from '../daemon/service.ts';
+import { adoptListener, StartError } from '../systemd/activation.ts';
+import { createLog, type Log } from '../systemd/log.ts';
+import { createNotifier } from '../systemd/notifier.ts';
+import { version } from '../version.ts';
+
+/** The launcher and its configuration lie beside the bundle. */
+const programDirectory = dirname(fileURLToPath(import.meta.url));
+
+/** How long an engine may take to become its caller: directories of the caller's are opened on the way. */
+const launchTimeoutMs = 10_000;
+
+main().then((code) => {
+  process.exitCode = code;
+});
+
+async function main(): Promise<number> {
+  const options = parseCommandLine(process.argv.slice(2), version);
+  if ('exitCode' in options) return options.exitCode;
+  const readyFd = backgroundReadyFd(process.env);
+  if (options.daemon && readyFd === undefined) return runInBackground(process.env);
+  return run(options, readyFd);
+}
+
+async function run(options: CommandLine, readyFd: number | undefined): Promise<number> {
+  const notifier = createNotifier(process.env);
+  const at = (file: string): string => resolve(options.workDir ?? '.', file);
+  let log: Log | undefined;
+  let bound: string | undefined;
+  try {
+    log = createLog({
+      verbosity: options.verbosity,
+      sink: sinkFor(readyFd !== undefined),
+      ...(options.logFile === undefined ? {} : { file: at(options.logFile) }),
+    });
+    let listener = adoptListener(process.env);
+    if (!listener) {
+      const address = at(options.address);
+      listener = bindListener(address);
+      bound = address;
+    }
+    if (options.pidFile !== undefined) writePidFile(at(options.pidFile));
+    const service = new Service(listener, log, notifier, {
+      engine: { criu: options.criu },
+      confined: {
+        criu: options.criu,
+        launcher: join(programDirectory, 'criu-launcher'),
+        configFile: join(programDirectory, 'unprivileged.conf'),
+        deadlineMs: launchTimeoutMs,
+      },
+      standing: { confinedCallers: true, allowNoNewPrivs: options.allowNoNewPrivs },
+      requestTimeoutMs: options.requestTimeoutMs,
+    });
+    const stopped = new Promise<void>((resolve) => {
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+    });
+    service.start();
+    for (const fd of [options.statusFd, readyFd]) if (fd !== undefined) reportReady(fd);
+    await stopped;
+    await service.drain();
+    return 0;
+  } catch (error) {
+    const { message, errno } = error as NodeJS.ErrnoException;
+    notifier.failed(Math.abs(errno ?? os.errno.EIO), message);
+    if (log) log.error(message);
+    // In the background the log is no terminal, and the command that waits for us passes this on.
+    if (!log || readyFd !== undefined) process.stderr.write(`criu-service: ${message}\n`);
+    return 1;
+  } finally {
+    if (bound !== undefined) rmSync(bound, { force: true });
+    if (options.pidFile !== undefined) removePidFile(at(options.pidFile));
+    await log?.close();
+  }
+}
+
+/** Under systemd stderr is the journal (JOURNAL_STREAM, systemd.exec(5)); in the background there is no stderr left to write to. */
+function sinkFor(background: boolean): 'journal' | 'stderr' | 'none' {
+  if (process.env.JOURNAL_STREAM !== undefined) return 'journal';
+  if (!background) return 'stderr';
+  return existsSync('/run/systemd/journal/socket') ? 'journal' : 'none';
+}
+
+function writePidFile(path: string): void {
+  try {
+    writeFileSync(path, `${process.pid}`, { mode: 0o644, flag: 'wx' });
+  } catch (error) {
+    const { errno, message } = error as NodeJS.ErrnoException;
+    throw new StartError(Math.abs(errno ?? 0), `Cannot write the pid file: ${message}`, { cause: error });
+  }
+}
+
+/** Only our own: another instance may have failed on the file of the one that runs. */
+function removePidFile(path: string): void {
+  try {
+    if (readFileSync(path, 'utf8') === `${process.pid}`) rmSync(path);
+  } catch {
+    // Somebody removed it already.
+  }
+}
+
+function reportReady(fd: number): void {
+  writeSync(fd, '\0');
+  closeSync(fd);
+}

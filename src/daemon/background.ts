@@ -1,0 +1,38 @@
+/**
+ * --daemon: Node cannot fork, so the service is started once more, and this process leaves when that one is ready.
+ * What the new one has to say before that comes on our stderr; afterwards it holds no descriptor of ours.
+ */
+import { spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+
+/** Names the descriptor on which the new process says that it is ready. */
+const variable = 'CRIU_SERVICE_READY_FD';
+
+/** @returns the exit status: 0 when the service is ready, 1 when it ended before. */
+export function runInBackground(environment: NodeJS.ProcessEnv): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+      detached: true,
+      env: { ...environment, [variable]: '3' },
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    });
+    child.stderr?.pipe(process.stderr, { end: false });
+    const ready = child.stdio[3] as Readable;
+    ready.once('data', () => {
+      // Nothing of the service may keep this process from leaving.
+      child.stderr?.destroy();
+      ready.destroy();
+      child.unref();
+      resolve(0);
+    });
+    child.once('close', () => resolve(1));
+    child.once('error', () => resolve(1));
+  });
+}
+
+/** The descriptor to report on, when this process is the one in the background. */
+export function backgroundReadyFd(environment: NodeJS.ProcessEnv): number | undefined {
+  const value = environment[variable];
+  delete environment[variable];
+  return value === undefined ? undefined : Number(value);
+}

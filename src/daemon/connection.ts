@@ -1,0 +1,176 @@
+/**
+ * The caller's side of a session: one socket, what it is watched for, and what waits to go out.
+ *
+ * One message is buffered when the caller's queue is full; whoever sends more waits until {@link full} is false again. A caller
+ * that has left loses what was for it, as on any connection.
+ */
+import { type OwnedFd, type Peeked, type SeqpacketSocket, Watch } from '../socket/binding.ts';
+import { maxPacketBytes } from '../socket/limits.ts';
+
+interface Message {
+  readonly data: Uint8Array;
+  readonly fds: readonly OwnedFd[];
+}
+
+export interface ConnectionEvents {
+  /** A packet, or the end, waits to be looked at; only while listening. */
+  onReadable(): void;
+  /** The caller has closed the connection or its sending half; once, and only while not listening. */
+  onEnd(): void;
+  /** The outbox was full and is empty now. */
+  onRoom(): void;
+}
+
+/** How long a caller that does not read may take for what is left to be read. */
+const closeGraceMs = 10_000;
+
+export class CallerConnection {
+  readonly #events: ConnectionEvents;
+  #socket: SeqpacketSocket | undefined;
+  #interest = 0;
+  readonly #queue: Message[] = [];
+  #blocked = false;
+  #closing = false;
+  #grace: NodeJS.Timeout | undefined;
+  #onClosed: (() => void) | undefined;
+
+  /** Takes over `socket`. */
+  constructor(socket: SeqpacketSocket, events: ConnectionEvents) {
+    this.#socket = socket;
+    this.#events = events;
+  }
+
+  get socket(): SeqpacketSocket | undefined {
+    return this.#socket;
+  }
+
+  /** True once the socket is closed or given away. */
+  get closed(): boolean {
+    return this.#socket === undefined;
+  }
+
+  /** True while a message waits for room. */
+  get full(): boolean {
+    return this.#blocked;
+  }
+
+  listen(): void {
+    this.#interest = Watch.readable;
+    this.#watch();
+  }
+
+  /** Polling is level-triggered: a packet that is to wait unread must not be reported over and over, so only the end is watched for. */
+  stopListening(): void {
+    this.#interest = Watch.disconnect;
+    this.#watch();
+  }
+
+  /** The head of the queue, which stays there. */
+  peek(): Peeked {
+    return this.#socket?.peek(maxPacketBytes) ?? { kind: 'end' };
+  }
+
+  /** Consumes the packet at the head. fds of callers are never used: CRIU reads none from its client. */
+  discard(): void {
+    try {
+      const packet = this.#socket?.receive(maxPacketBytes);
+      for (const fd of packet?.fds ?? []) fd.close();
+    } catch {
+      // Too large, or with too many fds: consumed all the same.
+    }
+  }
+
+  /** Sends now, or as soon as there is room. Takes over `fds`. */
+  send(data: Uint8Array, fds: readonly OwnedFd[] = []): void {
+    this.#queue.push({ data, fds });
+    if (!this.#blocked) this.#flush();
+  }
+
+  /** Gives the fd away, blocking, with the packet still in its queue. */
+  release(): OwnedFd {
+    const socket = this.#socket;
+    if (!socket) throw new Error('The connection is closed');
+    this.#socket = undefined;
+    return socket.release();
+  }
+
+  /** Closes once everything is out, or lost; calls back then. */
+  close(onClosed: () => void): void {
+    if (this.closed) {
+      onClosed();
+      return;
+    }
+    if (this.#closing) return;
+    this.#onClosed = onClosed;
+    this.#closing = true;
+    this.#interest = 0;
+    if (!this.#blocked) {
+      this.#shut();
+      return;
+    }
+    this.#watch();
+    this.#grace = setTimeout(() => this.#shut(), closeGraceMs);
+  }
+
+  #watch(): void {
+    const socket = this.#socket;
+    if (!socket) return;
+    const events = this.#interest | (this.#blocked ? Watch.writable : 0);
+    if (events === 0) {
+      socket.watch(0);
+      return;
+    }
+    socket.watch(events, (came, error) => {
+      // An error is an end with something left unread: what is queued for us still counts.
+      if (this.#blocked && (error || came & Watch.writable)) this.#flush();
+      if (this.#socket !== socket || this.#interest === 0) return;
+      if (this.#interest === Watch.readable) {
+        if (error) this.#watch();
+        if (error || came & Watch.readable) this.#events.onReadable();
+      } else if (error || came & Watch.disconnect) {
+        this.#interest = 0;
+        this.#watch();
+        this.#events.onEnd();
+      }
+    });
+  }
+
+  #flush(): void {
+    for (let message = this.#queue[0]; message; message = this.#queue[0]) {
+      if (!this.#trySend(message)) {
+        if (!this.#blocked) {
+          this.#blocked = true;
+          this.#watch();
+        }
+        return;
+      }
+      this.#queue.shift();
+      for (const fd of message.fds) fd.close();
+    }
+    if (this.#blocked) {
+      this.#blocked = false;
+      this.#watch();
+      if (!this.#closing) this.#events.onRoom();
+    }
+    if (this.#closing) this.#shut();
+  }
+
+  #trySend(message: Message): boolean {
+    try {
+      return this.#socket?.send(message.data, message.fds) ?? true;
+    } catch {
+      // EPIPE, ECONNRESET: the caller has left, and with it everybody who would read this.
+      return true;
+    }
+  }
+
+  #shut(): void {
+    clearTimeout(this.#grace);
+    const onClosed = this.#onClosed;
+    this.#onClosed = undefined;
+    for (const { fds } of this.#queue.splice(0)) for (const fd of fds) fd.close();
+    this.#socket?.close();
+    this.#socket = undefined;
+    onClosed?.();
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * Who sent a packet, what it says, and what is to be done about it: the way from bytes in a queue to an input of the
+ * session machine. It reads; it changes nothing.
+ */
+import { constants as os } from 'node:os';
+import { isEngineCgroup } from '../engine/cgroup.ts';
+import { authorize, targetOf } from '../policy/authorize.ts';
+import {
+  type Caller,
+  CallerGoneError,
+  type CallerState,
+  identifyCaller,
+  readCallerState,
+} from '../policy/caller.ts';
+import { readTree, type TreeThread, treeContains } from '../policy/process-tree.ts';
+import type { Phase } from '../policy/request-table.ts';
+import { judgeStanding, type Standing, type StandingOptions } from '../policy/standing.ts';
+import { decodeRequest } from '../protocol/codec.ts';
+import type { CriuReq } from '../protocol/messages.ts';
+import type { SeqpacketSocket } from '../socket/binding.ts';
+import type { Input } from './session-machine.ts';
+
+export interface JudgeContext {
+  /** What the service itself holds: the measure for "fully privileged". */
+  readonly own: CallerState;
+  readonly standing: StandingOptions;
+}
+
+/** What was decided about a packet. */
+export type Judgement = Extract<Input, { on: 'decided' | 'malformed' }>;
+
+export class Judge {
+  readonly #context: JudgeContext;
+  #caller: Caller | undefined;
+  #standing: Standing = { kind: 'refused', reason: 'it has not said anything yet' };
+
+  constructor(context: JudgeContext) {
+    this.#context = context;
+  }
+
+  /** Known once a packet was judged. */
+  get caller(): Caller | undefined {
+    return this.#caller;
+  }
+
+  /** As of the last packet. */
+  get standing(): Standing {
+    return this.#standing;
+  }
+
+  /**
+   * @param socket the caller's connection.
+   * @returns a promise only where the tree of a target has to be read first.
+   */
+  judge(data: Buffer, phase: Phase, socket: SeqpacketSocket): Judgement | Promise<Judgement> {
+    // What root sends is what CRIU would see in it; whoever is less must say it so that every parser sees the same.
+    let decoded = decodeRequest(data, 'lenient');
+    if (decoded.kind === 'malformed') return malformed(decoded.reason);
+    this.#standing = this.#identify(socket);
+    if (this.#standing.kind !== 'fully-privileged') decoded = decodeRequest(data, 'strict');
+    if (decoded.kind === 'malformed') return malformed(decoded.reason);
+
+    const { message } = decoded;
+    const target = this.#caller && targetOf(message, this.#caller.identity.pid);
+    if (this.#standing.kind !== 'confined' || target === undefined || target <= 0) {
+      return this.#authorize(message, phase, []);
+    }
+    return readTree(target).then((tree) => this.#authorize(message, phase, tree));
+  }
+
+  close(): void {
+    this.#caller?.pidfd.close();
+  }
+
+  #authorize(message: CriuReq, phase: Phase, tree: readonly TreeThread[]): Judgement {
+    const decision = authorize(message, {
+      phase,
+      standing: this.#standing,
+      callerPid: this.#caller?.identity.pid ?? 0,
+      callerUid: this.#caller?.identity.uid ?? -1,
+      treeContains,
+      servicePid: process.pid,
+      tree,
+      isOurCgroup: isEngineCgroup,
+    });
+    return { on: 'decided', decision };
+  }
+
+  #identify(socket: SeqpacketSocket): Standing {
+    try {
+      this.#caller ??= identifyCaller(socket);
+      const { identity, bound } = this.#caller;
+      const standing = judgeStanding(
+        identity,
+        readCallerState(this.#caller),
+        this.#context.own,
+        this.#context.standing,
+      );
+      return standing.kind === 'confined' && !bound
+        ? {
+            kind: 'refused',
+            reason: 'serving users without root needs Linux 6.5 (SO_PEERPIDFD), and this kernel is older',
+          }
+        : standing;
+    } catch (error) {
+      const { message } = error as Error;
+      return {
+        kind: 'refused',
+        reason: error instanceof CallerGoneError ? message : `it cannot be identified: ${message}`,
+      };
+    }
+  }
+}
+
+function malformed(reason: string): Judgement {
+  return { on: 'malformed', errno: os.errno.EINVAL, reason: `This packet is no criu_req: ${reason}` };
+}

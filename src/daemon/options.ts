@@ -1,0 +1,100 @@
+/** The command line of criu-service: the options of `criu service`, under the same names. */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { defaultAddress } from './listener.ts';
+
+export interface CommandLine {
+  readonly address: string;
+  readonly pidFile?: string;
+  readonly daemon: boolean;
+  readonly logFile?: string;
+  readonly verbosity: number;
+  readonly workDir?: string;
+  /** A descriptor that gets one zero byte, and is closed, when the service is ready (status_ready in CRIU's util.c). */
+  readonly statusFd?: number;
+  readonly criu?: string;
+  /** Serve callers that have no_new_privs set. */
+  readonly allowNoNewPrivs: boolean;
+  readonly requestTimeoutMs: number;
+}
+
+/** What is to be printed instead of a service being started, and the exit status. */
+export interface Printed {
+  readonly exitCode: number;
+}
+
+/** Debian's criu prints level 2 (warnings) by default; -v is 4 there and here. */
+const defaultVerbosity = 2;
+
+/**
+ * @param argv without the program's name.
+ * @returns the options, or what to exit with after help, the version or an error was printed.
+ */
+export function parseCommandLine(argv: readonly string[], version: string): CommandLine | Printed {
+  const command = new Command('criu-service')
+    .description('A system service that checkpoints and restores processes for its callers, over CRIU RPC')
+    .argument('[service]', 'accepted and ignored, so that a command line of `criu service` works')
+    .option('--address <path>', 'listen here, unless systemd passes the socket', defaultAddress)
+    .addOption(new Option('--pid-file <path>', 'write the pid to this file'))
+    .addOption(new Option('--pidfile <path>').hideHelp())
+    .option('-d, --daemon', 'run in the background; the command returns when the service is ready', false)
+    .option('-o, --log-file <file>', 'append the log to this file')
+    .addOption(
+      new Option('-v [level]', 'log level: 0 errors, 1 warnings, 2 information, 4 everything')
+        .argParser(parseVerbosity)
+        .preset('')
+        .default(defaultVerbosity),
+    )
+    .option('-W, --work-dir <dir>', 'where relative file names of this command line start')
+    .option('--status-fd <fd>', 'write a zero byte to this descriptor when ready', parseNumber)
+    .option('--criu <path>', 'the criu program, instead of the one that is installed')
+    .option(
+      '--allow-no-new-privs',
+      'serve callers without root that have no_new_privs set, and may be in a sandbox (Landlock) that cannot be seen',
+      false,
+    )
+    .option('--request-timeout <seconds>', 'how long a connection may stay silent', parseSeconds, 10)
+    .version(`criu-service ${version}`, '-V, --version')
+    .exitOverride();
+  try {
+    command.parse(argv, { from: 'user' });
+    const [word] = command.args;
+    if (word !== undefined && word !== 'service') command.error(`error: unknown command '${word}'`);
+  } catch (error) {
+    if (error instanceof CommanderError) return { exitCode: error.exitCode === 0 ? 0 : 2 };
+    throw error;
+  }
+  const given = command.opts();
+  const pidFile: string | undefined = given.pidFile ?? given.pidfile;
+  return {
+    address: given.address,
+    daemon: given.daemon,
+    verbosity: given.v,
+    allowNoNewPrivs: given.allowNoNewPrivs,
+    requestTimeoutMs: given.requestTimeout * 1000,
+    ...(pidFile === undefined ? {} : { pidFile }),
+    ...(given.logFile === undefined ? {} : { logFile: given.logFile }),
+    ...(given.workDir === undefined ? {} : { workDir: given.workDir }),
+    ...(given.statusFd === undefined ? {} : { statusFd: given.statusFd }),
+    ...(given.criu === undefined ? {} : { criu: given.criu }),
+  };
+}
+
+/** -v, -vv, -v4: the number, or the count of letters and the first stands for warnings, as CRIU counts. */
+function parseVerbosity(value: string): number {
+  if (value === '') return 4;
+  if (/^v+$/.test(value)) return 4;
+  if (/^[0-9]$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('a level is a digit.');
+}
+
+function parseNumber(value: string): number {
+  if (!/^[0-9]{1,9}$/.test(value)) throw new InvalidArgumentError('a descriptor is a number.');
+  return Number(value);
+}
+
+function parseSeconds(value: string): number {
+  const seconds = Number(value);
+  if (!(seconds > 0 && seconds <= 86400))
+    throw new InvalidArgumentError('a time is a number of seconds, 86400 at most.');
+  return seconds;
+}

@@ -1,0 +1,85 @@
+/** What the journal is told about requests: who, what, which target, how it ended. */
+
+import type { AuthorizedRequest } from '../policy/authorize.ts';
+import type { CallerIdentity } from '../policy/caller.ts';
+import { reqTypeName } from '../protocol/messages.ts';
+import { type Fields, type Log, sanitize } from '../systemd/log.ts';
+import type { Result } from './session-machine.ts';
+
+/** Totals since the service started. */
+export interface Totals {
+  done: number;
+  failed: number;
+  refused: number;
+}
+
+export interface Finished {
+  readonly request: AuthorizedRequest | undefined;
+  readonly result: Result;
+  /** Positive errno. */
+  readonly errno: number | undefined;
+  readonly reason: string | undefined;
+  /** The root of a restored tree. */
+  readonly restoredPid: number | undefined;
+  /** From the look at the packet to the final reply. */
+  readonly durationUsec: number | undefined;
+}
+
+export class Records {
+  readonly totals: Totals = { done: 0, failed: 0, refused: 0 };
+  readonly #log: Log;
+  readonly #onChange: () => void;
+
+  /** @param onChange called whenever the totals have changed. */
+  constructor(log: Log, onChange: () => void) {
+    this.#log = log;
+    this.#onChange = onChange;
+  }
+
+  accepted(session: number, caller: CallerIdentity | undefined, request: AuthorizedRequest): void {
+    this.#log.debug(`${describe(caller, request)} accepted`, fields(session, caller, request));
+  }
+
+  finished(session: number, caller: CallerIdentity | undefined, end: Finished): void {
+    this.totals[end.result] += 1;
+    const took = end.durationUsec === undefined ? '' : ` in ${(end.durationUsec / 1000).toFixed(1)} ms`;
+    const why = end.reason === undefined ? '' : `: ${sanitize(end.reason)}`;
+    const restored = end.restoredPid === undefined ? '' : `, process ${end.restoredPid}`;
+    const message = `${describe(caller, end.request)} ${end.result}${restored}${took}${why}`;
+    const all: Fields = {
+      ...fields(session, caller, end.request),
+      CRIU_RESULT: end.result,
+      ...(end.errno === undefined ? {} : { CRIU_ERRNO: end.errno }),
+      ...(end.restoredPid === undefined ? {} : { CRIU_RESTORED_PID: end.restoredPid }),
+      ...(end.durationUsec === undefined ? {} : { CRIU_DURATION_USEC: end.durationUsec }),
+    };
+    if (end.result === 'done') this.#log.info(message, all);
+    else this.#log.warning(message, all);
+    this.#onChange();
+  }
+
+  /** Something that no request should be able to bring about. */
+  unexpected(session: number, error: unknown): void {
+    this.#log.error(`Session ${session}: ${sanitize((error as Error).message)}`, { CRIU_SESSION: session });
+  }
+}
+
+function describe(caller: CallerIdentity | undefined, request: AuthorizedRequest | undefined): string {
+  const who = caller ? `pid ${caller.pid} (uid ${caller.uid})` : 'an unknown caller';
+  if (!request) return `Request of ${who}`;
+  const target = request.target === undefined ? '' : ` of process ${request.target}`;
+  return `${request.name}${target} for ${who}`;
+}
+
+function fields(
+  session: number,
+  caller: CallerIdentity | undefined,
+  request: AuthorizedRequest | undefined,
+): Fields {
+  return {
+    CRIU_SESSION: session,
+    ...(caller ? { CRIU_CALLER_PID: caller.pid, CRIU_CALLER_UID: caller.uid } : {}),
+    ...(request ? { CRIU_REQUEST: reqTypeName(request.type) } : {}),
+    ...(request?.target === undefined ? {} : { CRIU_TARGET_PID: request.target }),
+  };
+}

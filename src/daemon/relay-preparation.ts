@@ -1,0 +1,100 @@
+/**
+ * What a relayed request needs so that it means to the engine what it meant to its caller: copies of the caller's
+ * descriptors, the caller's pid, a directory for a log. Everything is released together, at the final reply.
+ */
+import { constants, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { EngineFd } from '../engine/privileged.ts';
+import type { RelayPlan } from '../policy/authorize.ts';
+import type { Caller } from '../policy/caller.ts';
+import { encodeRequest } from '../protocol/codec.ts';
+import { appendOverrides, type Overrides } from '../protocol/rewrite.ts';
+import { native, type OwnedFd } from '../socket/binding.ts';
+
+/** The request names a descriptor that its caller does not have. */
+export class BadDescriptorError extends Error {
+  override readonly name = 'BadDescriptorError';
+}
+
+export class RelayPreparation {
+  /** Copies for the engine's own table, under the caller's numbers. */
+  readonly engineFds: readonly EngineFd[];
+  readonly #plan: RelayPlan;
+  readonly #overrides: Overrides;
+  readonly #fds: OwnedFd[] = [];
+  #lentDirectory: string | undefined;
+
+  /** @throws BadDescriptorError, NativeError */
+  constructor(caller: Caller, plan: RelayPlan) {
+    this.#plan = plan;
+    try {
+      const overrides: { -readonly [K in keyof Overrides]: Overrides[K] } = {};
+      if (plan.pid !== undefined) overrides.pid = plan.pid;
+      // An engine that has become its caller opens these itself, with the caller's rights.
+      const copied = plan.openedBy === 'service' ? plan.peerFds : [];
+      for (const { field, callerNumber } of copied) {
+        overrides[field] = this.#copy(caller, field, callerNumber).number;
+      }
+      if (plan.lendLogDirectory) overrides.images_dir_fd = this.#lendDirectory().number;
+      this.#overrides = overrides;
+      this.engineFds = plan.engineFds.map((number) => ({
+        source: this.#copy(caller, 'descriptor', number),
+        target: number,
+      }));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * What the engine gets: the caller's bytes, followed by what replaces some of them; or, for whoever is not fully
+   * privileged, a fresh encoding of exactly what was authorized.
+   * @param opened the numbers of what a confined engine opened.
+   */
+  rewrite(original: Buffer, opened: Overrides = {}): Buffer {
+    const { fresh } = this.#plan;
+    const overrides = { ...this.#overrides, ...opened };
+    const overridden = Object.keys(overrides).length > 0;
+    if (fresh) {
+      return encodeRequest(
+        overridden ? { ...fresh, opts: { images_dir_fd: -1, ...fresh.opts, ...overrides } } : fresh,
+      );
+    }
+    return overridden ? appendOverrides(original, overrides) : original;
+  }
+
+  close(): void {
+    for (const fd of this.#fds.splice(0)) fd.close();
+    if (this.#lentDirectory !== undefined) rmSync(this.#lentDirectory, { recursive: true, force: true });
+    this.#lentDirectory = undefined;
+  }
+
+  /**
+   * pidfd_getfd(2) rather than opening /proc/PID/fd/N: it is bound to the process, and it copies what is there without
+   * opening it anew, which blocks on a FIFO.
+   */
+  #copy(caller: Caller, what: string, number: number): OwnedFd {
+    let fd: OwnedFd;
+    try {
+      fd = native.pidfdGetfd(caller.pidfd, number);
+    } catch (error) {
+      throw new BadDescriptorError(
+        `${what} ${number} is no descriptor of the caller (${(error as Error).message})`,
+        {
+          cause: error,
+        },
+      );
+    }
+    this.#fds.push(fd);
+    return fd;
+  }
+
+  #lendDirectory(): OwnedFd {
+    this.#lentDirectory = mkdtempSync(join(tmpdir(), 'criu-check-'));
+    const fd = native.open(this.#lentDirectory, constants.O_RDONLY | constants.O_DIRECTORY);
+    this.#fds.push(fd);
+    return fd;
+  }
+}

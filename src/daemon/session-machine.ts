@@ -1,0 +1,327 @@
+/**
+ * What a session does next. Pure: states, inputs and actions; session.ts owns the fds and timers and does what this says.
+ *
+ * The life of a session is that of cr_service_work in CRIU's cr-service.c, with a caller on one side and an engine on
+ * the other: a request, perhaps notifications and their answers, one final reply; then the end, or another request
+ * after keep_open or a successful PRE_DUMP.
+ */
+import { constants as os } from 'node:os';
+import type { AuthorizedRequest, Decision, RelayPlan } from '../policy/authorize.ts';
+import type { Phase } from '../policy/request-table.ts';
+import { ReqType } from '../protocol/messages.ts';
+
+export type State =
+  /** Waits for a packet of the caller. `engine`: one from the request before waits too. */
+  | { readonly at: 'idle'; readonly phase: 'first' | 'pre-dump-loop'; readonly engine: boolean }
+  /** The engine has the request. */
+  | { readonly at: 'working'; readonly request: AuthorizedRequest; readonly callerEnded: boolean }
+  /** The engine waits for the caller's answer to a notification. */
+  | { readonly at: 'notifying'; readonly request: AuthorizedRequest }
+  /** The engine owns the caller's connection. */
+  | { readonly at: 'handed-over'; readonly request: AuthorizedRequest }
+  /** The last reply is out, the engine has yet to leave. */
+  | { readonly at: 'draining' }
+  | { readonly at: 'over' };
+
+/** How an engine ended, as far as it is known. */
+export interface EngineEnd {
+  /**
+   * - `success`, `failure`: it left by itself with exit status 0, or another; whatever it had to say, it said;
+   * - `lost`: a signal ended it, or nobody knows what did.
+   */
+  readonly how: 'success' | 'failure' | 'lost';
+  /** One sentence, with its last error line where there is one. */
+  readonly reason: string;
+}
+
+export type Input =
+  /** A packet waits unread, and this was decided about it. */
+  | { readonly on: 'decided'; readonly decision: Decision }
+  /** A packet waits unread that is no request: it does not parse, or is too large. */
+  | { readonly on: 'malformed'; readonly errno: number; readonly reason: string }
+  | { readonly on: 'engine-notify' }
+  | { readonly on: 'engine-final'; readonly success: boolean }
+  /** The engine closed its end of the connection, but may still run (exec_cmd). */
+  | { readonly on: 'engine-hangup' }
+  | { readonly on: 'engine-end'; readonly end: EngineEnd }
+  /** The last `relay` or `hand-over` could not be carried out; no engine has the request. */
+  | {
+      readonly on: 'not-started';
+      readonly errno: number;
+      readonly reason: string;
+      readonly engineRemains: boolean;
+    }
+  /** The caller has closed the connection, or its sending half of it. */
+  | { readonly on: 'caller-end' }
+  | { readonly on: 'deadline'; readonly reason: string };
+
+export type Action =
+  /** Consume the packet, fetch the descriptors, rewrite, send to the engine; start one where `fresh`. */
+  | {
+      readonly do: 'relay';
+      readonly request: AuthorizedRequest;
+      readonly plan: RelayPlan;
+      readonly fresh: boolean;
+    }
+  /** Leave the packet unread and start an engine on the caller's connection. */
+  | { readonly do: 'hand-over'; readonly request: AuthorizedRequest }
+  /** Consume the packet and pass it to the engine: the answer to its notification. */
+  | { readonly do: 'answer' }
+  /** Consume the packet and tell the engine that its notification failed. */
+  | { readonly do: 'answer-failure' }
+  /** Consume the packet without using it. */
+  | { readonly do: 'discard' }
+  /** Pass the engine's message on. */
+  | { readonly do: 'forward' }
+  /** A reply of our own. */
+  | { readonly do: 'reply'; readonly type: number; readonly errno: number; readonly reason: string }
+  /**
+   * Watch for a packet of the caller. Only the first has a deadline: how long a caller takes between two rounds of a
+   * pre-dump loop is its own affair.
+   */
+  | { readonly do: 'listen'; readonly deadline: boolean }
+  /** Watch for nothing but its end. */
+  | { readonly do: 'stop-listening' }
+  /** Let the engine read an end of file where it waits: it rolls back and leaves. It is never killed. */
+  | { readonly do: 'dismiss-engine' }
+  | { readonly do: 'close-caller' }
+  | { readonly do: 'record'; readonly result: Result; readonly errno?: number; readonly reason?: string };
+
+/** How a request ended, in the words of the journal. */
+export type Result = 'done' | 'failed' | 'refused';
+
+export interface Step {
+  readonly state: State;
+  readonly actions: readonly Action[];
+}
+
+const { EIO, ETIMEDOUT } = os.errno;
+
+export const initialState: State = { at: 'idle', phase: 'first', engine: false };
+
+export const initialActions: readonly Action[] = [{ do: 'listen', deadline: true }];
+
+/** What the caller may send in a state; undefined where nothing is read from it. */
+export function phaseOf(state: State): Phase | undefined {
+  if (state.at === 'idle') return state.phase;
+  return state.at === 'notifying' ? 'notify' : undefined;
+}
+
+/** @returns the next state and what to do, in this order. An input that a state does not know changes nothing. */
+export function step(state: State, input: Input): Step {
+  switch (state.at) {
+    case 'idle':
+      return whenIdle(state, input);
+    case 'working':
+      return whenWorking(state, input);
+    case 'notifying':
+      return whenNotifying(state, input);
+    case 'handed-over':
+      return whenHandedOver(state, input);
+    case 'draining':
+      return whenDraining(state, input);
+    case 'over':
+      return stay(state);
+  }
+}
+
+function whenIdle(state: Extract<State, { at: 'idle' }>, input: Input): Step {
+  switch (input.on) {
+    case 'decided':
+      return onDecision(state, input.decision);
+    case 'malformed':
+      return turnAway(state, { do: 'discard' }, ReqType.EMPTY, input.errno, input.reason);
+    case 'deadline':
+      return turnAway(state, undefined, ReqType.EMPTY, ETIMEDOUT, input.reason);
+    case 'caller-end':
+      return leave(state, []);
+    case 'engine-hangup':
+    case 'engine-end':
+      // It left between two requests; the next one gets a fresh engine.
+      return { state: { ...state, engine: false }, actions: [] };
+    default:
+      return stay(state);
+  }
+}
+
+function onDecision(state: Extract<State, { at: 'idle' }>, decision: Decision): Step {
+  switch (decision.kind) {
+    case 'refuse':
+      return turnAway(state, { do: 'discard' }, decision.type, decision.errno, decision.reason);
+    case 'hand-over':
+      return {
+        state: { at: 'handed-over', request: decision.request },
+        actions: [
+          { do: 'stop-listening' },
+          ...dismissIf(state.engine),
+          { do: 'hand-over', request: decision.request },
+        ],
+      };
+    case 'relay': {
+      // Descriptors can be put into an engine only when it starts, and it serves whom it was started for.
+      const fresh = !state.engine || decision.plan.engineFds.length > 0;
+      return {
+        state: { at: 'working', request: decision.request, callerEnded: false },
+        actions: [
+          { do: 'stop-listening' },
+          ...dismissIf(fresh && state.engine),
+          { do: 'relay', request: decision.request, plan: decision.plan, fresh },
+        ],
+      };
+    }
+    case 'answer':
+      // authorize() gives this in the notify phase only.
+      return stay(state);
+  }
+}
+
+function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): Step {
+  switch (input.on) {
+    case 'engine-notify':
+      // After the caller's end the engine reads an end of file in place of an answer, and rolls back.
+      return state.callerEnded
+        ? stay(state)
+        : {
+            state: { at: 'notifying', request: state.request },
+            actions: [{ do: 'forward' }, { do: 'listen', deadline: false }],
+          };
+    case 'engine-final':
+      return onFinal(state, input.success);
+    case 'engine-end':
+      return onEngineLost(state.request, input.end);
+    case 'not-started': {
+      const { request } = state;
+      return {
+        state: input.engineRemains ? { at: 'draining' } : { at: 'over' },
+        actions: [
+          { do: 'reply', type: request.answeredAs, errno: input.errno, reason: input.reason },
+          { do: 'record', result: 'failed', errno: input.errno, reason: input.reason },
+          ...dismissIf(input.engineRemains),
+          { do: 'close-caller' },
+        ],
+      };
+    }
+    case 'caller-end':
+      return state.callerEnded
+        ? stay(state)
+        : {
+            state: { ...state, callerEnded: true },
+            actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }],
+          };
+    default:
+      return stay(state);
+  }
+}
+
+function onFinal(state: Extract<State, { at: 'working' }>, success: boolean): Step {
+  const { request, callerEnded } = state;
+  const told: Action[] = [{ do: 'forward' }, { do: 'record', result: success ? 'done' : 'failed' }];
+  const phase = request.type === ReqType.PRE_DUMP ? 'pre-dump-loop' : 'first';
+  // CRIU ends a PRE_DUMP loop that failed, but goes on after keep_open whether the request succeeded or not.
+  // cr_service_work goes on after keep_open whenever its reply was sent, a failing one too; a loop ends with its first failure.
+  const goesOn = !callerEnded && (request.keepOpen || (success && request.type === ReqType.PRE_DUMP));
+  if (!goesOn) return { state: { at: 'draining' }, actions: told };
+  const engine = request.engine === 'privileged';
+  return {
+    state: { at: 'idle', phase, engine },
+    // One that has become its caller holds the directories of one request, and a probe is for one question.
+    actions: [...told, ...dismissIf(!engine), { do: 'listen', deadline: false }],
+  };
+}
+
+function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input): Step {
+  const { request } = state;
+  const working = (callerEnded: boolean): State => ({ at: 'working', request, callerEnded });
+  switch (input.on) {
+    case 'decided':
+      return {
+        state: working(false),
+        actions: [
+          { do: 'stop-listening' },
+          { do: input.decision.kind === 'answer' ? 'answer' : 'answer-failure' },
+        ],
+      };
+    case 'malformed':
+      return { state: working(false), actions: [{ do: 'stop-listening' }, { do: 'answer-failure' }] };
+    case 'caller-end':
+      return { state: working(true), actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }] };
+    case 'engine-final':
+      // CRIU gave up waiting (its own timeout option).
+      return onFinal({ at: 'working', request, callerEnded: false }, input.success);
+    case 'engine-end':
+      return onEngineLost(request, input.end);
+    default:
+      return stay(state);
+  }
+}
+
+function whenHandedOver(state: Extract<State, { at: 'handed-over' }>, input: Input): Step {
+  if (input.on === 'not-started') {
+    const { request } = state;
+    return {
+      state: { at: 'over' },
+      actions: [
+        { do: 'reply', type: request.answeredAs, errno: input.errno, reason: input.reason },
+        { do: 'record', result: 'failed', errno: input.errno, reason: input.reason },
+        { do: 'close-caller' },
+      ],
+    };
+  }
+  if (input.on !== 'engine-end') return stay(state);
+  // An engine that exits has replied itself, or left the reply to the restored process.
+  if (input.end.how === 'lost') return onEngineLost(state.request, input.end);
+  const result = input.end.how === 'success' ? 'done' : 'failed';
+  return { state: { at: 'over' }, actions: [{ do: 'record', result }, { do: 'close-caller' }] };
+}
+
+function whenDraining(state: State, input: Input): Step {
+  switch (input.on) {
+    case 'engine-hangup':
+      return { state, actions: [{ do: 'close-caller' }] };
+    case 'engine-end':
+      return { state: { at: 'over' }, actions: [{ do: 'close-caller' }] };
+    default:
+      return stay(state);
+  }
+}
+
+function onEngineLost(request: AuthorizedRequest, end: EngineEnd): Step {
+  return {
+    state: { at: 'over' },
+    actions: [
+      { do: 'reply', type: request.answeredAs, errno: EIO, reason: end.reason },
+      { do: 'record', result: 'failed', errno: EIO, reason: end.reason },
+      { do: 'close-caller' },
+    ],
+  };
+}
+
+/** One reply of ours, then the end. */
+function turnAway(
+  state: Extract<State, { at: 'idle' }>,
+  before: Action | undefined,
+  type: number,
+  errno: number,
+  reason: string,
+): Step {
+  return leave(state, [
+    ...(before ? [before] : []),
+    { do: 'reply', type, errno, reason },
+    { do: 'record', result: 'refused', errno, reason },
+  ]);
+}
+
+function leave(state: Extract<State, { at: 'idle' }>, actions: readonly Action[]): Step {
+  return {
+    state: state.engine ? { at: 'draining' } : { at: 'over' },
+    actions: [{ do: 'stop-listening' }, ...actions, ...dismissIf(state.engine), { do: 'close-caller' }],
+  };
+}
+
+function dismissIf(engine: boolean): Action[] {
+  return engine ? [{ do: 'dismiss-engine' }] : [];
+}
+
+function stay(state: State): Step {
+  return { state, actions: [] };
+}

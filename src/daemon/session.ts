@@ -1,0 +1,418 @@
+/**
+ * One connection, from accept to close: owns the fds and timers, and does what session-machine.ts says.
+ *
+ * Each packet of the caller is looked at while it waits in the queue, where its sender cannot change it any more, and is
+ * consumed only to be relayed or thrown away.
+ */
+import { constants as os } from 'node:os';
+import type { ConfinedEngineOptions } from '../engine/confined.ts';
+import type { Engine, EngineEvents } from '../engine/engine.ts';
+import {
+  type PrivilegedEngineOptions,
+  startHandedOverEngine,
+  startRelayedEngine,
+} from '../engine/privileged.ts';
+import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
+import type { Phase } from '../policy/request-table.ts';
+import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec.ts';
+import { type CriuResp, ReqType } from '../protocol/messages.ts';
+import { fitReply, refusal } from '../protocol/replies.ts';
+import {
+  type NativeError,
+  native,
+  type OwnedFd,
+  type Packet,
+  type SeqpacketSocket,
+} from '../socket/binding.ts';
+import { maxPacketBytes } from '../socket/limits.ts';
+import { startEngineAs } from './confined-start.ts';
+import { CallerConnection } from './connection.ts';
+import { EBADRQC } from './errnos.ts';
+import { Judge, type JudgeContext } from './judge.ts';
+import type { Records } from './records.ts';
+import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
+import {
+  type Action,
+  type Input,
+  initialActions,
+  initialState,
+  phaseOf,
+  type State,
+  step,
+} from './session-machine.ts';
+
+const { EINVAL, EMSGSIZE, ESRCH } = os.errno;
+
+/** What every session of a service shares. */
+export interface SessionContext extends JudgeContext {
+  readonly engine: PrivilegedEngineOptions;
+  readonly confined: ConfinedEngineOptions;
+  readonly records: Records;
+  /** Milliseconds until the first packet must be here; also between the requests of one connection. */
+  readonly requestTimeoutMs: number;
+}
+
+export class Session {
+  readonly id: number;
+  readonly #context: SessionContext;
+  readonly #onOver: (session: Session) => void;
+  #state: State = initialState;
+  readonly #connection: CallerConnection;
+  /** Our copy of a handed-over connection, for the one reply if the engine dies. */
+  #handedOver: OwnedFd | undefined;
+  readonly #judge: Judge;
+  #engine: Engine | undefined;
+  /** What the request at work was lent, until its final reply. */
+  #preparation: RelayPreparation | undefined;
+  /** The engine's message that is being dealt with. */
+  #message: Packet | undefined;
+  /** The engine's final reply, while it is being dealt with. */
+  #final: CriuResp | undefined;
+  /** The bytes of the packet that was decided about last. */
+  #waiting: Buffer = Buffer.alloc(0);
+  #timer: NodeJS.Timeout | undefined;
+  #startedAt = 0n;
+  #request: AuthorizedRequest | undefined;
+  /** Engines that were dismissed, or that have yet to leave. */
+  readonly #engines = new Set<Engine>();
+  /** A launcher is on its way to becoming an engine. */
+  #starting = false;
+  #over = false;
+
+  /** Takes over `socket`. `onOver` is called once, when nothing of the session is left. */
+  constructor(
+    id: number,
+    socket: SeqpacketSocket,
+    context: SessionContext,
+    onOver: (session: Session) => void,
+  ) {
+    this.id = id;
+    this.#context = context;
+    this.#onOver = onOver;
+    this.#judge = new Judge(context);
+    this.#connection = new CallerConnection(socket, {
+      onReadable: () => this.#look(),
+      onEnd: () => this.#advance({ on: 'caller-end' }),
+      onRoom: () => this.#engine?.resume(),
+    });
+    this.#perform(initialActions);
+  }
+
+  /** True while an engine is at work for it: such a session is waited for, whatever else ends. */
+  get busy(): boolean {
+    return this.#engines.size > 0 || this.#starting;
+  }
+
+  /** Ends a session that nothing was asked of yet; others go on. */
+  leaveIfIdle(reason: string): void {
+    if (this.#state.at === 'idle') this.#advance({ on: 'deadline', reason });
+  }
+
+  #advance(input: Input): void {
+    const next = step(this.#state, input);
+    this.#state = next.state;
+    this.#perform(next.actions);
+    if (this.#state.at === 'over') this.#finish();
+  }
+
+  #perform(actions: readonly Action[]): void {
+    for (const action of actions) this.#do(action);
+  }
+
+  #do(action: Action): void {
+    switch (action.do) {
+      case 'listen':
+        this.#listen(action.deadline);
+        break;
+      case 'stop-listening':
+        this.#stopListening();
+        break;
+      case 'relay':
+        this.#relay(action.request, action.plan, action.fresh);
+        break;
+      case 'hand-over':
+        this.#handOver(action.request);
+        break;
+      case 'answer':
+        this.#connection.discard();
+        this.#engine?.send(this.#waiting);
+        break;
+      case 'answer-failure':
+        this.#connection.discard();
+        this.#engine?.send(encodeRequest({ type: ReqType.NOTIFY, notify_success: false }));
+        break;
+      case 'discard':
+        this.#connection.discard();
+        break;
+      case 'forward':
+        this.#forward();
+        break;
+      case 'reply':
+        this.#reply(action.type, action.errno, action.reason);
+        break;
+      case 'dismiss-engine':
+        this.#engine?.dismiss();
+        break;
+      case 'close-caller':
+        this.#closeCaller();
+        break;
+      case 'record':
+        this.#record(action);
+        break;
+    }
+  }
+
+  // ---- the caller's side
+
+  #listen(deadline: boolean): void {
+    if (deadline) {
+      const { requestTimeoutMs } = this.#context;
+      this.#timer = setTimeout(() => {
+        this.#advance({ on: 'deadline', reason: `No request came within ${requestTimeoutMs / 1000} s` });
+      }, requestTimeoutMs);
+    }
+    this.#connection.listen();
+  }
+
+  #stopListening(): void {
+    clearTimeout(this.#timer);
+    this.#connection.stopListening();
+  }
+
+  #look(): void {
+    const phase = phaseOf(this.#state);
+    if (phase === undefined) return;
+    let input: Input;
+    try {
+      const head = this.#connection.peek();
+      switch (head.kind) {
+        case 'nothing':
+          return;
+        case 'end':
+          input = { on: 'caller-end' };
+          break;
+        case 'empty-packet':
+          input = { on: 'malformed', errno: EINVAL, reason: 'An empty packet is no request' };
+          break;
+        case 'packet':
+          if (head.data) {
+            this.#decide(head.data, phase);
+            return;
+          }
+          input = {
+            on: 'malformed',
+            errno: EMSGSIZE,
+            reason: `A packet of ${head.size} bytes is too large: the limit is ${maxPacketBytes}`,
+          };
+      }
+    } catch (error) {
+      this.#context.records.unexpected(this.id, error);
+      input = { on: 'caller-end' };
+    }
+    this.#advance(input);
+  }
+
+  /** Nothing is read from the caller while its packet is judged, and whatever happens to it meanwhile counts first. */
+  #decide(data: Buffer, phase: Phase): void {
+    this.#waiting = data;
+    this.#startedAt = process.hrtime.bigint();
+    const judged = this.#judge.judge(data, phase, this.#connection.socket!);
+    if (!(judged instanceof Promise)) {
+      this.#advance(judged);
+      return;
+    }
+    const before = this.#state;
+    this.#connection.stopListening();
+    judged.then(
+      (input) => {
+        if (this.#state === before) this.#advance(input);
+      },
+      (error) => {
+        this.#context.records.unexpected(this.id, error);
+        if (this.#state === before)
+          this.#advance({ on: 'malformed', errno: ESRCH, reason: (error as Error).message });
+      },
+    );
+  }
+
+  #reply(type: number, errno: number, reason: string): void {
+    const bytes = encodeResponse(refusal(type, errno, reason));
+    if (this.#handedOver) {
+      // The engine is gone, so the connection is ours alone again.
+      const socket = native.adopt(this.#handedOver);
+      this.#handedOver = undefined;
+      try {
+        socket.send(bytes);
+      } catch {
+        // The caller has left meanwhile.
+      } finally {
+        socket.close();
+      }
+    } else {
+      this.#connection.send(bytes);
+    }
+  }
+
+  #closeCaller(): void {
+    clearTimeout(this.#timer);
+    this.#handedOver?.close();
+    this.#handedOver = undefined;
+    this.#connection.close(() => this.#finish());
+  }
+
+  // ---- the engine's side
+
+  #relay(request: AuthorizedRequest, plan: RelayPlan, fresh: boolean): void {
+    this.#begin(request);
+    this.#connection.discard();
+    try {
+      this.#preparation = new RelayPreparation(this.#judge.caller!, plan);
+      const { engineFds } = this.#preparation;
+      if (request.engine === 'confined') this.#startConfined(request, plan, undefined);
+      else if (fresh) {
+        this.#startEngine((events) => startRelayedEngine(this.#context.engine, engineFds, events));
+      }
+    } catch (error) {
+      this.#notStarted(request, error, !fresh);
+      return;
+    }
+    if (request.engine !== 'confined') this.#engine?.send(this.#preparation.rewrite(this.#waiting));
+  }
+
+  #handOver(request: AuthorizedRequest): void {
+    this.#begin(request);
+    try {
+      // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
+      this.#handedOver = this.#connection.release();
+      const copy = this.#handedOver;
+      if (request.engine === 'confined') this.#startConfined(request, undefined, copy);
+      else this.#startEngine((events) => startHandedOverEngine(this.#context.engine, copy, events));
+    } catch (error) {
+      this.#notStarted(request, error, false);
+    }
+  }
+
+  #begin(request: AuthorizedRequest): void {
+    this.#request = request;
+    this.#context.records.accepted(this.id, this.#judge.caller?.identity, request);
+  }
+
+  #notStarted(request: AuthorizedRequest, error: unknown, engineRemains: boolean): void {
+    const { message } = error as Error;
+    const errno = error instanceof BadDescriptorError ? EBADRQC : ((error as NativeError).errno ?? ESRCH);
+    // The machine is in the middle of a step: its next input comes after that.
+    queueMicrotask(() =>
+      this.#advance({ on: 'not-started', errno, reason: `${request.name}: ${message}`, engineRemains }),
+    );
+  }
+
+  #startEngine(start: (events: EngineEvents) => Engine): void {
+    this.#take(start(this.#engineEvents()));
+  }
+
+  /** The launcher needs a while to become the caller; the request is sent, or read by CRIU itself, once CRIU runs. */
+  #startConfined(
+    request: AuthorizedRequest,
+    plan: RelayPlan | undefined,
+    connection: OwnedFd | undefined,
+  ): void {
+    const { caller, standing } = this.#judge;
+    if (!caller || standing.kind !== 'confined') throw new Error('The caller is not a confined one');
+    this.#starting = true;
+    startEngineAs(
+      this.#context.confined,
+      caller,
+      standing.traits,
+      plan,
+      connection,
+      this.id,
+      this.#engineEvents(),
+    )
+      .then(
+        ({ engine, files }) => {
+          this.#take(engine);
+          if (connection) return;
+          // A caller that has left meanwhile needs nothing; CRIU reads the end of its connection and leaves.
+          if (this.#state.at !== 'working' || this.#state.callerEnded) engine.dismiss();
+          else engine.send(this.#preparation!.rewrite(this.#waiting, files));
+        },
+        (error) => this.#notStarted(request, error, false),
+      )
+      .finally(() => {
+        this.#starting = false;
+        this.#finish();
+      });
+  }
+
+  #take(engine: Engine): void {
+    this.#engine = engine;
+    this.#engines.add(engine);
+  }
+
+  /** Only the latest engine is listened to: one that was dismissed has nothing more to say, but has yet to leave. */
+  #engineEvents(): EngineEvents {
+    const isLatest = (engine: Engine): boolean => engine === this.#engine;
+    return {
+      onMessage: (packet, engine) => {
+        if (isLatest(engine)) this.#onEngineMessage(packet);
+        else for (const fd of packet.fds) fd.close();
+      },
+      onHangup: (engine) => {
+        if (isLatest(engine)) this.#advance({ on: 'engine-hangup' });
+      },
+      onEnd: (end, engine) => {
+        this.#engines.delete(engine);
+        if (isLatest(engine)) this.#advance({ on: 'engine-end', end });
+        this.#finish();
+      },
+    };
+  }
+
+  #onEngineMessage(packet: Packet): void {
+    const decoded = decodeResponse(packet.data, 'lenient');
+    this.#message = packet;
+    if (decoded.kind === 'malformed') {
+      this.#context.records.unexpected(this.id, new Error(`The engine sent no criu_resp: ${decoded.reason}`));
+    } else if (decoded.message.type === ReqType.NOTIFY) {
+      this.#advance({ on: 'engine-notify' });
+    } else {
+      this.#final = decoded.message;
+      this.#advance({ on: 'engine-final', success: decoded.message.success });
+      this.#final = undefined;
+    }
+    // Whatever was not forwarded ends here.
+    for (const fd of this.#message?.fds ?? []) fd.close();
+    this.#message = undefined;
+    if (!this.#connection.full) this.#engine?.resume();
+  }
+
+  #forward(): void {
+    const packet = this.#message;
+    this.#message = undefined;
+    if (packet) this.#connection.send(fitReply(packet.data), packet.fds);
+  }
+
+  // ---- the end
+
+  #record(action: Extract<Action, { do: 'record' }>): void {
+    this.#preparation?.close();
+    this.#preparation = undefined;
+    this.#context.records.finished(this.id, this.#judge.caller?.identity, {
+      request: this.#request,
+      result: action.result,
+      errno: action.errno ?? this.#final?.cr_errno ?? undefined,
+      reason: action.reason ?? this.#final?.cr_errmsg ?? undefined,
+      restoredPid: action.result === 'done' ? this.#final?.restore?.pid : undefined,
+      durationUsec:
+        this.#startedAt === 0n ? undefined : Number((process.hrtime.bigint() - this.#startedAt) / 1000n),
+    });
+    this.#request = undefined;
+  }
+
+  #finish(): void {
+    if (this.#over || this.#state.at !== 'over' || this.busy || !this.#connection.closed) return;
+    this.#over = true;
+    this.#judge.close();
+    this.#onOver(this);
+  }
+}

@@ -1,0 +1,43 @@
+/** Where the installed criu is. */
+import { accessSync, constants, statSync } from 'node:fs';
+
+/** The directories that are searched, in this order: those of a system service, never the environment's. */
+export const searchPath = [
+  '/usr/local/sbin',
+  '/usr/local/bin',
+  '/usr/sbin',
+  '/usr/bin',
+  '/sbin',
+  '/bin',
+] as const;
+
+/** The engine cannot be had; the message says what to do. */
+export class CriuMissingError extends Error {
+  override readonly name = 'CriuMissingError';
+}
+
+/**
+ * @param explicit an absolute path that was configured; otherwise {@link searchPath} is searched for `criu`.
+ * @throws CriuMissingError
+ */
+export function findCriu(explicit?: string): string {
+  const candidates = explicit === undefined ? searchPath.map((directory) => `${directory}/criu`) : [explicit];
+  const found = candidates.find(isExecutableFile);
+  if (found === undefined) {
+    throw new CriuMissingError(
+      explicit === undefined
+        ? 'criu is not installed: install the package criu'
+        : `There is no executable ${explicit}: install criu, or correct --criu`,
+    );
+  }
+  return found;
+}
+
+function isExecutableFile(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}

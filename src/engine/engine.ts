@@ -1,0 +1,150 @@
+/**
+ * One `criu swrk` process, held by its pidfd: its messages, its end, its last words. An engine is never killed by us:
+ * one that is killed in the middle of a dump leaves its victim in whatever state it was.
+ */
+import {
+  type ExitStatus,
+  type Packet,
+  type Process,
+  type SeqpacketSocket,
+  Watch,
+} from '../socket/binding.ts';
+import { maxPacketBytes } from '../socket/limits.ts';
+import type { StderrFile } from './stderr-file.ts';
+
+/** How an engine ended; `lost` when a signal did it, or when it is not known. */
+export interface EngineExit {
+  readonly how: 'success' | 'failure' | 'lost';
+  /** One sentence: the exit, and the last line on stderr where there is one. */
+  readonly reason: string;
+}
+
+/** What its owner hears. Each call is made once at a time; `onEnd` is the last one. */
+export interface EngineEvents {
+  /** One message; the receiver owns its fds. No further one comes until {@link Engine.resume}. */
+  onMessage(packet: Packet, engine: Engine): void;
+  /** Its end of the connection is closed, though it may still run. */
+  onHangup(engine: Engine): void;
+  /** The process is gone and every message of it was delivered. */
+  onEnd(exit: EngineExit, engine: Engine): void;
+}
+
+export class Engine {
+  readonly pid: number;
+  readonly #process: Process;
+  readonly #stderr: StderrFile;
+  readonly #events: EngineEvents;
+  /** Undefined for an engine that owns the caller's connection, and after the hang-up. */
+  #socket: SeqpacketSocket | undefined;
+  #paused = false;
+  #exit: EngineExit | undefined;
+  #ended = false;
+
+  /** Takes over everything that it is given. */
+  constructor(
+    process: Process,
+    socket: SeqpacketSocket | undefined,
+    stderr: StderrFile,
+    events: EngineEvents,
+  ) {
+    this.pid = process.pid;
+    this.#process = process;
+    this.#socket = socket;
+    this.#stderr = stderr;
+    this.#events = events;
+    this.#watch();
+    process.onExit((status) => {
+      this.#exit = this.#describe(status);
+      this.#process.close();
+      if (!this.#paused) this.#drain();
+    });
+  }
+
+  /**
+   * Sends one message. The engine reads when it waits for one, and then its queue is empty.
+   * @returns false when it cannot be delivered: the engine has gone, and its end will be reported.
+   */
+  send(data: Uint8Array): boolean {
+    try {
+      return this.#socket?.send(data) ?? false;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Its next read is an end of file, whereupon CRIU rolls back and leaves. */
+  dismiss(): void {
+    this.#socket?.shutdown('write');
+  }
+
+  /** Messages may come again, after one was delivered. */
+  resume(): void {
+    if (!this.#paused || this.#ended) return;
+    this.#paused = false;
+    if (this.#exit) this.#drain();
+    else this.#watch();
+  }
+
+  #watch(): void {
+    this.#socket?.watch(Watch.readable, () => this.#readOne());
+  }
+
+  #readOne(): boolean {
+    const socket = this.#socket;
+    if (!socket) return false;
+    try {
+      const head = socket.peek(0);
+      if (head.kind === 'nothing') return false;
+      if (head.kind === 'end') {
+        this.#hangup();
+        return false;
+      }
+      const packet = socket.receive(maxPacketBytes);
+      if (!packet) return false;
+      this.#paused = true;
+      socket.watch(0);
+      this.#events.onMessage(packet, this);
+      return true;
+    } catch {
+      // A connection that cannot be read has no further message; the exit will say more.
+      this.#hangup();
+      return false;
+    }
+  }
+
+  #hangup(): void {
+    this.#socket?.close();
+    this.#socket = undefined;
+    this.#events.onHangup(this);
+  }
+
+  /** The process has gone: what it left in the queue comes first, then its end. */
+  #drain(): void {
+    while (!this.#paused && this.#readOne());
+    if (this.#paused || this.#ended || !this.#exit) return;
+    this.#ended = true;
+    this.#socket?.close();
+    this.#socket = undefined;
+    this.#stderr.close();
+    this.#events.onEnd(this.#exit, this);
+  }
+
+  #describe(status: ExitStatus): EngineExit {
+    if (status.kind === 'exited' && status.code === 0) {
+      return { how: 'success', reason: 'The engine left without a reply' };
+    }
+    const last = this.#stderr.tail().at(-1);
+    const words = last === undefined ? '' : `; its last words: ${last}`;
+    switch (status.kind) {
+      case 'exited':
+        return {
+          how: 'failure',
+          reason: `The engine left with status ${status.code} and without a reply${words}`,
+        };
+      case 'signalled':
+        return { how: 'lost', reason: `The engine was ended by signal ${status.signal}${words}` };
+      case 'unknown':
+        return { how: 'lost', reason: `The engine ended without a reply${words}` };
+    }
+  }
+}

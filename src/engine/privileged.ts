@@ -1,0 +1,95 @@
+/**
+ * Engines for fully privileged callers: CRIU as root.
+ *
+ * With a socketpair that this service made, CRIU's peer is this service, and `images_dir_fd` N means /proc/SERVICE/fd/N.
+ * On a handed-over connection its peer is the caller, as it was for CRIU's own service.
+ */
+import { constants } from 'node:fs';
+import { native, type OwnedFd, type Process, type SeqpacketSocket } from '../socket/binding.ts';
+import { findCriu, searchPath } from './criu-binary.ts';
+import { Engine, type EngineEvents } from './engine.ts';
+import { StderrFile } from './stderr-file.ts';
+
+/** A descriptor that the engine gets under a number that the request names (inherit_fd, ps.fd). */
+export interface EngineFd {
+  readonly source: OwnedFd;
+  readonly target: number;
+}
+
+export interface PrivilegedEngineOptions {
+  /** An absolute path instead of the search for criu. */
+  readonly criu?: string | undefined;
+}
+
+/**
+ * Starts an engine with a connection of its own.
+ * @param engineFds copied; they stay the caller's of this function.
+ * @throws CriuMissingError, NativeError
+ */
+export function startRelayedEngine(
+  options: PrivilegedEngineOptions,
+  engineFds: readonly EngineFd[],
+  events: EngineEvents,
+): Engine {
+  const { ours, theirs } = native.socketpair();
+  try {
+    return start(options, theirs, ours, engineFds, events);
+  } catch (error) {
+    ours.close();
+    throw error;
+  } finally {
+    theirs.close();
+  }
+}
+
+/**
+ * Starts an engine on the caller's own connection, which must be blocking: CRIU reads it with a plain recv(2).
+ * @param connection copied; it stays the caller's of this function, for the one reply if the engine dies.
+ * @throws CriuMissingError, NativeError
+ */
+export function startHandedOverEngine(
+  options: PrivilegedEngineOptions,
+  connection: OwnedFd,
+  events: EngineEvents,
+): Engine {
+  return start(options, connection, undefined, [], events);
+}
+
+function start(
+  options: PrivilegedEngineOptions,
+  connection: OwnedFd,
+  ours: SeqpacketSocket | undefined,
+  engineFds: readonly EngineFd[],
+  events: EngineEvents,
+): Engine {
+  const file = findCriu(options.criu);
+  const taken = new Set(engineFds.map(({ target }) => target));
+  let number = 3;
+  while (taken.has(number)) number += 1;
+  const stderr = new StderrFile('criu-stderr');
+  let process: Process;
+  const devNull = native.open('/dev/null', constants.O_RDWR);
+  try {
+    const stdio = [
+      { source: devNull, target: 0 },
+      { source: devNull, target: 1 },
+      { source: stderr.fd, target: 2 },
+    ];
+    process = native.spawn({
+      file,
+      argv: ['criu', 'swrk', String(number)],
+      env: [`PATH=${searchPath.join(':')}`],
+      fds: [
+        ...stdio.filter(({ target }) => !taken.has(target)),
+        { source: connection, target: number },
+        ...engineFds,
+      ],
+    });
+  } catch (error) {
+    stderr.close();
+    throw error;
+  } finally {
+    devNull.close();
+  }
+  return new Engine(process, ours, stderr, events);
+}

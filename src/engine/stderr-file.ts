@@ -1,0 +1,45 @@
+/**
+ * An engine's stderr: a sealed memfd.
+ *
+ * Not a pipe, because a pipe that nobody reads blocks the engine, and one whose reader has gone (this service was
+ * restarted) kills it with SIGPIPE in the middle of a dump. Sealed against growing, because an engine could write forever.
+ */
+import { readSync } from 'node:fs';
+import { native, type OwnedFd } from '../socket/binding.ts';
+
+/** Writes past this fail with EPERM; memory is used only for what was written. */
+const capacity = 1 << 18;
+
+/** How much of the end is looked at. */
+export const stderrTailBytes = 4096;
+
+export class StderrFile {
+  readonly fd: OwnedFd;
+
+  constructor(name: string) {
+    this.fd = native.memfd(name, capacity);
+  }
+
+  /** The last lines, at most {@link stderrTailBytes} of them, control characters removed. */
+  tail(): string[] {
+    const written = this.#read();
+    return written
+      .subarray(Math.max(0, written.length - stderrTailBytes))
+      .toString('utf8')
+      .split('\n')
+      .map((line) => line.replace(/\p{Cc}/gu, ' ').trim())
+      .filter((line) => line !== '');
+  }
+
+  close(): void {
+    this.fd.close();
+  }
+
+  /** The file has its full size from the start; what was never written is zero. */
+  #read(): Buffer {
+    const buffer = Buffer.alloc(capacity);
+    const length = readSync(this.fd.number, buffer, 0, capacity, 0);
+    const end = buffer.subarray(0, length).indexOf(0);
+    return buffer.subarray(0, end === -1 ? length : end);
+  }
+}

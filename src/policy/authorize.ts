@@ -1,0 +1,275 @@
+/**
+ * One packet, one decision. Pure: what has to be read from /proc comes in as {@link Facts}.
+ *
+ * A refusal is the reply that the caller gets, and the reason that the journal gets.
+ */
+import { constants as os } from 'node:os';
+import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/messages.ts';
+import { isSet, type OptionName, optionTable, type PeerFdField, peerFdFields } from './option-table.ts';
+import type { TreeThread } from './process-tree.ts';
+import { type Phase, type RequestRow, requestTable } from './request-table.ts';
+import type { Standing, Traits } from './standing.ts';
+
+const { EPERM, EINVAL, ESRCH } = os.errno;
+
+/** What a session needs to know of an authorized request from here on. */
+export interface AuthorizedRequest {
+  /** criu_req_type as sent. */
+  readonly type: number;
+  /** Its name, for records. */
+  readonly name: string;
+  /** The type that CRIU's reply carries. */
+  readonly answeredAs: number;
+  readonly keepOpen: boolean;
+  /** The pid whose tree is dumped, where the request has one. */
+  readonly target?: number;
+  /** Who serves it: an engine with root's rights, one that has become its caller, or one that gets nothing of the caller's. */
+  readonly engine: 'privileged' | 'confined' | 'probe';
+}
+
+/** A descriptor that a request names by its number in the caller. */
+export interface PeerFd {
+  readonly field: PeerFdField;
+  readonly callerNumber: number;
+}
+
+/** What a relayed request needs before an engine can have it. */
+export interface RelayPlan {
+  /** The caller's pid, where the request means the caller by naming none: CRIU would take its peer, which is this service. */
+  readonly pid?: number;
+  readonly peerFds: readonly PeerFd[];
+  /** Who opens them: this service copies them; an engine that has become its caller opens them as the caller. */
+  readonly openedBy: 'service' | 'engine';
+  /** Numbers in the caller that must be the same in the engine. */
+  readonly engineFds: readonly number[];
+  /** What is encoded afresh for the engine, in the place of the caller's bytes; absent for a fully privileged caller. */
+  readonly fresh?: CriuReq;
+  /** A path that is opened as the caller, in the place of images_dir_fd. */
+  readonly imagesDir?: string;
+  /** CHECK without any directory: CRIU 4.1.1 cannot open its log then, and fails. It gets one of ours. */
+  readonly lendLogDirectory: boolean;
+}
+
+export type Decision =
+  | { readonly kind: 'relay'; readonly request: AuthorizedRequest; readonly plan: RelayPlan }
+  | { readonly kind: 'hand-over'; readonly request: AuthorizedRequest }
+  | { readonly kind: 'answer' }
+  | Refusal;
+
+export interface Refusal {
+  readonly kind: 'refuse';
+  /** The reply's type: the request's, or EMPTY for what is no request. */
+  readonly type: number;
+  /** Positive errno for cr_errno. */
+  readonly errno: number;
+  /** One sentence for the caller and the journal. */
+  readonly reason: string;
+}
+
+/** What a decision rests on besides the packet. */
+export interface Facts {
+  readonly phase: Phase;
+  readonly standing: Standing;
+  readonly callerPid: number;
+  readonly callerUid: number;
+  /** True when the tree below `root` contains `pid`. */
+  readonly treeContains: (root: number, pid: number) => boolean;
+  readonly servicePid: number;
+  /** Every thread of the target's tree; read for confined callers only. */
+  readonly tree?: readonly TreeThread[];
+  /** True for the cgroup of an engine of ours. */
+  readonly isOurCgroup: (path: string) => boolean;
+}
+
+/** The pid whose tree a request is about, for whoever has to read that tree first; undefined where there is none. */
+export function targetOf(message: CriuReq, callerPid: number): number | undefined {
+  return requestTable.get(message.type)?.target ? (message.opts?.pid ?? callerPid) : undefined;
+}
+
+export function authorize(message: CriuReq, facts: Facts): Decision {
+  const row = requestTable.get(message.type);
+  if (row === undefined) {
+    return refuse(ReqType.EMPTY, EINVAL, `Invalid request: ${message.type} is no request type`);
+  }
+  const name = reqTypeName(message.type);
+  if (!row.phases.includes(facts.phase)) {
+    return refuse(ReqType.EMPTY, EINVAL, `Bad request sequence: ${name} cannot come now`);
+  }
+  const answeredAs = row.answeredAs ?? message.type;
+  const engine = engineFor(row, facts.standing);
+  if (typeof engine === 'object') return refuse(answeredAs, EPERM, `${name} refused: ${engine.refused}`);
+  if (facts.phase === 'notify') return { kind: 'answer' };
+  if (message.keep_open && !row.keepOpen) {
+    return refuse(
+      answeredAs,
+      EINVAL,
+      `keep_open does not go with ${name}: CRIU would end the connection without a reply`,
+    );
+  }
+  if (row.needs !== undefined && !message[row.needs]) {
+    return refuse(answeredAs, EINVAL, `${name} without ${row.needs} says nothing`);
+  }
+  const inTheWay = refusedOption(message.opts, engine);
+  if (inTheWay !== undefined) return refuse(answeredAs, EPERM, `${name} refused: ${inTheWay}`);
+
+  const ownPid = row.target && message.opts?.pid == null;
+  const target = targetOf(message, facts.callerPid);
+  const request: AuthorizedRequest = {
+    type: message.type,
+    name,
+    answeredAs,
+    keepOpen: message.keep_open ?? false,
+    engine,
+    ...(target === undefined ? {} : { target }),
+  };
+  if (target !== undefined && target > 0) {
+    const foreign =
+      facts.standing.kind === 'confined' ? refusedTree(target, facts, facts.standing.traits) : undefined;
+    if (foreign) return refuse(answeredAs, foreign.errno, `${name} refused: ${foreign.reason}`);
+    if (facts.treeContains(target, facts.servicePid)) {
+      return refuse(
+        answeredAs,
+        EINVAL,
+        `The tree of process ${target} contains this service, which cannot freeze itself`,
+      );
+    }
+    if (message.type === ReqType.DUMP && facts.treeContains(target, facts.callerPid)) {
+      return handOver(message, request);
+    }
+  }
+  const plan = planRelay(message, engine, ownPid ? facts.callerPid : undefined);
+  if (engine === 'confined' && plan.lendLogDirectory) {
+    return refuse(answeredAs, EINVAL, `${name} needs images_dir_fd or images_dir: CRIU writes its log there`);
+  }
+  return { kind: 'relay', request, plan };
+}
+
+/**
+ * A dump whose tree contains the caller needs the caller's own connection: CRIU dumps that connection as closed, and on
+ * restore gives the process a new one that already holds the answer (USK_SERVICE in CRIU's sk-unix.c).
+ * The engine reads the packet itself, so nothing in it can be rewritten, and a frozen caller cannot answer.
+ */
+function handOver(message: CriuReq, request: AuthorizedRequest): Decision {
+  const opts = message.opts;
+  const inTheWay = opts?.notify_scripts
+    ? 'notify_scripts'
+    : opts?.inherit_fd?.length
+      ? 'inherit_fd'
+      : opts?.ps?.fd != null
+        ? 'ps.fd'
+        : undefined;
+  if (inTheWay !== undefined) {
+    return refuse(
+      request.answeredAs,
+      EINVAL,
+      `${inTheWay} cannot be served for a dump of the caller's own tree: the caller is frozen while its connection is dumped`,
+    );
+  }
+  return { kind: 'hand-over', request };
+}
+
+function engineFor(
+  row: RequestRow,
+  standing: Standing,
+): AuthorizedRequest['engine'] | { readonly refused: string } {
+  if (standing.kind === 'fully-privileged') return 'privileged';
+  // What a probe is asked tells nobody anything about anybody, so nobody is too confined for it.
+  if (row.confined === 'probe') return 'probe';
+  return standing.kind === 'confined' ? row.confined : { refused: standing.reason };
+}
+
+/**
+ * The rule of the specification: the whole tree must be the caller's. The kernel enforces it while the tree is being frozen;
+ * this is for a refusal that names the process, and for what the kernel does not refuse.
+ */
+function refusedTree(
+  target: number,
+  facts: Facts,
+  traits: Traits,
+): { readonly errno: number; readonly reason: string } | undefined {
+  const { tree = [], callerUid } = facts;
+  if (tree.length === 0) return { errno: ESRCH, reason: `there is no process ${target}` };
+  for (const { pid, uids, permitted, cgroup } of tree) {
+    const foreign = uids.slice(0, 3).find((uid) => uid !== callerUid);
+    if (foreign !== undefined) {
+      return {
+        errno: EPERM,
+        reason: `process ${pid} of the tree has the uid ${foreign}, and yours is ${callerUid}`,
+      };
+    }
+    if ((permitted & ~traits.permitted) !== 0n) {
+      return { errno: EPERM, reason: `process ${pid} of the tree holds capabilities that you do not hold` };
+    }
+    if (facts.isOurCgroup(cgroup)) {
+      return { errno: EPERM, reason: `process ${pid} of the tree is an engine of this service` };
+    }
+  }
+  return undefined;
+}
+
+/** What may not be asked of an engine of this kind, as a sentence. */
+function refusedOption(
+  opts: CriuOpts | null | undefined,
+  engine: AuthorizedRequest['engine'],
+): string | undefined {
+  if (!opts) return undefined;
+  for (const name of Object.keys(optionTable) as OptionName[]) {
+    const row = optionTable[name];
+    const treatment = engine === 'privileged' ? row.privileged : row.confined;
+    if (typeof treatment === 'object' && isSet(opts, name)) return `${name}: ${treatment.refused}`;
+  }
+  if (engine !== 'privileged') {
+    if (opts.ps?.fd != null) return 'ps.fd: descriptors of a caller are not put into an engine';
+    if (opts.log_file === '-') return "log_file: the engine's stdout is this service's";
+  }
+  return undefined;
+}
+
+function planRelay(
+  message: CriuReq,
+  engine: AuthorizedRequest['engine'],
+  pid: number | undefined,
+): RelayPlan {
+  const opts = message.opts;
+  const peerFds: PeerFd[] = [];
+  for (const field of peerFdFields) {
+    const number = opts?.[field];
+    // CRIU takes -1 in images_dir_fd for "none"; in the others any number counts.
+    if (number != null && !(field === 'images_dir_fd' && number === -1)) {
+      peerFds.push({ field, callerNumber: number });
+    }
+  }
+  const engineFds = new Set<number>((opts?.inherit_fd ?? []).map((entry) => entry.fd));
+  if (opts?.ps?.fd != null) engineFds.add(opts.ps.fd);
+  // CRIU 4.1.1 wants an images directory for CHECK even beside a work directory.
+  const hasImagesDirectory = peerFds.some(({ field }) => field === 'images_dir_fd') || !!opts?.images_dir;
+  return {
+    ...(pid === undefined ? {} : { pid }),
+    peerFds,
+    openedBy: engine === 'confined' ? 'engine' : 'service',
+    engineFds: [...engineFds],
+    ...freshly(message, engine),
+    // As in CRIU, images_dir counts only without images_dir_fd.
+    ...(engine === 'confined' && opts?.images_dir && opts.images_dir_fd === -1
+      ? { imagesDir: opts.images_dir }
+      : {}),
+    lendLogDirectory: message.type === ReqType.CHECK && !hasImagesDirectory,
+  };
+}
+
+/** Strict decoding has seen every field of `message`, so a fresh encoding holds nothing that was not authorized. */
+function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh?: CriuReq } {
+  switch (engine) {
+    case 'privileged':
+      return {};
+    case 'probe':
+      return { fresh: { type: message.type, ...(message.features ? { features: message.features } : {}) } };
+    case 'confined':
+      // Without `unprivileged` CRIU wants all of root's capabilities (check_caps in CRIU's util.c).
+      return { fresh: { ...message, opts: { images_dir_fd: -1, ...message.opts, unprivileged: true } } };
+  }
+}
+
+function refuse(type: number, errno: number, reason: string): Refusal {
+  return { kind: 'refuse', type, errno, reason };
+}

@@ -1,0 +1,70 @@
+/** Pure parsers of /proc/PID files, see proc_pid_status(5) and getauxval(3). */
+
+/** What /proc/PID/task/TID/status says of one thread's credentials. */
+export interface ThreadStatus {
+  readonly tid: number;
+  /** Real, effective, saved and file system uid. */
+  readonly uids: readonly number[];
+  /** Real, effective, saved and file system gid. */
+  readonly gids: readonly number[];
+  /** Supplementary groups, ascending. */
+  readonly groups: readonly number[];
+  readonly inheritable: bigint;
+  readonly permitted: bigint;
+  readonly effective: bigint;
+  readonly bounding: bigint;
+  readonly ambient: bigint;
+  readonly umask: number;
+  readonly noNewPrivs: boolean;
+  /** 0 none, 1 strict, 2 filter (prctl(2), PR_SET_SECCOMP). */
+  readonly seccomp: number;
+}
+
+/**
+ * @throws Error when a line that every supported kernel writes is absent: then nothing is known, and nothing may be assumed.
+ */
+export function parseThreadStatus(text: string): ThreadStatus {
+  const fields = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const colon = line.indexOf(':');
+    // The first of two lines with one name counts: a process names itself in `Name:`, where the kernel escapes newlines.
+    if (colon > 0 && !fields.has(line.slice(0, colon)))
+      fields.set(line.slice(0, colon), line.slice(colon + 1).trim());
+  }
+  const field = (name: string): string => {
+    const value = fields.get(name);
+    if (value === undefined) throw new Error(`/proc status has no line ${name}`);
+    return value;
+  };
+  const numbers = (name: string): number[] =>
+    field(name)
+      .split(/\s+/)
+      .filter((word) => word !== '')
+      .map(Number);
+  const capabilities = (name: string): bigint => BigInt(`0x${field(name)}`);
+  return {
+    tid: Number(field('Pid')),
+    uids: numbers('Uid'),
+    gids: numbers('Gid'),
+    groups: numbers('Groups'),
+    inheritable: capabilities('CapInh'),
+    permitted: capabilities('CapPrm'),
+    effective: capabilities('CapEff'),
+    bounding: capabilities('CapBnd'),
+    ambient: capabilities('CapAmb'),
+    // Linux 4.7. The umask of a task that exits is not shown.
+    umask: Number.parseInt(fields.get('Umask') ?? '077', 8),
+    noNewPrivs: field('NoNewPrivs') === '1',
+    // A kernel without CONFIG_SECCOMP has no such line, and no filters.
+    seccomp: Number(fields.get('Seccomp') ?? '0'),
+  };
+}
+
+/** AT_SECURE from a 64-bit /proc/PID/auxv. An auxv that cannot be read (a kernel thread, a process that exits) is empty: secure. */
+export function parseAuxvSecure(auxv: Buffer): boolean {
+  const atSecure = 23n;
+  for (let offset = 0; offset + 16 <= auxv.length; offset += 16) {
+    if (auxv.readBigUInt64LE(offset) === atSecure) return auxv.readBigUInt64LE(offset + 8) !== 0n;
+  }
+  return true;
+}

@@ -1,0 +1,136 @@
+/**
+ * How a caller is served. Pure: a judgement over what caller.ts read.
+ *
+ * Fully privileged (docs/ARCHITECTURE.md) is root who holds all that this service holds; it gets CRIU as root.
+ * A caller with uid 0 that is less is refused: an engine of uid 0 regains its bounding set at exec, and owns root's files.
+ * Everybody else is confined: the engine becomes its caller. What cannot be taken over (a sandbox) is refused, because a
+ * restored task would leave it.
+ */
+import type { CallerIdentity, CallerState } from './caller.ts';
+import type { ThreadStatus } from './proc-status.ts';
+
+export type Standing =
+  | { readonly kind: 'fully-privileged' }
+  | { readonly kind: 'confined'; readonly traits: Traits }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/** What an engine takes over from a confined caller besides its identity, as the service read it. */
+export interface Traits {
+  readonly permitted: bigint;
+  readonly bounding: bigint;
+  readonly inheritable: bigint;
+  readonly ambient: bigint;
+  readonly noNewPrivs: boolean;
+  readonly umask: number;
+  readonly label: string | undefined;
+}
+
+export interface StandingOptions {
+  /** Serve confined callers at all; otherwise only root is. */
+  readonly confinedCallers: boolean;
+  /** Serve callers with no_new_privs, although Landlock, which cannot be seen from outside, implies it. */
+  readonly allowNoNewPrivs: boolean;
+}
+
+export function judgeStanding(
+  identity: CallerIdentity,
+  state: CallerState,
+  service: CallerState,
+  options: StandingOptions,
+): Standing {
+  const changed = changedSinceConnect(identity, state);
+  if (changed !== undefined) return refused(changed);
+  if (identity.uid === 0) {
+    const less = lessThanService(state, service);
+    return less === undefined ? { kind: 'fully-privileged' } : refused(less);
+  }
+  if (!options.confinedCallers)
+    return refused(`only root is served, and the caller's uid is ${identity.uid}`);
+  const sandbox = sandboxOf(state, service, options);
+  return sandbox === undefined ? { kind: 'confined', traits: traitsOf(state) } : refused(sandbox);
+}
+
+/** A process that is something else than when it connected is refused, root too. */
+function changedSinceConnect(identity: CallerIdentity, state: CallerState): string | undefined {
+  for (const thread of state.threads) {
+    if (thread.uids.some((uid) => uid !== identity.uid)) {
+      return `the uids of thread ${thread.tid} (${thread.uids.join(' ')}) are not the ${identity.uid} that connected`;
+    }
+    if (thread.gids.some((gid) => gid !== identity.gid)) {
+      return `the gids of thread ${thread.tid} (${thread.gids.join(' ')}) are not the ${identity.gid} that connected`;
+    }
+    if (
+      thread.groups.length !== identity.groups.length ||
+      thread.groups.some((gid, i) => gid !== identity.groups[i])
+    ) {
+      return `the groups of thread ${thread.tid} are not those that connected`;
+    }
+  }
+  if (state.secureExec) return 'its program was started across a privilege boundary (AT_SECURE)';
+  return undefined;
+}
+
+function lessThanService(state: CallerState, service: CallerState): string | undefined {
+  const held = service.threads[0];
+  if (held === undefined) return 'the service does not know its own credentials';
+  for (const thread of state.threads) {
+    if ((thread.effective & held.effective) !== held.effective) {
+      return 'it runs as root without all the capabilities of this service';
+    }
+    if (thread.seccomp !== 0) return 'it is under a seccomp filter';
+    if (thread.noNewPrivs) return 'it has no_new_privs set';
+    for (const name of ['user', 'pid', 'pid_for_children']) {
+      if (thread.namespaces[name] !== held.namespaces[name]) return otherNamespace(name);
+    }
+  }
+  return otherLabel(state, service);
+}
+
+/** What a task that this caller restores would leave. All of it is monotone: nothing unprivileged ever leaves it again. */
+function sandboxOf(state: CallerState, service: CallerState, options: StandingOptions): string | undefined {
+  const own = service.threads[0];
+  if (own === undefined) return 'the service does not know its own namespaces';
+  for (const thread of state.threads) {
+    if (thread.seccomp !== 0) return 'it is under a seccomp filter, which a restored task would leave';
+    if (thread.noNewPrivs && !options.allowNoNewPrivs) {
+      return 'it has no_new_privs set, so that it may be in a sandbox (Landlock) that cannot be seen from outside; --allow-no-new-privs allows it';
+    }
+    if (thread.root !== own.root) return 'its root directory is not that of this service';
+    // Both ways: a namespace that only one of the two has is a difference, too.
+    for (const name of new Set([...Object.keys(own.namespaces), ...Object.keys(thread.namespaces)])) {
+      if (thread.namespaces[name] !== own.namespaces[name]) return otherNamespace(name);
+    }
+  }
+  return state.label === service.label ? undefined : labelRefusal(state);
+}
+
+function traitsOf(state: CallerState): Traits {
+  const inAll = (pick: (thread: ThreadStatus) => bigint): bigint =>
+    state.threads.map(pick).reduce((all, one) => all & one, ~0n & 0xffffffffffffffffn);
+  return {
+    // Credentials are per thread, and the least of them is what each of them could hand to a child.
+    permitted: inAll((thread) => thread.permitted),
+    bounding: inAll((thread) => thread.bounding),
+    inheritable: inAll((thread) => thread.inheritable),
+    ambient: inAll((thread) => thread.ambient),
+    noNewPrivs: state.threads.some((thread) => thread.noNewPrivs),
+    umask: state.threads[0]?.umask ?? 0o077,
+    label: state.label,
+  };
+}
+
+function otherNamespace(name: string): string {
+  return `it lives in another ${name.replace('_for_children', '')} namespace`;
+}
+
+function otherLabel(state: CallerState, service: CallerState): string | undefined {
+  return state.label === service.label || state.label === 'unconfined' ? undefined : labelRefusal(state);
+}
+
+function labelRefusal(state: CallerState): string {
+  return `its security label ${state.label ?? '(none)'} is not one that an engine of this service can take over`;
+}
+
+function refused(reason: string): Standing {
+  return { kind: 'refused', reason };
+}

@@ -1,0 +1,51 @@
+/** The listening socket that systemd hands over (sd_listen_fds(3)), checked before anything is accepted from it. */
+import { constants as os } from 'node:os';
+import { native, type SeqpacketSocket } from '../socket/binding.ts';
+
+/** The service cannot start; `errno` is what systemd is told by ERRNO=. */
+export class StartError extends Error {
+  override readonly name = 'StartError';
+  readonly errno: number;
+
+  constructor(errno: number, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.errno = errno;
+  }
+}
+
+const AF_UNIX = 1;
+const SOCK_SEQPACKET = 5;
+
+/**
+ * @returns undefined when the service was not started by socket activation (no LISTEN_FDS for this process).
+ * @throws StartError unless it is exactly one listening SEQPACKET Unix socket.
+ */
+export function adoptListener(environment: NodeJS.ProcessEnv): SeqpacketSocket | undefined {
+  // LISTEN_FDS=0 for us is activation without a socket, which is an error; no LISTEN_FDS is none.
+  const activated = environment.LISTEN_FDS !== undefined && Number(environment.LISTEN_PID) === process.pid;
+  if (!activated) return undefined;
+  // libsystemd calls LISTEN_FDS=0 a wrong argument.
+  const passed = Number(environment.LISTEN_FDS) > 0 ? native.listenFds() : [];
+  const fail = (errno: number, message: string): never => {
+    for (const { fd } of passed) fd.close();
+    throw new StartError(errno, message);
+  };
+  const [first] = passed;
+  if (passed.length !== 1 || !first) {
+    return fail(
+      os.errno.EINVAL,
+      `systemd passed ${passed.length} sockets, and exactly one is needed: one ListenSequentialPacket= in criu.socket`,
+    );
+  }
+  const kind = native.describeSocket(first.fd);
+  if (!kind) return fail(os.errno.ENOTSOCK, `What systemd passed as ${first.name} is no socket`);
+  if (kind.family !== AF_UNIX || kind.type !== SOCK_SEQPACKET) {
+    return fail(
+      os.errno.EPROTOTYPE,
+      `The socket that systemd passed as ${first.name} is no SEQPACKET Unix socket`,
+    );
+  }
+  if (!kind.listening)
+    return fail(os.errno.EINVAL, `The socket that systemd passed as ${first.name} does not listen`);
+  return native.adopt(first.fd);
+}

@@ -1,0 +1,120 @@
+/** The bundled service as a process of its own, with a scripted engine in the place of criu. */
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export const program = join(import.meta.dirname, '..', '..', '..', 'build', 'dist', 'criu-service.cjs');
+const interpreter = join(import.meta.dirname, '..', '..', '..', 'build', 'test', 'scripted-engine');
+
+export class ServiceUnderTest {
+  readonly directory = mkdtempSync(join(tmpdir(), 'criu-scenario-'));
+  readonly address = join(this.directory, 'socket');
+  readonly script = join(this.directory, 'engine');
+  readonly #pidFile = join(this.directory, 'pid');
+  readonly #statusFile = join(this.directory, 'status');
+  pid = 0;
+  stderr = '';
+
+  /**
+   * Starts the service and waits until it says that it is ready. It is no descendant of the tests: a dump of the tests'
+   * own tree, which is what a self dump of theirs is, must not contain it.
+   */
+  async start(...options: string[]): Promise<this> {
+    this.engine();
+    const words = [program, '--address', this.address, '--criu', this.script, '--status-fd', '3', '-v4'];
+    const starter = spawn(
+      'setsid',
+      [
+        '-f',
+        'sh',
+        '-c',
+        `"$@" & exec 3>&-; wait $!; echo $? >${this.#statusFile}`,
+        'sh',
+        process.execPath,
+        ...words,
+        ...options,
+        '--pid-file',
+        this.#pidFile,
+      ],
+      { stdio: ['ignore', 'ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH } },
+    );
+    starter.stderr?.on('data', (text) => {
+      this.stderr += text;
+    });
+    await new Promise<void>((resolve, reject) => {
+      let ready = false;
+      starter.stdio[3]?.once('data', () => {
+        ready = true;
+      });
+      // It closes the descriptor, too: what it holds from then on it holds when idle.
+      starter.stdio[3]?.once('end', () => {
+        if (ready) resolve();
+        else reject(new Error(`The service did not start: ${this.stderr}`));
+      });
+    });
+    this.pid = Number(readFileSync(this.#pidFile, 'utf8'));
+    return this;
+  }
+
+  /** What the next engine does, a step a line (scripted-engine.c). */
+  engine(...steps: string[]): void {
+    writeFileSync(this.script, [`#!${interpreter}`, ...steps, ''].join('\n'));
+    chmodSync(this.script, 0o755);
+    rmSync(`${this.script}.log`, { force: true });
+  }
+
+  /** The packets that engines received since engine() was called; `eof` is an end of file. */
+  received(): (Buffer | 'eof')[] {
+    if (!existsSync(`${this.script}.log`)) return [];
+    const lines = readFileSync(`${this.script}.log`, 'utf8').split('\n').slice(0, -1);
+    return lines.map((line) => (line === 'eof' ? line : Buffer.from(line, 'hex')));
+  }
+
+  openFds(): number {
+    return readdirSync(`/proc/${this.pid}/fd`).length;
+  }
+
+  residentKiB(): number {
+    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1]);
+  }
+
+  children(): string[] {
+    return readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8')
+      .split(' ')
+      .filter((pid) => pid !== '');
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    process.kill(this.pid, signal);
+  }
+
+  /** @returns the exit status, as the shell counts it. */
+  async ended(): Promise<number> {
+    await eventually('the service ends', () => existsSync(this.#statusFile));
+    return Number(readFileSync(this.#statusFile, 'utf8'));
+  }
+
+  /** Ends it, if it still runs, and removes its files. */
+  async stop(): Promise<void> {
+    if (this.pid !== 0 && !existsSync(this.#statusFile)) this.signal('SIGTERM');
+    if (this.pid !== 0) await this.ended();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Polls until `condition` holds; the limit only keeps a broken run from hanging. */
+export async function eventually(what: string, condition: () => boolean): Promise<void> {
+  for (const start = Date.now(); !condition(); ) {
+    if (Date.now() - start > 20_000) throw new Error(`It never came to pass that ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

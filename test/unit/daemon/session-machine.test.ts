@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict';
+import {
+  type Action,
+  type Input,
+  initialActions,
+  initialState,
+  phaseOf,
+  type State,
+  step,
+} from '../../../src/daemon/session-machine.ts';
+import type { AuthorizedRequest, Decision, RelayPlan } from '../../../src/policy/authorize.ts';
+import { ReqType } from '../../../src/protocol/messages.ts';
+
+const plan: RelayPlan = { peerFds: [], openedBy: 'service', engineFds: [], lendLogDirectory: false };
+
+function request(type: number, keepOpen = false): AuthorizedRequest {
+  return { type, name: ReqType[type]!, answeredAs: type, keepOpen, engine: 'privileged' };
+}
+
+function relay(type: number, more: { keepOpen?: boolean; engineFds?: number[] } = {}): Input {
+  const decision: Decision = {
+    kind: 'relay',
+    request: request(type, more.keepOpen),
+    plan: { ...plan, engineFds: more.engineFds ?? [] },
+  };
+  return { on: 'decided', decision };
+}
+
+const refusal: Input = {
+  on: 'decided',
+  decision: { kind: 'refuse', type: ReqType.DUMP, errno: 1, reason: 'no' },
+};
+const handOver: Input = { on: 'decided', decision: { kind: 'hand-over', request: request(ReqType.DUMP) } };
+const lost: Input = { on: 'engine-end', end: { how: 'lost', reason: 'signal 9' } };
+const left: Input = { on: 'engine-end', end: { how: 'success', reason: 'left' } };
+const done: Input = { on: 'engine-final', success: true };
+const failed: Input = { on: 'engine-final', success: false };
+const answer: Input = { on: 'decided', decision: { kind: 'answer' } };
+
+/** Runs inputs from the start and gives the last state with the names of all actions since the start. */
+function run(...inputs: Input[]): { state: State; did: string[]; last: readonly Action[] } {
+  let state = initialState;
+  let last: readonly Action[] = initialActions;
+  const did: string[] = [];
+  for (const input of inputs) {
+    const next = step(state, input);
+    state = next.state;
+    last = next.actions;
+    did.push(...last.map((action) => action.do));
+  }
+  return { state, did, last };
+}
+
+function count(did: readonly string[], name: string): number {
+  return did.filter((each) => each === name).length;
+}
+
+describe('session machine', () => {
+  it('relays a request, forwards its final reply, and closes when the engine has left', () => {
+    const { state, did } = run(relay(ReqType.DUMP), done, left);
+    assert.equal(state.at, 'over');
+    assert.deepEqual(did, ['stop-listening', 'relay', 'forward', 'record', 'close-caller']);
+  });
+
+  it('serves one request: after the final reply nothing more is read', () => {
+    const { state } = run(relay(ReqType.DUMP), done);
+    assert.equal(phaseOf(state), undefined);
+    assert.equal(state.at, 'draining');
+  });
+
+  it('serves another request after keep_open, with the same engine', () => {
+    const first = run(relay(ReqType.VERSION, { keepOpen: true }), done);
+    assert.deepEqual(first.state, { at: 'idle', phase: 'first', engine: true });
+    const { last } = run(relay(ReqType.VERSION, { keepOpen: true }), done, relay(ReqType.VERSION));
+    assert.deepEqual(
+      last.map((action) => (action.do === 'relay' ? action.fresh : action.do)),
+      ['stop-listening', false],
+    );
+  });
+
+  it('goes on after keep_open when the request failed, as CRIU does', () => {
+    const { state } = run(relay(ReqType.CPUINFO_CHECK, { keepOpen: true }), failed);
+    assert.deepEqual(state, { at: 'idle', phase: 'first', engine: true });
+  });
+
+  it('waits for the next round after a successful PRE_DUMP, and not after a failed one', () => {
+    assert.equal(phaseOf(run(relay(ReqType.PRE_DUMP), done).state), 'pre-dump-loop');
+    assert.equal(run(relay(ReqType.PRE_DUMP), failed).state.at, 'draining');
+  });
+
+  it('does not wait for a next round after SINGLE_PRE_DUMP', () => {
+    assert.equal(run(relay(ReqType.SINGLE_PRE_DUMP), done).state.at, 'draining');
+  });
+
+  it('hands the DUMP that ends a loop over to a fresh engine and dismisses the old one', () => {
+    const { state, last } = run(relay(ReqType.PRE_DUMP), done, handOver);
+    assert.equal(state.at, 'handed-over');
+    assert.deepEqual(
+      last.map((action) => action.do),
+      ['stop-listening', 'dismiss-engine', 'hand-over'],
+    );
+  });
+
+  it('starts a fresh engine where descriptors must be put into it', () => {
+    const { last } = run(relay(ReqType.PRE_DUMP), done, relay(ReqType.PRE_DUMP, { engineFds: [7] }));
+    assert.deepEqual(
+      last.map((action) => action.do),
+      ['stop-listening', 'dismiss-engine', 'relay'],
+    );
+  });
+
+  it('starts a fresh engine when the one before left between two requests', () => {
+    const { last } = run(relay(ReqType.PRE_DUMP), done, left, relay(ReqType.DUMP));
+    const relayed = last.find((action) => action.do === 'relay');
+    assert.equal(relayed?.do === 'relay' && relayed.fresh, true);
+  });
+
+  it('passes a notification on and its answer back', () => {
+    const { did, state } = run(relay(ReqType.DUMP), { on: 'engine-notify' }, answer);
+    assert.equal(state.at, 'working');
+    assert.deepEqual(did.slice(2), ['forward', 'listen', 'stop-listening', 'answer']);
+  });
+
+  it('fails a notification that is answered with something else', () => {
+    for (const input of [refusal, { on: 'malformed', errno: 1, reason: '' } as const]) {
+      const { did, state } = run(relay(ReqType.DUMP), { on: 'engine-notify' }, input);
+      assert.equal(state.at, 'working');
+      assert.equal(did.at(-1), 'answer-failure');
+      assert.equal(count(did, 'reply'), 0);
+    }
+  });
+
+  it('lets CRIU roll back when the caller leaves during a notification', () => {
+    const { did, state } = run(relay(ReqType.DUMP), { on: 'engine-notify' }, { on: 'caller-end' });
+    assert.equal(did.at(-1), 'dismiss-engine');
+    assert.equal(state.at, 'working');
+  });
+
+  it('does not listen for an answer of a caller that has left', () => {
+    const { did } = run(relay(ReqType.DUMP), { on: 'caller-end' }, { on: 'engine-notify' });
+    assert.equal(count(did, 'listen'), 0);
+  });
+
+  it('still forwards the reply to a caller that closed only its sending half', () => {
+    const { did } = run(relay(ReqType.DUMP), { on: 'caller-end' }, done, left);
+    assert.equal(count(did, 'forward'), 1);
+    assert.equal(count(did, 'dismiss-engine'), 1);
+  });
+
+  it('does not go on to a next request of a caller that has left', () => {
+    assert.equal(run(relay(ReqType.PRE_DUMP), { on: 'caller-end' }, done).state.at, 'draining');
+  });
+
+  it('has one reply for an engine that ends before its own', () => {
+    for (const before of [[], [{ on: 'engine-notify' } as const]]) {
+      for (const end of [lost, left]) {
+        const { did, state, last } = run(relay(ReqType.RESTORE), ...before, end);
+        assert.equal(state.at, 'over');
+        assert.equal(count(did, 'reply'), 1);
+        assert.equal(last[0]?.do === 'reply' && last[0].type, ReqType.RESTORE);
+      }
+    }
+  });
+
+  it('has no reply of its own after the engine gave one', () => {
+    assert.equal(count(run(relay(ReqType.DUMP), failed, lost).did, 'reply'), 0);
+  });
+
+  it('replies after a hand-over only for an engine that was lost', () => {
+    assert.equal(count(run(handOver, left).did, 'reply'), 0);
+    assert.equal(count(run(handOver, lost).did, 'reply'), 1);
+    const failure: Input = { on: 'engine-end', end: { how: 'failure', reason: 'status 1' } };
+    assert.equal(count(run(handOver, failure).did, 'reply'), 0);
+    assert.deepEqual(run(handOver, failure).last[0], { do: 'record', result: 'failed' });
+  });
+
+  it('turns away what is refused, does not parse or does not come, with one reply, and closes', () => {
+    const inputs: Input[] = [
+      refusal,
+      { on: 'malformed', errno: 74, reason: 'garbage' },
+      { on: 'deadline', reason: 'late' },
+    ];
+    for (const input of inputs) {
+      const { did, state } = run(input);
+      assert.equal(state.at, 'over');
+      assert.equal(count(did, 'reply'), 1);
+      assert.equal(did.at(-1), 'close-caller');
+    }
+  });
+
+  it('dismisses the engine that waits when the next request of a loop is turned away', () => {
+    const { did, state } = run(relay(ReqType.PRE_DUMP), done, refusal);
+    assert.equal(state.at, 'draining');
+    assert.deepEqual(did.slice(-2), ['dismiss-engine', 'close-caller']);
+  });
+
+  it('has no reply for a caller that leaves without asking', () => {
+    assert.equal(count(run({ on: 'caller-end' }).did, 'reply'), 0);
+  });
+
+  it('replies once when no engine could be started', () => {
+    const input: Input = { on: 'not-started', errno: 2, reason: 'no criu', engineRemains: false };
+    for (const start of [relay(ReqType.DUMP), handOver]) {
+      const { did, state } = run(start, input);
+      assert.equal(state.at, 'over');
+      assert.equal(count(did, 'reply'), 1);
+    }
+  });
+
+  it('closes the connection when the engine closes its end, though it may run on (exec_cmd)', () => {
+    const { state, did } = run(relay(ReqType.RESTORE), done, { on: 'engine-hangup' });
+    assert.equal(state.at, 'draining');
+    assert.equal(did.at(-1), 'close-caller');
+  });
+
+  it('knows a result that CRIU gives without waiting for an answer', () => {
+    assert.equal(run(relay(ReqType.DUMP), { on: 'engine-notify' }, failed).state.at, 'draining');
+  });
+
+  it('is over once: no input brings it back', () => {
+    const inputs: Input[] = [
+      relay(ReqType.DUMP),
+      done,
+      lost,
+      { on: 'caller-end' },
+      { on: 'deadline', reason: '' },
+    ];
+    for (const input of inputs)
+      assert.deepEqual(step({ at: 'over' }, input), { state: { at: 'over' }, actions: [] });
+  });
+});

@@ -1,0 +1,307 @@
+import assert from 'node:assert/strict';
+import { constants as os } from 'node:os';
+import { authorize, type Decision, type Facts } from '../../../src/policy/authorize.ts';
+import type { TreeThread } from '../../../src/policy/process-tree.ts';
+import { requestTable } from '../../../src/policy/request-table.ts';
+import type { Traits } from '../../../src/policy/standing.ts';
+import { type CriuOpts, type CriuReq, ReqType } from '../../../src/protocol/messages.ts';
+
+/** The caller 100 descends from 50; the service 7 from 1. */
+const ancestors = new Map([
+  [100, [100, 50, 1]],
+  [7, [7, 1]],
+]);
+
+const facts: Facts = {
+  phase: 'first',
+  standing: { kind: 'fully-privileged' },
+  callerPid: 100,
+  callerUid: 0,
+  isOurCgroup: () => false,
+  servicePid: 7,
+  treeContains: (root, pid) => ancestors.get(pid)?.includes(root) ?? false,
+};
+
+const noDir: CriuOpts = { images_dir_fd: -1 };
+
+function decide(message: CriuReq, more: Partial<Facts> = {}): Decision {
+  return authorize(message, { ...facts, ...more });
+}
+
+function planOf(message: CriuReq) {
+  const decision = decide(message);
+  assert.equal(decision.kind, 'relay');
+  return decision.kind === 'relay' ? decision.plan : assert.fail();
+}
+
+function refusalOf(decision: Decision) {
+  assert.equal(decision.kind, 'refuse');
+  return decision.kind === 'refuse' ? decision : assert.fail();
+}
+
+describe('authorize', () => {
+  const types = Object.values(ReqType).filter((type): type is ReqType => typeof type === 'number');
+
+  it('has a row for each request type but EMPTY', () => {
+    assert.deepEqual([...requestTable.keys()].sort(), types.filter((type) => type !== ReqType.EMPTY).sort());
+  });
+
+  for (const type of [ReqType.EMPTY, 14, 99, -1, 2 ** 31 - 1]) {
+    it(`answers type ${type}, which is no request, with EMPTY`, () => {
+      const refusal = refusalOf(decide({ type }));
+      assert.equal(refusal.type, ReqType.EMPTY);
+      assert.equal(refusal.errno, os.errno.EINVAL);
+    });
+  }
+
+  it('refuses NOTIFY when nothing waits for it', () => {
+    assert.equal(refusalOf(decide({ type: ReqType.NOTIFY })).type, ReqType.EMPTY);
+  });
+
+  it('takes only PRE_DUMP and DUMP in a pre-dump loop', () => {
+    for (const type of types) {
+      const decision = decide(
+        { type, opts: { ...noDir, pid: 500 }, features: {} },
+        { phase: 'pre-dump-loop' },
+      );
+      assert.equal(
+        decision.kind,
+        type === ReqType.DUMP || type === ReqType.PRE_DUMP ? 'relay' : 'refuse',
+        ReqType[type],
+      );
+    }
+  });
+
+  it('takes only NOTIFY while the engine waits for an answer', () => {
+    for (const type of types) {
+      const decision = decide({ type, opts: noDir, features: {} }, { phase: 'notify' });
+      assert.equal(decision.kind, type === ReqType.NOTIFY ? 'answer' : 'refuse', ReqType[type]);
+    }
+  });
+
+  it('refuses whoever cannot be served all but a probe, with the reason and the reply type of the request', () => {
+    const standing = { kind: 'refused', reason: 'only root is served' } as const;
+    for (const [type, row] of requestTable) {
+      if (type === ReqType.NOTIFY) continue;
+      const decision = decide({ type, opts: noDir, features: {} }, { standing });
+      if (type === ReqType.VERSION || type === ReqType.FEATURE_CHECK) {
+        assert.equal(decision.kind === 'relay' && decision.request.engine, 'probe');
+        continue;
+      }
+      const refusal = refusalOf(decision);
+      assert.equal(refusal.type, row.answeredAs ?? type);
+      assert.equal(refusal.errno, os.errno.EPERM);
+      assert.match(refusal.reason, /only root is served/);
+    }
+  });
+
+  it('replies where CRIU would close the connection for keep_open', () => {
+    for (const [type, row] of requestTable) {
+      if (type === ReqType.NOTIFY) continue;
+      const decision = decide({ type, opts: { ...noDir, pid: 500 }, features: {}, keep_open: true });
+      assert.equal(decision.kind, row.keepOpen ? 'relay' : 'refuse', ReqType[type]);
+    }
+  });
+
+  it('refuses what CRIU would crash on: a request without the part that it is about', () => {
+    for (const [type, row] of requestTable) {
+      if (type === ReqType.NOTIFY) continue;
+      assert.equal(decide({ type }).kind, row.needs ? 'refuse' : 'relay', ReqType[type]);
+    }
+  });
+
+  it('hands over a dump that names no process: it means the caller', () => {
+    assert.equal(decide({ type: ReqType.DUMP, opts: noDir }).kind, 'hand-over');
+  });
+
+  it('hands over a dump of the caller or of one of its ancestors', () => {
+    for (const pid of [100, 50])
+      assert.equal(decide({ type: ReqType.DUMP, opts: { ...noDir, pid } }).kind, 'hand-over');
+    assert.equal(decide({ type: ReqType.DUMP, opts: { ...noDir, pid: 51 } }).kind, 'relay');
+  });
+
+  it('refuses to hand over what would need rewriting or answers', () => {
+    const inTheWay: CriuOpts[] = [
+      { ...noDir, notify_scripts: true },
+      { ...noDir, inherit_fd: [{ key: 'k', fd: 3 }] },
+      { ...noDir, ps: { fd: 4 } },
+    ];
+    for (const opts of inTheWay)
+      assert.equal(refusalOf(decide({ type: ReqType.DUMP, opts })).errno, os.errno.EINVAL);
+  });
+
+  it('relays a pre-dump of the caller under its own pid, because the peer of the engine is the service', () => {
+    assert.equal(planOf({ type: ReqType.PRE_DUMP, opts: noDir }).pid, 100);
+    assert.equal(planOf({ type: ReqType.SINGLE_PRE_DUMP, opts: noDir }).pid, 100);
+    assert.equal(planOf({ type: ReqType.PRE_DUMP, opts: { ...noDir, pid: 500 } }).pid, undefined);
+  });
+
+  it('refuses a tree that contains the service', () => {
+    for (const pid of [7, 1])
+      assert.match(
+        refusalOf(decide({ type: ReqType.DUMP, opts: { ...noDir, pid } })).reason,
+        /contains this service/,
+      );
+  });
+
+  it('refuses rst_sibling to everybody', () => {
+    const refusal = refusalOf(decide({ type: ReqType.RESTORE, opts: { ...noDir, rst_sibling: true } }));
+    assert.equal(refusal.errno, os.errno.EPERM);
+  });
+
+  it('plans a copy for each descriptor that CRIU would look up in its peer', () => {
+    const opts: CriuOpts = { images_dir_fd: 3, work_dir_fd: 0, status_fd: 5, pidfd_store_sk: 6, pid: 500 };
+    assert.deepEqual(planOf({ type: ReqType.DUMP, opts }).peerFds, [
+      { field: 'images_dir_fd', callerNumber: 3 },
+      { field: 'work_dir_fd', callerNumber: 0 },
+      { field: 'status_fd', callerNumber: 5 },
+      { field: 'pidfd_store_sk', callerNumber: 6 },
+    ]);
+  });
+
+  it('takes images_dir_fd -1 as none, as CRIU does', () => {
+    assert.deepEqual(planOf({ type: ReqType.DUMP, opts: { ...noDir, pid: 500 } }).peerFds, []);
+  });
+
+  it('plans descriptors that CRIU uses as its own under the same numbers, each once', () => {
+    const opts: CriuOpts = {
+      ...noDir,
+      inherit_fd: [
+        { key: 'a', fd: 9 },
+        { key: 'b', fd: 8 },
+        { key: 'c', fd: 9 },
+      ],
+      ps: { fd: 8 },
+    };
+    assert.deepEqual(planOf({ type: ReqType.RESTORE, opts }).engineFds, [9, 8]);
+  });
+
+  it('lends CHECK a directory for its log only where it has none', () => {
+    assert.equal(planOf({ type: ReqType.CHECK }).lendLogDirectory, true);
+    assert.equal(planOf({ type: ReqType.CHECK, opts: noDir }).lendLogDirectory, true);
+    assert.equal(planOf({ type: ReqType.CHECK, opts: { ...noDir, work_dir_fd: 4 } }).lendLogDirectory, true);
+    assert.equal(planOf({ type: ReqType.CHECK, opts: { images_dir_fd: 4 } }).lendLogDirectory, false);
+    assert.equal(
+      planOf({ type: ReqType.CHECK, opts: { ...noDir, images_dir: '/x' } }).lendLogDirectory,
+      false,
+    );
+    assert.equal(planOf({ type: ReqType.VERSION }).lendLogDirectory, false);
+  });
+});
+
+describe('authorize for a confined caller', () => {
+  const traits: Traits = {
+    permitted: 0n,
+    bounding: 0n,
+    inheritable: 0n,
+    ambient: 0n,
+    noNewPrivs: false,
+    umask: 0o22,
+    label: undefined,
+  };
+  const hers: TreeThread = {
+    pid: 500,
+    tid: 500,
+    uids: [1500, 1500, 1500, 1500],
+    permitted: 0n,
+    cgroup: '/hers',
+  };
+  const alice: Partial<Facts> = {
+    standing: { kind: 'confined', traits },
+    callerUid: 1500,
+    tree: [hers],
+    isOurCgroup: (path) => path.startsWith('/ours'),
+  };
+  const dump = (opts: Partial<CriuOpts> = {}): CriuReq => ({
+    type: ReqType.DUMP,
+    opts: { images_dir_fd: 3, pid: 500, ...opts },
+  });
+
+  it('has an engine that becomes its caller for a dump of its own tree', () => {
+    const decision = decide(dump(), alice);
+    assert.equal(decision.kind === 'relay' && decision.request.engine, 'confined');
+  });
+
+  it('has a probe for what every caller may know', () => {
+    for (const message of [{ type: ReqType.VERSION }, { type: ReqType.FEATURE_CHECK, features: {} }]) {
+      const decision = decide(message, alice);
+      assert.equal(decision.kind === 'relay' && decision.request.engine, 'probe');
+    }
+  });
+
+  it('hands its own dump over', () => {
+    assert.equal(decide({ type: ReqType.DUMP, opts: { images_dir_fd: 3 } }, alice).kind, 'hand-over');
+  });
+
+  const foreign: [string, TreeThread, RegExp][] = [
+    [
+      'another real uid',
+      { ...hers, pid: 501, uids: [0, 1500, 1500, 1500] },
+      /process 501 .*uid 0, and yours is 1500/,
+    ],
+    [
+      'another effective uid',
+      { ...hers, pid: 501, uids: [1500, 1501, 1500, 1501] },
+      /process 501 .*uid 1501/,
+    ],
+    ['another saved uid', { ...hers, pid: 501, uids: [1500, 1500, 0, 1500] }, /process 501 .*uid 0/],
+    ['a capability that it lacks', { ...hers, pid: 501, permitted: 4n }, /process 501 .*capabilities/],
+    ['an engine of ours', { ...hers, pid: 501, cgroup: '/ours/engine' }, /process 501 .*engine/],
+  ];
+  for (const [what, thread, reason] of foreign) {
+    it(`is refused a tree in which one thread has ${what}, on every type and on a hand-over`, () => {
+      const facts = { ...alice, tree: [hers, thread] };
+      for (const type of [ReqType.DUMP, ReqType.PRE_DUMP, ReqType.SINGLE_PRE_DUMP]) {
+        const refusal = refusalOf(decide({ ...dump(), type }, facts));
+        assert.equal(refusal.errno, os.errno.EPERM);
+        assert.match(refusal.reason, reason);
+        refusalOf(decide({ type, opts: { images_dir_fd: 3 } }, facts));
+      }
+    });
+  }
+
+  it('is told that there is no such process', () => {
+    assert.equal(refusalOf(decide(dump(), { ...alice, tree: [] })).errno, os.errno.ESRCH);
+  });
+
+  const dangerous: [string, Partial<CriuOpts>][] = [
+    ['config_file', { config_file: '/tmp/x' }],
+    ['exec_cmd', { exec_cmd: ['sh'] }],
+    ['lazy_pages', { lazy_pages: true }],
+    ['log_to_stderr', { log_to_stderr: true }],
+    ['rst_sibling', { rst_sibling: true }],
+    ['inherit_fd', { inherit_fd: [{ key: 'k', fd: 0 }] }],
+    ['ps.fd', { ps: { fd: 0 } }],
+    ['pidfd_store_sk', { pidfd_store_sk: 0 }],
+    ['log_file', { log_file: '-' }],
+  ];
+  for (const [name, opts] of dangerous) {
+    it(`is refused ${name}, in the first message and in the second of a loop`, () => {
+      for (const phase of ['first', 'pre-dump-loop'] as const) {
+        const refusal = refusalOf(decide(dump(opts), { ...alice, phase }));
+        assert.equal(refusal.errno, os.errno.EPERM);
+        assert.ok(refusal.reason.includes(name), refusal.reason);
+      }
+    });
+  }
+
+  it('may say no to what it may not say yes to', () => {
+    assert.equal(decide(dump({ lazy_pages: false, exec_cmd: [] }), alice).kind, 'relay');
+  });
+
+  it('has its images directory opened as itself where it is given as a path', () => {
+    const decision = decide(dump({ images_dir_fd: -1, images_dir: '/home/alice/images' }), alice);
+    assert.equal(decision.kind === 'relay' && decision.plan.imagesDir, '/home/alice/images');
+  });
+
+  it('is refused what it cannot be served safely yet', () => {
+    for (const type of [ReqType.RESTORE, ReqType.PAGE_SERVER, ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
+      assert.equal(refusalOf(decide({ ...dump(), type }, alice)).errno, os.errno.EPERM);
+    }
+  });
+
+  it('is refused the answer to a notification once it has become somebody else', () => {
+    const standing = { kind: 'refused', reason: 'changed' } as const;
+    assert.equal(decide({ type: ReqType.NOTIFY }, { ...alice, standing, phase: 'notify' }).kind, 'refuse');
+  });
+});
