@@ -1,0 +1,105 @@
+#!/bin/bash
+# shellcheck source-path=SCRIPTDIR
+# The measurements, inside the container, as root. Everything is taken in turn, one way after the other and round after round, so
+# that whatever else the machine does meanwhile falls on all of them alike.
+set -euo pipefail
+cd /bench
+# shellcheck source=measure.sh
+. ./measure.sh
+# shellcheck source=counts-full.sh
+. ./counts.sh
+say() { echo "bench: $*"; }
+
+say "installing the package, starting both services"
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o Dpkg::Use-Pty=0 ./criu-service.deb >"$out/install.log" 2>&1
+systemctl enable --quiet --now criu.socket
+systemd-run --quiet --unit=criu-c criu service --address "$theirs"
+systemd-run --quiet --unit=bare-node node -e 'setInterval(() => {}, 1e6)'
+install -m 644 nothing.service nothing.socket /run/systemd/system/
+systemctl daemon-reload
+systemctl start nothing.socket
+# In memory, so that no disk is measured.
+mkdir "$images"
+mount -t tmpfs -o size=4G images "$images"
+until [ -S "$theirs" ]; do sleep 0.02; done
+for file in samples failures memory; do : >"$out/$file.tsv"; done
+
+{
+  printf 'processor\t%s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+  printf 'cores\t%s\n' "$(nproc)"
+  printf 'memory\t%s\n' "$(awk '/^MemTotal/ { printf "%.1f GiB", $2 / 1048576 }' /proc/meminfo)"
+  printf 'kernel\t%s\n' "$(uname -r)"
+  printf 'system\tDebian %s with systemd %s in a container\n' "$(</etc/debian_version)" "$(systemctl --version | awk 'NR == 1 { print $2 }')"
+  printf 'node\t%s\n' "$(node --version)"
+  printf 'criu\t%s\n' "$(criu --version | awk '/^Version/ { print $2 }')"
+  printf 'load\t%s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
+} >"$out/machine.tsv"
+
+# The first is the one that starts the service; after these, both are warm.
+for way in ours c; do ./request "$(address "$way")" version 50 >/dev/null; done
+sleep 1
+
+say "memory at rest"
+memory idle ours criu.service
+memory idle c criu-c.service
+memory idle bare bare-node.service
+
+say "small requests"
+for ((round = 0; round < small_rounds; round++)); do
+  for work in version features; do
+    for way in ours c; do sample "$work" "$way" ./request "$(address "$way")" "$work" "$small_block"; done
+  done
+done
+for ((round = 0; round < check_count; round++)); do
+  for way in ours c cli; do check "$way"; done
+done
+
+for megabytes in 1 100 500; do
+  count=count_$megabytes
+  say "dump and restore of $megabytes MB"
+  pid=$(start_target "$megabytes")
+  # The first of each size is for warming up, and not kept.
+  for way in ours c cli; do samples=/dev/null dump "$way" "$pid" "$megabytes"; done
+  for ((round = 0; round < ${!count}; round++)); do
+    for way in ours c cli; do dump "$way" "$pid" "$megabytes"; done
+  done
+  # The images to restore from are made once, by none of those that are compared.
+  rm -rf "$images/dump"
+  mkdir "$images/dump"
+  criu dump --tree "$pid" --images-dir "$images/dump" --log-file dump.log
+  while [ -e "/proc/$pid" ]; do sleep 0.005; done
+  for way in ours c cli; do samples=/dev/null restore "$way" "$pid" "$megabytes" "$images/dump"; done
+  for ((round = 0; round < ${!count}; round++)); do
+    for way in ours c cli; do restore "$way" "$pid" "$megabytes" "$images/dump"; done
+  done
+  rm -rf "$images/dump"
+done
+
+say "the first request after a stop"
+for ((round = 0; round < first_count; round++)); do
+  systemctl --quiet --no-warn stop criu.service
+  sample first ours ./request "$ours" version 1
+  systemctl --quiet --no-warn stop nothing.service
+  sample first nothing ./request -s /run/nothing.socket version 1
+done
+
+# What uses up pids comes last: a restored process takes its old one back, and they wrap around at 32,768.
+say "many clients at once"
+for ((round = 0; round < crowd_rounds; round++)); do
+  for way in ours c; do sample crowd "$way" ./crowd "$(address "$way")" 32 "$crowd_ms"; done
+done
+
+say "500 silent connections"
+for way in ours c; do
+  unit=criu.service
+  [ "$way" = ours ] || unit=criu-c.service
+  memory 'before silence' "$way" "$unit"
+  systemd-run --quiet --collect --unit="silent-$way" /bench/silent "$(address "$way")" 500
+  sleep "$settle"
+  memory silent "$way" "$unit"
+  systemctl --quiet --no-warn stop "silent-$way"
+done
+
+printf 'load at the end\t%s\n' "$(cut -d' ' -f1-3 /proc/loadavg)" >>"$out/machine.tsv"
+rm -f "$out"/.numbers "$out"/.errors "$out"/.memory
+journalctl --no-pager --quiet -u criu.service -p warning -o cat >"$out/warnings.log" || true

@@ -1,0 +1,84 @@
+/** The results as lines of text. */
+import { type Memory, type Results, ratio, type Summary, type Work } from './results.ts';
+
+/** What a work is called to people. */
+const titles: Readonly<Record<string, string>> = {
+  version: 'VERSION',
+  features: 'FEATURE_CHECK',
+  check: 'CHECK',
+  first: 'VERSION, first after a stop *',
+  crowd: 'VERSION, 32 at once, per second',
+};
+
+export function title(work: string): string {
+  return titles[work] ?? work.replace(/^dump/, 'DUMP').replace(/^restore/, 'RESTORE');
+}
+
+export function renderTable(results: Results): string {
+  const { machine, failures } = results;
+  return [
+    '',
+    ...Object.entries(machine).map(([key, value]) => `${key}: ${value}`),
+    '',
+    'Milliseconds from connect to answer (command line: from start to exit): min / median / p99',
+    ...columns([
+      ['work', 'n', 'ours', 'criu service', 'criu command', 'ours : service'],
+      ...results.works.map(timeRow),
+    ]),
+    '* beside a Node service that does nothing, activated by systemd in the same way',
+    '',
+    'Memory',
+    ...columns([['', 'processes', 'PSS', 'RSS'], ...results.memory.map(memoryRow)]),
+    ...(failures.length === 0 ? [] : ['', `${failures.length} samples could not be taken:`, ...failures]),
+    '',
+  ].join('\n');
+}
+
+function timeRow(work: Work): string[] {
+  const { ours, c, cli, nothing } = work.ways;
+  return [
+    title(work.work),
+    String(ours?.n ?? 0),
+    describe(ours),
+    describe(c ?? nothing),
+    describe(cli),
+    ratio(work)?.toFixed(2) ?? '-',
+  ];
+}
+
+function describe(summary: Summary | undefined): string {
+  return summary ? [summary.min, summary.median, summary.p99].map(threeDigits).join(' / ') : '-';
+}
+
+/** More would be noise. */
+function threeDigits(number: number): string {
+  return number >= 100 ? number.toFixed(0) : number.toPrecision(3);
+}
+
+const whats: Readonly<Record<string, string>> = {
+  idle: 'idle',
+  'before silence': 'before 500 silent connections',
+  silent: 'with 500 silent connections',
+};
+const ways: Readonly<Record<string, string>> = { ours: 'ours', c: 'criu service', bare: 'bare node' };
+
+function memoryRow({ what, way, processes, pssKiB, rssKiB }: Memory): string[] {
+  return [
+    `${ways[way] ?? way}, ${whats[what] ?? what}`,
+    String(processes),
+    mebibytes(pssKiB),
+    mebibytes(rssKiB),
+  ];
+}
+
+function mebibytes(kib: number): string {
+  return `${(kib / 1024).toFixed(1)} MiB`;
+}
+
+/** The first column to the left, figures to the right. */
+function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  return rows.map((row) =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('   '),
+  );
+}
