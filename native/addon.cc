@@ -19,6 +19,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportProcesses(env, exports);
   ExportDescriptors(env, exports);
   ExportSystemd(env, exports);
+  ExportScopes(env, exports);
   return exports;
 }
 

@@ -22,5 +22,6 @@ void ExportEndpoints(Napi::Env env, Napi::Object exports);
 void ExportProcesses(Napi::Env env, Napi::Object exports);
 void ExportDescriptors(Napi::Env env, Napi::Object exports);
 void ExportSystemd(Napi::Env env, Napi::Object exports);
+void ExportScopes(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

@@ -19,6 +19,7 @@
         "peer.cc",
         "poll.cc",
         "process.cc",
+        "scope.cc",
         "socket.cc",
         "spawn.cc",
         "systemd.cc",

@@ -1,9 +1,12 @@
 /** From a caller and a plan to an engine that has become that caller. */
+import { readFileSync } from 'node:fs';
 import { type ConfinedEngine, type ConfinedEngineOptions, startConfinedEngine } from '../engine/confined.ts';
 import type { EngineEvents } from '../engine/engine.ts';
+import { type EngineCgroup, sliceOf } from '../engine/engine-cgroup.ts';
 import type { RelayPlan } from '../policy/authorize.ts';
 import { type Caller, openProcDirectory } from '../policy/caller.ts';
 import type { PeerFdField } from '../policy/option-table.ts';
+import { parseCgroup } from '../policy/process-tree.ts';
 import type { Traits } from '../policy/standing.ts';
 import type { OwnedFd } from '../socket/binding.ts';
 
@@ -18,7 +21,7 @@ export async function startEngineAs(
   traits: Traits,
   plan: RelayPlan | undefined,
   connection: OwnedFd | undefined,
-  session: number,
+  home: (pid: number) => EngineCgroup | Promise<EngineCgroup>,
   events: EngineEvents,
 ): Promise<ConfinedEngine> {
   const { pid, uid, gid, groups } = caller.identity;
@@ -49,10 +52,20 @@ export async function startEngineAs(
         statusFd: number('status_fd'),
       },
       connection,
-      `${process.pid}-${session}`,
+      home,
       events,
     );
   } finally {
     procDirectory.close();
+  }
+}
+
+/** The slice that the caller lives in: what it restores is charged there. @throws CallerGoneError, or what reading /proc throws */
+export function sliceOfCaller(caller: Caller): string {
+  const directory = openProcDirectory(caller);
+  try {
+    return sliceOf(parseCgroup(readFileSync(`/proc/self/fd/${directory.number}/cgroup`, 'latin1')));
+  } finally {
+    directory.close();
   }
 }

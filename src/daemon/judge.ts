@@ -3,7 +3,7 @@
  * session machine. It reads; it changes nothing.
  */
 import { constants as os } from 'node:os';
-import { isEngineCgroup } from '../engine/cgroup.ts';
+import { isEngineCgroup } from '../engine/engine-cgroup.ts';
 import { authorize, targetOf } from '../policy/authorize.ts';
 import {
   type Caller,

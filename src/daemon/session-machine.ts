@@ -13,10 +13,17 @@ import { ReqType } from '../protocol/messages.ts';
 export type State =
   /** Waits for a packet of the caller. `engine`: one from the request before waits too. */
   | { readonly at: 'idle'; readonly phase: 'first' | 'pre-dump-loop'; readonly engine: boolean }
-  /** The engine has the request. */
-  | { readonly at: 'working'; readonly request: AuthorizedRequest; readonly callerEnded: boolean }
+  /** The engine has the request. `verified`: what it restored was looked at, and may run. */
+  | {
+      readonly at: 'working';
+      readonly request: AuthorizedRequest;
+      readonly callerEnded: boolean;
+      readonly verified: boolean;
+    }
+  /** The engine waits at pre-resume, and the tree that it restored is looked at. */
+  | { readonly at: 'verifying'; readonly request: AuthorizedRequest; readonly callerEnded: boolean }
   /** The engine waits for the caller's answer to a notification. */
-  | { readonly at: 'notifying'; readonly request: AuthorizedRequest }
+  | { readonly at: 'notifying'; readonly request: AuthorizedRequest; readonly verified: boolean }
   /** The engine owns the caller's connection. */
   | { readonly at: 'handed-over'; readonly request: AuthorizedRequest }
   /** The last reply is out, the engine has yet to leave. */
@@ -39,7 +46,11 @@ export type Input =
   | { readonly on: 'decided'; readonly decision: Decision }
   /** A packet waits unread that is no request: it does not parse, or is too large. */
   | { readonly on: 'malformed'; readonly errno: number; readonly reason: string }
-  | { readonly on: 'engine-notify' }
+  /** `script` is the notification's name, for example `pre-resume`. */
+  | { readonly on: 'engine-notify'; readonly script: string }
+  | { readonly on: 'verified' }
+  /** What was restored must not run; the reason begins with a verb. */
+  | { readonly on: 'unverified'; readonly reason: string }
   | { readonly on: 'engine-final'; readonly success: boolean }
   /** The engine closed its end of the connection, but may still run (exec_cmd). */
   | { readonly on: 'engine-hangup' }
@@ -69,6 +80,12 @@ export type Action =
   | { readonly do: 'answer' }
   /** Consume the packet and tell the engine that its notification failed. */
   | { readonly do: 'answer-failure' }
+  /** Tell the engine that its notification succeeded, on our own. */
+  | { readonly do: 'acknowledge' }
+  /** Look at what was restored; the input `verified` or `unverified` follows. */
+  | { readonly do: 'verify' }
+  /** End everything in the engine's cgroup, itself included: it holds what must not run. */
+  | { readonly do: 'kill-tree' }
   /** Consume the packet without using it. */
   | { readonly do: 'discard' }
   /** Pass the engine's message on. */
@@ -95,7 +112,7 @@ export interface Step {
   readonly actions: readonly Action[];
 }
 
-const { EIO, ETIMEDOUT } = os.errno;
+const { EIO, EPERM, ETIMEDOUT } = os.errno;
 
 export const initialState: State = { at: 'idle', phase: 'first', engine: false };
 
@@ -114,6 +131,8 @@ export function step(state: State, input: Input): Step {
       return whenIdle(state, input);
     case 'working':
       return whenWorking(state, input);
+    case 'verifying':
+      return whenVerifying(state, input);
     case 'notifying':
       return whenNotifying(state, input);
     case 'handed-over':
@@ -161,7 +180,7 @@ function onDecision(state: Extract<State, { at: 'idle' }>, decision: Decision): 
       // Descriptors can be put into an engine only when it starts, and it serves whom it was started for.
       const fresh = !state.engine || decision.plan.engineFds.length > 0;
       return {
-        state: { at: 'working', request: decision.request, callerEnded: false },
+        state: { at: 'working', request: decision.request, callerEnded: false, verified: false },
         actions: [
           { do: 'stop-listening' },
           ...dismissIf(fresh && state.engine),
@@ -179,12 +198,13 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
   switch (input.on) {
     case 'engine-notify':
       // After the caller's end the engine reads an end of file in place of an answer, and rolls back.
-      return state.callerEnded
-        ? stay(state)
-        : {
-            state: { at: 'notifying', request: state.request },
-            actions: [{ do: 'forward' }, { do: 'listen', deadline: false }],
-          };
+      if (state.callerEnded) return stay(state);
+      return mustVerify(state.request) && input.script === 'pre-resume' && !state.verified
+        ? {
+            state: { at: 'verifying', request: state.request, callerEnded: false },
+            actions: [{ do: 'verify' }],
+          }
+        : tellCaller(state.request, state.verified);
     case 'engine-final':
       return onFinal(state, input.success);
     case 'engine-end':
@@ -213,11 +233,69 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
   }
 }
 
-function onFinal(state: Extract<State, { at: 'working' }>, success: boolean): Step {
+/** Images are their owner's to write, so what they become under a confined engine is looked at before it runs. */
+function mustVerify(request: AuthorizedRequest): boolean {
+  return request.restores && request.engine === 'confined';
+}
+
+/** A caller that asked for no notifications sees none, also of those that we asked for. */
+function tellCaller(request: AuthorizedRequest, verified: boolean): Step {
+  return mustVerify(request) && !request.notifies
+    ? { state: { at: 'working', request, callerEnded: false, verified }, actions: [{ do: 'acknowledge' }] }
+    : {
+        state: { at: 'notifying', request, verified },
+        actions: [{ do: 'forward' }, { do: 'listen', deadline: false }],
+      };
+}
+
+function whenVerifying(state: Extract<State, { at: 'verifying' }>, input: Input): Step {
   const { request, callerEnded } = state;
-  const told: Action[] = [{ do: 'forward' }, { do: 'record', result: success ? 'done' : 'failed' }];
+  switch (input.on) {
+    case 'verified':
+      return callerEnded
+        ? {
+            state: { at: 'working', request, callerEnded, verified: true },
+            actions: [{ do: 'dismiss-engine' }],
+          }
+        : tellCaller(request, true);
+    case 'unverified':
+      return refuseToRun(request, input.reason);
+    case 'caller-end':
+      return { state: { ...state, callerEnded: true }, actions: [] };
+    case 'engine-end':
+      return onEngineLost(request, input.end);
+    case 'engine-final':
+      return refuseToRun(request, 'was resumed before it was verified');
+    default:
+      return stay(state);
+  }
+}
+
+function refuseToRun(request: AuthorizedRequest, reason: string): Step {
+  const sentence = `${request.name} refused: what was restored ${reason}`;
+  return {
+    state: { at: 'draining' },
+    actions: [
+      { do: 'kill-tree' },
+      { do: 'reply', type: request.answeredAs, errno: EPERM, reason: sentence },
+      { do: 'record', result: 'refused', errno: EPERM, reason: sentence },
+      { do: 'close-caller' },
+    ],
+  };
+}
+
+function onFinal(state: Extract<State, { at: 'working' }>, success: boolean): Step {
+  const { request, callerEnded, verified } = state;
+  if (mustVerify(request) && success && !verified) {
+    return refuseToRun(request, 'was resumed before it was verified');
+  }
+  const told: Action[] = [
+    // A restore that failed leaves nothing that should run.
+    ...(mustVerify(request) && !success ? [{ do: 'kill-tree' } as const] : []),
+    { do: 'forward' },
+    { do: 'record', result: success ? 'done' : 'failed' },
+  ];
   const phase = request.type === ReqType.PRE_DUMP ? 'pre-dump-loop' : 'first';
-  // CRIU ends a PRE_DUMP loop that failed, but goes on after keep_open whether the request succeeded or not.
   // cr_service_work goes on after keep_open whenever its reply was sent, a failing one too; a loop ends with its first failure.
   const goesOn = !callerEnded && (request.keepOpen || (success && request.type === ReqType.PRE_DUMP));
   if (!goesOn) return { state: { at: 'draining' }, actions: told };
@@ -230,8 +308,13 @@ function onFinal(state: Extract<State, { at: 'working' }>, success: boolean): St
 }
 
 function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input): Step {
-  const { request } = state;
-  const working = (callerEnded: boolean): State => ({ at: 'working', request, callerEnded });
+  const { request, verified } = state;
+  const working = (callerEnded: boolean): Extract<State, { at: 'working' }> => ({
+    at: 'working',
+    request,
+    callerEnded,
+    verified,
+  });
   switch (input.on) {
     case 'decided':
       return {
@@ -247,7 +330,7 @@ function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input)
       return { state: working(true), actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }] };
     case 'engine-final':
       // CRIU gave up waiting (its own timeout option).
-      return onFinal({ at: 'working', request, callerEnded: false }, input.success);
+      return onFinal(working(false), input.success);
     case 'engine-end':
       return onEngineLost(request, input.end);
     default:
@@ -289,6 +372,7 @@ function onEngineLost(request: AuthorizedRequest, end: EngineEnd): Step {
   return {
     state: { at: 'over' },
     actions: [
+      ...(mustVerify(request) ? [{ do: 'kill-tree' } as const] : []),
       { do: 'reply', type: request.answeredAs, errno: EIO, reason: end.reason },
       { do: 'record', result: 'failed', errno: EIO, reason: end.reason },
       { do: 'close-caller' },

@@ -4,9 +4,11 @@
  * Each packet of the caller is looked at while it waits in the queue, where its sender cannot change it any more, and is
  * consumed only to be relayed or thrown away.
  */
+import { randomBytes } from 'node:crypto';
 import { constants as os } from 'node:os';
 import type { ConfinedEngineOptions } from '../engine/confined.ts';
 import type { Engine, EngineEvents } from '../engine/engine.ts';
+import { EngineCgroup } from '../engine/engine-cgroup.ts';
 import {
   type PrivilegedEngineOptions,
   startHandedOverEngine,
@@ -25,7 +27,7 @@ import {
   type SeqpacketSocket,
 } from '../socket/binding.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
-import { startEngineAs } from './confined-start.ts';
+import { sliceOfCaller, startEngineAs } from './confined-start.ts';
 import { CallerConnection } from './connection.ts';
 import { EBADRQC } from './errnos.ts';
 import { Judge, type JudgeContext } from './judge.ts';
@@ -40,6 +42,7 @@ import {
   type State,
   step,
 } from './session-machine.ts';
+import { verifyRestored } from './verify-restored.ts';
 
 const { EINVAL, EMSGSIZE, ESRCH } = os.errno;
 
@@ -77,6 +80,9 @@ export class Session {
   readonly #engines = new Set<Engine>();
   /** A launcher is on its way to becoming an engine. */
   #starting = false;
+  /** Where the engine of a confined caller lives. */
+  #cgroup: EngineCgroup | undefined;
+  #restores = false;
   #over = false;
 
   /** Takes over `socket`. `onOver` is called once, when nothing of the session is left. */
@@ -140,6 +146,15 @@ export class Session {
       case 'answer-failure':
         this.#connection.discard();
         this.#engine?.send(encodeRequest({ type: ReqType.NOTIFY, notify_success: false }));
+        break;
+      case 'acknowledge':
+        this.#engine?.send(encodeRequest({ type: ReqType.NOTIFY, notify_success: true }));
+        break;
+      case 'verify':
+        this.#verify();
+        break;
+      case 'kill-tree':
+        this.#cgroup?.kill();
         break;
       case 'discard':
         this.#connection.discard();
@@ -268,15 +283,35 @@ export class Session {
     try {
       this.#preparation = new RelayPreparation(this.#judge.caller!, plan);
       const { engineFds } = this.#preparation;
-      if (request.engine === 'confined') this.#startConfined(request, plan, undefined);
-      else if (fresh) {
-        this.#startEngine((events) => startRelayedEngine(this.#context.engine, engineFds, events));
+      if (request.engine === 'confined') {
+        this.#startConfined(request, plan, undefined);
+        return;
       }
+      if (fresh) this.#take(startRelayedEngine(this.#context.engine, engineFds, this.#engineEvents()));
+      if (request.restores) this.#moveToScope(request);
+      else this.#engine?.send(this.#preparation.rewrite(this.#waiting));
     } catch (error) {
       this.#notStarted(request, error, !fresh);
-      return;
     }
-    if (request.engine !== 'confined') this.#engine?.send(this.#preparation.rewrite(this.#waiting));
+  }
+
+  /** What root restores lives in a scope, too; its engine waits for the request meanwhile. */
+  #moveToScope(request: AuthorizedRequest): void {
+    const engine = this.#engine!;
+    const send = (): void => {
+      if (this.#state.at === 'working' && !this.#state.callerEnded) {
+        engine.send(this.#preparation!.rewrite(this.#waiting));
+      } else {
+        engine.dismiss();
+      }
+    };
+    this.#scopeFor(engine.pid).then(send, (error) => this.#notStarted(request, error, true));
+  }
+
+  async #scopeFor(pid: number): Promise<EngineCgroup> {
+    const caller = this.#judge.caller!;
+    const description = `Restored by CRIU for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
+    return EngineCgroup.scope(randomBytes(6).toString('hex'), sliceOfCaller(caller), description, pid);
   }
 
   #handOver(request: AuthorizedRequest): void {
@@ -286,7 +321,7 @@ export class Session {
       this.#handedOver = this.#connection.release();
       const copy = this.#handedOver;
       if (request.engine === 'confined') this.#startConfined(request, undefined, copy);
-      else this.#startEngine((events) => startHandedOverEngine(this.#context.engine, copy, events));
+      else this.#take(startHandedOverEngine(this.#context.engine, copy, this.#engineEvents()));
     } catch (error) {
       this.#notStarted(request, error, false);
     }
@@ -294,6 +329,7 @@ export class Session {
 
   #begin(request: AuthorizedRequest): void {
     this.#request = request;
+    this.#restores = request.restores;
     this.#context.records.accepted(this.id, this.#judge.caller?.identity, request);
   }
 
@@ -306,10 +342,6 @@ export class Session {
     );
   }
 
-  #startEngine(start: (events: EngineEvents) => Engine): void {
-    this.#take(start(this.#engineEvents()));
-  }
-
   /** The launcher needs a while to become the caller; the request is sent, or read by CRIU itself, once CRIU runs. */
   #startConfined(
     request: AuthorizedRequest,
@@ -319,17 +351,20 @@ export class Session {
     const { caller, standing } = this.#judge;
     if (!caller || standing.kind !== 'confined') throw new Error('The caller is not a confined one');
     this.#starting = true;
+    const home = (pid: number): EngineCgroup | Promise<EngineCgroup> =>
+      request.restores ? this.#scopeFor(pid) : EngineCgroup.below(`${process.pid}-${this.id}`, pid);
     startEngineAs(
       this.#context.confined,
       caller,
       standing.traits,
       plan,
       connection,
-      this.id,
+      home,
       this.#engineEvents(),
     )
       .then(
-        ({ engine, files }) => {
+        ({ engine, cgroup, files }) => {
+          this.#cgroup = cgroup;
           this.#take(engine);
           if (connection) return;
           // A caller that has left meanwhile needs nothing; CRIU reads the end of its connection and leaves.
@@ -342,6 +377,21 @@ export class Session {
         this.#starting = false;
         this.#finish();
       });
+  }
+
+  /** The input that says how it went comes later, whatever becomes of the engine meanwhile. */
+  #verify(): void {
+    const { caller, standing } = this.#judge;
+    const [surroundings] = this.#context.own.threads;
+    if (!this.#cgroup || !this.#engine || !caller || standing.kind !== 'confined' || !surroundings) {
+      throw new Error('There is nothing to verify');
+    }
+    const { uid, gid, groups } = caller.identity;
+    const restorer = { uid, gid, groups, traits: standing.traits, surroundings };
+    verifyRestored(this.#cgroup, this.#engine.pid, restorer).then((reason) => {
+      this.#advance(reason === undefined ? { on: 'verified' } : { on: 'unverified', reason });
+      this.#messageDone();
+    });
   }
 
   #take(engine: Engine): void {
@@ -362,28 +412,43 @@ export class Session {
       },
       onEnd: (end, engine) => {
         this.#engines.delete(engine);
-        if (isLatest(engine)) this.#advance({ on: 'engine-end', end });
+        if (isLatest(engine)) {
+          this.#advance({ on: 'engine-end', end });
+          this.#leaveCgroup();
+        }
         this.#finish();
       },
     };
   }
 
+  /** What a confined engine sends is its caller's to write, so it must be read the same by every parser. */
   #onEngineMessage(packet: Packet): void {
-    const decoded = decodeResponse(packet.data, 'lenient');
+    const decoded = decodeResponse(packet.data, this.#request?.engine === 'confined' ? 'strict' : 'lenient');
     this.#message = packet;
     if (decoded.kind === 'malformed') {
       this.#context.records.unexpected(this.id, new Error(`The engine sent no criu_resp: ${decoded.reason}`));
     } else if (decoded.message.type === ReqType.NOTIFY) {
-      this.#advance({ on: 'engine-notify' });
+      this.#advance({ on: 'engine-notify', script: decoded.message.notify?.script ?? '' });
     } else {
       this.#final = decoded.message;
       this.#advance({ on: 'engine-final', success: decoded.message.success });
       this.#final = undefined;
     }
-    // Whatever was not forwarded ends here.
+    if (this.#state.at !== 'verifying') this.#messageDone();
+  }
+
+  /** Whatever was not forwarded ends here, and the next one may come. */
+  #messageDone(): void {
     for (const fd of this.#message?.fds ?? []) fd.close();
     this.#message = undefined;
     if (!this.#connection.full) this.#engine?.resume();
+  }
+
+  /** A restored tree stays in its scope; anything else that an engine leaves behind was never verified. */
+  #leaveCgroup(): void {
+    if (!this.#restores) this.#cgroup?.kill();
+    this.#cgroup?.remove();
+    this.#cgroup = undefined;
   }
 
   #forward(): void {
@@ -401,7 +466,8 @@ export class Session {
       request: this.#request,
       result: action.result,
       errno: action.errno ?? this.#final?.cr_errno ?? undefined,
-      reason: action.reason ?? this.#final?.cr_errmsg ?? undefined,
+      // CRIU keeps its first error line for a success, too.
+      reason: action.reason ?? (action.result === 'done' ? undefined : (this.#final?.cr_errmsg ?? undefined)),
       restoredPid: action.result === 'done' ? this.#final?.restore?.pid : undefined,
       durationUsec:
         this.#startedAt === 0n ? undefined : Number((process.hrtime.bigint() - this.#startedAt) / 1000n),

@@ -7,9 +7,9 @@
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native, type OwnedFd, type Process, type SeqpacketSocket, Watch } from '../socket/binding.ts';
-import { EngineCgroup } from './cgroup.ts';
 import { findCriu } from './criu-binary.ts';
 import { Engine, type EngineEvents } from './engine.ts';
+import type { EngineCgroup } from './engine-cgroup.ts';
 import { explainLaunchFailure, type LaunchContext } from './launch-failure.ts';
 import {
   decodeAnswer,
@@ -66,6 +66,8 @@ export interface OpenedFiles {
 
 export interface ConfinedEngine {
   readonly engine: Engine;
+  /** Where it and everything that it forks lives; its owner here ends it. */
+  readonly cgroup: EngineCgroup;
   readonly files: OpenedFiles;
 }
 
@@ -82,7 +84,7 @@ export class LaunchError extends Error {
 
 /**
  * @param connection the caller's own, blocking, for a hand-over; copied. Then nothing is opened: CRIU does that itself.
- * @param name of the engine's cgroup.
+ * @param home moves the launcher into a cgroup of its own before it is anybody, so that what it forks later can be found there.
  * @throws LaunchError, CriuMissingError, NativeError
  */
 export async function startConfinedEngine(
@@ -90,7 +92,7 @@ export async function startConfinedEngine(
   identity: EngineIdentity,
   files: EngineFiles,
   connection: OwnedFd | undefined,
-  name: string,
+  home: (pid: number) => EngineCgroup | Promise<EngineCgroup>,
   events: EngineEvents,
 ): Promise<ConfinedEngine> {
   const criu = findCriu(options.criu);
@@ -101,32 +103,24 @@ export async function startConfinedEngine(
     handOver: connection !== undefined,
     ...files,
   });
-  const cgroup = EngineCgroup.create(name);
   const stderr = new StderrFile('criu-stderr');
   const { ours: control, theirs } = native.socketpair();
   let launcher: Process | undefined;
+  let cgroup: EngineCgroup | undefined;
   try {
     launcher = spawnLauncher(options.launcher, stderr.fd, theirs, identity, connection);
-    // In its own cgroup before it is anybody: what it forks later can be found, and ended, there.
-    cgroup.add(launcher.pid);
-    control.send(parameters);
     theirs.close();
+    cgroup = await home(launcher.pid);
+    control.send(parameters);
     const { files: opened, socket } = await answerOf(control, launcher, options.deadlineMs, {
       criu,
       config: options.configFile,
       imagesDir: files.imagesDir,
     });
-    const engine = new Engine(launcher, socket, stderr, {
-      ...events,
-      onEnd: (exit, ended) => {
-        endCgroup(cgroup);
-        events.onEnd(exit, ended);
-      },
-    });
-    return { engine, files: opened };
+    return { engine: new Engine(launcher, socket, stderr, events), cgroup, files: opened };
   } catch (error) {
     stderr.close();
-    abandon(launcher, cgroup);
+    if (launcher) abandon(launcher, cgroup);
     throw error;
   } finally {
     theirs.close();
@@ -218,20 +212,11 @@ function answerOf(
   });
 }
 
-/** A launcher that failed leaves by itself, or was killed; its cgroup goes with it. */
-function abandon(launcher: Process | undefined, cgroup: EngineCgroup): void {
-  if (!launcher) {
-    cgroup.remove();
-    return;
-  }
+/** A launcher that failed leaves by itself, or was killed; one that waits for its parameters reads an end of file. */
+function abandon(launcher: Process, cgroup: EngineCgroup | undefined): void {
   launcher.onExit(() => {
     launcher.close();
-    endCgroup(cgroup);
+    cgroup?.kill();
+    cgroup?.remove();
   });
-}
-
-/** Whatever an engine leaves behind was never verified. */
-function endCgroup(cgroup: EngineCgroup): void {
-  cgroup.kill();
-  cgroup.remove();
 }

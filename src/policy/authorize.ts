@@ -25,6 +25,10 @@ export interface AuthorizedRequest {
   readonly target?: number;
   /** Who serves it: an engine with root's rights, one that has become its caller, or one that gets nothing of the caller's. */
   readonly engine: 'privileged' | 'confined' | 'probe';
+  /** The caller asked for notifications. */
+  readonly notifies: boolean;
+  /** It restores, so that the engine needs a scope where the tree can stay. */
+  readonly restores: boolean;
 }
 
 /** A descriptor that a request names by its number in the caller. */
@@ -120,6 +124,8 @@ export function authorize(message: CriuReq, facts: Facts): Decision {
     answeredAs,
     keepOpen: message.keep_open ?? false,
     engine,
+    notifies: message.opts?.notify_scripts ?? false,
+    restores: message.type === ReqType.RESTORE,
     ...(target === undefined ? {} : { target }),
   };
   if (target !== undefined && target > 0) {
@@ -265,8 +271,19 @@ function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh
     case 'probe':
       return { fresh: { type: message.type, ...(message.features ? { features: message.features } : {}) } };
     case 'confined':
-      // Without `unprivileged` CRIU wants all of root's capabilities (check_caps in CRIU's util.c).
-      return { fresh: { ...message, opts: { images_dir_fd: -1, ...message.opts, unprivileged: true } } };
+      return {
+        fresh: {
+          ...message,
+          opts: {
+            images_dir_fd: -1,
+            ...message.opts,
+            // Without it CRIU wants all of root's capabilities (check_caps in CRIU's util.c).
+            unprivileged: true,
+            // What is restored is verified at a notification, whether or not the caller wants any.
+            ...(message.type === ReqType.RESTORE ? { notify_scripts: true } : {}),
+          },
+        },
+      };
   }
 }
 

@@ -128,8 +128,11 @@ function isAlive(pidfd: OwnedFd, pid: number): boolean {
   }
 }
 
-/** Of root only what its standing depends on is read: a caller in another mount namespace is served all the same. */
-type Depth = 'root' | 'user';
+/**
+ * Of root only what its standing depends on is read: a caller in another mount namespace is served all the same. A zombie has
+ * nothing left but credentials.
+ */
+type Depth = 'root' | 'user' | 'zombie';
 
 const rootNamespaces = ['user', 'pid', 'pid_for_children'];
 
@@ -147,12 +150,13 @@ function readOnce(path: string, depth: Depth): CallerState {
   };
 }
 
-function readThread(path: string, depth: Depth): ThreadState {
-  const namespaces = depth === 'root' ? rootNamespaces : readdirSync(`${path}/ns`);
+/** Everything of one thread. @param path its directory below /proc/PID/task. */
+export function readThread(path: string, depth: Depth = 'user'): ThreadState {
+  const namespaces = depth === 'user' ? readdirSync(`${path}/ns`) : depth === 'root' ? rootNamespaces : [];
   return {
     ...parseThreadStatus(readFileSync(`${path}/status`, 'latin1')),
     namespaces: Object.fromEntries(namespaces.map((name) => [name, readlinkSync(`${path}/ns/${name}`)])),
-    ...(depth === 'root' ? {} : { root: readRoot(path) }),
+    ...(depth === 'user' ? { root: readRoot(path) } : {}),
   };
 }
 
@@ -173,7 +177,8 @@ function readRoot(path: string): string {
 /** Whether a security module answers for attr/current is the kernel's affair, the same for every process. */
 let labels: boolean | undefined;
 
-function readLabel(path: string): string | undefined {
+/** @param path a /proc/PID. */
+export function readLabel(path: string): string | undefined {
   if (labels === false) return undefined;
   try {
     const label = readFileSync(`${path}/attr/current`, 'latin1').replace(/[\0\n]+$/, '');

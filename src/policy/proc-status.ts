@@ -60,6 +60,22 @@ export function parseThreadStatus(text: string): ThreadStatus {
   };
 }
 
+/** Whether a thread runs, and who traces it: what changes from moment to moment, and is no credential. */
+export interface Tracing {
+  /** The letter of `State:`. */
+  readonly state: string;
+  /** TracerPid, 0 for none. */
+  readonly tracer: number;
+}
+
+export function parseTracing(text: string): Tracing {
+  const state = /^State:\s+(\S)/m.exec(text)?.[1];
+  const tracer = /^TracerPid:\s+(\d+)/m.exec(text)?.[1];
+  if (state === undefined || tracer === undefined)
+    throw new Error('/proc status says nothing of State or TracerPid');
+  return { state, tracer: Number(tracer) };
+}
+
 /** AT_SECURE from a 64-bit /proc/PID/auxv. An auxv that cannot be read (a kernel thread, a process that exits) is empty: secure. */
 export function parseAuxvSecure(auxv: Buffer): boolean {
   const atSecure = 23n;

@@ -33,7 +33,6 @@ export interface RequestRow {
 
 const first: readonly Phase[] = ['first'];
 
-const notVerifiedYet = { refused: 'restored processes of users without root cannot be verified yet' };
 const outlives = { refused: 'what outlives its connection is not served to users without root yet' };
 
 export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, RequestRow>([
@@ -47,7 +46,7 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       confined: 'confined',
     },
   ],
-  [ReqType.RESTORE, { phases: first, keepOpen: false, needs: 'opts', confined: notVerifiedYet }],
+  [ReqType.RESTORE, { phases: first, keepOpen: false, needs: 'opts', confined: 'confined' }],
   [ReqType.CHECK, { phases: first, keepOpen: false, confined: 'confined' }],
   [
     ReqType.PRE_DUMP,

@@ -186,6 +186,16 @@ export interface NativeBinding {
   listenFds(): ListenFd[];
   /** sd_pid_notify_with_fds(3): 1 sent, 0 no NOTIFY_SOCKET; throws on failure. */
   notify(state: string, fds?: readonly OwnedFd[]): number;
+  /**
+   * StartTransientUnit of systemd (org.freedesktop.systemd1(5)): a scope for `pid`, collected when it is empty. Works on
+   * another thread, and resolves with the scope's cgroup, as /proc/PID/cgroup names it, once the process is there.
+   */
+  startScope(options: {
+    readonly name: string;
+    readonly slice: string;
+    readonly description: string;
+    readonly pid: number;
+  }): Promise<string>;
   /** sd_journal_sendv(3): each field is `NAME=value`, binary safe. */
   journalSend(fields: readonly Uint8Array[]): void;
 }

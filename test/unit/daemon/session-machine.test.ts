@@ -14,7 +14,15 @@ import { ReqType } from '../../../src/protocol/messages.ts';
 const plan: RelayPlan = { peerFds: [], openedBy: 'service', engineFds: [], lendLogDirectory: false };
 
 function request(type: number, keepOpen = false): AuthorizedRequest {
-  return { type, name: ReqType[type]!, answeredAs: type, keepOpen, engine: 'privileged' };
+  return {
+    type,
+    name: ReqType[type]!,
+    answeredAs: type,
+    keepOpen,
+    engine: 'privileged',
+    notifies: false,
+    restores: false,
+  };
 }
 
 function relay(type: number, more: { keepOpen?: boolean; engineFds?: number[] } = {}): Input {
@@ -35,6 +43,7 @@ const lost: Input = { on: 'engine-end', end: { how: 'lost', reason: 'signal 9' }
 const left: Input = { on: 'engine-end', end: { how: 'success', reason: 'left' } };
 const done: Input = { on: 'engine-final', success: true };
 const failed: Input = { on: 'engine-final', success: false };
+const notify: Input = { on: 'engine-notify', script: 'pre-dump' };
 const answer: Input = { on: 'decided', decision: { kind: 'answer' } };
 
 /** Runs inputs from the start and gives the last state with the names of all actions since the start. */
@@ -116,14 +125,14 @@ describe('session machine', () => {
   });
 
   it('passes a notification on and its answer back', () => {
-    const { did, state } = run(relay(ReqType.DUMP), { on: 'engine-notify' }, answer);
+    const { did, state } = run(relay(ReqType.DUMP), notify, answer);
     assert.equal(state.at, 'working');
     assert.deepEqual(did.slice(2), ['forward', 'listen', 'stop-listening', 'answer']);
   });
 
   it('fails a notification that is answered with something else', () => {
     for (const input of [refusal, { on: 'malformed', errno: 1, reason: '' } as const]) {
-      const { did, state } = run(relay(ReqType.DUMP), { on: 'engine-notify' }, input);
+      const { did, state } = run(relay(ReqType.DUMP), notify, input);
       assert.equal(state.at, 'working');
       assert.equal(did.at(-1), 'answer-failure');
       assert.equal(count(did, 'reply'), 0);
@@ -131,13 +140,13 @@ describe('session machine', () => {
   });
 
   it('lets CRIU roll back when the caller leaves during a notification', () => {
-    const { did, state } = run(relay(ReqType.DUMP), { on: 'engine-notify' }, { on: 'caller-end' });
+    const { did, state } = run(relay(ReqType.DUMP), notify, { on: 'caller-end' });
     assert.equal(did.at(-1), 'dismiss-engine');
     assert.equal(state.at, 'working');
   });
 
   it('does not listen for an answer of a caller that has left', () => {
-    const { did } = run(relay(ReqType.DUMP), { on: 'caller-end' }, { on: 'engine-notify' });
+    const { did } = run(relay(ReqType.DUMP), { on: 'caller-end' }, notify);
     assert.equal(count(did, 'listen'), 0);
   });
 
@@ -152,7 +161,7 @@ describe('session machine', () => {
   });
 
   it('has one reply for an engine that ends before its own', () => {
-    for (const before of [[], [{ on: 'engine-notify' } as const]]) {
+    for (const before of [[], [notify]]) {
       for (const end of [lost, left]) {
         const { did, state, last } = run(relay(ReqType.RESTORE), ...before, end);
         assert.equal(state.at, 'over');
@@ -214,7 +223,7 @@ describe('session machine', () => {
   });
 
   it('knows a result that CRIU gives without waiting for an answer', () => {
-    assert.equal(run(relay(ReqType.DUMP), { on: 'engine-notify' }, failed).state.at, 'draining');
+    assert.equal(run(relay(ReqType.DUMP), notify, failed).state.at, 'draining');
   });
 
   it('is over once: no input brings it back', () => {
@@ -227,5 +236,90 @@ describe('session machine', () => {
     ];
     for (const input of inputs)
       assert.deepEqual(step({ at: 'over' }, input), { state: { at: 'over' }, actions: [] });
+  });
+});
+
+describe('session machine, restoring for a confined caller', () => {
+  const restore = (notifies: boolean): Input => ({
+    on: 'decided',
+    decision: {
+      kind: 'relay',
+      request: { ...request(ReqType.RESTORE), engine: 'confined', restores: true, notifies },
+      plan: { ...plan, openedBy: 'engine' },
+    },
+  });
+  const preResume: Input = { on: 'engine-notify', script: 'pre-resume' };
+  const verified: Input = { on: 'verified' };
+  const unverified: Input = { on: 'unverified', reason: 'has the uids 0' };
+
+  it('verifies at pre-resume before anything is acknowledged', () => {
+    const { did, state } = run(restore(false), preResume);
+    assert.equal(state.at, 'verifying');
+    assert.deepEqual(did.slice(2), ['verify']);
+    assert.deepEqual(run(restore(false), preResume, verified, done, left).did.slice(2), [
+      'verify',
+      'acknowledge',
+      'forward',
+      'record',
+      'close-caller',
+    ]);
+  });
+
+  it('keeps our notifications apart from those of the caller', () => {
+    assert.deepEqual(run(restore(false), notify).did.slice(2), ['acknowledge']);
+    assert.deepEqual(run(restore(true), notify).did.slice(2), ['forward', 'listen']);
+    assert.deepEqual(run(restore(true), preResume, verified).did.slice(2), ['verify', 'forward', 'listen']);
+  });
+
+  it('ends a tree that fails, with one reply, and acknowledges nothing', () => {
+    const { did, state, last } = run(restore(false), preResume, unverified);
+    assert.deepEqual(did.slice(2), ['verify', 'kill-tree', 'reply', 'record', 'close-caller']);
+    assert.equal(state.at, 'draining');
+    assert.equal(last[1]?.do === 'reply' && last[1].reason.includes('has the uids 0'), true);
+  });
+
+  it('ends a tree whose engine says that it is done without having been verified', () => {
+    for (const inputs of [[done], [preResume, done]]) {
+      const { did } = run(restore(false), ...inputs);
+      assert.equal(count(did, 'kill-tree'), 1);
+      assert.equal(count(did, 'forward'), 0);
+      assert.equal(count(did, 'reply'), 1);
+    }
+  });
+
+  it('ends what is left by an engine that is lost, at any point before its last word', () => {
+    for (const before of [[], [notify], [preResume], [preResume, verified]]) {
+      const { did, state } = run(restore(false), ...before, lost);
+      assert.equal(state.at, 'over');
+      assert.equal(count(did, 'kill-tree'), 1);
+      assert.equal(count(did, 'reply'), 1);
+    }
+  });
+
+  it('ends what is left by a restore that failed', () => {
+    const { did } = run(restore(false), failed, left);
+    assert.deepEqual(did.slice(2), ['kill-tree', 'forward', 'record', 'close-caller']);
+  });
+
+  it('leaves the tree alone once it was verified and its engine is done', () => {
+    assert.equal(count(run(restore(false), preResume, verified, done, lost).did, 'kill-tree'), 0);
+  });
+
+  it('verifies once: a second pre-resume is a notification like any other', () => {
+    assert.equal(count(run(restore(false), preResume, verified, preResume).did, 'verify'), 1);
+  });
+
+  it('acknowledges nothing to the engine of a caller that left while its tree was verified', () => {
+    const { did } = run(restore(false), preResume, { on: 'caller-end' }, verified);
+    assert.deepEqual(did.slice(2), ['verify', 'dismiss-engine']);
+  });
+
+  it('does not verify what root restores', () => {
+    const input: Input = {
+      on: 'decided',
+      decision: { kind: 'relay', request: { ...request(ReqType.RESTORE), restores: true }, plan },
+    };
+    assert.deepEqual(run(input, preResume).did.slice(2), ['forward', 'listen']);
+    assert.equal(count(run(input, done, left).did, 'kill-tree'), 0);
   });
 });

@@ -295,7 +295,7 @@ describe('authorize for a confined caller', () => {
   });
 
   it('is refused what it cannot be served safely yet', () => {
-    for (const type of [ReqType.RESTORE, ReqType.PAGE_SERVER, ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
+    for (const type of [ReqType.PAGE_SERVER, ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
       assert.equal(refusalOf(decide({ ...dump(), type }, alice)).errno, os.errno.EPERM);
     }
   });

@@ -1,0 +1,154 @@
+/**
+ * The cgroup of one engine, which its caller cannot write: what the engine forks can be found, frozen and ended there.
+ *
+ * For a RESTORE it is a transient scope in the caller's slice, where the restored tree stays; for anything else of a confined
+ * caller a directory below this service's own cgroup, which systemd has delegated to us (Delegate=yes).
+ * See cgroups(7) and Documentation/admin-guide/cgroup-v2.rst of the kernel: cgroup.freeze (Linux 5.2), cgroup.kill (5.14).
+ */
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { native } from '../socket/binding.ts';
+
+/** How often a directory is tried to be removed: the kernel lets it go a moment after its last process. */
+const removeRetryMs = 20;
+const removeRetries = 50;
+
+/** Freezing takes as long as it takes every task to notice: microseconds, unless one sleeps uninterruptibly. */
+const freezePollMs = 1;
+
+export class EngineCgroup {
+  /** As /proc/PID/cgroup names it. */
+  readonly path: string;
+  readonly #directory: string;
+  readonly #isScope: boolean;
+
+  private constructor(path: string, isScope: boolean) {
+    this.path = path;
+    this.#directory = join(unifiedMount(), path);
+    this.#isScope = isScope;
+  }
+
+  /** Moves a process into a new cgroup below this service's own. @param id unique among the engines of this service. */
+  static below(id: string, pid: number): EngineCgroup {
+    const cgroup = new EngineCgroup(join(ownCgroup(), `${enginePrefix}${id}`), false);
+    mkdirSync(cgroup.#directory);
+    writeFileSync(join(cgroup.#directory, 'cgroup.procs'), String(pid));
+    return cgroup;
+  }
+
+  /**
+   * Moves a process into a new scope in a slice, or, where no systemd answers, below this service's cgroup.
+   * @param id unique among the restores of this machine.
+   */
+  static async scope(id: string, slice: string, description: string, pid: number): Promise<EngineCgroup> {
+    try {
+      const name = `criu-restore-${id}.scope`;
+      return new EngineCgroup(await native.startScope({ name, slice, description, pid }), true);
+    } catch (error) {
+      if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      return EngineCgroup.below(id, pid);
+    }
+  }
+
+  /** The scope's name, for people; undefined for a plain directory. */
+  get scope(): string | undefined {
+    return this.#isScope ? basename(this.path) : undefined;
+  }
+
+  /** The pids of all processes in it, and in cgroups below it there are none: only root could have made one. */
+  members(): number[] {
+    return this.#read('cgroup.procs')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map(Number);
+  }
+
+  /**
+   * Stops everything in it, and resolves when all have stopped.
+   * @throws Error when that takes longer than the deadline; what has stopped stays stopped.
+   */
+  async freeze(deadlineMs: number): Promise<void> {
+    this.#write('cgroup.freeze', '1');
+    const start = performance.now();
+    while (!/^frozen 1$/m.test(this.#read('cgroup.events'))) {
+      if (performance.now() - start > deadlineMs) throw new Error('Its tasks could not be frozen in time');
+      await new Promise((resolve) => setTimeout(resolve, freezePollMs));
+    }
+  }
+
+  thaw(): void {
+    this.#write('cgroup.freeze', '0');
+  }
+
+  /** SIGKILL for every process in it, frozen or not, those that are being forked included. One that is gone is no error. */
+  kill(): void {
+    try {
+      this.#write('cgroup.kill', '1');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+
+  /** Removes a directory of ours once it is empty; a scope is systemd's to collect. */
+  remove(retries = removeRetries): void {
+    if (this.#isScope) return;
+    try {
+      rmdirSync(this.#directory);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || retries === 0) return;
+      setTimeout(() => this.remove(retries - 1), removeRetryMs);
+    }
+  }
+
+  #read(file: string): string {
+    return readFileSync(join(this.#directory, file), 'latin1');
+  }
+
+  #write(file: string, text: string): void {
+    writeFileSync(join(this.#directory, file), text);
+  }
+}
+
+const enginePrefix = 'engine-';
+
+/** What a machine without systemd, or without a bus to it, answers. */
+const noSystemd: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTCONN', 'EHOSTUNREACH']);
+
+/** True for a cgroup that below() made, and for one below it. */
+export function isEngineCgroup(path: string): boolean {
+  return path.startsWith(join(ownCgroup(), enginePrefix));
+}
+
+/**
+ * The slice that a cgroup is in, as a unit name: the last `*.slice` before anything else.
+ * `/user.slice/user-1000.slice/user@1000.service/app.slice` is in `user-1000.slice`; `/` in the root slice, `-.slice`.
+ */
+export function sliceOf(path: string): string {
+  let slice = '-.slice';
+  for (const part of path.split('/').filter((each) => each !== '')) {
+    if (!part.endsWith('.slice')) break;
+    slice = part;
+  }
+  return slice;
+}
+
+let own: string | undefined;
+
+/** This service's own cgroup; it is not moved while it runs. */
+function ownCgroup(): string {
+  own ??= /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'latin1'))?.[1] ?? '/';
+  return own;
+}
+
+let mount: string | undefined;
+
+/** Where the unified hierarchy is mounted: /sys/fs/cgroup on all but hybrid systems. */
+function unifiedMount(): string {
+  mount ??= readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' - '))
+    .find(([, after]) => after?.startsWith('cgroup2 '))?.[0]
+    ?.split(' ')[4];
+  if (mount === undefined) throw new Error('No cgroup v2 hierarchy is mounted');
+  return mount;
+}

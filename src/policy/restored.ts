@@ -1,0 +1,73 @@
+/**
+ * What a restored tree may be before it runs a single instruction. Pure: a judgement over what /proc says of it, while its
+ * cgroup is frozen.
+ *
+ * Images are the caller's to write. CRIU restores what they say, under the engine's rights, so each thread of each process is
+ * held against the caller: never the images themselves, and never the leader alone, because credentials are per thread.
+ */
+import type { ThreadState } from './caller.ts';
+import type { Tracing } from './proc-status.ts';
+import type { Traits } from './standing.ts';
+
+/** One thread of a frozen member of the cgroup. */
+export interface RestoredThread extends ThreadState, Tracing {
+  readonly pid: number;
+  readonly label: string | undefined;
+}
+
+/** Who restores. */
+export interface Restorer {
+  readonly uid: number;
+  readonly gid: number;
+  readonly groups: readonly number[];
+  readonly traits: Traits;
+  /** A thread of this service's own namespaces and root directory, which are the caller's, too. */
+  readonly surroundings: Pick<ThreadState, 'namespaces' | 'root'>;
+}
+
+/**
+ * @param engine its pid: the only member that is not looked at.
+ * @returns why the tree must not run; undefined when it may.
+ */
+export function judgeRestored(
+  threads: readonly RestoredThread[],
+  engine: number,
+  restorer: Restorer,
+): string | undefined {
+  if (!threads.some(({ pid }) => pid === engine)) return 'the engine has gone before its work was verified';
+  const tree = threads.filter(({ pid }) => pid !== engine);
+  if (tree.length === 0) return 'there is no restored process';
+  for (const thread of tree) {
+    const reason = judgeThread(thread, engine, restorer);
+    if (reason !== undefined)
+      return `process ${thread.pid}${thread.tid === thread.pid ? '' : `, thread ${thread.tid},`} ${reason}`;
+  }
+  return undefined;
+}
+
+function judgeThread(thread: RestoredThread, engine: number, restorer: Restorer): string | undefined {
+  // A zombie is only an exit status; its credentials count all the same, because its parent could not tell.
+  if (thread.state !== 'Z' && (thread.state !== 't' || thread.tracer !== engine)) {
+    return 'is not held by the engine';
+  }
+  const { uid, gid, groups, traits, surroundings } = restorer;
+  if (thread.uids.some((each) => each !== uid))
+    return `has the uids ${thread.uids.join(' ')}, and yours is ${uid}`;
+  if (thread.gids.some((each) => each !== gid))
+    return `has the gids ${thread.gids.join(' ')}, and yours is ${gid}`;
+  if (thread.groups.length !== groups.length || thread.groups.some((each, i) => each !== groups[i])) {
+    return `has the groups ${thread.groups.join(' ')}, and yours are ${groups.join(' ')}`;
+  }
+  for (const set of ['permitted', 'inheritable', 'bounding', 'ambient'] as const) {
+    if ((thread[set] & ~traits[set]) !== 0n) return `has ${set} capabilities that you do not have`;
+  }
+  if ((thread.effective & ~traits.permitted) !== 0n) return 'has effective capabilities that you do not have';
+  if (traits.noNewPrivs && !thread.noNewPrivs) return 'lacks the no_new_privs that you have';
+  if (thread.label !== traits.label) return `has the security label ${thread.label ?? '(none)'}`;
+  if (thread.state === 'Z') return undefined;
+  if (thread.root !== surroundings.root) return 'has another root directory';
+  for (const name of new Set([...Object.keys(surroundings.namespaces), ...Object.keys(thread.namespaces)])) {
+    if (thread.namespaces[name] !== surroundings.namespaces[name]) return `is in another ${name} namespace`;
+  }
+  return undefined;
+}
