@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** Parse, build, run, one exit code. */
+import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -8,6 +9,7 @@ import { backgroundReadyFd, runInBackground } from '../daemon/background.ts';
 import { bindListener } from '../daemon/listener.ts';
 import { type CommandLine, parseCommandLine } from '../daemon/options.ts';
 import { Service } from '../daemon/service.ts';
+import type { Restorers } from '../policy/authorize.ts';
 import { adoptListener, StartError } from '../systemd/activation.ts';
 import { createLog, type Log } from '../systemd/log.ts';
 import { createNotifier } from '../systemd/notifier.ts';
@@ -57,6 +59,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
         configFile: join(programDirectory, 'unprivileged.conf'),
         deadlineMs: launchTimeoutMs,
       },
+      restorers: findRestorers(options.restore),
       standing: { confinedCallers: true, allowNoNewPrivs: options.allowNoNewPrivs },
       requestTimeoutMs: options.requestTimeoutMs,
     });
@@ -87,6 +90,18 @@ function sinkFor(background: boolean): 'journal' | 'stderr' | 'none' {
   if (process.env.JOURNAL_STREAM !== undefined) return 'journal';
   if (!background) return 'stderr';
   return existsSync('/run/systemd/journal/socket') ? 'journal' : 'none';
+}
+
+/** getent(1) knows the groups of every name service; Node knows none. */
+function findRestorers(restore: string): Restorers {
+  if (restore === 'all' || restore === 'root') return { who: restore };
+  const name = restore.replace(/^group=/, '');
+  const entry = spawnSync('getent', ['group', name], { encoding: 'utf8' });
+  const gid = Number(entry.stdout?.split(':')[2]);
+  if (entry.status !== 0 || !Number.isInteger(gid)) {
+    throw new StartError(os.errno.EINVAL, `There is no group ${name} (--restore)`);
+  }
+  return { who: 'group', name, gid };
 }
 
 function writePidFile(path: string): void {

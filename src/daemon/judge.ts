@@ -2,9 +2,11 @@
  * Who sent a packet, what it says, and what is to be done about it: the way from bytes in a queue to an input of the
  * session machine. It reads; it changes nothing.
  */
+import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import { isEngineCgroup } from '../engine/engine-cgroup.ts';
-import { authorize, targetOf } from '../policy/authorize.ts';
+import { authorize, type Restorers, targetOf } from '../policy/authorize.ts';
 import {
   type Caller,
   CallerGoneError,
@@ -24,6 +26,7 @@ export interface JudgeContext {
   /** What the service itself holds: the measure for "fully privileged". */
   readonly own: CallerState;
   readonly standing: StandingOptions;
+  readonly restorers: Restorers;
 }
 
 /** What was decided about a packet. */
@@ -68,6 +71,23 @@ export class Judge {
     return readTree(target).then((tree) => this.#authorize(message, phase, tree));
   }
 
+  /**
+   * Whether the caller is still what it was when its packet was judged. What a launcher took over from it was read after
+   * that, and a program that it executed meanwhile may have lent more than its own.
+   */
+  stillStands(): boolean {
+    try {
+      const { own, standing } = this.#context;
+      const caller = this.#caller!;
+      return isDeepStrictEqual(
+        judgeStanding(caller.identity, readCallerState(caller), own, standing),
+        this.#standing,
+      );
+    } catch {
+      return false;
+    }
+  }
+
   close(): void {
     this.#caller?.pidfd.close();
   }
@@ -82,6 +102,9 @@ export class Judge {
       servicePid: process.pid,
       tree,
       isOurCgroup: isEngineCgroup,
+      restorers: this.#context.restorers,
+      callerGroups: this.#caller ? [this.#caller.identity.gid, ...this.#caller.identity.groups] : [],
+      ptraceScope: this.#standing.kind === 'confined' ? readPtraceScope() : 0,
     });
     return { on: 'decided', decision };
   }
@@ -109,6 +132,15 @@ export class Judge {
         reason: error instanceof CallerGoneError ? message : `it cannot be identified: ${message}`,
       };
     }
+  }
+}
+
+/** A kernel without Yama has no such file. */
+function readPtraceScope(): number {
+  try {
+    return Number(readFileSync('/proc/sys/kernel/yama/ptrace_scope', 'latin1'));
+  } catch {
+    return 0;
   }
 }
 

@@ -14,6 +14,8 @@ export interface CommandLine {
   readonly criu?: string;
   /** Serve callers that have no_new_privs set. */
   readonly allowNoNewPrivs: boolean;
+  /** Who may restore without root: `all`, `root` (nobody), `group=NAME`. */
+  readonly restore: string;
   readonly requestTimeoutMs: number;
 }
 
@@ -52,6 +54,12 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
       'serve callers without root that have no_new_privs set, and may be in a sandbox (Landlock) that cannot be seen',
       false,
     )
+    .option(
+      '--restore <who>',
+      'who may restore: root alone, root and group=NAME, or all',
+      parseRestore,
+      'all',
+    )
     .option('--request-timeout <seconds>', 'how long a connection may stay silent', parseSeconds, 10)
     .version(`criu-service ${version}`, '-V, --version')
     .exitOverride();
@@ -70,6 +78,7 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
     daemon: given.daemon,
     verbosity: given.v,
     allowNoNewPrivs: given.allowNoNewPrivs,
+    restore: given.restore,
     requestTimeoutMs: given.requestTimeout * 1000,
     ...(pidFile === undefined ? {} : { pidFile }),
     ...(given.logFile === undefined ? {} : { logFile: given.logFile }),
@@ -85,6 +94,11 @@ function parseVerbosity(value: string): number {
   if (/^v+$/.test(value)) return 4;
   if (/^[0-9]$/.test(value)) return Number(value);
   throw new InvalidArgumentError('a level is a digit.');
+}
+
+function parseRestore(value: string): string {
+  if (/^(root|all|group=[A-Za-z0-9_][A-Za-z0-9_.-]*)$/.test(value)) return value;
+  throw new InvalidArgumentError('it is root, all or group=NAME.');
 }
 
 function parseNumber(value: string): number {

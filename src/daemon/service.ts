@@ -2,6 +2,7 @@
 
 import type { ConfinedEngineOptions } from '../engine/confined.ts';
 import type { PrivilegedEngineOptions } from '../engine/privileged.ts';
+import type { Restorers } from '../policy/authorize.ts';
 import { readOwnState } from '../policy/caller.ts';
 import type { StandingOptions } from '../policy/standing.ts';
 import { type NativeError, type SeqpacketSocket, Watch } from '../socket/binding.ts';
@@ -14,6 +15,7 @@ export interface ServiceOptions {
   readonly engine: PrivilegedEngineOptions;
   readonly confined: ConfinedEngineOptions;
   readonly standing: StandingOptions;
+  readonly restorers: Restorers;
   readonly requestTimeoutMs: number;
 }
 
@@ -44,6 +46,7 @@ export class Service {
       own: readOwnState(),
       confined: options.confined,
       standing: options.standing,
+      restorers: options.restorers,
       requestTimeoutMs: options.requestTimeoutMs,
     };
   }

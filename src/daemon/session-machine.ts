@@ -235,7 +235,7 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
 
 /** Images are their owner's to write, so what they become under a confined engine is looked at before it runs. */
 function mustVerify(request: AuthorizedRequest): boolean {
-  return request.restores && request.engine === 'confined';
+  return request.scope === 'restore' && request.engine === 'confined';
 }
 
 /** A caller that asked for no notifications sees none, also of those that we asked for. */

@@ -4,16 +4,7 @@
  * Each packet of the caller is looked at while it waits in the queue, where its sender cannot change it any more, and is
  * consumed only to be relayed or thrown away.
  */
-import { randomBytes } from 'node:crypto';
 import { constants as os } from 'node:os';
-import type { ConfinedEngineOptions } from '../engine/confined.ts';
-import type { Engine, EngineEvents } from '../engine/engine.ts';
-import { EngineCgroup } from '../engine/engine-cgroup.ts';
-import {
-  type PrivilegedEngineOptions,
-  startHandedOverEngine,
-  startRelayedEngine,
-} from '../engine/privileged.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec.ts';
@@ -27,12 +18,12 @@ import {
   type SeqpacketSocket,
 } from '../socket/binding.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
-import { sliceOfCaller, startEngineAs } from './confined-start.ts';
 import { CallerConnection } from './connection.ts';
 import { EBADRQC } from './errnos.ts';
 import { Judge, type JudgeContext } from './judge.ts';
 import type { Records } from './records.ts';
 import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
+import { type EnginesContext, SessionEngines } from './session-engines.ts';
 import {
   type Action,
   type Input,
@@ -42,14 +33,21 @@ import {
   type State,
   step,
 } from './session-machine.ts';
-import { verifyRestored } from './verify-restored.ts';
 
-const { EINVAL, EMSGSIZE, ESRCH } = os.errno;
+const { EINVAL, EMSGSIZE, EPERM, ESRCH } = os.errno;
+
+/** A program that the caller executed meanwhile may have lent the engine more than the caller's own. */
+class CallerChangedError extends Error {
+  override readonly name = 'CallerChangedError';
+  readonly errno = EPERM;
+
+  constructor() {
+    super('The calling process has become something else meanwhile');
+  }
+}
 
 /** What every session of a service shares. */
-export interface SessionContext extends JudgeContext {
-  readonly engine: PrivilegedEngineOptions;
-  readonly confined: ConfinedEngineOptions;
+export interface SessionContext extends JudgeContext, EnginesContext {
   readonly records: Records;
   /** Milliseconds until the first packet must be here; also between the requests of one connection. */
   readonly requestTimeoutMs: number;
@@ -64,7 +62,7 @@ export class Session {
   /** Our copy of a handed-over connection, for the one reply if the engine dies. */
   #handedOver: OwnedFd | undefined;
   readonly #judge: Judge;
-  #engine: Engine | undefined;
+  readonly #engines: SessionEngines;
   /** What the request at work was lent, until its final reply. */
   #preparation: RelayPreparation | undefined;
   /** The engine's message that is being dealt with. */
@@ -76,13 +74,6 @@ export class Session {
   #timer: NodeJS.Timeout | undefined;
   #startedAt = 0n;
   #request: AuthorizedRequest | undefined;
-  /** Engines that were dismissed, or that have yet to leave. */
-  readonly #engines = new Set<Engine>();
-  /** A launcher is on its way to becoming an engine. */
-  #starting = false;
-  /** Where the engine of a confined caller lives. */
-  #cgroup: EngineCgroup | undefined;
-  #restores = false;
   #over = false;
 
   /** Takes over `socket`. `onOver` is called once, when nothing of the session is left. */
@@ -96,17 +87,23 @@ export class Session {
     this.#context = context;
     this.#onOver = onOver;
     this.#judge = new Judge(context);
+    this.#engines = new SessionEngines(context, this.#judge, {
+      onMessage: (packet) => this.#onEngineMessage(packet),
+      onHangup: () => this.#advance({ on: 'engine-hangup' }),
+      onEnd: (end) => this.#advance({ on: 'engine-end', end }),
+      onAllGone: () => this.#finish(),
+    });
     this.#connection = new CallerConnection(socket, {
       onReadable: () => this.#look(),
       onEnd: () => this.#advance({ on: 'caller-end' }),
-      onRoom: () => this.#engine?.resume(),
+      onRoom: () => this.#engines.resume(),
     });
     this.#perform(initialActions);
   }
 
   /** True while an engine is at work for it: such a session is waited for, whatever else ends. */
   get busy(): boolean {
-    return this.#engines.size > 0 || this.#starting;
+    return this.#engines.busy;
   }
 
   /** Ends a session that nothing was asked of yet; others go on. */
@@ -141,20 +138,20 @@ export class Session {
         break;
       case 'answer':
         this.#connection.discard();
-        this.#engine?.send(this.#waiting);
+        this.#engines.send(this.#waiting);
         break;
       case 'answer-failure':
         this.#connection.discard();
-        this.#engine?.send(encodeRequest({ type: ReqType.NOTIFY, notify_success: false }));
+        this.#engines.send(encodeRequest({ type: ReqType.NOTIFY, notify_success: false }));
         break;
       case 'acknowledge':
-        this.#engine?.send(encodeRequest({ type: ReqType.NOTIFY, notify_success: true }));
+        this.#engines.send(encodeRequest({ type: ReqType.NOTIFY, notify_success: true }));
         break;
       case 'verify':
         this.#verify();
         break;
       case 'kill-tree':
-        this.#cgroup?.kill();
+        this.#engines.killTree();
         break;
       case 'discard':
         this.#connection.discard();
@@ -166,7 +163,7 @@ export class Session {
         this.#reply(action.type, action.errno, action.reason);
         break;
       case 'dismiss-engine':
-        this.#engine?.dismiss();
+        this.#engines.dismiss();
         break;
       case 'close-caller':
         this.#closeCaller();
@@ -280,145 +277,47 @@ export class Session {
   #relay(request: AuthorizedRequest, plan: RelayPlan, fresh: boolean): void {
     this.#begin(request);
     this.#connection.discard();
-    try {
-      this.#preparation = new RelayPreparation(this.#judge.caller!, plan);
-      const { engineFds } = this.#preparation;
-      if (request.engine === 'confined') {
-        this.#startConfined(request, plan, undefined);
-        return;
-      }
-      if (fresh) this.#take(startRelayedEngine(this.#context.engine, engineFds, this.#engineEvents()));
-      if (request.restores) this.#moveToScope(request);
-      else this.#engine?.send(this.#preparation.rewrite(this.#waiting));
-    } catch (error) {
-      this.#notStarted(request, error, !fresh);
-    }
-  }
-
-  /** What root restores lives in a scope, too; its engine waits for the request meanwhile. */
-  #moveToScope(request: AuthorizedRequest): void {
-    const engine = this.#engine!;
-    const send = (): void => {
-      if (this.#state.at === 'working' && !this.#state.callerEnded) {
-        engine.send(this.#preparation!.rewrite(this.#waiting));
-      } else {
-        engine.dismiss();
-      }
+    const start = async (): Promise<void> => {
+      const preparation = new RelayPreparation(this.#judge.caller!, plan);
+      this.#preparation = preparation;
+      const opened = fresh ? await this.#engines.relay(request, plan, preparation.engineFds) : {};
+      if (!fresh) await this.#engines.house(request);
+      // A caller that has left meanwhile needs nothing: CRIU reads the end of its connection and leaves.
+      if (this.#state.at !== 'working' || this.#state.callerEnded) this.#engines.dismiss();
+      else if (request.engine === 'confined' && !this.#judge.stillStands()) throw new CallerChangedError();
+      else this.#engines.send(preparation.rewrite(this.#waiting, opened));
     };
-    this.#scopeFor(engine.pid).then(send, (error) => this.#notStarted(request, error, true));
-  }
-
-  async #scopeFor(pid: number): Promise<EngineCgroup> {
-    const caller = this.#judge.caller!;
-    const description = `Restored by CRIU for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
-    return EngineCgroup.scope(randomBytes(6).toString('hex'), sliceOfCaller(caller), description, pid);
+    start().catch((error) => this.#notStarted(request, error));
   }
 
   #handOver(request: AuthorizedRequest): void {
     this.#begin(request);
-    try {
-      // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
-      this.#handedOver = this.#connection.release();
-      const copy = this.#handedOver;
-      if (request.engine === 'confined') this.#startConfined(request, undefined, copy);
-      else this.#take(startHandedOverEngine(this.#context.engine, copy, this.#engineEvents()));
-    } catch (error) {
-      this.#notStarted(request, error, false);
-    }
+    // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
+    this.#handedOver = this.#connection.release();
+    this.#engines.handOver(request, this.#handedOver).catch((error) => this.#notStarted(request, error));
   }
 
   #begin(request: AuthorizedRequest): void {
     this.#request = request;
-    this.#restores = request.restores;
     this.#context.records.accepted(this.id, this.#judge.caller?.identity, request);
   }
 
-  #notStarted(request: AuthorizedRequest, error: unknown, engineRemains: boolean): void {
-    const { message } = error as Error;
-    const errno = error instanceof BadDescriptorError ? EBADRQC : ((error as NativeError).errno ?? ESRCH);
-    // The machine is in the middle of a step: its next input comes after that.
-    queueMicrotask(() =>
-      this.#advance({ on: 'not-started', errno, reason: `${request.name}: ${message}`, engineRemains }),
-    );
-  }
-
-  /** The launcher needs a while to become the caller; the request is sent, or read by CRIU itself, once CRIU runs. */
-  #startConfined(
-    request: AuthorizedRequest,
-    plan: RelayPlan | undefined,
-    connection: OwnedFd | undefined,
-  ): void {
-    const { caller, standing } = this.#judge;
-    if (!caller || standing.kind !== 'confined') throw new Error('The caller is not a confined one');
-    this.#starting = true;
-    const home = (pid: number): EngineCgroup | Promise<EngineCgroup> =>
-      request.restores ? this.#scopeFor(pid) : EngineCgroup.below(`${process.pid}-${this.id}`, pid);
-    startEngineAs(
-      this.#context.confined,
-      caller,
-      standing.traits,
-      plan,
-      connection,
-      home,
-      this.#engineEvents(),
-    )
-      .then(
-        ({ engine, cgroup, files }) => {
-          this.#cgroup = cgroup;
-          this.#take(engine);
-          if (connection) return;
-          // A caller that has left meanwhile needs nothing; CRIU reads the end of its connection and leaves.
-          if (this.#state.at !== 'working' || this.#state.callerEnded) engine.dismiss();
-          else engine.send(this.#preparation!.rewrite(this.#waiting, files));
-        },
-        (error) => this.#notStarted(request, error, false),
-      )
-      .finally(() => {
-        this.#starting = false;
-        this.#finish();
-      });
+  #notStarted(request: AuthorizedRequest, error: unknown): void {
+    const { message, errno } = error as NativeError;
+    this.#advance({
+      on: 'not-started',
+      errno: error instanceof BadDescriptorError ? EBADRQC : (errno ?? ESRCH),
+      reason: `${request.name}: ${message}`,
+      engineRemains: this.#engines.running,
+    });
   }
 
   /** The input that says how it went comes later, whatever becomes of the engine meanwhile. */
   #verify(): void {
-    const { caller, standing } = this.#judge;
-    const [surroundings] = this.#context.own.threads;
-    if (!this.#cgroup || !this.#engine || !caller || standing.kind !== 'confined' || !surroundings) {
-      throw new Error('There is nothing to verify');
-    }
-    const { uid, gid, groups } = caller.identity;
-    const restorer = { uid, gid, groups, traits: standing.traits, surroundings };
-    verifyRestored(this.#cgroup, this.#engine.pid, restorer).then((reason) => {
+    this.#engines.verify(this.#context.own.threads[0]!).then((reason) => {
       this.#advance(reason === undefined ? { on: 'verified' } : { on: 'unverified', reason });
       this.#messageDone();
     });
-  }
-
-  #take(engine: Engine): void {
-    this.#engine = engine;
-    this.#engines.add(engine);
-  }
-
-  /** Only the latest engine is listened to: one that was dismissed has nothing more to say, but has yet to leave. */
-  #engineEvents(): EngineEvents {
-    const isLatest = (engine: Engine): boolean => engine === this.#engine;
-    return {
-      onMessage: (packet, engine) => {
-        if (isLatest(engine)) this.#onEngineMessage(packet);
-        else for (const fd of packet.fds) fd.close();
-      },
-      onHangup: (engine) => {
-        if (isLatest(engine)) this.#advance({ on: 'engine-hangup' });
-      },
-      onEnd: (end, engine) => {
-        this.#engines.delete(engine);
-        if (isLatest(engine)) {
-          this.#advance({ on: 'engine-end', end });
-          this.#leaveCgroup();
-        }
-        this.#finish();
-      },
-    };
   }
 
   /** What a confined engine sends is its caller's to write, so it must be read the same by every parser. */
@@ -441,14 +340,7 @@ export class Session {
   #messageDone(): void {
     for (const fd of this.#message?.fds ?? []) fd.close();
     this.#message = undefined;
-    if (!this.#connection.full) this.#engine?.resume();
-  }
-
-  /** A restored tree stays in its scope; anything else that an engine leaves behind was never verified. */
-  #leaveCgroup(): void {
-    if (!this.#restores) this.#cgroup?.kill();
-    this.#cgroup?.remove();
-    this.#cgroup = undefined;
+    if (!this.#connection.full) this.#engines.resume();
   }
 
   #forward(): void {

@@ -16,6 +16,9 @@ const removeRetries = 50;
 /** Freezing takes as long as it takes every task to notice: microseconds, unless one sleeps uninterruptibly. */
 const freezePollMs = 1;
 
+/** What the scope is named after: `criu-restore-ID.scope`, `criu-page-server-ID.scope`. */
+export type ScopeKind = 'restore' | 'page-server';
+
 export class EngineCgroup {
   /** As /proc/PID/cgroup names it. */
   readonly path: string;
@@ -40,9 +43,15 @@ export class EngineCgroup {
    * Moves a process into a new scope in a slice, or, where no systemd answers, below this service's cgroup.
    * @param id unique among the restores of this machine.
    */
-  static async scope(id: string, slice: string, description: string, pid: number): Promise<EngineCgroup> {
+  static async scope(
+    kind: ScopeKind,
+    id: string,
+    slice: string,
+    description: string,
+    pid: number,
+  ): Promise<EngineCgroup> {
     try {
-      const name = `criu-restore-${id}.scope`;
+      const name = `criu-${kind}-${id}.scope`;
       return new EngineCgroup(await native.startScope({ name, slice, description, pid }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;

@@ -27,8 +27,8 @@ export interface AuthorizedRequest {
   readonly engine: 'privileged' | 'confined' | 'probe';
   /** The caller asked for notifications. */
   readonly notifies: boolean;
-  /** It restores, so that the engine needs a scope where the tree can stay. */
-  readonly restores: boolean;
+  /** What it leaves behind outlives the session, and stays in a scope. */
+  readonly scope?: 'restore' | 'page-server';
 }
 
 /** A descriptor that a request names by its number in the caller. */
@@ -81,9 +81,21 @@ export interface Facts {
   readonly servicePid: number;
   /** Every thread of the target's tree; read for confined callers only. */
   readonly tree?: readonly TreeThread[];
+  /** Who may restore without root. */
+  readonly restorers: Restorers;
+  /** The caller's groups, its gid among them. */
+  readonly callerGroups: readonly number[];
+  /** kernel.yama.ptrace_scope; 0 where there is no Yama. */
+  readonly ptraceScope: number;
   /** True for the cgroup of an engine of ours. */
   readonly isOurCgroup: (path: string) => boolean;
 }
+
+/** --restore: `root` is nobody without root. */
+export type Restorers =
+  | { readonly who: 'all' }
+  | { readonly who: 'root' }
+  | { readonly who: 'group'; readonly name: string; readonly gid: number };
 
 /** The pid whose tree a request is about, for whoever has to read that tree first; undefined where there is none. */
 export function targetOf(message: CriuReq, callerPid: number): number | undefined {
@@ -116,6 +128,9 @@ export function authorize(message: CriuReq, facts: Facts): Decision {
   const inTheWay = refusedOption(message.opts, engine);
   if (inTheWay !== undefined) return refuse(answeredAs, EPERM, `${name} refused: ${inTheWay}`);
 
+  const barred = engine === 'confined' ? barredFromMachine(row, facts) : undefined;
+  if (barred !== undefined) return refuse(answeredAs, EPERM, `${name} refused: ${barred}`);
+
   const ownPid = row.target && message.opts?.pid == null;
   const target = targetOf(message, facts.callerPid);
   const request: AuthorizedRequest = {
@@ -125,7 +140,7 @@ export function authorize(message: CriuReq, facts: Facts): Decision {
     keepOpen: message.keep_open ?? false,
     engine,
     notifies: message.opts?.notify_scripts ?? false,
-    restores: message.type === ReqType.RESTORE,
+    ...(row.scope === undefined ? {} : { scope: row.scope }),
     ...(target === undefined ? {} : { target }),
   };
   if (target !== undefined && target > 0) {
@@ -182,6 +197,26 @@ function engineFor(
   // What a probe is asked tells nobody anything about anybody, so nobody is too confined for it.
   if (row.confined === 'probe') return 'probe';
   return standing.kind === 'confined' ? row.confined : { refused: standing.reason };
+}
+
+const CAP_SYS_PTRACE = 1n << 19n;
+
+/** What the administrator or the kernel of this machine does not allow to users without root. */
+function barredFromMachine(row: RequestRow, facts: Facts): string | undefined {
+  const { restorers, callerGroups, ptraceScope, standing } = facts;
+  if (row.scope === 'restore') {
+    if (restorers.who === 'root') return 'on this machine only root may restore (--restore)';
+    if (restorers.who === 'group' && !callerGroups.includes(restorers.gid)) {
+      return `on this machine only root and the group ${restorers.name} may restore (--restore)`;
+    }
+  }
+  const mayTrace = standing.kind === 'confined' && (standing.traits.ambient & CAP_SYS_PTRACE) !== 0n;
+  // Yama's scope 1 lets a process trace its descendants, which is what an engine restores (Documentation/admin-guide/LSM/Yama.rst).
+  const limit = row.target ? 0 : row.scope === 'restore' ? 1 : 3;
+  if (ptraceScope > limit && !mayTrace) {
+    return `kernel.yama.ptrace_scope is ${ptraceScope}, which keeps users without root from tracing their own processes; an administrator can set it to ${limit}`;
+  }
+  return undefined;
 }
 
 /**
@@ -281,6 +316,9 @@ function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh
             unprivileged: true,
             // What is restored is verified at a notification, whether or not the caller wants any.
             ...(message.type === ReqType.RESTORE ? { notify_scripts: true } : {}),
+            ...(message.type === ReqType.PAGE_SERVER
+              ? { ps: { ...message.opts?.ps, address: message.opts?.ps?.address ?? '127.0.0.1' } }
+              : {}),
           },
         },
       };

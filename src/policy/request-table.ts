@@ -20,6 +20,8 @@ export interface RequestRow {
   readonly needs?: 'opts' | 'features';
   /** A missing opts.pid means the caller (setup_opts_from_req in cr-service.c). */
   readonly target?: true;
+  /** It leaves processes behind that outlive the session, and live in a scope named after this. */
+  readonly scope?: 'restore' | 'page-server';
   /** The reply's type where it is not the request's. */
   readonly answeredAs?: number;
   /**
@@ -33,7 +35,10 @@ export interface RequestRow {
 
 const first: readonly Phase[] = ['first'];
 
-const outlives = { refused: 'what outlives its connection is not served to users without root yet' };
+const needsItsParent = {
+  refused:
+    'an engine that has become its caller serves one request, and this needs the one that served the last',
+};
 
 export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, RequestRow>([
   [
@@ -46,7 +51,10 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       confined: 'confined',
     },
   ],
-  [ReqType.RESTORE, { phases: first, keepOpen: false, needs: 'opts', confined: 'confined' }],
+  [
+    ReqType.RESTORE,
+    { phases: first, keepOpen: false, needs: 'opts', scope: 'restore', confined: 'confined' },
+  ],
   [ReqType.CHECK, { phases: first, keepOpen: false, confined: 'confined' }],
   [
     ReqType.PRE_DUMP,
@@ -58,16 +66,25 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       confined: 'confined',
     },
   ],
-  [ReqType.PAGE_SERVER, { phases: first, keepOpen: true, needs: 'opts', confined: outlives }],
+  [
+    ReqType.PAGE_SERVER,
+    { phases: first, keepOpen: true, needs: 'opts', scope: 'page-server', confined: 'confined' },
+  ],
   [ReqType.NOTIFY, { phases: ['notify'], keepOpen: false, confined: 'confined' }],
   [ReqType.CPUINFO_DUMP, { phases: first, keepOpen: true, needs: 'opts', confined: 'confined' }],
   [ReqType.CPUINFO_CHECK, { phases: first, keepOpen: true, needs: 'opts', confined: 'confined' }],
   [ReqType.FEATURE_CHECK, { phases: first, keepOpen: true, needs: 'features', confined: 'probe' }],
   [ReqType.VERSION, { phases: first, keepOpen: true, confined: 'probe' }],
-  [ReqType.WAIT_PID, { phases: first, keepOpen: false, confined: outlives }],
+  [ReqType.WAIT_PID, { phases: first, keepOpen: false, confined: needsItsParent }],
   [
     ReqType.PAGE_SERVER_CHLD,
-    { phases: first, keepOpen: true, needs: 'opts', answeredAs: ReqType.PAGE_SERVER, confined: outlives },
+    {
+      phases: first,
+      keepOpen: true,
+      needs: 'opts',
+      answeredAs: ReqType.PAGE_SERVER,
+      confined: needsItsParent,
+    },
   ],
   [
     ReqType.SINGLE_PRE_DUMP,

@@ -21,7 +21,6 @@ function request(type: number, keepOpen = false): AuthorizedRequest {
     keepOpen,
     engine: 'privileged',
     notifies: false,
-    restores: false,
   };
 }
 
@@ -244,7 +243,7 @@ describe('session machine, restoring for a confined caller', () => {
     on: 'decided',
     decision: {
       kind: 'relay',
-      request: { ...request(ReqType.RESTORE), engine: 'confined', restores: true, notifies },
+      request: { ...request(ReqType.RESTORE), engine: 'confined', scope: 'restore', notifies },
       plan: { ...plan, openedBy: 'engine' },
     },
   });
@@ -317,7 +316,7 @@ describe('session machine, restoring for a confined caller', () => {
   it('does not verify what root restores', () => {
     const input: Input = {
       on: 'decided',
-      decision: { kind: 'relay', request: { ...request(ReqType.RESTORE), restores: true }, plan },
+      decision: { kind: 'relay', request: { ...request(ReqType.RESTORE), scope: 'restore' }, plan },
     };
     assert.deepEqual(run(input, preResume).did.slice(2), ['forward', 'listen']);
     assert.equal(count(run(input, done, left).did, 'kill-tree'), 0);

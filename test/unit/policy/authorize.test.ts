@@ -18,6 +18,9 @@ const facts: Facts = {
   callerPid: 100,
   callerUid: 0,
   isOurCgroup: () => false,
+  restorers: { who: 'all' },
+  callerGroups: [0],
+  ptraceScope: 0,
   servicePid: 7,
   treeContains: (root, pid) => ancestors.get(pid)?.includes(root) ?? false,
 };
@@ -295,9 +298,56 @@ describe('authorize for a confined caller', () => {
   });
 
   it('is refused what it cannot be served safely yet', () => {
-    for (const type of [ReqType.PAGE_SERVER, ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
+    for (const type of [ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
       assert.equal(refusalOf(decide({ ...dump(), type }, alice)).errno, os.errno.EPERM);
     }
+  });
+
+  const restore: CriuReq = { type: ReqType.RESTORE, opts: { images_dir_fd: 3 } };
+
+  it('may restore where everybody may, or where its group may', () => {
+    assert.equal(decide(restore, alice).kind, 'relay');
+    const restorers = { who: 'group', name: 'ckpt', gid: 77 } as const;
+    assert.equal(decide(restore, { ...alice, restorers, callerGroups: [1500, 77] }).kind, 'relay');
+    assert.match(
+      refusalOf(decide(restore, { ...alice, restorers, callerGroups: [1500] })).reason,
+      /group ckpt/,
+    );
+    assert.match(refusalOf(decide(restore, { ...alice, restorers: { who: 'root' } })).reason, /only root/);
+  });
+
+  it('is asked for notifications that it need not see', () => {
+    const decision = decide(restore, alice);
+    assert.equal(decision.kind === 'relay' && decision.plan.fresh?.opts?.notify_scripts, true);
+    assert.equal(decision.kind === 'relay' && decision.request.notifies, false);
+  });
+
+  it('is told of Yama where it stands in the way, and only there', () => {
+    const kinds = [0, 1, 2, 3].map((ptraceScope) => [
+      decide(dump(), { ...alice, ptraceScope }).kind,
+      decide(restore, { ...alice, ptraceScope }).kind,
+    ]);
+    assert.deepEqual(kinds, [
+      ['relay', 'relay'],
+      ['refuse', 'relay'],
+      ['refuse', 'refuse'],
+      ['refuse', 'refuse'],
+    ]);
+    assert.match(
+      refusalOf(decide(dump(), { ...alice, ptraceScope: 1 })).reason,
+      /ptrace_scope is 1.*set it to 0/,
+    );
+    const tracer = { kind: 'confined', traits: { ...traits, ambient: 1n << 19n } } as const;
+    assert.equal(decide(dump(), { ...alice, standing: tracer, ptraceScope: 2 }).kind, 'relay');
+  });
+
+  it('has a page server that listens on this machine alone unless told otherwise', () => {
+    const addressOf = (ps: object) => {
+      const decision = decide({ type: ReqType.PAGE_SERVER, opts: { images_dir_fd: 3, ps } }, alice);
+      return decision.kind === 'relay' ? decision.plan.fresh?.opts?.ps?.address : undefined;
+    };
+    assert.equal(addressOf({ port: 1234 }), '127.0.0.1');
+    assert.equal(addressOf({ address: '10.0.0.1' }), '10.0.0.1');
   });
 
   it('is refused the answer to a notification once it has become somebody else', () => {

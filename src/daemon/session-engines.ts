@@ -1,0 +1,211 @@
+/**
+ * The engines of one session: the latest, which has the request, and those before it that have yet to leave. Each has an
+ * owner here until its process is gone and its cgroup is empty, or left to what may stay in it.
+ */
+import { randomBytes } from 'node:crypto';
+import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
+import type { Engine, EngineEvents, EngineExit } from '../engine/engine.ts';
+import { EngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
+import {
+  type EngineFd,
+  type PrivilegedEngineOptions,
+  startHandedOverEngine,
+  startRelayedEngine,
+} from '../engine/privileged.ts';
+import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
+import type { ThreadState } from '../policy/caller.ts';
+import type { OwnedFd, Packet } from '../socket/binding.ts';
+import { sliceOfCaller, startEngineAs } from './confined-start.ts';
+import type { Judge } from './judge.ts';
+import { verifyRestored } from './verify-restored.ts';
+
+export interface EnginesContext {
+  readonly engine: PrivilegedEngineOptions;
+  readonly confined: ConfinedEngineOptions;
+}
+
+/** What the latest engine says; nothing is heard of one that was dismissed, but that it has left. */
+export interface SessionEnginesEvents {
+  onMessage(packet: Packet): void;
+  onHangup(): void;
+  onEnd(exit: EngineExit): void;
+  /** None is left. */
+  onAllGone(): void;
+}
+
+interface Held {
+  readonly engine: Engine;
+  /** Undefined for a privileged engine, until it restores. */
+  cgroup: EngineCgroup | undefined;
+  /** What it leaves behind may stay: a restored tree, a page server. */
+  stays: boolean;
+}
+
+export class SessionEngines {
+  readonly #context: EnginesContext;
+  readonly #judge: Judge;
+  readonly #events: SessionEnginesEvents;
+  readonly #held = new Set<Held>();
+  #latest: Held | undefined;
+  /** Engines on their way: a launcher that becomes its caller, a scope that is made. */
+  #starting = 0;
+
+  constructor(context: EnginesContext, judge: Judge, events: SessionEnginesEvents) {
+    this.#context = context;
+    this.#judge = judge;
+    this.#events = events;
+  }
+
+  /** True while a process of this session's is there. */
+  get busy(): boolean {
+    return this.#held.size > 0 || this.#starting > 0;
+  }
+
+  /** True while the latest engine runs, so that its end is still to be heard of. */
+  get running(): boolean {
+    return this.#latest !== undefined && this.#held.has(this.#latest);
+  }
+
+  /**
+   * Starts the engine of a request that is relayed; those before it are not heard of any more.
+   * @param plan its files are opened as the caller by an engine that becomes it.
+   * @param engineFds copies that a privileged engine gets under numbers of the request.
+   * @returns the numbers of the files that the engine opened.
+   * @throws what starting one throws
+   */
+  relay(request: AuthorizedRequest, plan: RelayPlan, engineFds: readonly EngineFd[]): Promise<OpenedFiles> {
+    return this.#starts(async () => {
+      this.#latest = undefined;
+      if (request.engine === 'confined') return this.#startConfined(request, plan, undefined);
+      this.#hold(startRelayedEngine(this.#context.engine, engineFds, this.#heard()), undefined, request);
+      await this.house(request);
+      return {};
+    });
+  }
+
+  /** Starts an engine on the caller's own connection, which is copied. */
+  async handOver(request: AuthorizedRequest, connection: OwnedFd): Promise<void> {
+    await this.#starts(async () => {
+      this.#latest = undefined;
+      if (request.engine === 'confined') await this.#startConfined(request, undefined, connection);
+      else {
+        const engine = startHandedOverEngine(this.#context.engine, connection, this.#heard());
+        this.#hold(engine, undefined, request);
+      }
+    });
+  }
+
+  /** What root restores lives in a scope, too; its engine waits for the request meanwhile. */
+  async house(request: AuthorizedRequest): Promise<void> {
+    const held = this.#latest;
+    if (held && request.engine === 'privileged' && request.scope === 'restore') {
+      held.stays = true;
+      held.cgroup = await this.#starts(() => this.#scope('restore', held.engine.pid));
+    }
+  }
+
+  send(data: Uint8Array): void {
+    this.#latest?.engine.send(data);
+  }
+
+  dismiss(): void {
+    this.#latest?.engine.dismiss();
+  }
+
+  resume(): void {
+    this.#latest?.engine.resume();
+  }
+
+  /** Ends everything in the engine's cgroup, itself included. */
+  killTree(): void {
+    this.#latest?.cgroup?.kill();
+  }
+
+  /** @returns why what the engine restored must not run; undefined when it may. */
+  async verify(surroundings: ThreadState): Promise<string | undefined> {
+    const { caller, standing } = this.#judge;
+    const { engine, cgroup } = this.#latest ?? {};
+    if (!engine || !cgroup || !caller || standing.kind !== 'confined') return 'is not where it should be';
+    const { uid, gid, groups } = caller.identity;
+    return verifyRestored(cgroup, engine.pid, { uid, gid, groups, traits: standing.traits, surroundings });
+  }
+
+  async #startConfined(
+    request: AuthorizedRequest,
+    plan: RelayPlan | undefined,
+    connection: OwnedFd | undefined,
+  ): Promise<OpenedFiles> {
+    const { caller, standing } = this.#judge;
+    if (!caller || standing.kind !== 'confined') throw new Error('The caller is not a confined one');
+    const { scope } = request;
+    const home = (pid: number) => (scope ? this.#scope(scope, pid) : EngineCgroup.below(newId(), pid));
+    const { engine, cgroup, files } = await startEngineAs(
+      this.#context.confined,
+      caller,
+      standing.traits,
+      plan,
+      connection,
+      home,
+      this.#heard(),
+    );
+    this.#hold(engine, cgroup, request);
+    return files;
+  }
+
+  #scope(kind: ScopeKind, pid: number): Promise<EngineCgroup> {
+    const caller = this.#judge.caller!;
+    const what = kind === 'restore' ? 'Restored by CRIU' : 'CRIU page server';
+    const description = `${what} for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
+    return EngineCgroup.scope(kind, newId(), sliceOfCaller(caller), description, pid);
+  }
+
+  async #starts<T>(start: () => Promise<T>): Promise<T> {
+    this.#starting += 1;
+    try {
+      return await start();
+    } finally {
+      this.#starting -= 1;
+      this.#left();
+    }
+  }
+
+  #hold(engine: Engine, cgroup: EngineCgroup | undefined, request: AuthorizedRequest): void {
+    this.#latest = { engine, cgroup, stays: request.scope !== undefined };
+    this.#held.add(this.#latest);
+  }
+
+  #heard(): EngineEvents {
+    const isLatest = (engine: Engine): boolean => engine === this.#latest?.engine;
+    return {
+      onMessage: (packet, engine) => {
+        if (isLatest(engine)) this.#events.onMessage(packet);
+        else for (const fd of packet.fds) fd.close();
+      },
+      onHangup: (engine) => {
+        if (isLatest(engine)) this.#events.onHangup();
+      },
+      onEnd: (exit, engine) => {
+        // Its owner may still end what it left behind.
+        if (isLatest(engine)) this.#events.onEnd(exit);
+        for (const held of this.#held) if (held.engine === engine) this.#release(held);
+        this.#left();
+      },
+    };
+  }
+
+  #release(held: Held): void {
+    this.#held.delete(held);
+    // What an engine leaves behind that may not stay was never verified.
+    if (!held.stays) held.cgroup?.kill();
+    held.cgroup?.remove();
+  }
+
+  #left(): void {
+    if (!this.busy) this.#events.onAllGone();
+  }
+}
+
+/** Unique among the cgroups and scopes of this machine. */
+function newId(): string {
+  return randomBytes(6).toString('hex');
+}
