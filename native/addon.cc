@@ -20,6 +20,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportDescriptors(env, exports);
   ExportSystemd(env, exports);
   ExportScopes(env, exports);
+  ExportCloser(env, exports);
   return exports;
 }
 

@@ -23,5 +23,6 @@ void ExportProcesses(Napi::Env env, Napi::Object exports);
 void ExportDescriptors(Napi::Env env, Napi::Object exports);
 void ExportSystemd(Napi::Env env, Napi::Object exports);
 void ExportScopes(Napi::Env env, Napi::Object exports);
+void ExportCloser(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

@@ -11,6 +11,7 @@
       "sources": [
         "addon.cc",
         "args.cc",
+        "closer.cc",
         "descriptors.cc",
         "endpoint.cc",
         "error.cc",

@@ -10,11 +10,14 @@ criu.use_sk("/run/criu-service.socket")
 criu.opts.images_dir_fd = os.open(sys.argv[-1], os.O_DIRECTORY)
 criu.opts.log_level = 4
 
-if sys.argv[1] == "dump":
-    criu.opts.pid = int(sys.argv[2])
-    criu.opts.log_file = "dump.log"
-    criu.dump()
-    print(f"process {sys.argv[2]} is in {sys.argv[3]}")
-else:
-    criu.opts.log_file = "restore.log"
-    print(f"process {criu.restore().pid} runs again")
+try:
+    if sys.argv[1] == "dump":
+        criu.opts.pid = int(sys.argv[2])
+        criu.opts.log_file = "dump.log"
+        criu.dump()
+        print(f"process {sys.argv[2]} is in {sys.argv[3]}")
+    else:
+        criu.opts.log_file = "restore.log"
+        print(f"process {criu.restore().pid} runs again")
+except pycriu.CRIUException as refusal:
+    sys.exit(str(refusal))

@@ -44,6 +44,23 @@ if [ "$after" -le "$before" ] || [ "$after" -gt $((before + 60)) ]; then
   exit 1
 fi
 
+step "Now without root: alice dumps and restores a process of hers, and the service becomes alice for it"
+# On this kernel a task without no_new_privs could be restored only by root; a virtual machine with Debian's own kernel can do both.
+show systemd-run --quiet --unit=alices --uid=alice -p NoNewPrivileges=yes -p StandardInput=null -p StandardOutput=null \
+  -p StandardError=null python3 /bench/counter.py /tmp/alices-count
+sleep 1
+hers=$(systemctl show --property=MainPID --value alices.service)
+install -d -o alice /home/alice/images
+show runuser -u alice -- python3 /bench/checkpoint.py dump "$hers" /home/alice/images
+show cat /tmp/alices-count
+show runuser -u alice -- python3 /bench/checkpoint.py restore /home/alice/images
+sleep 1
+show cat /tmp/alices-count
+show systemctl list-units --no-legend --no-pager 'criu-restore-*.scope'
+
+step "What she cannot do: dump a process of root's"
+show runuser -u alice -- python3 /bench/checkpoint.py dump "$pid" /home/alice/images || true
+
 step "What systemd and the journal know"
 show systemctl status --no-pager --lines=0 criu.service
 show journalctl --no-pager --quiet -u criu.service -o cat

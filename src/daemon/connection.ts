@@ -4,7 +4,7 @@
  * One message is buffered when the caller's queue is full; whoever sends more waits until {@link full} is false again. A caller
  * that has left loses what was for it, as on any connection.
  */
-import { type OwnedFd, type Peeked, type SeqpacketSocket, Watch } from '../socket/binding.ts';
+import { native, type OwnedFd, type Peeked, type SeqpacketSocket, Watch } from '../socket/binding.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
 
 interface Message {
@@ -70,11 +70,19 @@ export class CallerConnection {
     return this.#socket?.peek(maxPacketBytes) ?? { kind: 'end' };
   }
 
-  /** Consumes the packet at the head. fds of callers are never used: CRIU reads none from its client. */
+  /** True when the packet at the head carries descriptors, which no request does: CRIU reads none from its client. */
+  get headCarriesFds(): boolean {
+    return this.#socket?.headCarriesFds() ?? false;
+  }
+
+  /**
+   * Consumes the packet at the head, unless it carries descriptors: receiving installs them, and closing one may block for as
+   * long as its owner likes. Such a packet stays where it is, and ends with the connection.
+   */
   discard(): void {
     try {
-      const packet = this.#socket?.receive(maxPacketBytes);
-      for (const fd of packet?.fds ?? []) fd.close();
+      if (this.headCarriesFds) return;
+      this.#socket?.receive(maxPacketBytes, 0);
     } catch {
       // Too large, or with too many fds: consumed all the same.
     }
@@ -169,8 +177,23 @@ export class CallerConnection {
     const onClosed = this.#onClosed;
     this.#onClosed = undefined;
     for (const { fds } of this.#queue.splice(0)) for (const fd of fds) fd.close();
-    this.#socket?.close();
+    if (this.#socket) closeSocket(this.#socket);
     this.#socket = undefined;
     onClosed?.();
   }
+}
+
+/** After shutdown(2) nothing can be queued any more; what is still unread may hold descriptors, and is left to another thread. */
+export function closeSocket(socket: SeqpacketSocket): void {
+  try {
+    socket.shutdown('both');
+    const head = socket.peek(0);
+    if (head.kind === 'packet' || head.kind === 'empty-packet') {
+      native.closeElsewhere(socket.release());
+      return;
+    }
+  } catch {
+    // ENOTCONN and the like: there is nothing in its queue.
+  }
+  socket.close();
 }

@@ -2,7 +2,6 @@
 
 import type { AuthorizedRequest } from '../policy/authorize.ts';
 import type { CallerIdentity } from '../policy/caller.ts';
-import { reqTypeName } from '../protocol/messages.ts';
 import { type Fields, type Log, sanitize } from '../systemd/log.ts';
 import type { Result } from './session-machine.ts';
 
@@ -13,8 +12,11 @@ export interface Totals {
   refused: number;
 }
 
+/** What was asked for, as far as it was understood. */
+export type Asked = Pick<AuthorizedRequest, 'name' | 'target'>;
+
 export interface Finished {
-  readonly request: AuthorizedRequest | undefined;
+  readonly request: Asked | undefined;
   readonly result: Result;
   /** Positive errno. */
   readonly errno: number | undefined;
@@ -64,22 +66,18 @@ export class Records {
   }
 }
 
-function describe(caller: CallerIdentity | undefined, request: AuthorizedRequest | undefined): string {
+function describe(caller: CallerIdentity | undefined, request: Asked | undefined): string {
   const who = caller ? `pid ${caller.pid} (uid ${caller.uid})` : 'an unknown caller';
   if (!request) return `Request of ${who}`;
   const target = request.target === undefined ? '' : ` of process ${request.target}`;
   return `${request.name}${target} for ${who}`;
 }
 
-function fields(
-  session: number,
-  caller: CallerIdentity | undefined,
-  request: AuthorizedRequest | undefined,
-): Fields {
+function fields(session: number, caller: CallerIdentity | undefined, request: Asked | undefined): Fields {
   return {
     CRIU_SESSION: session,
     ...(caller ? { CRIU_CALLER_PID: caller.pid, CRIU_CALLER_UID: caller.uid } : {}),
-    ...(request ? { CRIU_REQUEST: reqTypeName(request.type) } : {}),
+    ...(request ? { CRIU_REQUEST: request.name } : {}),
     ...(request?.target === undefined ? {} : { CRIU_TARGET_PID: request.target }),
   };
 }

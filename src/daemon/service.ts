@@ -22,6 +22,9 @@ export interface ServiceOptions {
 /** How many connections are accepted before others on the event loop get their turn. */
 const acceptsPerTurn = 64;
 
+/** How often systemd is told what is going on, at most. */
+const statusIntervalMs = 200;
+
 /** When accept(2) finds no free descriptor, trying again at once would only burn time. */
 const acceptPauseMs = 100;
 
@@ -38,6 +41,8 @@ export class Service {
   /** Takes over `listener`. */
   constructor(listener: SeqpacketSocket, log: Log, notifier: Notifier, options: ServiceOptions) {
     this.#listener = listener;
+    // Linux 6.16: sockets accepted from it inherit that, and a packet with descriptors fails at its sender.
+    listener.refuseFds();
     this.#log = log;
     this.#notifier = notifier;
     this.#context = {
@@ -107,14 +112,14 @@ export class Service {
     if (this.#onDrained && this.#sessions.size === 0) this.#onDrained();
   }
 
-  /** Many changes of one turn of the event loop are one status. */
+  /** Many changes are one status: each costs systemd more than a small request costs us. */
   #changed(): void {
     if (this.#statusPending) return;
     this.#statusPending = true;
-    setImmediate(() => {
+    setTimeout(() => {
       this.#statusPending = false;
       this.#notifier.status(this.#status());
-    });
+    }, statusIntervalMs).unref();
   }
 
   #status(): string {

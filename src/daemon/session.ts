@@ -18,10 +18,10 @@ import {
   type SeqpacketSocket,
 } from '../socket/binding.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
-import { CallerConnection } from './connection.ts';
+import { CallerConnection, closeSocket } from './connection.ts';
 import { EBADRQC } from './errnos.ts';
-import { Judge, type JudgeContext } from './judge.ts';
-import type { Records } from './records.ts';
+import { Judge, type JudgeContext, type Judgement } from './judge.ts';
+import type { Asked, Records } from './records.ts';
 import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
 import { type EnginesContext, SessionEngines } from './session-engines.ts';
 import {
@@ -73,7 +73,8 @@ export class Session {
   #waiting: Buffer = Buffer.alloc(0);
   #timer: NodeJS.Timeout | undefined;
   #startedAt = 0n;
-  #request: AuthorizedRequest | undefined;
+  /** What was asked for last, until its record is written. */
+  #request: Asked | undefined;
   #over = false;
 
   /** Takes over `socket`. `onOver` is called once, when nothing of the session is left. */
@@ -197,6 +198,14 @@ export class Session {
     let input: Input;
     try {
       const head = this.#connection.peek();
+      if (head.kind !== 'nothing' && head.kind !== 'end' && this.#connection.headCarriesFds) {
+        this.#advance({
+          on: 'malformed',
+          errno: EINVAL,
+          reason: 'This packet carries descriptors; a request names those of its caller by their numbers',
+        });
+        return;
+      }
       switch (head.kind) {
         case 'nothing':
           return;
@@ -230,14 +239,14 @@ export class Session {
     this.#startedAt = process.hrtime.bigint();
     const judged = this.#judge.judge(data, phase, this.#connection.socket!);
     if (!(judged instanceof Promise)) {
-      this.#advance(judged);
+      this.#advanceAs(judged);
       return;
     }
     const before = this.#state;
     this.#connection.stopListening();
     judged.then(
-      (input) => {
-        if (this.#state === before) this.#advance(input);
+      (judgement) => {
+        if (this.#state === before) this.#advanceAs(judgement);
       },
       (error) => {
         this.#context.records.unexpected(this.id, error);
@@ -245,6 +254,17 @@ export class Session {
           this.#advance({ on: 'malformed', errno: ESRCH, reason: (error as Error).message });
       },
     );
+  }
+
+  #advanceAs(judgement: Judgement): void {
+    if (judgement.on === 'decided' && judgement.decision.kind === 'refuse') {
+      const { name, target } = judgement.decision;
+      // An answer to a notification that is refused is no request of its own.
+      if (name !== undefined && this.#state.at === 'idle') {
+        this.#request = { name, ...(target === undefined ? {} : { target }) };
+      }
+    }
+    this.#advance(judgement);
   }
 
   #reply(type: number, errno: number, reason: string): void {
@@ -258,7 +278,7 @@ export class Session {
       } catch {
         // The caller has left meanwhile.
       } finally {
-        socket.close();
+        closeSocket(socket);
       }
     } else {
       this.#connection.send(bytes);
@@ -267,7 +287,7 @@ export class Session {
 
   #closeCaller(): void {
     clearTimeout(this.#timer);
-    this.#handedOver?.close();
+    if (this.#handedOver) closeSocket(native.adopt(this.#handedOver));
     this.#handedOver = undefined;
     this.#connection.close(() => this.#finish());
   }
@@ -322,7 +342,10 @@ export class Session {
 
   /** What a confined engine sends is its caller's to write, so it must be read the same by every parser. */
   #onEngineMessage(packet: Packet): void {
-    const decoded = decodeResponse(packet.data, this.#request?.engine === 'confined' ? 'strict' : 'lenient');
+    const decoded = decodeResponse(
+      packet.data,
+      this.#judge.standing.kind === 'confined' ? 'strict' : 'lenient',
+    );
     this.#message = packet;
     if (decoded.kind === 'malformed') {
       this.#context.records.unexpected(this.id, new Error(`The engine sent no criu_resp: ${decoded.reason}`));

@@ -1,5 +1,6 @@
 /** Where the installed criu is. */
 import { accessSync, constants, statSync } from 'node:fs';
+import { constants as os } from 'node:os';
 
 /** The directories that are searched, in this order: those of a system service, never the environment's. */
 export const searchPath = [
@@ -14,6 +15,7 @@ export const searchPath = [
 /** The engine cannot be had; the message says what to do. */
 export class CriuMissingError extends Error {
   override readonly name = 'CriuMissingError';
+  readonly errno = os.errno.ENOENT;
 }
 
 /**

@@ -68,6 +68,9 @@ export interface Refusal {
   readonly errno: number;
   /** One sentence for the caller and the journal. */
   readonly reason: string;
+  /** What was asked for, for records; absent for what is no request. */
+  readonly name?: string;
+  readonly target?: number;
 }
 
 /** What a decision rests on besides the packet. */
@@ -103,6 +106,13 @@ export function targetOf(message: CriuReq, callerPid: number): number | undefine
 }
 
 export function authorize(message: CriuReq, facts: Facts): Decision {
+  const decision = decide(message, facts);
+  if (decision.kind !== 'refuse' || !requestTable.has(message.type)) return decision;
+  const target = targetOf(message, facts.callerPid);
+  return { ...decision, name: reqTypeName(message.type), ...(target === undefined ? {} : { target }) };
+}
+
+function decide(message: CriuReq, facts: Facts): Decision {
   const row = requestTable.get(message.type);
   if (row === undefined) {
     return refuse(ReqType.EMPTY, EINVAL, `Invalid request: ${message.type} is no request type`);

@@ -172,6 +172,10 @@ export interface NativeBinding {
   pidfdGetfd(pidfd: OwnedFd, number: number): OwnedFd;
   /** Takes over a descriptor number of this process, checks that it is open and sets CLOEXEC. */
   adoptFd(number: number): OwnedFd;
+  /** Closes on a thread of its own: for a socket whose queue holds descriptors of its peer's, whose last close may block. */
+  closeElsewhere(fd: OwnedFd): void;
+  /** How many of those have yet to return. */
+  pendingCloses(): number;
   /** fcntl(F_DUPFD_CLOEXEC). */
   duplicate(fd: OwnedFd): OwnedFd;
   /** open(2) with O_CLOEXEC and O_NOCTTY; flags as in node:fs constants. A new file is its owner's alone (0600) unless `mode` says more. */

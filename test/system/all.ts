@@ -1,0 +1,11 @@
+/** Every system test, in the order in which they are read best. */
+import './pycriu.test.ts';
+import './libcriu.test.ts';
+import './dialogs.test.ts';
+import './compare.test.ts';
+import './engine-failures.test.ts';
+import './refused-callers.test.ts';
+import './systemd.test.ts';
+import './listener-errors.test.ts';
+import './mutations.test.ts';
+import '../hostile/all.ts';

@@ -1,0 +1,77 @@
+/** A C program on libcriu that asks the service to dump the program itself (clients/self-dump.c). */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { binary, eventually, freshDirectory, needsSoftDirty, run } from './support/bench.ts';
+import { ask, ourAddress, withOpen } from './support/client.ts';
+import { it } from './support/it.ts';
+import { Target } from './support/targets.ts';
+
+class SelfDumper {
+  readonly images = freshDirectory();
+  readonly target: Target;
+  readonly #result = join(freshDirectory(), 'result');
+
+  constructor(how: 'plain' | 'leave-running' | 'loop' | 'locked') {
+    const count = join(freshDirectory(), 'count');
+    const pid = Number(run(binary('self-dump'), ourAddress, this.images, this.#result, count, how));
+    this.target = new Target(pid, count);
+  }
+
+  /** What it has written about libcriu's answers so far. */
+  get reported(): string[] {
+    return existsSync(this.#result) ? readFileSync(this.#result, 'utf8').trim().split('\n') : [];
+  }
+
+  async reports(...lines: string[]): Promise<void> {
+    await eventually('it reports', () => this.reported.length >= lines.length);
+    assert.deepEqual(this.reported, lines);
+  }
+
+  async restore(directory: string = this.images): Promise<void> {
+    const reply = await withOpen([directory], (fd) =>
+      ask({ type: ReqType.RESTORE, opts: { images_dir_fd: fd, log_file: 'restore.log', log_level: 4 } }),
+    );
+    assert.equal(reply.success, true, JSON.stringify(reply));
+    assert.equal(reply.restore?.pid, this.target.pid);
+  }
+}
+
+describe('a program on libcriu that dumps itself', () => {
+  it('is gone after the dump, and reads "restored" after its restore', async () => {
+    const dumper = new SelfDumper('plain');
+    await dumper.target.assertGone();
+    assert.deepEqual(dumper.reported, []);
+    await dumper.restore();
+    await dumper.reports('dump 1 errno 0');
+    await dumper.target.assertCountsOn();
+  });
+
+  it('runs on with a plain success when it asked for that, and its copy reads "restored"', async () => {
+    const dumper = new SelfDumper('leave-running');
+    await dumper.reports('dump 0 errno 0');
+    await dumper.target.assertCountsOn();
+    await dumper.target.kill();
+    await dumper.restore();
+    await dumper.reports('dump 0 errno 0', 'dump 1 errno 0');
+    await dumper.target.assertCountsOn();
+  });
+
+  it('gets the failing reply to a dump that fails in the middle, and runs on', async () => {
+    const dumper = new SelfDumper('locked');
+    await eventually('it reports', () => dumper.reported.length > 0);
+    assert.match(dumper.reported[0]!, /^dump -52 /);
+    await dumper.target.assertCountsOn();
+  });
+
+  it('dumps itself at the end of a PRE_DUMP loop', async function () {
+    needsSoftDirty(this);
+    const dumper = new SelfDumper('loop');
+    await dumper.target.assertGone();
+    assert.deepEqual(dumper.reported, ['round 1 errno 0', 'round 2 errno 0']);
+    await dumper.restore(join(dumper.images, '3'));
+    await dumper.reports('round 1 errno 0', 'round 2 errno 0', 'dump 0 errno 0');
+    await dumper.target.assertCountsOn();
+  });
+});

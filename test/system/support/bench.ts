@@ -1,0 +1,67 @@
+/** The machine that the tests run on, and what lies beside them in it. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const payload = dirname(fileURLToPath(import.meta.url));
+
+/** Set by the bench: `container` shares the kernel of its host, `vm` has Debian's own and lacks nothing. */
+export const inVm = process.env.BENCH === 'vm';
+
+/** A compiled client or target. */
+export function binary(name: string): string {
+  return join(payload, 'bin', name);
+}
+
+export function script(name: string): string {
+  return join(payload, 'clients', name);
+}
+
+/**
+ * Marks the running test as not run, with the reason. In the VM it fails instead: there everything has to be shown.
+ * To be called in the test itself.
+ */
+export function cannotShowHere(context: Mocha.Context, reason: string): never {
+  if (inVm) throw new Error(`The VM must be able to show this: ${reason}`);
+  Object.assign(context.runnable(), { cannotShowHere: reason });
+  return context.skip();
+}
+
+let softDirty: boolean | undefined;
+
+/** Without the kernel's tracking of changed memory a pre-dump ends in a BUG of CRIU, and its target in an unknown state. */
+export function needsSoftDirty(context: Mocha.Context): void {
+  softDirty ??= succeeds('criu', 'check', '--feature', 'mem_dirty_track');
+  if (!softDirty) cannotShowHere(context, 'this kernel has no soft-dirty tracking');
+}
+
+/** A fresh directory on a real file system: CRIU compares device numbers, and /tmp may be anything. */
+export function freshDirectory(): string {
+  return mkdtempSync('/var/tmp/system-test-');
+}
+
+/** Runs a command to its end. @returns its standard output; its standard error is in the error that it throws. */
+export function run(file: string, ...argv: string[]): string {
+  return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], timeout: 110_000 });
+}
+
+export function succeeds(file: string, ...argv: string[]): boolean {
+  try {
+    run(file, ...argv);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Under emulation everything takes its time. */
+const patienceMs = inVm ? 60_000 : 15_000;
+
+/** Polls until `condition` holds; the limit only keeps a broken run from hanging. */
+export async function eventually(what: string, condition: () => boolean): Promise<void> {
+  for (const start = Date.now(); !condition(); ) {
+    if (Date.now() - start > patienceMs) throw new Error(`It never came to pass that ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

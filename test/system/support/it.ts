@@ -1,0 +1,70 @@
+/**
+ * mocha's `it`, with a look at what is left behind after each test: a service that serves every request and keeps one
+ * descriptor or one process of each is broken all the same.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { ReqType } from '../../../src/protocol/messages.ts';
+import { eventually } from './bench.ts';
+import { ask } from './client.ts';
+import { childrenOf, isAlive, openFds, parentOf, processesNamed } from './proc.ts';
+import { referencePid } from './reference.ts';
+import { assertNoTargetIsHeld, killTargets, presentTargets } from './targets.ts';
+import { mainPid } from './unit.ts';
+
+/** The service that is looked at, and how many descriptors it had when it had served one request and was idle. */
+let known: { pid: number; fds: number } | undefined;
+
+export function it(title: string, body: (this: Mocha.Context) => Promise<void>): void {
+  global.it(title, async function () {
+    await knowTheIdleService();
+    const shared = presentTargets();
+    try {
+      await body.call(this);
+      assertNoTargetIsHeld();
+    } finally {
+      await killTargets(shared);
+    }
+    await assertNothingIsLeft();
+  });
+}
+
+async function knowTheIdleService(): Promise<void> {
+  if (known && isAlive(known.pid)) return;
+  // What is loaded for the first request only (the log, for one) belongs to an idle service from then on.
+  await ask({ type: ReqType.VERSION });
+  const pid = mainPid();
+  await eventually('the engine is reaped', () => childrenOf(pid).length === 0);
+  known = { pid, fds: openFds(pid).length };
+}
+
+/** Processes called criu that belong to no instance of CRIU's own service. */
+export function engines(): number[] {
+  const reference = referencePid();
+  return processesNamed('criu').filter((pid) => pid !== reference && parentOf(pid) !== reference);
+}
+
+async function assertNothingIsLeft(): Promise<void> {
+  await eventually(`no engine is left (${engines()})`, () => engines().length === 0);
+  const lent = readdirSync(tmpdir()).filter((name) => name.startsWith('criu-check-'));
+  assert.deepEqual(lent, [], 'a directory that was lent is left');
+  // A test may have stopped the service: the next one finds another.
+  if (!known || !isAlive(known.pid)) return;
+  const { pid, fds } = known;
+  await eventually('the service has no children', () => childrenOf(pid).length === 0);
+  try {
+    await eventually('the service is idle', () => openFds(pid).length <= fds);
+  } catch {
+    const held = openFds(pid).map((fd) => `${fd} -> ${link(`/proc/${pid}/fd/${fd}`)}`);
+    assert.fail(`the service holds more than the ${fds} descriptors it began with: ${held.join(', ')}`);
+  }
+}
+
+function link(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return 'closed meanwhile';
+  }
+}

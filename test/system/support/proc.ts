@@ -1,0 +1,64 @@
+/** What /proc says of processes. */
+import { readdirSync, readFileSync } from 'node:fs';
+
+/** One line of /proc/PID/status; undefined when the process is gone. */
+export function statusLine(pid: number, name: string): string | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/status`, 'utf8');
+    return new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(text)?.[1];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Alive: there, and no zombie. */
+export function isAlive(pid: number): boolean {
+  const state = statusLine(pid, 'State');
+  return state !== undefined && !state.startsWith('Z') && !state.startsWith('X');
+}
+
+export function parentOf(pid: number): number {
+  return Number(statusLine(pid, 'PPid') ?? 0);
+}
+
+function commOf(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd();
+  } catch {
+    return undefined;
+  }
+}
+
+export function processesNamed(name: string): number[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number)
+    .filter((pid) => commOf(pid) === name);
+}
+
+/** Page servers of whichever service. CRIU tells the pid of one only for PAGE_SERVER_CHLD; for PAGE_SERVER it says 0. */
+export function pageServers(): number[] {
+  return processesNamed('criu').filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes('page-server');
+    } catch {
+      return false;
+    }
+  });
+}
+
+export function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return text
+    .split(' ')
+    .filter((each) => each !== '')
+    .map(Number);
+}
+
+export function openFds(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`);
+}
+
+export function residentKiB(pid: number): number {
+  return Number(statusLine(pid, 'VmRSS')?.split(' ')[0]);
+}

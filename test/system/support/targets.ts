@@ -1,0 +1,86 @@
+/** Processes to be dumped, and what can be said of them afterwards. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { binary, eventually, freshDirectory, run } from './bench.ts';
+import { isAlive, statusLine } from './proc.ts';
+
+const started = new Set<Target>();
+
+/**
+ * A process that counts into a file (clients/counting.h). It leaves its parent, session and terminal behind by itself,
+ * so nothing of it lies outside of a dump.
+ */
+export class Target {
+  readonly pid: number;
+  readonly #file: string;
+
+  constructor(pid: number, file: string) {
+    this.pid = pid;
+    this.#file = file;
+    started.add(this);
+  }
+
+  static start(): Target {
+    const file = join(freshDirectory(), 'count');
+    return new Target(Number(run(binary('counter'), file)), file);
+  }
+
+  get alive(): boolean {
+    return isAlive(this.pid);
+  }
+
+  /** What it has counted to. */
+  get count(): number {
+    return Number(readFileSync(this.#file, 'utf8'));
+  }
+
+  /** It is there, nobody traces or stops it, and it counts on. */
+  async assertCountsOn(): Promise<void> {
+    assert.ok(this.alive, `process ${this.pid} is gone`);
+    const before = this.count;
+    await eventually(
+      `process ${this.pid} counts on from ${before}`,
+      () => this.count > before || !this.alive,
+    );
+    assert.ok(
+      this.count > before,
+      `process ${this.pid} ended with "${readFileSync(this.#file, 'utf8').trim()}"`,
+    );
+    assert.equal(statusLine(this.pid, 'TracerPid'), '0');
+    assert.match(statusLine(this.pid, 'State') ?? 'gone', /^[SR]/);
+  }
+
+  /** It is gone, and stays where it had counted to. */
+  async assertGone(): Promise<void> {
+    await eventually(`process ${this.pid} is gone`, () => !this.alive);
+  }
+
+  async kill(): Promise<void> {
+    if (this.alive) process.kill(this.pid, 'SIGKILL');
+    await this.assertGone();
+    started.delete(this);
+  }
+}
+
+/** A target that is frozen, stopped or traced when a test is over was left behind by somebody. */
+export function assertNoTargetIsHeld(): void {
+  for (const target of started) {
+    if (!target.alive) continue;
+    assert.equal(statusLine(target.pid, 'TracerPid'), '0', `process ${target.pid} is still traced`);
+    assert.doesNotMatch(
+      statusLine(target.pid, 'State') ?? '',
+      /^[tT]/,
+      `process ${target.pid} is still stopped`,
+    );
+  }
+}
+
+/** The targets that are there now: those that a suite shares, when asked before a test. */
+export function presentTargets(): ReadonlySet<Target> {
+  return new Set(started);
+}
+
+export async function killTargets(except: ReadonlySet<Target> = new Set()): Promise<void> {
+  for (const target of [...started]) if (!except.has(target)) await target.kill();
+}

@@ -1,0 +1,145 @@
+/** What an operator sees: systemctl and journalctl. */
+import assert from 'node:assert/strict';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { eventually, freshDirectory, inVm, run, succeeds } from './support/bench.ts';
+import { ask, Client, withOpen } from './support/client.ts';
+import { it } from './support/it.ts';
+import { journal } from './support/journal.ts';
+import { pycriuUnder } from './support/pycriu.ts';
+import { Target } from './support/targets.ts';
+import { mainPid, show } from './support/unit.ts';
+
+/** Syslog's levels, as the journal stores them. */
+const priority = { warning: '4', info: '6' };
+
+async function status(pattern: RegExp): Promise<void> {
+  await eventually(`the status matches ${pattern}`, () =>
+    pattern.test(show('criu.service', 'StatusText').StatusText ?? ''),
+  );
+}
+
+describe('criu.service under systemd', () => {
+  it('is started by the first connection, says that it is ready, and serves that connection', async () => {
+    run('systemctl', 'stop', 'criu.service');
+    assert.equal(show('criu.service', 'ActiveState').ActiveState, 'inactive');
+    assert.equal(show('criu.socket', 'ActiveState').ActiveState, 'active');
+    const reply = await ask({ type: ReqType.VERSION });
+    assert.equal(reply.success, true);
+    const after = show('criu.service', 'ActiveState', 'SubState', 'Type', 'MainPID');
+    assert.deepEqual([after.ActiveState, after.SubState, after.Type], ['active', 'running', 'notify']);
+    assert.match(run('ps', '-o', 'args=', '-p', after.MainPID!), /criu-service/);
+  });
+
+  it('says in its status what it serves and has served', async () => {
+    run('systemctl', 'restart', 'criu.service');
+    await status(/^Serving 0 of 0 connections; 0 requests done, 0 failed, 0 refused$/);
+    await ask({ type: ReqType.VERSION });
+    await ask({ type: ReqType.RESTORE, opts: { images_dir_fd: 9999 } });
+    await ask({ type: ReqType.EMPTY });
+    await status(/^Serving 0 of 0 connections; 1 requests done, 1 failed, 1 refused$/);
+    const waiting = new Client();
+    await status(/^Serving 0 of 1 connections/);
+    waiting.close();
+    await status(/^Serving 0 of 0 connections/);
+  });
+
+  it('writes a record for each request, with its priority and its fields', async () => {
+    const target = Target.start();
+    await withOpen([freshDirectory()], async (fd) => {
+      const opts = { images_dir_fd: fd, pid: target.pid, leave_running: true };
+      assert.equal((await ask({ type: ReqType.DUMP, opts })).success, true);
+    });
+    const [done] = journal(`CRIU_TARGET_PID=${target.pid}`);
+    assert.ok(done);
+    assert.equal(done.PRIORITY, priority.info);
+    assert.equal(done.CRIU_REQUEST, 'DUMP');
+    assert.equal(done.CRIU_RESULT, 'done');
+    assert.equal(done.CRIU_CALLER_PID, `${process.pid}`);
+    assert.equal(done.CRIU_CALLER_UID, '0');
+    assert.ok(Number(done.CRIU_DURATION_USEC) > 0);
+    assert.match(done.MESSAGE ?? '', new RegExp(`DUMP of process ${target.pid}`));
+    await target.assertCountsOn();
+  });
+
+  it('warns of a refusal and of a failure', async () => {
+    const target = Target.start();
+    const alice = ['runuser', '-u', 'alice', '--'];
+    const { pid } = pycriuUnder<{ pid: number }>(alice, 'every_type', target.pid);
+    const refused = journal(`CRIU_CALLER_PID=${pid}`, 'CRIU_RESULT=refused');
+    for (const entry of refused) {
+      assert.equal(entry.PRIORITY, priority.warning);
+      assert.equal(entry.CRIU_CALLER_UID, '1500');
+    }
+    const messages = refused.map((entry) => `${entry.CRIU_ERRNO}: ${entry.MESSAGE}`);
+    for (const type of ['DUMP', 'RESTORE', 'CHECK', 'PRE_DUMP', 'PAGE_SERVER', 'SINGLE_PRE_DUMP']) {
+      assert.ok(
+        messages.some((message) => message.startsWith('1: ') && message.includes(`${type} refused: `)),
+        messages.join('\n'),
+      );
+    }
+    await ask({ type: ReqType.RESTORE, opts: { images_dir_fd: 9998 } });
+    const failed = journal('CRIU_REQUEST=RESTORE', 'CRIU_RESULT=failed').at(-1);
+    assert.equal(failed?.PRIORITY, priority.warning);
+  });
+
+  it('stops when it is told to, and its socket starts it again', async () => {
+    await ask({ type: ReqType.VERSION });
+    const before = mainPid();
+    run('systemctl', 'stop', 'criu.service');
+    const stopped = show('criu.service', 'ActiveState', 'Result', 'ExecMainStatus', 'StatusText');
+    assert.deepEqual(
+      [stopped.ActiveState, stopped.Result, stopped.ExecMainStatus],
+      ['inactive', 'success', '0'],
+    );
+    assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+    assert.notEqual(mainPid(), before);
+  });
+
+  it('gives a connection that has asked nothing its one reply when it stops', async () => {
+    await ask({ type: ReqType.VERSION });
+    const waiting = new Client();
+    await status(/^Serving 0 of 1 connections/);
+    const only = waiting.only();
+    run('systemctl', 'stop', 'criu.service');
+    const reply = await only;
+    assert.deepEqual([reply.type, reply.success], [ReqType.EMPTY, false]);
+    assert.match(reply.cr_errmsg ?? '', /stopping/);
+  });
+
+  it('finishes a dump that is under way when it is told to stop', async () => {
+    const target = Target.start();
+    await withOpen([freshDirectory()], async (fd) => {
+      const client = new Client().send({
+        type: ReqType.DUMP,
+        opts: { images_dir_fd: fd, pid: target.pid, notify_scripts: true, leave_running: true },
+      });
+      await client.notified('pre-dump');
+      run('systemctl', 'stop', '--no-block', 'criu.service');
+      await eventually(
+        'it is stopping',
+        () => show('criu.service', 'ActiveState').ActiveState === 'deactivating',
+      );
+      await client.answer(true).notified('query-ext-files');
+      await client.answer(true).notified('post-dump');
+      const reply = await client.answer(true).only();
+      assert.deepEqual([reply.type, reply.success], [ReqType.DUMP, true]);
+      await eventually(
+        'it has stopped',
+        () => show('criu.service', 'ActiveState').ActiveState === 'inactive',
+      );
+    });
+    await target.assertCountsOn();
+  });
+
+  it('answers activation after activation: no start limit ever closes its socket', async () => {
+    assert.equal(show('criu.service', 'StartLimitIntervalUSec').StartLimitIntervalUSec, '0');
+    assert.equal(show('criu.socket', 'TriggerLimitIntervalUSec').TriggerLimitIntervalUSec, '0');
+    // systemd's own limit is five starts in 10 s, which emulation does not reach.
+    for (let i = 0; i < (inVm ? 3 : 30); i += 1) {
+      const pid = mainPid();
+      if (pid > 0) process.kill(pid, 'SIGKILL');
+      assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+    }
+    assert.equal(succeeds('systemctl', 'is-active', 'criu.socket'), true);
+  });
+});
