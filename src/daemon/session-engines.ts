@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
 import type { Engine, EngineEvents, EngineExit } from '../engine/engine.ts';
-import { EngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
+import { EngineCgroup } from '../engine/engine-cgroup.ts';
 import {
   type EngineFd,
   type PrivilegedEngineOptions,
@@ -14,9 +14,11 @@ import {
 } from '../engine/privileged.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { ThreadState } from '../policy/caller.ts';
+import type { Traits } from '../policy/standing.ts';
 import type { OwnedFd, Packet } from '../socket/binding.ts';
 import { sliceOfCaller, startEngineAs } from './confined-start.ts';
 import type { Judge } from './judge.ts';
+import { endEscaped } from './sweep.ts';
 import { verifyRestored } from './verify-restored.ts';
 
 export interface EnginesContext {
@@ -26,7 +28,8 @@ export interface EnginesContext {
 
 /** What the latest engine says; nothing is heard of one that was dismissed, but that it has left. */
 export interface SessionEnginesEvents {
-  onMessage(packet: Packet): void;
+  /** `confined`: it comes from an engine that is its caller's to deceive us with. */
+  onMessage(packet: Packet, confined: boolean): void;
   onHangup(): void;
   onEnd(exit: EngineExit): void;
   /** None is left. */
@@ -37,8 +40,10 @@ interface Held {
   readonly engine: Engine;
   /** Undefined for a privileged engine, until it restores. */
   cgroup: EngineCgroup | undefined;
-  /** What it leaves behind may stay: a restored tree, a page server. */
+  /** What it leaves behind may stay: a restored tree. */
   stays: boolean;
+  /** What it took over from a confined caller when it started, whatever that caller has become since. */
+  readonly traits: Traits | undefined;
 }
 
 export class SessionEngines {
@@ -77,7 +82,12 @@ export class SessionEngines {
     return this.#starts(async () => {
       this.#latest = undefined;
       if (request.engine === 'confined') return this.#startConfined(request, plan, undefined);
-      this.#hold(startRelayedEngine(this.#context.engine, engineFds, this.#heard()), undefined, request);
+      this.#hold(
+        startRelayedEngine(this.#context.engine, engineFds, this.#heard()),
+        undefined,
+        request,
+        undefined,
+      );
       await this.house(request);
       return {};
     });
@@ -90,7 +100,7 @@ export class SessionEngines {
       if (request.engine === 'confined') await this.#startConfined(request, undefined, connection);
       else {
         const engine = startHandedOverEngine(this.#context.engine, connection, this.#heard());
-        this.#hold(engine, undefined, request);
+        this.#hold(engine, undefined, request, undefined);
       }
     });
   }
@@ -100,7 +110,7 @@ export class SessionEngines {
     const held = this.#latest;
     if (held && request.engine === 'privileged' && request.scope === 'restore') {
       held.stays = true;
-      held.cgroup = await this.#starts(() => this.#scope('restore', held.engine.pid));
+      held.cgroup = await this.#starts(() => this.#scope(held.engine.pid));
     }
   }
 
@@ -116,18 +126,33 @@ export class SessionEngines {
     this.#latest?.engine.resume();
   }
 
-  /** Ends everything in the engine's cgroup, itself included. */
+  /**
+   * Ends everything in the engine's cgroup, itself included, and what its caller had moved out of there: systemd moves the
+   * processes of a user to that user's own units when asked (AttachProcessesToUnit).
+   */
   killTree(): void {
-    this.#latest?.cgroup?.kill();
+    const held = this.#latest;
+    if (!held?.cgroup) return;
+    held.stays = false;
+    held.cgroup.kill();
+    this.#sweep(held);
   }
 
   /** @returns why what the engine restored must not run; undefined when it may. */
   async verify(surroundings: ThreadState): Promise<string | undefined> {
-    const { caller, standing } = this.#judge;
-    const { engine, cgroup } = this.#latest ?? {};
-    if (!engine || !cgroup || !caller || standing.kind !== 'confined') return 'is not where it should be';
+    const { engine, cgroup, traits } = this.#latest ?? {};
+    const { caller } = this.#judge;
+    if (!engine || !cgroup || !caller || !traits) return 'is not where it should be';
     const { uid, gid, groups } = caller.identity;
-    return verifyRestored(cgroup, engine.pid, { uid, gid, groups, traits: standing.traits, surroundings });
+    return verifyRestored(cgroup, engine.pid, { uid, gid, groups, traits, surroundings });
+  }
+
+  #sweep(held: Held): void {
+    const uid = this.#judge.caller?.identity.uid;
+    if (uid === undefined || !held.traits) return;
+    this.#starts(() => endEscaped(uid, held.traits!.permitted)).catch(() => {
+      // Reading /proc of others cannot fail as a whole; what ends meanwhile is what is wanted.
+    });
   }
 
   async #startConfined(
@@ -138,7 +163,7 @@ export class SessionEngines {
     const { caller, standing } = this.#judge;
     if (!caller || standing.kind !== 'confined') throw new Error('The caller is not a confined one');
     const { scope } = request;
-    const home = (pid: number) => (scope ? this.#scope(scope, pid) : EngineCgroup.below(newId(), pid));
+    const home = (pid: number) => (scope ? this.#scope(pid) : EngineCgroup.below(newId(), pid));
     const { engine, cgroup, files } = await startEngineAs(
       this.#context.confined,
       caller,
@@ -148,15 +173,14 @@ export class SessionEngines {
       home,
       this.#heard(),
     );
-    this.#hold(engine, cgroup, request);
+    this.#hold(engine, cgroup, request, standing.traits);
     return files;
   }
 
-  #scope(kind: ScopeKind, pid: number): Promise<EngineCgroup> {
+  #scope(pid: number): Promise<EngineCgroup> {
     const caller = this.#judge.caller!;
-    const what = kind === 'restore' ? 'Restored by CRIU' : 'CRIU page server';
-    const description = `${what} for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
-    return EngineCgroup.scope(kind, newId(), sliceOfCaller(caller), description, pid);
+    const description = `Restored by CRIU for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
+    return EngineCgroup.scope(newId(), sliceOfCaller(caller), description, pid);
   }
 
   async #starts<T>(start: () => Promise<T>): Promise<T> {
@@ -169,8 +193,13 @@ export class SessionEngines {
     }
   }
 
-  #hold(engine: Engine, cgroup: EngineCgroup | undefined, request: AuthorizedRequest): void {
-    this.#latest = { engine, cgroup, stays: request.scope !== undefined };
+  #hold(
+    engine: Engine,
+    cgroup: EngineCgroup | undefined,
+    request: AuthorizedRequest,
+    traits: Traits | undefined,
+  ): void {
+    this.#latest = { engine, cgroup, stays: request.scope !== undefined, traits };
     this.#held.add(this.#latest);
   }
 
@@ -178,7 +207,7 @@ export class SessionEngines {
     const isLatest = (engine: Engine): boolean => engine === this.#latest?.engine;
     return {
       onMessage: (packet, engine) => {
-        if (isLatest(engine)) this.#events.onMessage(packet);
+        if (isLatest(engine)) this.#events.onMessage(packet, this.#latest?.traits !== undefined);
         else for (const fd of packet.fds) fd.close();
       },
       onHangup: (engine) => {
@@ -195,8 +224,9 @@ export class SessionEngines {
 
   #release(held: Held): void {
     this.#held.delete(held);
-    // What an engine leaves behind that may not stay was never verified.
+    // What an engine leaves behind that may not stay was never verified; what may stay holds nothing of the engine's.
     if (!held.stays) held.cgroup?.kill();
+    if (held.cgroup) this.#sweep(held);
     held.cgroup?.remove();
   }
 

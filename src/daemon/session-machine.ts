@@ -21,7 +21,7 @@ export type State =
       readonly verified: boolean;
     }
   /** The engine waits at pre-resume, and the tree that it restored is looked at. */
-  | { readonly at: 'verifying'; readonly request: AuthorizedRequest; readonly callerEnded: boolean }
+  | { readonly at: 'verifying'; readonly request: AuthorizedRequest }
   /** The engine waits for the caller's answer to a notification. */
   | { readonly at: 'notifying'; readonly request: AuthorizedRequest; readonly verified: boolean }
   /** The engine owns the caller's connection. */
@@ -112,7 +112,7 @@ export interface Step {
   readonly actions: readonly Action[];
 }
 
-const { EIO, EPERM, ETIMEDOUT } = os.errno;
+const { ECANCELED, EIO, EPERM, ETIMEDOUT } = os.errno;
 
 export const initialState: State = { at: 'idle', phase: 'first', engine: false };
 
@@ -201,7 +201,7 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
       if (state.callerEnded) return stay(state);
       return mustVerify(state.request) && input.script === 'pre-resume' && !state.verified
         ? {
-            state: { at: 'verifying', request: state.request, callerEnded: false },
+            state: { at: 'verifying', request: state.request },
             actions: [{ do: 'verify' }],
           }
         : tellCaller(state.request, state.verified);
@@ -221,7 +221,13 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
         ],
       };
     }
+    case 'engine-hangup':
+      return unverifiedYet(state)
+        ? refuseToRun(state.request, 'lost its engine before it was verified')
+        : stay(state);
     case 'caller-end':
+      // An engine that reads an end of file at pre-resume resumes the tree all the same (cr_restore_tasks in CRIU's cr-restore.c).
+      if (unverifiedYet(state)) return abandonTree(state.request);
       return state.callerEnded
         ? stay(state)
         : {
@@ -248,27 +254,41 @@ function tellCaller(request: AuthorizedRequest, verified: boolean): Step {
       };
 }
 
+function unverifiedYet(state: { readonly request: AuthorizedRequest; readonly verified: boolean }): boolean {
+  return mustVerify(state.request) && !state.verified;
+}
+
 function whenVerifying(state: Extract<State, { at: 'verifying' }>, input: Input): Step {
-  const { request, callerEnded } = state;
+  const { request } = state;
   switch (input.on) {
     case 'verified':
-      return callerEnded
-        ? {
-            state: { at: 'working', request, callerEnded, verified: true },
-            actions: [{ do: 'dismiss-engine' }],
-          }
-        : tellCaller(request, true);
+      return tellCaller(request, true);
     case 'unverified':
       return refuseToRun(request, input.reason);
     case 'caller-end':
-      return { state: { ...state, callerEnded: true }, actions: [] };
+      return abandonTree(request);
     case 'engine-end':
       return onEngineLost(request, input.end);
+    case 'engine-hangup':
     case 'engine-final':
       return refuseToRun(request, 'was resumed before it was verified');
     default:
       return stay(state);
   }
+}
+
+/** Nobody is left to tell, and nothing was verified. */
+function abandonTree(request: AuthorizedRequest): Step {
+  const reason = `${request.name}: the caller left before what was restored could be verified`;
+  return {
+    state: { at: 'draining' },
+    actions: [
+      { do: 'stop-listening' },
+      { do: 'kill-tree' },
+      { do: 'record', result: 'failed', errno: ECANCELED, reason },
+      { do: 'close-caller' },
+    ],
+  };
 }
 
 function refuseToRun(request: AuthorizedRequest, reason: string): Step {
@@ -326,7 +346,12 @@ function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input)
       };
     case 'malformed':
       return { state: working(false), actions: [{ do: 'stop-listening' }, { do: 'answer-failure' }] };
+    case 'engine-hangup':
+      return unverifiedYet(state)
+        ? refuseToRun(request, 'lost its engine before it was verified')
+        : stay(state);
     case 'caller-end':
+      if (unverifiedYet(state)) return abandonTree(request);
       return { state: working(true), actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }] };
     case 'engine-final':
       // CRIU gave up waiting (its own timeout option).

@@ -89,7 +89,7 @@ export class Session {
     this.#onOver = onOver;
     this.#judge = new Judge(context);
     this.#engines = new SessionEngines(context, this.#judge, {
-      onMessage: (packet) => this.#onEngineMessage(packet),
+      onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
       onEnd: (end) => this.#advance({ on: 'engine-end', end }),
       onAllGone: () => this.#finish(),
@@ -274,6 +274,8 @@ export class Session {
       const socket = native.adopt(this.#handedOver);
       this.#handedOver = undefined;
       try {
+        // A request that no engine has read would turn the end of the connection into a reset, ahead of the reply.
+        if (!socket.headCarriesFds()) socket.receive(maxPacketBytes, 0);
         socket.send(bytes);
       } catch {
         // The caller has left meanwhile.
@@ -334,21 +336,26 @@ export class Session {
 
   /** The input that says how it went comes later, whatever becomes of the engine meanwhile. */
   #verify(): void {
-    this.#engines.verify(this.#context.own.threads[0]!).then((reason) => {
-      this.#advance(reason === undefined ? { on: 'verified' } : { on: 'unverified', reason });
-      this.#messageDone();
-    });
+    this.#engines
+      .verify(this.#context.own.threads[0]!)
+      .catch((error) => `cannot be verified: ${(error as Error).message}`)
+      .then((reason) => {
+        this.#advance(reason === undefined ? { on: 'verified' } : { on: 'unverified', reason });
+        this.#messageDone();
+      });
   }
 
   /** What a confined engine sends is its caller's to write, so it must be read the same by every parser. */
-  #onEngineMessage(packet: Packet): void {
-    const decoded = decodeResponse(
-      packet.data,
-      this.#judge.standing.kind === 'confined' ? 'strict' : 'lenient',
-    );
+  #onEngineMessage(packet: Packet, confined: boolean): void {
+    const decoded = decodeResponse(packet.data, confined ? 'strict' : 'lenient');
     this.#message = packet;
     if (decoded.kind === 'malformed') {
-      this.#context.records.unexpected(this.id, new Error(`The engine sent no criu_resp: ${decoded.reason}`));
+      // As good as dead. What it restored is ended first: CRIU takes the end of its connection for leave to go on.
+      this.#advance({
+        on: 'engine-end',
+        end: { how: 'lost', reason: `The engine sent no criu_resp: ${decoded.reason}` },
+      });
+      this.#engines.dismiss();
     } else if (decoded.message.type === ReqType.NOTIFY) {
       this.#advance({ on: 'engine-notify', script: decoded.message.notify?.script ?? '' });
     } else {

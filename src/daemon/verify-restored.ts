@@ -7,7 +7,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { EngineCgroup } from '../engine/engine-cgroup.ts';
 import { readLabel, readThread } from '../policy/caller.ts';
 import { parseTracing } from '../policy/proc-status.ts';
+
 import { judgeRestored, type RestoredThread, type Restorer } from '../policy/restored.ts';
+import { endTracedElsewhere } from './sweep.ts';
 
 /** How long all tasks may take to freeze. */
 const freezeDeadlineMs = 10_000;
@@ -27,8 +29,9 @@ export async function verifyRestored(
 ): Promise<string | undefined> {
   try {
     await cgroup.freeze(freezeDeadlineMs);
-    const threads = await readMembers(cgroup.members());
-    const reason = judgeRestored(threads, engine, restorer);
+    const members = cgroup.members();
+    const threads = await readMembers(members);
+    const reason = judgeRestored(threads, engine, restorer) ?? (await endTracedElsewhere(engine, members));
     if (reason === undefined) cgroup.thaw();
     return reason;
   } catch (error) {

@@ -16,9 +16,6 @@ const removeRetries = 50;
 /** Freezing takes as long as it takes every task to notice: microseconds, unless one sleeps uninterruptibly. */
 const freezePollMs = 1;
 
-/** What the scope is named after: `criu-restore-ID.scope`, `criu-page-server-ID.scope`. */
-export type ScopeKind = 'restore' | 'page-server';
-
 export class EngineCgroup {
   /** As /proc/PID/cgroup names it. */
   readonly path: string;
@@ -35,7 +32,12 @@ export class EngineCgroup {
   static below(id: string, pid: number): EngineCgroup {
     const cgroup = new EngineCgroup(join(ownCgroup(), `${enginePrefix}${id}`), false);
     mkdirSync(cgroup.#directory);
-    writeFileSync(join(cgroup.#directory, 'cgroup.procs'), String(pid));
+    try {
+      cgroup.#write('cgroup.procs', String(pid));
+    } catch (error) {
+      cgroup.remove();
+      throw error;
+    }
     return cgroup;
   }
 
@@ -43,15 +45,9 @@ export class EngineCgroup {
    * Moves a process into a new scope in a slice, or, where no systemd answers, below this service's cgroup.
    * @param id unique among the restores of this machine.
    */
-  static async scope(
-    kind: ScopeKind,
-    id: string,
-    slice: string,
-    description: string,
-    pid: number,
-  ): Promise<EngineCgroup> {
+  static async scope(id: string, slice: string, description: string, pid: number): Promise<EngineCgroup> {
     try {
-      const name = `criu-${kind}-${id}.scope`;
+      const name = `${scopePrefix}${id}.scope`;
       return new EngineCgroup(await native.startScope({ name, slice, description, pid }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
@@ -89,12 +85,15 @@ export class EngineCgroup {
     this.#write('cgroup.freeze', '0');
   }
 
-  /** SIGKILL for every process in it, frozen or not, those that are being forked included. One that is gone is no error. */
+  /**
+   * SIGKILL for every process in it, frozen or not, those that are being forked included. Never throws: a cgroup that systemd
+   * collects meanwhile (ENOENT, ENODEV) has nothing left in it.
+   */
   kill(): void {
     try {
       this.#write('cgroup.kill', '1');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    } catch {
+      // Gone.
     }
   }
 
@@ -119,6 +118,7 @@ export class EngineCgroup {
 }
 
 const enginePrefix = 'engine-';
+const scopePrefix = 'criu-restore-';
 
 /** What a machine without systemd, or without a bus to it, answers. */
 const noSystemd: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTCONN', 'EHOSTUNREACH']);
@@ -126,6 +126,20 @@ const noSystemd: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTC
 /** True for a cgroup that below() made, and for one below it. */
 export function isEngineCgroup(path: string): boolean {
   return path.startsWith(join(ownCgroup(), enginePrefix));
+}
+
+/**
+ * True for a scope of ours, where an engine may be at work, or a tree that was verified. The scopes of a user's own manager are
+ * below a service, and may have any name.
+ */
+export function isRestoreScope(path: string): boolean {
+  const slices = path.split('/').filter((part) => part !== '');
+  const scope = slices.pop() ?? '';
+  return (
+    scope.startsWith(scopePrefix) &&
+    scope.endsWith('.scope') &&
+    slices.every((part) => part.endsWith('.slice'))
+  );
 }
 
 /**

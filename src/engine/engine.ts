@@ -90,26 +90,25 @@ export class Engine {
   }
 
   #readOne(): boolean {
+    const packet = this.#receive();
+    if (!packet) return false;
+    this.#paused = true;
+    this.#socket?.watch(0);
+    this.#events.onMessage(packet, this);
+    return true;
+  }
+
+  #receive(): Packet | undefined {
     const socket = this.#socket;
-    if (!socket) return false;
+    if (!socket) return undefined;
     try {
-      const head = socket.peek(0);
-      if (head.kind === 'nothing') return false;
-      if (head.kind === 'end') {
-        this.#hangup();
-        return false;
-      }
-      const packet = socket.receive(maxPacketBytes);
-      if (!packet) return false;
-      this.#paused = true;
-      socket.watch(0);
-      this.#events.onMessage(packet, this);
-      return true;
+      if (socket.peek(0).kind === 'end') this.#hangup();
+      else return socket.receive(maxPacketBytes);
     } catch {
       // A connection that cannot be read has no further message; the exit will say more.
       this.#hangup();
-      return false;
     }
+    return undefined;
   }
 
   #hangup(): void {

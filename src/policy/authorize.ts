@@ -28,7 +28,7 @@ export interface AuthorizedRequest {
   /** The caller asked for notifications. */
   readonly notifies: boolean;
   /** What it leaves behind outlives the session, and stays in a scope. */
-  readonly scope?: 'restore' | 'page-server';
+  readonly scope?: 'restore';
 }
 
 /** A descriptor that a request names by its number in the caller. */
@@ -281,7 +281,8 @@ function planRelay(
   engine: AuthorizedRequest['engine'],
   pid: number | undefined,
 ): RelayPlan {
-  const opts = message.opts;
+  // A probe gets nothing of its caller's, descriptors least of all.
+  const opts = engine === 'probe' ? undefined : message.opts;
   const peerFds: PeerFd[] = [];
   for (const field of peerFdFields) {
     const number = opts?.[field];
@@ -326,9 +327,6 @@ function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh
             unprivileged: true,
             // What is restored is verified at a notification, whether or not the caller wants any.
             ...(message.type === ReqType.RESTORE ? { notify_scripts: true } : {}),
-            ...(message.type === ReqType.PAGE_SERVER
-              ? { ps: { ...message.opts?.ps, address: message.opts?.ps?.address ?? '127.0.0.1' } }
-              : {}),
           },
         },
       };

@@ -308,9 +308,28 @@ describe('session machine, restoring for a confined caller', () => {
     assert.equal(count(run(restore(false), preResume, verified, preResume).did, 'verify'), 1);
   });
 
-  it('acknowledges nothing to the engine of a caller that left while its tree was verified', () => {
-    const { did } = run(restore(false), preResume, { on: 'caller-end' }, verified);
-    assert.deepEqual(did.slice(2), ['verify', 'dismiss-engine']);
+  it('ends the tree of a caller that leaves before it was verified: an end of file would let CRIU resume it', () => {
+    const inputs: [boolean, Input[]][] = [
+      [false, []],
+      [true, [notify]],
+      [false, [preResume]],
+    ];
+    for (const [notifies, before] of inputs) {
+      const { did, state } = run(restore(notifies), ...before, { on: 'caller-end' });
+      assert.equal(state.at, 'draining');
+      assert.equal(count(did, 'kill-tree'), 1);
+      assert.equal(count(did, 'dismiss-engine'), 0);
+    }
+  });
+
+  it('ends a tree whose engine closes its connection before it was verified', () => {
+    for (const before of [[], [preResume]]) {
+      assert.equal(count(run(restore(false), ...before, { on: 'engine-hangup' }).did, 'kill-tree'), 1);
+    }
+    assert.equal(
+      count(run(restore(false), preResume, verified, { on: 'engine-hangup' }).did, 'kill-tree'),
+      0,
+    );
   });
 
   it('does not verify what root restores', () => {

@@ -232,6 +232,18 @@ describe('authorize for a confined caller', () => {
     }
   });
 
+  it('has a probe that gets nothing of its own: no descriptor, no path, no pid', () => {
+    const opts: CriuOpts = { images_dir_fd: 3, work_dir_fd: 4, status_fd: 5, images_dir: '/x', pid: 9 };
+    const decision = decide({ type: ReqType.VERSION, opts }, alice);
+    assert.deepEqual(decision.kind === 'relay' && decision.plan, {
+      peerFds: [],
+      openedBy: 'service',
+      engineFds: [],
+      fresh: { type: ReqType.VERSION },
+      lendLogDirectory: false,
+    });
+  });
+
   it('hands its own dump over', () => {
     assert.equal(decide({ type: ReqType.DUMP, opts: { images_dir_fd: 3 } }, alice).kind, 'hand-over');
   });
@@ -298,7 +310,7 @@ describe('authorize for a confined caller', () => {
   });
 
   it('is refused what it cannot be served safely yet', () => {
-    for (const type of [ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
+    for (const type of [ReqType.PAGE_SERVER, ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
       assert.equal(refusalOf(decide({ ...dump(), type }, alice)).errno, os.errno.EPERM);
     }
   });
@@ -339,15 +351,6 @@ describe('authorize for a confined caller', () => {
     );
     const tracer = { kind: 'confined', traits: { ...traits, ambient: 1n << 19n } } as const;
     assert.equal(decide(dump(), { ...alice, standing: tracer, ptraceScope: 2 }).kind, 'relay');
-  });
-
-  it('has a page server that listens on this machine alone unless told otherwise', () => {
-    const addressOf = (ps: object) => {
-      const decision = decide({ type: ReqType.PAGE_SERVER, opts: { images_dir_fd: 3, ps } }, alice);
-      return decision.kind === 'relay' ? decision.plan.fresh?.opts?.ps?.address : undefined;
-    };
-    assert.equal(addressOf({ port: 1234 }), '127.0.0.1');
-    assert.equal(addressOf({ address: '10.0.0.1' }), '10.0.0.1');
   });
 
   it('is refused the answer to a notification once it has become somebody else', () => {

@@ -1,0 +1,97 @@
+/**
+ * Processes that were moved out of the cgroup of their engine before anybody could verify them.
+ *
+ * Nobody without root can write a cgroup of ours, but systemd moves a user's processes to that user's own units when the user
+ * asks for it (AttachProcessesToUnit in org.freedesktop.systemd1(5)). So cgroup.kill alone does not end all that an engine
+ * left behind. What counts is CAP_CHECKPOINT_RESTORE: the engine's other rights are its caller's own.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { constants as os } from 'node:os';
+import { isEngineCgroup, isRestoreScope } from '../engine/engine-cgroup.ts';
+import { parseThreadStatus, parseTracing } from '../policy/proc-status.ts';
+import { parseCgroup } from '../policy/process-tree.ts';
+import { native } from '../socket/binding.ts';
+
+const CAP_CHECKPOINT_RESTORE = 1n << 40n;
+
+/** A process that is ended may have forked meanwhile, so the sweep is over when it finds nothing. */
+const maxSweeps = 20;
+
+/** How long the event loop may be held up at a time. */
+const turnMs = 4;
+
+/**
+ * Ends, while the engine stands frozen, what it traces outside of its cgroup: such a task still stands in its tracing stop.
+ * @returns why the tree must not run, when there was any.
+ */
+export async function endTracedElsewhere(
+  engine: number,
+  members: readonly number[],
+): Promise<string | undefined> {
+  const inside = new Set(members);
+  const isTraced = (pid: number): boolean =>
+    threadsOf(pid).some((status) => parseTracing(status).tracer === engine);
+  const outside = await findProcesses((pid) => !inside.has(pid) && isTraced(pid));
+  for (const pid of outside) endIf(pid, isTraced);
+  return outside.length === 0 ? undefined : 'was moved out of its scope before it was verified';
+}
+
+/**
+ * Ends every process of a user that holds the engine's capability outside of an engine's cgroup.
+ * @param permitted what the user holds without an engine; one who has the capability anyway is left alone.
+ */
+export async function endEscaped(uid: number, permitted: bigint): Promise<void> {
+  if ((permitted & CAP_CHECKPOINT_RESTORE) !== 0n) return;
+  const escaped = (pid: number): boolean => {
+    const holds = threadsOf(pid).some((text) => {
+      const status = parseThreadStatus(text);
+      return (
+        status.uids.includes(uid) && ((status.permitted | status.ambient) & CAP_CHECKPOINT_RESTORE) !== 0n
+      );
+    });
+    if (!holds) return false;
+    const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
+    return !isEngineCgroup(cgroup) && !isRestoreScope(cgroup);
+  };
+  for (let sweep = 0; sweep < maxSweeps; sweep += 1) {
+    const found = await findProcesses(escaped);
+    if (found.length === 0) return;
+    for (const pid of found) endIf(pid, escaped);
+  }
+}
+
+/** The pidfd makes sure that what is ended is what was looked at. */
+function endIf(pid: number, condition: (pid: number) => boolean): void {
+  try {
+    const held = native.adoptProcess(native.pidfdOpen(pid), pid);
+    if (condition(pid)) held.signal(os.signals.SIGKILL);
+    held.close();
+  } catch {
+    // It has ended.
+  }
+}
+
+async function findProcesses(condition: (pid: number) => boolean): Promise<number[]> {
+  const found: number[] = [];
+  let turn = performance.now();
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid)) continue;
+    try {
+      if (condition(pid)) found.push(pid);
+    } catch {
+      // It has ended.
+    }
+    if (performance.now() - turn > turnMs) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turn = performance.now();
+    }
+  }
+  return found;
+}
+
+function threadsOf(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/task`).map((tid) =>
+    readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'),
+  );
+}

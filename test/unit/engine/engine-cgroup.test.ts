@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { isRestoreScope, sliceOf } from '../../../src/engine/engine-cgroup.ts';
+
+describe('cgroups of engines', () => {
+  it('are charged to the slice of their caller', () => {
+    for (const [path, slice] of [
+      ['/', '-.slice'],
+      ['/init.scope', '-.slice'],
+      ['/system.slice/cron.service', 'system.slice'],
+      ['/user.slice/user-1000.slice/session-2.scope', 'user-1000.slice'],
+      ['/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope', 'user-1000.slice'],
+    ] as const) {
+      assert.equal(sliceOf(path), slice, path);
+    }
+  });
+
+  it('are scopes of the system, not those that a user names alike', () => {
+    assert.ok(isRestoreScope('/user.slice/user-1000.slice/criu-restore-abc.scope'));
+    assert.ok(isRestoreScope('/criu-restore-abc.scope'));
+    assert.ok(
+      !isRestoreScope('/user.slice/user-1000.slice/user@1000.service/app.slice/criu-restore-abc.scope'),
+    );
+    assert.ok(!isRestoreScope('/user.slice/user-1000.slice/criu-restore-abc.scope/below'));
+    assert.ok(!isRestoreScope('/user.slice/criu-restore-abc.service'));
+    assert.ok(!isRestoreScope('/'));
+  });
+});
