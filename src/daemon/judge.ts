@@ -53,34 +53,40 @@ export class Judge {
 
   /**
    * @param socket the caller's connection.
-   * @returns a promise only where the tree of a target has to be read first.
+   * @returns a promise for whoever is not root: their threads, and the tree of a target, are read in turns.
    */
   judge(data: Buffer, phase: Phase, socket: SeqpacketSocket): Judgement | Promise<Judgement> {
-    // What root sends is what CRIU would see in it; whoever is less must say it so that every parser sees the same.
-    let decoded = decodeRequest(data, 'lenient');
-    if (decoded.kind === 'malformed') return malformed(decoded.reason);
-    this.#standing = this.#identify(socket);
-    if (this.#standing.kind !== 'fully-privileged') decoded = decodeRequest(data, 'strict');
-    if (decoded.kind === 'malformed') return malformed(decoded.reason);
+    const lenient = decodeRequest(data, 'lenient');
+    if (lenient.kind === 'malformed') return malformed(lenient.reason);
+    const standing = this.#identify(socket);
+    return standing instanceof Promise
+      ? standing.then((read) => this.#judgeAs(read, data, lenient.message, phase))
+      : this.#judgeAs(standing, data, lenient.message, phase);
+  }
 
+  /** @param seen what CRIU would see in the packet: right for root; whoever is less must say it so that every parser sees the same. */
+  #judgeAs(standing: Standing, data: Buffer, seen: CriuReq, phase: Phase): Judgement | Promise<Judgement> {
+    this.#standing = standing;
+    if (standing.kind === 'fully-privileged') return this.#authorize(seen, phase, []);
+    const decoded = decodeRequest(data, 'strict');
+    if (decoded.kind === 'malformed') return malformed(decoded.reason);
     const { message } = decoded;
     const target = this.#caller && targetOf(message, this.#caller.identity.pid);
-    if (this.#standing.kind !== 'confined' || target === undefined || target <= 0) {
-      return this.#authorize(message, phase, []);
-    }
-    return readTree(target).then((tree) => this.#authorize(message, phase, tree));
+    return standing.kind !== 'confined' || target === undefined || target <= 0
+      ? this.#authorize(message, phase, [])
+      : readTree(target).then((tree) => this.#authorize(message, phase, tree));
   }
 
   /**
    * Whether the caller is still what it was when its packet was judged. What a launcher took over from it was read after
    * that, and a program that it executed meanwhile may have lent more than its own.
    */
-  stillStands(): boolean {
+  async stillStands(): Promise<boolean> {
     try {
       const { own, standing } = this.#context;
       const caller = this.#caller!;
       return isDeepStrictEqual(
-        judgeStanding(caller.identity, readCallerState(caller), own, standing),
+        judgeStanding(caller.identity, await readCallerState(caller), own, standing),
         this.#standing,
       );
     } catch {
@@ -109,30 +115,36 @@ export class Judge {
     return { on: 'decided', decision };
   }
 
-  #identify(socket: SeqpacketSocket): Standing {
+  #identify(socket: SeqpacketSocket): Standing | Promise<Standing> {
     try {
       this.#caller ??= identifyCaller(socket);
-      const { identity, bound } = this.#caller;
-      const standing = judgeStanding(
-        identity,
-        readCallerState(this.#caller),
-        this.#context.own,
-        this.#context.standing,
-      );
-      return standing.kind === 'confined' && !bound
-        ? {
-            kind: 'refused',
-            reason: 'serving users without root needs Linux 6.5 (SO_PEERPIDFD), and this kernel is older',
-          }
-        : standing;
+      const state = readCallerState(this.#caller);
+      return state instanceof Promise
+        ? state.then((read) => this.#stand(read)).catch(unidentified)
+        : this.#stand(state);
     } catch (error) {
-      const { message } = error as Error;
-      return {
-        kind: 'refused',
-        reason: error instanceof CallerGoneError ? message : `it cannot be identified: ${message}`,
-      };
+      return unidentified(error as Error);
     }
   }
+
+  #stand(state: CallerState): Standing {
+    const { identity, bound } = this.#caller!;
+    const standing = judgeStanding(identity, state, this.#context.own, this.#context.standing);
+    return standing.kind === 'confined' && !bound
+      ? {
+          kind: 'refused',
+          reason: 'serving users without root needs Linux 6.5 (SO_PEERPIDFD), and this kernel is older',
+        }
+      : standing;
+  }
+}
+
+function unidentified(error: Error): Standing {
+  const { message } = error;
+  return {
+    kind: 'refused',
+    reason: error instanceof CallerGoneError ? message : `it cannot be identified: ${message}`,
+  };
 }
 
 /** A kernel without Yama has no such file. */

@@ -304,9 +304,10 @@ export class Session {
       this.#preparation = preparation;
       const opened = fresh ? await this.#engines.relay(request, plan, preparation.engineFds) : {};
       if (!fresh) await this.#engines.house(request);
-      // A caller that has left meanwhile needs nothing: CRIU reads the end of its connection and leaves.
+      const stands = request.engine !== 'confined' || (await this.#judge.stillStands());
+      // A caller that has left meanwhile needs nothing: CRIU reads the end of its connection, without a request, and leaves.
       if (this.#state.at !== 'working' || this.#state.callerEnded) this.#engines.dismiss();
-      else if (request.engine === 'confined' && !this.#judge.stillStands()) throw new CallerChangedError();
+      else if (!stands) throw new CallerChangedError();
       else this.#engines.send(preparation.rewrite(this.#waiting, opened));
     };
     start().catch((error) => this.#notStarted(request, error));

@@ -10,15 +10,13 @@ import { constants as os } from 'node:os';
 import { isEngineCgroup, isRestoreScope } from '../engine/engine-cgroup.ts';
 import { parseThreadStatus, parseTracing } from '../policy/proc-status.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
+import { type Reading, readInTurns } from '../policy/turns.ts';
 import { native } from '../socket/binding.ts';
 
 const CAP_CHECKPOINT_RESTORE = 1n << 40n;
 
 /** A process that is ended may have forked meanwhile, so the sweep is over when it finds nothing. */
 const maxSweeps = 20;
-
-/** How long the event loop may be held up at a time. */
-const turnMs = 4;
 
 /**
  * Ends, while the engine stands frozen, what it traces outside of its cgroup: such a task still stands in its tracing stop.
@@ -31,7 +29,7 @@ export async function endTracedElsewhere(
   const inside = new Set(members);
   const isTraced = (pid: number): boolean =>
     threadsOf(pid).some((status) => parseTracing(status).tracer === engine);
-  const outside = await findProcesses((pid) => !inside.has(pid) && isTraced(pid));
+  const outside = await readInTurns(findProcesses((pid) => !inside.has(pid) && isTraced(pid)));
   for (const pid of outside) endIf(pid, isTraced);
   return outside.length === 0 ? undefined : 'was moved out of its scope before it was verified';
 }
@@ -54,7 +52,7 @@ export async function endEscaped(uid: number, permitted: bigint): Promise<void> 
     return !isEngineCgroup(cgroup) && !isRestoreScope(cgroup);
   };
   for (let sweep = 0; sweep < maxSweeps; sweep += 1) {
-    const found = await findProcesses(escaped);
+    const found = await readInTurns(findProcesses(escaped));
     if (found.length === 0) return;
     for (const pid of found) endIf(pid, escaped);
   }
@@ -71,9 +69,8 @@ function endIf(pid: number, condition: (pid: number) => boolean): void {
   }
 }
 
-async function findProcesses(condition: (pid: number) => boolean): Promise<number[]> {
+function* findProcesses(condition: (pid: number) => boolean): Reading<number[]> {
   const found: number[] = [];
-  let turn = performance.now();
   for (const name of readdirSync('/proc')) {
     const pid = Number(name);
     if (!Number.isInteger(pid)) continue;
@@ -82,10 +79,7 @@ async function findProcesses(condition: (pid: number) => boolean): Promise<numbe
     } catch {
       // It has ended.
     }
-    if (performance.now() - turn > turnMs) {
-      await new Promise((resolve) => setImmediate(resolve));
-      turn = performance.now();
-    }
+    yield;
   }
   return found;
 }

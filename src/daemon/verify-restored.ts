@@ -7,15 +7,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 import type { EngineCgroup } from '../engine/engine-cgroup.ts';
 import { readLabel, readThread } from '../policy/caller.ts';
 import { parseTracing } from '../policy/proc-status.ts';
-
 import { judgeRestored, type RestoredThread, type Restorer } from '../policy/restored.ts';
+import { type Reading, readInTurns } from '../policy/turns.ts';
 import { endTracedElsewhere } from './sweep.ts';
 
 /** How long all tasks may take to freeze. */
 const freezeDeadlineMs = 10_000;
-
-/** How long the event loop may be held up at a time. */
-const turnMs = 4;
 
 /**
  * Freezes, verifies, and thaws what may run. What may not stays frozen, to be killed.
@@ -30,8 +27,9 @@ export async function verifyRestored(
   try {
     await cgroup.freeze(freezeDeadlineMs);
     const members = cgroup.members();
-    const threads = await readMembers(members);
-    const reason = judgeRestored(threads, engine, restorer) ?? (await endTracedElsewhere(engine, members));
+    // First, while the engine that holds it cannot let it go.
+    const escaped = await endTracedElsewhere(engine, members);
+    const reason = escaped ?? judgeRestored(await readInTurns(readMembers(members)), engine, restorer);
     if (reason === undefined) cgroup.thaw();
     return reason;
   } catch (error) {
@@ -40,9 +38,8 @@ export async function verifyRestored(
 }
 
 /** Nothing in a frozen cgroup forks or changes; a member that was killed meanwhile is an error here, and the tree is not let go. */
-async function readMembers(members: readonly number[]): Promise<RestoredThread[]> {
+function* readMembers(members: readonly number[]): Reading<RestoredThread[]> {
   const threads: RestoredThread[] = [];
-  let turn = performance.now();
   for (const pid of members) {
     const label = readLabel(`/proc/${pid}`);
     for (const tid of readdirSync(`/proc/${pid}/task`)) {
@@ -54,10 +51,7 @@ async function readMembers(members: readonly number[]): Promise<RestoredThread[]
         pid,
         label,
       });
-    }
-    if (performance.now() - turn > turnMs) {
-      await new Promise((resolve) => setImmediate(resolve));
-      turn = performance.now();
+      yield;
     }
   }
   return threads;

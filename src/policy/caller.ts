@@ -8,6 +8,7 @@
 import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { native, type OwnedFd, type Process, type SeqpacketSocket } from '../socket/binding.ts';
 import { parseAuxvSecure, parseThreadStatus, type ThreadStatus } from './proc-status.ts';
+import { type Reading, readAtOnce, readInTurns } from './turns.ts';
 
 /** Fixed by the kernel when the caller connected (unix(7): SO_PEERCRED, SO_PEERGROUPS, SO_PEERSEC). */
 export interface CallerIdentity {
@@ -51,8 +52,8 @@ export class CallerGoneError extends Error {
   override readonly name = 'CallerGoneError';
 }
 
-/** A caller with more threads than this is not looked through: two readings of each would hold up the event loop. */
-export const maxCallerThreads = 4096;
+/** A caller with more threads than this is not looked through: each of its requests would cost seconds. */
+export const maxCallerThreads = 1024;
 
 /**
  * Takes the identity that the kernel fixed on a connection.
@@ -69,16 +70,22 @@ export function identifyCaller(socket: SeqpacketSocket): Caller {
 }
 
 /**
- * Reads what the caller is now, twice, and returns it only if both readings agree.
+ * Reads what the caller is now, twice, and returns it only if both readings agree. Of root that is done at once; anybody else
+ * may have as many threads as they like, so that it is done in turns.
  * @throws CallerGoneError when it has gone, changes while it is read, or has more than {@link maxCallerThreads} threads.
  */
-export function readCallerState(caller: Caller): CallerState {
+export function readCallerState(caller: Caller): CallerState | Promise<CallerState> {
+  return caller.identity.uid === 0
+    ? readAtOnce(readTwice(caller, 'root'))
+    : readInTurns(readTwice(caller, 'user'));
+}
+
+function* readTwice(caller: Caller, depth: Depth): Reading<CallerState> {
   const directory = openProcDirectory(caller);
-  const depth = caller.identity.uid === 0 ? 'root' : 'user';
   try {
     const path = `/proc/self/fd/${directory.number}`;
-    const first = readOnce(path, depth);
-    const second = readOnce(path, depth);
+    const first = yield* readOnce(path, depth);
+    const second = yield* readOnce(path, depth);
     if (JSON.stringify(first, withBigint) !== JSON.stringify(second, withBigint)) {
       throw new CallerGoneError(
         `Process ${caller.identity.pid} changed its credentials while they were read`,
@@ -97,7 +104,7 @@ export function readCallerState(caller: Caller): CallerState {
 
 /** What this service is itself: the measure for "fully privileged". */
 export function readOwnState(): CallerState {
-  return readOnce('/proc/self', 'user');
+  return readAtOnce(readOnce('/proc/self', 'user'));
 }
 
 /**
@@ -136,15 +143,20 @@ type Depth = 'root' | 'user' | 'zombie';
 
 const rootNamespaces = ['user', 'pid', 'pid_for_children'];
 
-function readOnce(path: string, depth: Depth): CallerState {
+function* readOnce(path: string, depth: Depth): Reading<CallerState> {
   const tids = readdirSync(`${path}/task`);
   if (tids.length > maxCallerThreads) {
     throw new CallerGoneError(
       `A caller with ${tids.length} threads is not served; the limit is ${maxCallerThreads}`,
     );
   }
+  const threads: ThreadState[] = [];
+  for (const tid of tids) {
+    threads.push(readThread(`${path}/task/${tid}`, depth));
+    yield;
+  }
   return {
-    threads: tids.map((tid) => readThread(`${path}/task/${tid}`, depth)),
+    threads,
     secureExec: parseAuxvSecure(readFileSync(`${path}/auxv`)),
     label: readLabel(path),
   };

@@ -1,6 +1,7 @@
 /** Who descends from whom, as /proc tells it. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { parseThreadStatus } from './proc-status.ts';
+import { type Reading, readInTurns } from './turns.ts';
 
 /** Deeper chains do not occur on a healthy system; the bound keeps a reading that races with reparenting from going on. */
 const maxDepth = 100_000;
@@ -53,44 +54,39 @@ export interface TreeThread {
   readonly cgroup: string;
 }
 
-/** How long the event loop may be held up at a time. */
-const turnMs = 4;
-
 /**
  * Reads every thread of every process below `root`, itself included. What ends meanwhile is left out; what is born
  * meanwhile may be: this is for a clear refusal before an engine starts, and the kernel checks again while the tree is frozen.
  * @returns an empty list when there is no such process.
  */
-export async function readTree(root: number): Promise<TreeThread[]> {
+export function readTree(root: number): Promise<TreeThread[]> {
+  return readInTurns(readThreads(root));
+}
+
+function* readThreads(root: number): Reading<TreeThread[]> {
   const threads: TreeThread[] = [];
   const waiting = [root];
-  let turn = performance.now();
   for (let pid = waiting.pop(); pid !== undefined; pid = waiting.pop()) {
     try {
-      waiting.push(...readProcess(pid, threads));
+      yield* readProcess(pid, threads, waiting);
     } catch {
       // ENOENT or ESRCH: it has ended.
-    }
-    if (performance.now() - turn > turnMs) {
-      await new Promise((resolve) => setImmediate(resolve));
-      turn = performance.now();
     }
   }
   return threads;
 }
 
-/** Adds the threads of one process, and returns its children. */
-function readProcess(pid: number, threads: TreeThread[]): number[] {
-  const children: number[] = [];
+/** Adds the threads of one process, and its children to those that wait. */
+function* readProcess(pid: number, threads: TreeThread[], waiting: number[]): Reading<void> {
   const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
   for (const tid of readdirSync(`/proc/${pid}/task`)) {
     const { uids, permitted } = parseThreadStatus(readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'));
     threads.push({ pid, tid: Number(tid), uids, permitted, cgroup });
     for (const child of readFileSync(`/proc/${pid}/task/${tid}/children`, 'latin1').split(' ')) {
-      if (child !== '') children.push(Number(child));
+      if (child !== '') waiting.push(Number(child));
     }
+    yield;
   }
-  return children;
 }
 
 /** The unified hierarchy's line of cgroups(7), `0::/path`; `/` where there is none. */
