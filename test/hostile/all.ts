@@ -1,0 +1,11 @@
+/** Every attack, by theme. */
+import './criu-cases.test.ts';
+import './targets.test.ts';
+import './planted.test.ts';
+import './callers.test.ts';
+import './sandboxes.test.ts';
+import './options.test.ts';
+import './encodings.test.ts';
+import './environment.test.ts';
+import './engines.test.ts';
+import './blocking.test.ts';

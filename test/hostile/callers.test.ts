@@ -1,0 +1,149 @@
+/** Who asks: what a process was when it connected, and what it has become since, must be the same. */
+import { readdirSync } from 'node:fs';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { eventually } from '../system/support/bench.ts';
+import { isAlive, statusLine } from '../system/support/proc.ts';
+import { Attacker, type AttackerOptions } from './support/attacker.ts';
+import { besideReference, type Outcome, show } from './support/guarantee.ts';
+import { as, directoryOf, privilegedProgram, type User, uids } from './support/people.ts';
+
+/** A process connects, becomes something else, and asks for one image: harmless, quick, and seen from outside. */
+async function changing(
+  user: User,
+  address: string,
+  change: (attacker: Attacker) => Promise<unknown>,
+  options: AttackerOptions = {},
+): Promise<Outcome> {
+  const images = directoryOf(user, 0o777);
+  const attacker = new Attacker(user, options);
+  await attacker.do('open', 10, 0, images);
+  await attacker.connect(address);
+  await change(attacker);
+  await attacker.send({ type: ReqType.CPUINFO_DUMP, opts: { images_dir_fd: 10 } });
+  const reply = await attacker.receive();
+  return { reply, succeeded: readdirSync(images).length > 0 };
+}
+
+describe('a caller that is not what it was when it connected', () => {
+  besideReference();
+
+  show({
+    guarantee: 'is refused when it executes a setuid program',
+    carriedOut: (address) =>
+      changing('alice', address, (alice) => alice.do('exec', privilegedProgram('attacker', 0o4755))),
+    refused: /uids of thread \d+ \(1500 0 0 0\) are not the 1500 that connected/,
+    bites: true,
+  });
+
+  show({
+    guarantee: 'is refused when it executes a setgid program',
+    carriedOut: (address) =>
+      changing('alice', address, (alice) => alice.do('exec', privilegedProgram('attacker', 0o2755))),
+    refused: /gids of thread \d+ \(1500 0 0 0\)/,
+    bites: true,
+  });
+
+  show({
+    guarantee: 'is refused when it executes a program with file capabilities',
+    carriedOut: (address) =>
+      changing('alice', address, (alice) =>
+        alice.do('exec', privilegedProgram('attacker', 0o755, 'cap_dac_override,cap_checkpoint_restore+ep')),
+      ),
+    refused: /AT_SECURE/,
+    bites: true,
+  });
+
+  show({
+    guarantee: 'is refused while its pid executes su, and a child of it asks',
+    carriedOut: (address) =>
+      changing('alice', address, async (alice) => {
+        await alice.do('leave-to-child', '/usr/bin/su');
+        await eventually('su runs', () => statusLine(alice.pid, 'Name') === 'su');
+      }),
+    refused: /are not the 1500 that connected|AT_SECURE/,
+    bites: true,
+  });
+
+  show({
+    guarantee: 'is refused when it has ended, and a child of it asks',
+    carriedOut: (address) =>
+      changing('alice', address, async (alice) => {
+        await alice.do('leave-to-child', 'nothing');
+        await eventually('it has ended', () => !isAlive(alice.pid));
+      }),
+    refused: /has gone|cannot be read|cannot be identified/,
+    // CRIU looks for the directory in whoever has that pid: as long as nobody has, its own service cannot serve either.
+    bites: false,
+  });
+
+  show({
+    guarantee: 'is refused when it connected as root and became alice',
+    carriedOut: (address) => changing('root', address, (root) => root.do('become', uids.alice, uids.alice)),
+    refused: /are not the 0 that connected/,
+    bites: true,
+  });
+
+  show({
+    guarantee: 'is refused when one of its threads is somebody else',
+    carriedOut: (address) => changing('root', address, (root) => root.do('thread', 'become-alice')),
+    refused: /uids of thread \d+ \(1500 1500 1500 1500\) are not the 0 that connected/,
+    bites: true,
+  });
+
+  show({
+    guarantee: 'is refused when it has other groups than at connect',
+    carriedOut: (address) => changing('root', address, (root) => root.do('groups', 4, 27)),
+    refused: /groups of thread/,
+    bites: true,
+  });
+});
+
+describe('a caller with uid 0 that is less than root', () => {
+  besideReference();
+
+  const less: readonly { what: string; under: string[]; why: RegExp }[] = [
+    {
+      what: 'lacks one of the service’s capabilities',
+      under: as('root', '--bounding-set=-sys_admin', '--inh-caps=-all'),
+      why: /without all the capabilities/,
+    },
+    {
+      what: 'is the root of a container’s pid namespace',
+      under: ['unshare', '--pid', '--fork'],
+      why: /pid namespace/,
+    },
+    { what: 'has no_new_privs', under: as('root', '--no-new-privs'), why: /no_new_privs/ },
+  ];
+  for (const { what, under, why } of less) {
+    show({
+      guarantee: `is refused when it ${what}`,
+      carriedOut: (address) => changing('root', address, async () => {}, { under }),
+      refused: why,
+      bites: true,
+    });
+  }
+
+  show({
+    guarantee: 'is refused under a seccomp filter',
+    carriedOut: (address) => changing('root', address, (root) => root.do('filter')),
+    refused: /seccomp/,
+    bites: true,
+  });
+
+  show({
+    guarantee: 'is refused with a seccomp filter in one thread',
+    carriedOut: (address) => changing('root', address, (root) => root.do('thread', 'filter')),
+    refused: /seccomp/,
+    bites: true,
+  });
+
+  show({
+    guarantee: 'is refused as the root of a user namespace of alice’s',
+    carriedOut: (address) =>
+      changing('alice', address, async () => {}, {
+        under: [...as('alice'), 'unshare', '--user', '--map-root-user'],
+      }),
+    refused: /user namespace/,
+    bites: true,
+  });
+});

@@ -1,0 +1,155 @@
+/*
+ * Processes that somebody tries to have dumped. Each prints its pid when it is ready, and counts into FILE.
+ *
+ *   targets family UID CHILD_UID FILE    with a child that is somebody else's; to be started by root
+ *   targets undumpable FILE              which nobody without privilege may trace
+ *   targets breathe [filtered] FILE      creates FILE over and over, in two threads: nothing of it runs without leaving a trace;
+ *                                        filtered: capset(2) does nothing and says that it did
+ *   targets at PID FILE                  under a pid that is free; to be started by root
+ */
+#define _GNU_SOURCE
+#include <linux/filter.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include "daemonize.h"
+#include "counting.h"
+
+static int counting_file(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0 || pwrite(fd, "00000000000000000000\n", 21, 0) != 21) {
+		perror(path);
+		exit(1);
+	}
+	return fd;
+}
+
+/* A process that has changed its uid is not dumpable until it says so. */
+static void become(const char *uid)
+{
+	uid_t id = atoi(uid);
+
+	if (setresgid(id, id, id) || setresuid(id, id, id) || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+		exit(1);
+}
+
+static void family(const char *uid, const char *child_uid, const char *file)
+{
+	int fd, grown[2];
+	char byte;
+
+	daemonize();
+	fd = counting_file(file);
+	if (pipe(grown))
+		exit(1);
+	if (fork() == 0) {
+		close(fd);
+		close(ready_pipe[1]);
+		close(0), close(1), close(2);
+		become(child_uid);
+		if (write(grown[1], "", 1) != 1)
+			exit(1);
+		close(grown[0]), close(grown[1]);
+		for (;;)
+			pause();
+	}
+	if (read(grown[0], &byte, 1) != 1)
+		exit(1);
+	close(grown[0]), close(grown[1]);
+	become(uid);
+	ready();
+	count_into(fd);
+}
+
+static void undumpable(const char *file)
+{
+	int fd;
+
+	daemonize();
+	fd = counting_file(file);
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+		exit(1);
+	ready();
+	count_into(fd);
+}
+
+static void *breathe(void *file)
+{
+	const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
+
+	for (;;) {
+		int fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+
+		if (fd >= 0)
+			close(fd);
+		nanosleep(&pause, NULL);
+	}
+	return NULL;
+}
+
+static int filter_capset(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_capset, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { 4, code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static void breathing(const char *file, int filtered)
+{
+	pthread_t second;
+
+	daemonize();
+	if ((filtered && filter_capset()) || pthread_create(&second, NULL, breathe, (void *)file))
+		exit(1);
+	while (access(file, F_OK))
+		usleep(1000);
+	ready();
+	breathe((void *)file);
+}
+
+static int at(pid_t pid, const char *file)
+{
+	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&pid, .set_tid_size = 1 };
+	int fd = counting_file(file);
+	long child = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (child < 0) {
+		perror("clone3");
+		return 1;
+	}
+	if (child > 0) {
+		printf("%d\n", (int)pid);
+		return 0;
+	}
+	setsid();
+	dup2(open("/dev/null", O_RDWR), 0), dup2(0, 1), dup2(0, 2);
+	count_into(fd);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 5 && strcmp(argv[1], "family") == 0)
+		family(argv[2], argv[3], argv[4]);
+	if (argc == 3 && strcmp(argv[1], "undumpable") == 0)
+		undumpable(argv[2]);
+	if (argc >= 3 && strcmp(argv[1], "breathe") == 0)
+		breathing(argv[argc - 1], argc == 4);
+	if (argc == 4 && strcmp(argv[1], "at") == 0)
+		return at(atoi(argv[2]), argv[3]);
+	return 2;
+}

@@ -1,0 +1,173 @@
+/** An engine that has become alice is alice's to kill, to stop and to starve: it is she who gets nothing then. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { eventually } from '../system/support/bench.ts';
+import { ourAddress } from '../system/support/client.ts';
+import { engines } from '../system/support/it.ts';
+import { statusLine } from '../system/support/proc.ts';
+import type { Target } from '../system/support/targets.ts';
+import { Attacker, AttackFailed } from './support/attacker.ts';
+import { assertRefused, assertServed, it } from './support/guarantee.ts';
+import { as, directoryOf, targetOf, uids } from './support/people.ts';
+
+const { SIGKILL, SIGSTOP, SIGCONT } = constants.signals;
+const { EPERM, ESRCH } = constants.errno;
+const RLIMIT_FSIZE = 1;
+const RLIMIT_NOFILE = 7;
+
+const scripts = ['pre-dump', 'query-ext-files', 'post-dump'] as const;
+
+/** Brings a dump of alice's to a notification, and then does something to the engine that waits for its answer. */
+async function at(
+  script: (typeof scripts)[number],
+  act: (alice: Attacker, engine: number, target: Target) => Promise<void>,
+): Promise<void> {
+  const target = targetOf('alice');
+  const alice = new Attacker('alice');
+  await alice.do('open', 10, 0, directoryOf('alice'));
+  await alice.connect(ourAddress);
+  await alice.send({
+    type: ReqType.DUMP,
+    opts: { images_dir_fd: 10, pid: target.pid, notify_scripts: true },
+  });
+  for (;;) {
+    const message = await alice.receive();
+    assert.ok(message !== 'closed' && message.type === ReqType.NOTIFY, JSON.stringify(message));
+    if (message.notify?.script === script) break;
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+  }
+  const engine = engines().find((pid) => statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`));
+  assert.ok(engine !== undefined, 'there is no engine that has become alice');
+  await act(alice, engine, target);
+}
+
+// No bites: the engines of CRIU's own service are root's, and nobody else can touch them; that is what it costs to let them do
+// anything. What is shown is that an engine can be its caller's without harm to the service, to others, or to the one dumped.
+describe('an engine that alice ends, stops or starves', () => {
+  for (const script of scripts) {
+    it(`is one failed reply when it is killed at ${script}, and the process runs on`, async () => {
+      await at(script, async (alice, engine, target) => {
+        await alice.do('kill', engine, SIGKILL);
+        const reply = await alice.receive();
+        assertRefused(reply, /signal 9/);
+        assert.equal(await alice.receive(), 'closed');
+        await target.assertCountsOn();
+        await assertServed('bob');
+      });
+    });
+
+    it(`holds up nobody else when it is stopped at ${script}, and goes on when it is continued`, async () => {
+      await at(script, async (alice, engine, target) => {
+        await alice.do('kill', engine, SIGSTOP);
+        await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+        await assertServed('bob');
+        assert.match(statusLine(engine, 'State') ?? '', /^T/);
+        await alice.do('kill', engine, SIGCONT);
+        // Whatever is still to be answered is a no, so that the process stays.
+        for (;;) {
+          const message = await alice.receive();
+          if (message === 'closed' || message.type !== ReqType.NOTIFY) break;
+          await alice.send({ type: ReqType.NOTIFY, notify_success: false });
+        }
+        await eventually('the dump has ended one way or the other', () => engines().length === 0);
+        if (script !== 'post-dump') await target.assertCountsOn();
+        else await target.assertGone();
+      });
+    });
+
+    for (const [what, limit] of [
+      ['files', RLIMIT_FSIZE],
+      ['descriptors', RLIMIT_NOFILE],
+    ] as const) {
+      it(`gets one reply when it may have no more ${what} from ${script} on`, async () => {
+        await at(script, async (alice, engine, target) => {
+          // The capability that the engine has and alice lacks does not keep prlimit(2) from an equal uid.
+          await alice.do('prlimit', engine, limit, 0);
+          for (;;) {
+            await alice.send({ type: ReqType.NOTIFY, notify_success: true }).catch(() => {});
+            const message = await alice.receive();
+            if (message === 'closed' || message.type !== ReqType.NOTIFY) {
+              assert.notEqual(message, 'closed');
+              break;
+            }
+          }
+          await eventually('the engine leaves', () => engines().length === 0);
+          if (target.alive) await target.assertCountsOn();
+          await assertServed('bob');
+        });
+      });
+    }
+  }
+
+  it('does not end with its service’s patience when it is stopped and its caller leaves', async () => {
+    await at('pre-dump', async (alice, engine) => {
+      await alice.do('kill', engine, SIGSTOP);
+      await alice.end();
+      await assertServed('bob');
+      const other = new Attacker('alice');
+      await other.do('kill', engine, SIGKILL);
+      await eventually('it is gone', () => engines().length === 0);
+    });
+  });
+});
+
+describe('an engine that has become alice', () => {
+  it('cannot be traced by her, and is not dumped for her by another one', async () => {
+    await at('pre-dump', async (_alice, engine, target) => {
+      const other = new Attacker('alice');
+      const trace = await other.do('trace', engine).catch((error) => (error as AttackFailed).errno);
+      assert.equal(trace, EPERM);
+      await other.do('open', 10, 0, directoryOf('alice'));
+      const reply = await other.ask(
+        { type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: engine } },
+        ourAddress,
+      );
+      assertRefused(reply, /is an engine of this service|holds capabilities that you do not hold/);
+      // The bite: with CHECKPOINT_RESTORE, which each engine has, the kernel lets one trace another. So the kernel alone would not do.
+      const capable = new Attacker('alice', {
+        under: [
+          ...as('alice').filter((word) => word !== '--inh-caps=-all' && word !== '--'),
+          '--inh-caps=+checkpoint_restore',
+          '--ambient-caps=+checkpoint_restore',
+          '--',
+        ],
+      });
+      assert.equal(await capable.do('trace', engine), '0');
+      await capable.end();
+      assert.equal(statusLine(target.pid, 'TracerPid'), '0');
+    });
+  });
+
+  it('is in a cgroup that she cannot write, where she can put nothing and take nothing out', async () => {
+    await at('pre-dump', async (alice, engine) => {
+      const cgroup = /^0::(.*)$/m.exec(readFileSync(`/proc/${engine}/cgroup`, 'utf8'))![1]!;
+      for (const [file, value] of [
+        ['cgroup.procs', String(alice.pid)],
+        ['cgroup.freeze', '1'],
+        ['cgroup.kill', '1'],
+      ]) {
+        const path = `/sys/fs/cgroup${cgroup}/${file}`;
+        await assert.rejects(
+          alice.do('write', path, Buffer.from(value!).toString('hex')),
+          (error) => error instanceof AttackFailed && error.errno !== ESRCH,
+          path,
+        );
+      }
+      await assertServed('bob');
+    });
+  });
+
+  it('is killed by nobody else', async () => {
+    await at('pre-dump', async (_alice, engine) => {
+      const bob = new Attacker('bob');
+      for (const signal of [SIGKILL, SIGSTOP]) {
+        await assert.rejects(
+          bob.do('kill', engine, signal),
+          (error) => error instanceof AttackFailed && error.errno === EPERM,
+        );
+      }
+    });
+  });
+});

@@ -1,0 +1,163 @@
+/** Images of a process of alice's, which she may edit as she likes. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { type CriuOpts, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
+import { binary, eventually, inVm, run, script, succeeds } from '../../system/support/bench.ts';
+import { ourAddress } from '../../system/support/client.ts';
+import { isAlive, statusLine } from '../../system/support/proc.ts';
+import { Attacker } from './attacker.ts';
+import { as, directoryOf } from './people.ts';
+
+/** CAP_CHECKPOINT_RESTORE, in the two halves that images have. */
+export const checkpointRestore = [0, 1 << 8];
+const checkpointRestoreBit = 1n << 40n;
+
+/** Who has not answered in so many looks at its log will not. */
+const enoughLooks = inVm ? 200 : 50;
+
+export class AlicesImages {
+  readonly directory = directoryOf('alice');
+  readonly pid: number;
+  /** There as soon as one instruction of the process runs, in whichever of its two threads. */
+  readonly trace: string;
+
+  private constructor(pid: number, trace: string) {
+    this.pid = pid;
+    this.trace = trace;
+  }
+
+  /** Of a process that leaves a trace wherever it runs, and does not run any more. */
+  static async make(...how: 'filtered'[]): Promise<AlicesImages> {
+    const trace = join(directoryOf('alice'), 'trace');
+    const [file, ...argv] = [...as('alice', ...unshackled()), binary('targets'), 'breathe', ...how, trace];
+    const images = new AlicesImages(Number(run(file!, ...argv)), trace);
+    await images.dump(how.length > 0);
+    await eventually(
+      'the dumped process is gone',
+      () => !isAlive(images.pid) && statusLine(images.pid, 'Pid') === undefined,
+    );
+    rmSync(trace);
+    return images;
+  }
+
+  private async dump(byRoot: boolean): Promise<void> {
+    if (byRoot) {
+      // Seccomp filters are shown to nobody but root; images may have been edited to have them.
+      run('criu', 'dump', '--tree', String(this.pid), '--images-dir', this.directory);
+      run('chown', '--recursive', 'alice:alice', this.directory);
+      return;
+    }
+    const alice = new Attacker('alice');
+    await alice.do('open', 10, 0, this.directory);
+    const opts = { images_dir_fd: 10, pid: this.pid, log_level: 4, log_file: 'dump.log' };
+    const reply = await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    await alice.end();
+  }
+
+  get threads(): number[] {
+    return readdirSync(this.directory)
+      .map((name) => Number(/^core-(\d+)\.img$/.exec(name)?.[1]))
+      .filter((tid) => tid > 0);
+  }
+
+  /** Merges `change` into each entry of an image. */
+  edit(name: string, change: object): this {
+    run('/usr/bin/python3', script('images.py'), join(this.directory, name), JSON.stringify(change));
+    return this;
+  }
+
+  /** The credentials of the leader, or of all threads, or of all but the leader. */
+  editCredentials(change: object, which: 'leader' | 'all' | 'second thread' = 'all'): this {
+    const tids = this.threads.filter((tid) => which === 'all' || (which === 'leader') === (tid === this.pid));
+    assert.ok(tids.length > 0);
+    for (const tid of tids) this.edit(`core-${tid}.img`, { thread_core: { creds: change } });
+    return this;
+  }
+
+  get ran(): boolean {
+    return existsSync(this.trace);
+  }
+
+  /** True when some thread of the restored process has the capability that only engines have. */
+  get holdsCapability(): boolean {
+    return readdirSync(`/proc/${this.pid}/task`).some(
+      (tid) => (BigInt(`0x${statusLine(Number(tid), 'CapPrm')}`) & checkpointRestoreBit) !== 0n,
+    );
+  }
+
+  get request(): { type: number; opts: CriuOpts } {
+    return { type: ReqType.RESTORE, opts: { images_dir_fd: 10, log_level: 4, log_file: 'restore.log' } };
+  }
+
+  /** alice asks the service, and waits for the answer. */
+  async restore(alice: Attacker = new Attacker('alice')): Promise<CriuResp | 'closed'> {
+    await alice.do('open', 10, 0, this.directory);
+    return alice.ask(this.request, ourAddress);
+  }
+
+  /**
+   * The same, and alice leaves when CRIU will never answer: 4.1.1 waits for ever for a thread that has ended because the kernel
+   * did not let it be what the image says.
+   */
+  async restoreOrLeave(): Promise<CriuResp | 'closed' | 'stuck'> {
+    const alice = new Attacker('alice');
+    const answer = this.restore(alice);
+    let over = false;
+    answer.then(
+      () => {
+        over = true;
+      },
+      () => {},
+    );
+    for (let seen = 0; !over && seen < enoughLooks; ) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      seen = this.#refusedInside() ? seen + 1 : 0;
+    }
+    if (over) return answer;
+    answer.catch(() => {});
+    await alice.end();
+    return 'stuck';
+  }
+
+  #refusedInside(): boolean {
+    const log = join(this.directory, 'restore.log');
+    return existsSync(log) && readFileSync(log, 'utf8').includes('Error (criu/pie/');
+  }
+
+  /** What a service without that guard would do: root's CRIU, or one that is alice with the capability of an engine. */
+  restoreUnguarded(by: 'root' | 'engine'): boolean {
+    const user =
+      by === 'root'
+        ? []
+        : [
+            ...as('alice').filter((word) => word !== '--inh-caps=-all' && word !== '--'),
+            '--inh-caps=-all,+checkpoint_restore',
+            '--ambient-caps=+checkpoint_restore',
+            '--',
+          ];
+    const options = [
+      'restore',
+      '--restore-detached',
+      '--images-dir',
+      this.directory,
+      '--log-file',
+      'bite.log',
+      '-v4',
+    ];
+    const argv = [...user, 'criu', ...options, ...(by === 'engine' ? ['--unprivileged'] : [])];
+    return succeeds(argv[0]!, ...argv.slice(1));
+  }
+
+  /** Ends whatever became of them. */
+  async end(): Promise<void> {
+    if (isAlive(this.pid)) process.kill(this.pid, 'SIGKILL');
+    await eventually('it is gone', () => !isAlive(this.pid));
+  }
+}
+
+/** The container's root cannot give a task all that a bounding set needs, unless the task may not gain anything anyway. */
+export function unshackled(): string[] {
+  return inVm ? [] : ['--no-new-privs'];
+}

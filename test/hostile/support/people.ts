@@ -1,0 +1,103 @@
+/** alice, bob and root: what is theirs. */
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { binary, freshDirectory, run } from '../../system/support/bench.ts';
+import { Target } from '../../system/support/targets.ts';
+
+export type User = 'root' | 'alice' | 'bob';
+
+export const uids: Readonly<Record<User, number>> = { root: 0, alice: 1500, bob: 1501 };
+
+/** What starts a program with the rights that a login gives to this user. A container's pid 1 has inheritable capabilities, a login has none. */
+export function as(user: User, ...options: string[]): string[] {
+  if (user === 'root') return options.length > 0 ? ['setpriv', ...options, '--'] : [];
+  return [
+    'setpriv',
+    `--reuid=${user}`,
+    `--regid=${user}`,
+    '--init-groups',
+    '--inh-caps=-all',
+    ...options,
+    '--',
+  ];
+}
+
+/** A fresh directory of this user's. */
+export function directoryOf(user: User, mode = 0o755): string {
+  const directory = freshDirectory();
+  chownSync(directory, uids[user], uids[user]);
+  chmodSync(directory, mode);
+  return directory;
+}
+
+/** Starts a program that prints the pid of a process which counts into FILE, its last argument. */
+export function startCounting(user: User, options: readonly string[], ...command: string[]): Target {
+  const file = join(directoryOf(user), 'count');
+  const [program, ...argv] = [...as(user, ...options), ...command, file];
+  return new Target(Number(run(program!, ...argv)), file);
+}
+
+/** A process of this user's that counts. */
+export function targetOf(user: User, ...options: string[]): Target {
+  return startCounting(user, options, binary('counter'));
+}
+
+/** A file of root's that everybody may read and only root may write, and what became of it. */
+export class RootsFile {
+  readonly path = join(freshDirectory(), 'roots');
+  readonly #content = 'written by root\n';
+
+  constructor() {
+    // The directory is anybody's to search, so that nothing but the file itself is in the way.
+    chmodSync(join(this.path, '..'), 0o755);
+    writeFileSync(this.path, this.#content, { mode: 0o644 });
+  }
+
+  get unchanged(): boolean {
+    const { uid, mode } = statSync(this.path);
+    return uid === 0 && (mode & 0o777) === 0o644 && readFileSync(this.path, 'utf8') === this.#content;
+  }
+}
+
+/** A copy of a program that its file makes more than whoever starts it. */
+export function privilegedProgram(name: string, mode: number, capabilities?: string, group = 0): string {
+  const path = join(directoryOf('root'), name);
+  copyFileSync(binary(name), path);
+  chownSync(path, 0, group);
+  chmodSync(path, mode);
+  if (capabilities !== undefined) run('setcap', capabilities, path);
+  return path;
+}
+
+/** A configuration of CRIU's with a script, and what tells that it ran, and as whom. */
+export class Script {
+  readonly config: string;
+  readonly #mark: string;
+
+  constructor() {
+    const directory = directoryOf('alice', 0o777);
+    this.#mark = join(directory, 'mark');
+    const script = join(directory, 'script');
+    this.config = join(directory, 'config');
+    writeFileSync(script, `#!/bin/sh\nid -u >>${this.#mark}\n`);
+    chmodSync(script, 0o755);
+    writeFileSync(this.config, `action-script ${script}\n`);
+    for (const path of [script, this.config]) chownSync(path, uids.alice, uids.alice);
+  }
+
+  get ran(): boolean {
+    return existsSync(this.#mark);
+  }
+
+  get ranAsRoot(): boolean {
+    return this.ran && readFileSync(this.#mark, 'utf8').startsWith('0\n');
+  }
+}
