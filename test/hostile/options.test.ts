@@ -4,7 +4,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodeRequest } from '../../src/protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType } from '../../src/protocol/messages.ts';
-import { criuCannot, needsSoftDirty, run } from '../system/support/bench.ts';
+import { run } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { Attacker } from './support/attacker.ts';
 import { assertRefused, besideReference, it, type Outcome, show } from './support/guarantee.ts';

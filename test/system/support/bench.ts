@@ -28,12 +28,6 @@ export function cannotShowHere(context: Mocha.Context, reason: string): never {
   return context.skip();
 }
 
-/** Marks the running test as not run, with the reason: what the installed CRIU itself cannot do, no machine can show. */
-export function criuCannot(context: Mocha.Context, reason: string): never {
-  Object.assign(context.runnable(), { cannotShowHere: reason });
-  return context.skip();
-}
-
 let softDirty: boolean | undefined;
 
 /** Without the kernel's tracking of changed memory a pre-dump ends in a BUG of CRIU, and its target in an unknown state. */
