@@ -21,6 +21,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportSystemd(env, exports);
   ExportScopes(env, exports);
   ExportCloser(env, exports);
+  ExportReader(env, exports);
   return exports;
 }
 

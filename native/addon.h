@@ -24,5 +24,6 @@ void ExportDescriptors(Napi::Env env, Napi::Object exports);
 void ExportSystemd(Napi::Env env, Napi::Object exports);
 void ExportScopes(Napi::Env env, Napi::Object exports);
 void ExportCloser(Napi::Env env, Napi::Object exports);
+void ExportReader(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

@@ -20,6 +20,7 @@
         "peer.cc",
         "poll.cc",
         "process.cc",
+        "reader.cc",
         "scope.cc",
         "socket.cc",
         "spawn.cc",

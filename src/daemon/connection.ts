@@ -189,7 +189,8 @@ export function closeSocket(socket: SeqpacketSocket): void {
     socket.shutdown('both');
     const head = socket.peek(0);
     if (head.kind === 'packet' || head.kind === 'empty-packet') {
-      native.closeElsewhere(socket.release());
+      const { uid } = socket.peerCredentials();
+      native.closeElsewhere(socket.release(), uid);
       return;
     }
   } catch {

@@ -7,13 +7,8 @@ import { constants as os } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { isEngineCgroup } from '../engine/engine-cgroup.ts';
 import { authorize, type Restorers, targetOf } from '../policy/authorize.ts';
-import {
-  type Caller,
-  CallerGoneError,
-  type CallerState,
-  identifyCaller,
-  readCallerState,
-} from '../policy/caller.ts';
+import { type Caller, CallerGoneError, type CallerState, identifyCaller } from '../policy/caller.ts';
+import type { CallerReader } from '../policy/caller-reader.ts';
 import { readTree, type TreeThread, treeContains } from '../policy/process-tree.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { judgeStanding, type Standing, type StandingOptions } from '../policy/standing.ts';
@@ -25,6 +20,7 @@ import type { Input } from './session-machine.ts';
 export interface JudgeContext {
   /** What the service itself holds: the measure for "fully privileged". */
   readonly own: CallerState;
+  readonly reader: CallerReader;
   readonly standing: StandingOptions;
   readonly restorers: Restorers;
 }
@@ -53,7 +49,7 @@ export class Judge {
 
   /**
    * @param socket the caller's connection.
-   * @returns a promise for whoever is not root: their threads, and the tree of a target, are read in turns.
+   * @returns a promise for whoever is not root: they are read on another thread, and the tree of a target in turns.
    */
   judge(data: Buffer, phase: Phase, socket: SeqpacketSocket): Judgement | Promise<Judgement> {
     const lenient = decodeRequest(data, 'lenient');
@@ -83,10 +79,10 @@ export class Judge {
    */
   async stillStands(): Promise<boolean> {
     try {
-      const { own, standing } = this.#context;
+      const { own, reader, standing } = this.#context;
       const caller = this.#caller!;
       return isDeepStrictEqual(
-        judgeStanding(caller.identity, await readCallerState(caller), own, standing),
+        judgeStanding(caller.identity, await reader.read(caller), own, standing),
         this.#standing,
       );
     } catch {
@@ -107,6 +103,7 @@ export class Judge {
       treeContains,
       servicePid: process.pid,
       tree,
+      allCapabilities: allCapabilities(),
       isOurCgroup: isEngineCgroup,
       restorers: this.#context.restorers,
       callerGroups: this.#caller ? [this.#caller.identity.gid, ...this.#caller.identity.groups] : [],
@@ -118,7 +115,7 @@ export class Judge {
   #identify(socket: SeqpacketSocket): Standing | Promise<Standing> {
     try {
       this.#caller ??= identifyCaller(socket);
-      const state = readCallerState(this.#caller);
+      const state = this.#context.reader.read(this.#caller);
       return state instanceof Promise
         ? state.then((read) => this.#stand(read)).catch(unidentified)
         : this.#stand(state);
@@ -145,6 +142,14 @@ function unidentified(error: Error): Standing {
     kind: 'refused',
     reason: error instanceof CallerGoneError ? message : `it cannot be identified: ${message}`,
   };
+}
+
+let all: bigint | undefined;
+
+/** The kernel's, which does not change while it runs. */
+function allCapabilities(): bigint {
+  all ??= (1n << BigInt(Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')) + 1)) - 1n;
+  return all;
 }
 
 /** A kernel without Yama has no such file. */

@@ -4,6 +4,7 @@ import type { ConfinedEngineOptions } from '../engine/confined.ts';
 import type { PrivilegedEngineOptions } from '../engine/privileged.ts';
 import type { Restorers } from '../policy/authorize.ts';
 import { readOwnState } from '../policy/caller.ts';
+import { CallerReader } from '../policy/caller-reader.ts';
 import type { StandingOptions } from '../policy/standing.ts';
 import { type NativeError, type SeqpacketSocket, Watch } from '../socket/binding.ts';
 import type { Log } from '../systemd/log.ts';
@@ -25,6 +26,9 @@ const acceptsPerTurn = 64;
 /** How often systemd is told what is going on, at most. */
 const statusIntervalMs = 200;
 
+/** How long it may take to read what a caller is: it may be inside execve(2), and a file system behind that may never answer. */
+const callerDeadlineMs = 5000;
+
 /** When accept(2) finds no free descriptor, trying again at once would only burn time. */
 const acceptPauseMs = 100;
 
@@ -45,10 +49,12 @@ export class Service {
     listener.refuseFds();
     this.#log = log;
     this.#notifier = notifier;
+    const own = readOwnState();
     this.#context = {
       engine: options.engine,
       records: new Records(log, () => this.#changed()),
-      own: readOwnState(),
+      own,
+      reader: new CallerReader(own, callerDeadlineMs),
       confined: options.confined,
       standing: options.standing,
       restorers: options.restorers,

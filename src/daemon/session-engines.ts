@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
 import type { Engine, EngineEvents, EngineExit } from '../engine/engine.ts';
-import { EngineCgroup } from '../engine/engine-cgroup.ts';
+import { EngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
 import {
   type EngineFd,
   type PrivilegedEngineOptions,
@@ -105,12 +105,13 @@ export class SessionEngines {
     });
   }
 
-  /** What root restores lives in a scope, too; its engine waits for the request meanwhile. */
+  /** What outlives its session lives in a scope with root, too; its engine waits for the request meanwhile. */
   async house(request: AuthorizedRequest): Promise<void> {
     const held = this.#latest;
-    if (held && request.engine === 'privileged' && request.scope === 'restore') {
+    const { scope } = request;
+    if (held && request.engine === 'privileged' && scope !== undefined) {
       held.stays = true;
-      held.cgroup = await this.#starts(() => this.#scope(held.engine.pid));
+      held.cgroup = await this.#starts(() => this.#scope(scope, held.engine.pid));
     }
   }
 
@@ -163,7 +164,7 @@ export class SessionEngines {
     const { caller, standing } = this.#judge;
     if (!caller || standing.kind !== 'confined') throw new Error('The caller is not a confined one');
     const { scope } = request;
-    const home = (pid: number) => (scope ? this.#scope(pid) : EngineCgroup.below(newId(), pid));
+    const home = (pid: number) => (scope ? this.#scope(scope, pid) : EngineCgroup.below(newId(), pid));
     const { engine, cgroup, files } = await startEngineAs(
       this.#context.confined,
       caller,
@@ -177,10 +178,11 @@ export class SessionEngines {
     return files;
   }
 
-  #scope(pid: number): Promise<EngineCgroup> {
+  #scope(kind: ScopeKind, pid: number): Promise<EngineCgroup> {
     const caller = this.#judge.caller!;
-    const description = `Restored by CRIU for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
-    return EngineCgroup.scope(newId(), sliceOfCaller(caller), description, pid);
+    const what = kind === 'restore' ? 'Restored by CRIU' : 'CRIU page server';
+    const description = `${what} for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
+    return EngineCgroup.scope(kind, newId(), sliceOfCaller(caller), description, pid);
   }
 
   async #starts<T>(start: () => Promise<T>): Promise<T> {

@@ -88,8 +88,8 @@ export type Action =
   | { readonly do: 'kill-tree' }
   /** Consume the packet without using it. */
   | { readonly do: 'discard' }
-  /** Pass the engine's message on. */
-  | { readonly do: 'forward' }
+  /** Pass the engine's message on; what `hint` says is added to the sentence of a failing reply. */
+  | { readonly do: 'forward'; readonly hint?: string }
   /** A reply of our own. */
   | { readonly do: 'reply'; readonly type: number; readonly errno: number; readonly reason: string }
   /**
@@ -312,7 +312,7 @@ function onFinal(state: Extract<State, { at: 'working' }>, success: boolean): St
   const told: Action[] = [
     // A restore that failed leaves nothing that should run.
     ...(mustVerify(request) && !success ? [{ do: 'kill-tree' } as const] : []),
-    { do: 'forward' },
+    success || request.hint === undefined ? { do: 'forward' } : { do: 'forward', hint: request.hint },
     { do: 'record', result: success ? 'done' : 'failed' },
   ];
   const phase = request.type === ReqType.PRE_DUMP ? 'pre-dump-loop' : 'first';
@@ -394,12 +394,13 @@ function whenDraining(state: State, input: Input): Step {
 }
 
 function onEngineLost(request: AuthorizedRequest, end: EngineEnd): Step {
+  const reason = request.hint === undefined ? end.reason : `${end.reason} (${request.hint})`;
   return {
     state: { at: 'over' },
     actions: [
       ...(mustVerify(request) ? [{ do: 'kill-tree' } as const] : []),
-      { do: 'reply', type: request.answeredAs, errno: EIO, reason: end.reason },
-      { do: 'record', result: 'failed', errno: EIO, reason: end.reason },
+      { do: 'reply', type: request.answeredAs, errno: EIO, reason },
+      { do: 'record', result: 'failed', errno: EIO, reason },
       { do: 'close-caller' },
     ],
   };

@@ -9,7 +9,7 @@ import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec.ts';
 import { type CriuResp, ReqType } from '../protocol/messages.ts';
-import { fitReply, refusal } from '../protocol/replies.ts';
+import { fitReply, refusal, withHint } from '../protocol/replies.ts';
 import {
   type NativeError,
   native,
@@ -158,7 +158,7 @@ export class Session {
         this.#connection.discard();
         break;
       case 'forward':
-        this.#forward();
+        this.#forward(action.hint);
         break;
       case 'reply':
         this.#reply(action.type, action.errno, action.reason);
@@ -374,10 +374,12 @@ export class Session {
     if (!this.#connection.full) this.#engines.resume();
   }
 
-  #forward(): void {
+  #forward(hint: string | undefined): void {
     const packet = this.#message;
     this.#message = undefined;
-    if (packet) this.#connection.send(fitReply(packet.data), packet.fds);
+    if (hint !== undefined && this.#final) this.#final = withHint(this.#final, hint);
+    const data = hint !== undefined && this.#final ? encodeResponse(this.#final) : packet?.data;
+    if (packet && data) this.#connection.send(fitReply(data), packet.fds);
   }
 
   // ---- the end

@@ -7,13 +7,14 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { isEngineCgroup, isRestoreScope } from '../engine/engine-cgroup.ts';
+import { isEngineCgroup, isEngineScope } from '../engine/engine-cgroup.ts';
+import { bitOf } from '../policy/capabilities.ts';
 import { parseThreadStatus, parseTracing } from '../policy/proc-status.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
 import { type Reading, readInTurns } from '../policy/turns.ts';
 import { native } from '../socket/binding.ts';
 
-const CAP_CHECKPOINT_RESTORE = 1n << 40n;
+const CAP_CHECKPOINT_RESTORE = bitOf('CHECKPOINT_RESTORE');
 
 /** A process that is ended may have forked meanwhile, so the sweep is over when it finds nothing. */
 const maxSweeps = 20;
@@ -49,7 +50,7 @@ export async function endEscaped(uid: number, permitted: bigint): Promise<void> 
     });
     if (!holds) return false;
     const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
-    return !isEngineCgroup(cgroup) && !isRestoreScope(cgroup);
+    return !isEngineCgroup(cgroup) && !isEngineScope(cgroup);
   };
   for (let sweep = 0; sweep < maxSweeps; sweep += 1) {
     const found = await readInTurns(findProcesses(escaped));

@@ -29,7 +29,8 @@ export async function verifyRestored(
     const members = cgroup.members();
     // First, while the engine that holds it cannot let it go.
     const escaped = await endTracedElsewhere(engine, members);
-    const reason = escaped ?? judgeRestored(await readInTurns(readMembers(members)), engine, restorer);
+    const reason =
+      escaped ?? judgeRestored(await readInTurns(readMembers(members, engine)), engine, restorer);
     if (reason === undefined) cgroup.thaw();
     return reason;
   } catch (error) {
@@ -38,15 +39,17 @@ export async function verifyRestored(
 }
 
 /** Nothing in a frozen cgroup forks or changes; a member that was killed meanwhile is an error here, and the tree is not let go. */
-function* readMembers(members: readonly number[]): Reading<RestoredThread[]> {
+function* readMembers(members: readonly number[], engine: number): Reading<RestoredThread[]> {
   const threads: RestoredThread[] = [];
   for (const pid of members) {
     const label = readLabel(`/proc/${pid}`);
     for (const tid of readdirSync(`/proc/${pid}/task`)) {
       const path = `/proc/${pid}/task/${tid}`;
       const tracing = parseTracing(readFileSync(`${path}/status`, 'latin1'));
+      // What is neither held nor ended is refused, and is not asked for what only exec could hold up (caller-reader.ts).
+      const still = tracing.state === 't' || pid === engine;
       threads.push({
-        ...readThread(path, tracing.state === 'Z' ? 'zombie' : 'user'),
+        ...readThread(path, still ? 'user' : 'zombie'),
         ...tracing,
         pid,
         label,

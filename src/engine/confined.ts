@@ -8,6 +8,7 @@ import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native, type OwnedFd, type Process, type SeqpacketSocket, Watch } from '../socket/binding.ts';
 import { findCriu } from './criu-binary.ts';
+import { requireUnprivilegedMode } from './criu-version.ts';
 import { Engine, type EngineEvents } from './engine.ts';
 import type { EngineCgroup } from './engine-cgroup.ts';
 import { explainLaunchFailure, type LaunchContext } from './launch-failure.ts';
@@ -85,7 +86,7 @@ export class LaunchError extends Error {
 /**
  * @param connection the caller's own, blocking, for a hand-over; copied. Then nothing is opened: CRIU does that itself.
  * @param home moves the launcher into a cgroup of its own before it is anybody, so that what it forks later can be found there.
- * @throws LaunchError, CriuMissingError, NativeError
+ * @throws LaunchError, CriuMissingError, CriuTooOldError, NativeError
  */
 export async function startConfinedEngine(
   options: ConfinedEngineOptions,
@@ -96,6 +97,7 @@ export async function startConfinedEngine(
   events: EngineEvents,
 ): Promise<ConfinedEngine> {
   const criu = findCriu(options.criu);
+  await requireUnprivilegedMode(criu);
   const parameters = encodeParameters({
     ...identity,
     criu,

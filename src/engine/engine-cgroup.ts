@@ -43,11 +43,17 @@ export class EngineCgroup {
 
   /**
    * Moves a process into a new scope in a slice, or, where no systemd answers, below this service's cgroup.
-   * @param id unique among the restores of this machine.
+   * @param id unique among the scopes of this machine.
    */
-  static async scope(id: string, slice: string, description: string, pid: number): Promise<EngineCgroup> {
+  static async scope(
+    kind: ScopeKind,
+    id: string,
+    slice: string,
+    description: string,
+    pid: number,
+  ): Promise<EngineCgroup> {
     try {
-      const name = `${scopePrefix}${id}.scope`;
+      const name = `criu-${kind}-${id}.scope`;
       return new EngineCgroup(await native.startScope({ name, slice, description, pid }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
@@ -118,7 +124,11 @@ export class EngineCgroup {
 }
 
 const enginePrefix = 'engine-';
-const scopePrefix = 'criu-restore-';
+
+/** What stays in a scope when its engine has left: a restored tree, a page server that waits for its one connection. */
+export type ScopeKind = 'restore' | 'page-server';
+
+const scopeName = /^criu-(restore|page-server)-[^/]+\.scope$/;
 
 /** What a machine without systemd, or without a bus to it, answers. */
 const noSystemd: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTCONN', 'EHOSTUNREACH']);
@@ -129,17 +139,13 @@ export function isEngineCgroup(path: string): boolean {
 }
 
 /**
- * True for a scope of ours, where an engine may be at work, or a tree that was verified. The scopes of a user's own manager are
- * below a service, and may have any name.
+ * True for a scope of ours, where an engine or a page server may be at work, or a tree that was verified. The scopes of a user's
+ * own manager are below a service, and may have any name.
  */
-export function isRestoreScope(path: string): boolean {
+export function isEngineScope(path: string): boolean {
   const slices = path.split('/').filter((part) => part !== '');
   const scope = slices.pop() ?? '';
-  return (
-    scope.startsWith(scopePrefix) &&
-    scope.endsWith('.scope') &&
-    slices.every((part) => part.endsWith('.slice'))
-  );
+  return scopeName.test(scope) && slices.every((part) => part.endsWith('.slice'));
 }
 
 /**

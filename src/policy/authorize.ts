@@ -5,12 +5,14 @@
  */
 import { constants as os } from 'node:os';
 import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/messages.ts';
+import { bitOf } from './capabilities.ts';
 import { isSet, type OptionName, optionTable, type PeerFdField, peerFdFields } from './option-table.ts';
 import type { TreeThread } from './process-tree.ts';
 import { type Phase, type RequestRow, requestTable } from './request-table.ts';
-import type { Standing, Traits } from './standing.ts';
+import type { Standing } from './standing.ts';
+import { refusedTree } from './tree-rule.ts';
 
-const { EPERM, EINVAL, ESRCH } = os.errno;
+const { EPERM, EINVAL } = os.errno;
 
 /** What a session needs to know of an authorized request from here on. */
 export interface AuthorizedRequest {
@@ -28,7 +30,9 @@ export interface AuthorizedRequest {
   /** The caller asked for notifications. */
   readonly notifies: boolean;
   /** What it leaves behind outlives the session, and stays in a scope. */
-  readonly scope?: 'restore';
+  readonly scope?: 'restore' | 'page-server';
+  /** What to add when it fails: what CRIU's own words do not tell. */
+  readonly hint?: string;
 }
 
 /** A descriptor that a request names by its number in the caller. */
@@ -90,6 +94,8 @@ export interface Facts {
   readonly callerGroups: readonly number[];
   /** kernel.yama.ptrace_scope; 0 where there is no Yama. */
   readonly ptraceScope: number;
+  /** Every capability that this kernel has. */
+  readonly allCapabilities: bigint;
   /** True for the cgroup of an engine of ours. */
   readonly isOurCgroup: (path: string) => boolean;
 }
@@ -152,10 +158,18 @@ function decide(message: CriuReq, facts: Facts): Decision {
     notifies: message.opts?.notify_scripts ?? false,
     ...(row.scope === undefined ? {} : { scope: row.scope }),
     ...(target === undefined ? {} : { target }),
+    ...hintFor(message, engine),
   };
   if (target !== undefined && target > 0) {
     const foreign =
-      facts.standing.kind === 'confined' ? refusedTree(target, facts, facts.standing.traits) : undefined;
+      facts.standing.kind === 'confined'
+        ? refusedTree(
+            target,
+            facts.tree ?? [],
+            { uid: facts.callerUid, permitted: facts.standing.traits.permitted },
+            { ...facts, ends: message.type === ReqType.DUMP && !message.opts?.leave_running },
+          )
+        : undefined;
     if (foreign) return refuse(answeredAs, foreign.errno, `${name} refused: ${foreign.reason}`);
     if (facts.treeContains(target, facts.servicePid)) {
       return refuse(
@@ -209,7 +223,18 @@ function engineFor(
   return standing.kind === 'confined' ? row.confined : { refused: standing.reason };
 }
 
-const CAP_SYS_PTRACE = 1n << 19n;
+/** CRIU 4.2 and before: do_task_reset_dirty_track in its mem.c. */
+function hintFor(message: CriuReq, engine: AuthorizedRequest['engine']): { hint?: string } {
+  const tracks =
+    message.type === ReqType.PRE_DUMP ||
+    message.type === ReqType.SINGLE_PRE_DUMP ||
+    message.opts?.track_mem === true;
+  return engine === 'confined' && tracks
+    ? {
+        hint: 'CRIU tracks memory through /proc/PID/clear_refs, which it opens for reading, too, and only root may: without root use a plain DUMP',
+      }
+    : {};
+}
 
 /** What the administrator or the kernel of this machine does not allow to users without root. */
 function barredFromMachine(row: RequestRow, facts: Facts): string | undefined {
@@ -220,40 +245,11 @@ function barredFromMachine(row: RequestRow, facts: Facts): string | undefined {
       return `on this machine only root and the group ${restorers.name} may restore (--restore)`;
     }
   }
-  const mayTrace = standing.kind === 'confined' && (standing.traits.ambient & CAP_SYS_PTRACE) !== 0n;
+  const mayTrace = standing.kind === 'confined' && (standing.traits.ambient & bitOf('SYS_PTRACE')) !== 0n;
   // Yama's scope 1 lets a process trace its descendants, which is what an engine restores (Documentation/admin-guide/LSM/Yama.rst).
   const limit = row.target ? 0 : row.scope === 'restore' ? 1 : 3;
   if (ptraceScope > limit && !mayTrace) {
     return `kernel.yama.ptrace_scope is ${ptraceScope}, which keeps users without root from tracing their own processes; an administrator can set it to ${limit}`;
-  }
-  return undefined;
-}
-
-/**
- * The rule of the specification: the whole tree must be the caller's. The kernel enforces it while the tree is being frozen;
- * this is for a refusal that names the process, and for what the kernel does not refuse.
- */
-function refusedTree(
-  target: number,
-  facts: Facts,
-  traits: Traits,
-): { readonly errno: number; readonly reason: string } | undefined {
-  const { tree = [], callerUid } = facts;
-  if (tree.length === 0) return { errno: ESRCH, reason: `there is no process ${target}` };
-  for (const { pid, uids, permitted, cgroup } of tree) {
-    const foreign = uids.slice(0, 3).find((uid) => uid !== callerUid);
-    if (foreign !== undefined) {
-      return {
-        errno: EPERM,
-        reason: `process ${pid} of the tree has the uid ${foreign}, and yours is ${callerUid}`,
-      };
-    }
-    if ((permitted & ~traits.permitted) !== 0n) {
-      return { errno: EPERM, reason: `process ${pid} of the tree holds capabilities that you do not hold` };
-    }
-    if (facts.isOurCgroup(cgroup)) {
-      return { errno: EPERM, reason: `process ${pid} of the tree is an engine of this service` };
-    }
   }
   return undefined;
 }
@@ -327,6 +323,10 @@ function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh
             unprivileged: true,
             // What is restored is verified at a notification, whether or not the caller wants any.
             ...(message.type === ReqType.RESTORE ? { notify_scripts: true } : {}),
+            // Who wants it on the network says so; CRIU itself listens on every interface.
+            ...(message.type === ReqType.PAGE_SERVER
+              ? { ps: { ...message.opts?.ps, address: message.opts?.ps?.address || '127.0.0.1' } }
+              : {}),
           },
         },
       };

@@ -5,10 +5,19 @@
  * with file capabilities since. So everything else is read when the packet has arrived, through a directory fd of
  * /proc/PID that is bound to the peer's pidfd, in every thread, and twice.
  */
-import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { native, type OwnedFd, type Process, type SeqpacketSocket } from '../socket/binding.ts';
+import { constants } from 'node:fs';
+import { constants as os } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
+import {
+  native,
+  type OwnedFd,
+  type ProcAnswer,
+  type Process,
+  type ProcQuestion,
+  type SeqpacketSocket,
+} from '../socket/binding.ts';
+import { answerAtOnce, breath, lines, type ProcReading, required } from './proc-reading.ts';
 import { parseAuxvSecure, parseThreadStatus, type ThreadStatus } from './proc-status.ts';
-import { type Reading, readAtOnce, readInTurns } from './turns.ts';
 
 /** Fixed by the kernel when the caller connected (unix(7): SO_PEERCRED, SO_PEERGROUPS, SO_PEERSEC). */
 export interface CallerIdentity {
@@ -39,7 +48,7 @@ export interface ThreadState extends ThreadStatus {
 
 /** What a process is right now, as /proc tells it. */
 export interface CallerState {
-  /** One entry for each thread, the leader first: credentials, namespaces and root directories are per thread. */
+  /** One entry for each thread: credentials, namespaces and root directories are per thread. */
   readonly threads: readonly ThreadState[];
   /** AT_SECURE of the auxiliary vector: the program was started across a privilege boundary (getauxval(3)). */
   readonly secureExec: boolean;
@@ -70,41 +79,57 @@ export function identifyCaller(socket: SeqpacketSocket): Caller {
 }
 
 /**
- * Reads what the caller is now, twice, and returns it only if both readings agree. Of root that is done at once; anybody else
- * may have as many threads as they like, so that it is done in turns.
- * @throws CallerGoneError when it has gone, changes while it is read, or has more than {@link maxCallerThreads} threads.
+ * What the caller is now, read twice. Threads come and go in an honest program, too: each that was seen in either reading counts,
+ * and one that was seen in both must be the same in both.
+ * @throws CallerGoneError
  */
-export function readCallerState(caller: Caller): CallerState | Promise<CallerState> {
-  return caller.identity.uid === 0
-    ? readAtOnce(readTwice(caller, 'root'))
-    : readInTurns(readTwice(caller, 'user'));
-}
-
-function* readTwice(caller: Caller, depth: Depth): Reading<CallerState> {
-  const directory = openProcDirectory(caller);
+export function* readTwice(pid: number, depth: Depth): ProcReading<CallerState> {
   try {
-    const path = `/proc/self/fd/${directory.number}`;
-    const first = yield* readOnce(path, depth);
-    const second = yield* readOnce(path, depth);
-    if (JSON.stringify(first, withBigint) !== JSON.stringify(second, withBigint)) {
-      throw new CallerGoneError(
-        `Process ${caller.identity.pid} changed its credentials while they were read`,
-      );
+    const first = yield* readOnce(depth);
+    const second = yield* readOnce(depth);
+    const agreed = agree(first, second);
+    if (agreed === undefined) {
+      throw new CallerGoneError(`Process ${pid} changed its credentials while they were read`);
     }
-    return second;
+    return agreed;
   } catch (error) {
     if (error instanceof CallerGoneError) throw error;
-    throw new CallerGoneError(`Process ${caller.identity.pid} cannot be read: ${(error as Error).message}`, {
-      cause: error,
-    });
-  } finally {
-    directory.close();
+    throw new CallerGoneError(`Process ${pid} cannot be read: ${(error as Error).message}`, { cause: error });
   }
+}
+
+function agree(first: CallerState, second: CallerState): CallerState | undefined {
+  if (first.secureExec !== second.secureExec || first.label !== second.label) return undefined;
+  const before = new Map(first.threads.map((thread) => [thread.tid, thread]));
+  for (const thread of second.threads) {
+    const same = before.get(thread.tid);
+    if (same !== undefined && !isDeepStrictEqual(same, thread)) return undefined;
+    before.delete(thread.tid);
+  }
+  return { ...second, threads: [...second.threads, ...before.values()] };
+}
+
+/**
+ * Whether each thread of a process with uid 0 holds what this service holds, as far as can be told without anything that
+ * blocks. Then it is as good as root, and may be read as such.
+ */
+export function* looksPrivileged(own: CallerState): ProcReading<boolean> {
+  const held = own.threads[0]?.effective ?? ~0n;
+  const [names] = yield [{ read: 'names', path: 'task' }];
+  const tids = lines(required(names));
+  if (tids.length > maxCallerThreads) return false;
+  const texts = yield tids.map((tid) => ({ read: 'file', path: `task/${tid}/status` }));
+  return texts.every((text) => {
+    // A thread that has ended holds nothing.
+    if (typeof text === 'number') return true;
+    const { effective, seccomp, noNewPrivs } = parseThreadStatus(text);
+    return (effective & held) === held && seccomp === 0 && !noNewPrivs;
+  });
 }
 
 /** What this service is itself: the measure for "fully privileged". */
 export function readOwnState(): CallerState {
-  return readAtOnce(readOnce('/proc/self', 'user'));
+  return answerAtOnce(readOnce('user'), '/proc/self');
 }
 
 /**
@@ -139,71 +164,109 @@ function isAlive(pidfd: OwnedFd, pid: number): boolean {
  * Of root only what its standing depends on is read: a caller in another mount namespace is served all the same. A zombie has
  * nothing left but credentials.
  */
-type Depth = 'root' | 'user' | 'zombie';
+export type Depth = 'root' | 'user' | 'zombie';
 
 const rootNamespaces = ['user', 'pid', 'pid_for_children'];
 
-function* readOnce(path: string, depth: Depth): Reading<CallerState> {
-  const tids = readdirSync(`${path}/task`);
+function* readOnce(depth: Depth): ProcReading<CallerState> {
+  const [names, ns] = yield [
+    { read: 'names', path: 'task' },
+    { read: 'names', path: 'ns' },
+  ];
+  const tids = lines(required(names));
   if (tids.length > maxCallerThreads) {
     throw new CallerGoneError(
       `A caller with ${tids.length} threads is not served; the limit is ${maxCallerThreads}`,
     );
   }
+  const namespaces = namespacesOf(depth, ns);
+  const [auxv, label] = yield [
+    { read: 'file', path: 'auxv' },
+    { read: 'file', path: 'attr/current' },
+  ];
   const threads: ThreadState[] = [];
-  for (const tid of tids) {
-    threads.push(readThread(`${path}/task/${tid}`, depth));
-    yield;
+  const perThread = questionsOf('', namespaces, depth).length;
+  const answers = yield tids.flatMap((tid) => questionsOf(`task/${tid}/`, namespaces, depth));
+  for (let at = 0; at < answers.length; at += perThread) {
+    const its = answers.slice(at, at + perThread);
+    if (!its.some(hasEnded)) threads.push(parseThread(its, namespaces, depth));
+    yield breath;
   }
+  if (threads.length === 0) throw new CallerGoneError('It has ended');
   return {
     threads,
-    secureExec: parseAuxvSecure(readFileSync(`${path}/auxv`)),
-    label: readLabel(path),
+    secureExec: parseAuxvSecure(Buffer.from(required(auxv), 'latin1')),
+    label: parseLabel(label),
   };
 }
 
-/** Everything of one thread. @param path its directory below /proc/PID/task. */
-export function readThread(path: string, depth: Depth = 'user'): ThreadState {
-  const namespaces = depth === 'user' ? readdirSync(`${path}/ns`) : depth === 'root' ? rootNamespaces : [];
-  return {
-    ...parseThreadStatus(readFileSync(`${path}/status`, 'latin1')),
-    namespaces: Object.fromEntries(namespaces.map((name) => [name, readlinkSync(`${path}/ns/${name}`)])),
-    ...(depth === 'user' ? { root: readRoot(path) } : {}),
-  };
+/** A thread that ends loses its namespaces before its name. */
+function hasEnded(answer: ProcAnswer): boolean {
+  return answer === os.errno.ENOENT || answer === os.errno.ESRCH;
 }
 
-/**
- * O_PATH follows the link without asking the file system behind it anything: a caller whose root is a FUSE mount that never
- * answers cannot hold this up. The path alone would not do, because another mount may lie over the same name.
- */
-function readRoot(path: string): string {
-  const root = native.open(`${path}/root`, constants.O_DIRECTORY | 0o10000000 /* O_PATH */);
-  try {
-    const mount = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${root.number}`, 'latin1'))?.[1];
-    return `${readlinkSync(`${path}/root`)} mnt_id ${mount}`;
-  } finally {
-    root.close();
+function namespacesOf(depth: Depth, names: ProcAnswer | undefined): readonly string[] {
+  switch (depth) {
+    case 'user':
+      return lines(required(names));
+    case 'root':
+      return rootNamespaces;
+    case 'zombie':
+      return [];
   }
 }
 
-/** Whether a security module answers for attr/current is the kernel's affair, the same for every process. */
-let labels: boolean | undefined;
+/** Everything of one thread. @param prefix its directory, with a slash at the end. */
+function questionsOf(prefix: string, namespaces: readonly string[], depth: Depth): ProcQuestion[] {
+  return [
+    { read: 'file', path: `${prefix}status` },
+    ...namespaces.map((name): ProcQuestion => ({ read: 'link', path: `${prefix}ns/${name}` })),
+    ...(depth === 'user' ? [{ read: 'mount', path: `${prefix}root` } as const] : []),
+  ];
+}
+
+function parseThread(
+  answers: readonly ProcAnswer[],
+  namespaces: readonly string[],
+  depth: Depth,
+): ThreadState {
+  return {
+    ...parseThreadStatus(required(answers[0])),
+    namespaces: Object.fromEntries(namespaces.map((name, i) => [name, required(answers[i + 1])])),
+    ...(depth === 'user' ? { root: parseRoot(required(answers.at(-1))) } : {}),
+  };
+}
+
+/** Everything of one thread, at once. @param path its directory below /proc/PID/task. */
+export function readThread(path: string, depth: Depth): ThreadState {
+  return answerAtOnce(readOneThread(depth), path);
+}
+
+function* readOneThread(depth: Depth): ProcReading<ThreadState> {
+  const [ns] = yield [{ read: 'names', path: 'ns' }];
+  const namespaces = namespacesOf(depth, ns);
+  return parseThread(yield questionsOf('', namespaces, depth), namespaces, depth);
+}
+
+/** The path alone would not do, because another mount may lie over the same name. */
+function parseRoot(answer: string): string {
+  const mount = /^mnt_id:\s*(\d+)$/m.exec(answer)?.[1];
+  return `${answer.slice(0, answer.indexOf('\n'))} mnt_id ${mount}`;
+}
 
 /** @param path a /proc/PID. */
 export function readLabel(path: string): string | undefined {
-  if (labels === false) return undefined;
-  try {
-    const label = readFileSync(`${path}/attr/current`, 'latin1').replace(/[\0\n]+$/, '');
-    labels = true;
-    return label === '' ? undefined : label;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
-    // No security module answers for this file.
-    labels = false;
-    return undefined;
-  }
+  return answerAtOnce(readOneLabel(), path);
 }
 
-function withBigint(_key: string, value: unknown): unknown {
-  return typeof value === 'bigint' ? value.toString(16) : value;
+function* readOneLabel(): ProcReading<string | undefined> {
+  const [label] = yield [{ read: 'file', path: 'attr/current' }];
+  return parseLabel(label);
+}
+
+/** EINVAL: no security module answers for this file. */
+function parseLabel(answer: ProcAnswer | undefined): string | undefined {
+  if (answer === os.errno.EINVAL) return undefined;
+  const label = required(answer).replace(/[\0\n]+$/, '');
+  return label === '' ? undefined : label;
 }

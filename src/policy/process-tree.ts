@@ -50,6 +50,8 @@ export interface TreeThread {
   /** Real, effective, saved and file system uid. */
   readonly uids: readonly number[];
   readonly permitted: bigint;
+  readonly bounding: bigint;
+  readonly noNewPrivs: boolean;
   /** The process's cgroup (v2), for example `/user.slice/x.scope`. */
   readonly cgroup: string;
 }
@@ -80,8 +82,9 @@ function* readThreads(root: number): Reading<TreeThread[]> {
 function* readProcess(pid: number, threads: TreeThread[], waiting: number[]): Reading<void> {
   const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
   for (const tid of readdirSync(`/proc/${pid}/task`)) {
-    const { uids, permitted } = parseThreadStatus(readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'));
-    threads.push({ pid, tid: Number(tid), uids, permitted, cgroup });
+    const status = parseThreadStatus(readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'));
+    const { uids, permitted, bounding, noNewPrivs } = status;
+    threads.push({ pid, tid: Number(tid), uids, permitted, bounding, noNewPrivs, cgroup });
     for (const child of readFileSync(`/proc/${pid}/task/${tid}/children`, 'latin1').split(' ')) {
       if (child !== '') waiting.push(Number(child));
     }

@@ -21,7 +21,7 @@ export interface RequestRow {
   /** A missing opts.pid means the caller (setup_opts_from_req in cr-service.c). */
   readonly target?: true;
   /** It leaves processes behind that outlive the session, and live in a scope named after this. */
-  readonly scope?: 'restore';
+  readonly scope?: 'restore' | 'page-server';
   /** The reply's type where it is not the request's. */
   readonly answeredAs?: number;
   /**
@@ -35,9 +35,6 @@ export interface RequestRow {
 
 const first: readonly Phase[] = ['first'];
 
-const keepsCapability = {
-  refused: 'a page server would hold the capability of its engine beyond the session',
-};
 const needsItsParent = {
   refused:
     'an engine that has become its caller serves one request, and this needs the one that served the last',
@@ -69,7 +66,10 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       confined: 'confined',
     },
   ],
-  [ReqType.PAGE_SERVER, { phases: first, keepOpen: true, needs: 'opts', confined: keepsCapability }],
+  [
+    ReqType.PAGE_SERVER,
+    { phases: first, keepOpen: true, needs: 'opts', scope: 'page-server', confined: 'confined' },
+  ],
   [ReqType.NOTIFY, { phases: ['notify'], keepOpen: false, confined: 'confined' }],
   [ReqType.CPUINFO_DUMP, { phases: first, keepOpen: true, needs: 'opts', confined: 'confined' }],
   [ReqType.CPUINFO_CHECK, { phases: first, keepOpen: true, needs: 'opts', confined: 'confined' }],

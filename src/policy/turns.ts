@@ -8,21 +8,30 @@ const turnMs = 4;
 
 export type Reading<T> = Generator<void, T>;
 
-/** For readings that are short because of whom they are about. */
-export function readAtOnce<T>(reading: Reading<T>): T {
-  for (;;) {
+export async function readInTurns<T>(reading: Reading<T>): Promise<T> {
+  for (let turn = startTurn(); ; ) {
     const step = reading.next();
     if (step.done) return step.value;
+    if (turn.isOver) turn = await nextTurn();
   }
 }
 
-export async function readInTurns<T>(reading: Reading<T>): Promise<T> {
-  for (let turn = performance.now(); ; ) {
-    const step = reading.next();
-    if (step.done) return step.value;
-    if (performance.now() - turn > turnMs) {
-      await new Promise((resolve) => setImmediate(resolve));
-      turn = performance.now();
-    }
-  }
+/** The time that somebody has had on the event loop. */
+export interface Turn {
+  readonly isOver: boolean;
+}
+
+export function startTurn(): Turn {
+  const end = performance.now() + turnMs;
+  return {
+    get isOver() {
+      return performance.now() > end;
+    },
+  };
+}
+
+/** Lets everybody else have theirs. */
+export async function nextTurn(): Promise<Turn> {
+  await new Promise((resolve) => setImmediate(resolve));
+  return startTurn();
 }

@@ -41,6 +41,12 @@ export function invalid(errno: number, message: string): CriuResp {
   return refusal(ReqType.EMPTY, errno, message);
 }
 
+/** A failing reply of an engine's, with what CRIU's own words do not tell. */
+export function withHint(reply: CriuResp, hint: string): CriuResp {
+  const words = reply.cr_errmsg?.trim();
+  return { ...reply, cr_errmsg: words ? `${words} (${hint})` : hint };
+}
+
 /**
  * Makes an engine's reply fit: a cr_errmsg that is too long is shortened and moves to the end, all other bytes stay as
  * they are. What is no criu_resp is returned as it came. Only a reply that is too long without its cr_errmsg stays too

@@ -146,6 +146,22 @@ export interface ListenFd {
   readonly name: string;
 }
 
+/**
+ * What is to be read, by a path relative to a directory:
+ * - `file`: its content, at most 256 KiB;
+ * - `link`: what a symbolic link says;
+ * - `names`: the entries of a directory, each followed by a newline;
+ * - `mount`: what a link to a directory says, a newline, and the fdinfo of an O_PATH descriptor of it, which tells its mount
+ *   (`mnt_id:`) without asking the file system behind it anything.
+ */
+export interface ProcQuestion {
+  readonly read: 'file' | 'link' | 'names' | 'mount';
+  readonly path: string;
+}
+
+/** The answer, or a positive errno. */
+export type ProcAnswer = string | number;
+
 /** What the addon exports. */
 export interface NativeBinding {
   // Sockets
@@ -172,10 +188,19 @@ export interface NativeBinding {
   pidfdGetfd(pidfd: OwnedFd, number: number): OwnedFd;
   /** Takes over a descriptor number of this process, checks that it is open and sets CLOEXEC. */
   adoptFd(number: number): OwnedFd;
-  /** Closes on a thread of its own: for a socket whose queue holds descriptors of its peer's, whose last close may block. */
-  closeElsewhere(fd: OwnedFd): void;
+  /**
+   * Closes on another thread: for a socket whose queue holds descriptors of its peer's, whose last close may block. Those of one
+   * `lane`, the peer's uid, share a thread, and wait for each other.
+   */
+  closeElsewhere(fd: OwnedFd, lane: number): void;
   /** How many of those have yet to return. */
   pendingCloses(): number;
+  /**
+   * Answers questions about a directory of /proc on a thread of its own, which is lost for as long as one of them blocks: the
+   * promise waits with it, and nothing else does.
+   * @returns for each question its answer, byte by byte as Latin-1, or the positive errno.
+   */
+  readElsewhere(directory: OwnedFd, questions: readonly ProcQuestion[]): Promise<ProcAnswer[]>;
   /** fcntl(F_DUPFD_CLOEXEC). */
   duplicate(fd: OwnedFd): OwnedFd;
   /** open(2) with O_CLOEXEC and O_NOCTTY; flags as in node:fs constants. A new file is its owner's alone (0600) unless `mode` says more. */

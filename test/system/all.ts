@@ -5,6 +5,8 @@ import './dialogs.test.ts';
 import './compare.test.ts';
 import './engine-failures.test.ts';
 import './refused-callers.test.ts';
+import './page-server.test.ts';
+import './versions.test.ts';
 import './systemd.test.ts';
 import './listener-errors.test.ts';
 import './mutations.test.ts';

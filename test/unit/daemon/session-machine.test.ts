@@ -295,6 +295,19 @@ describe('session machine, restoring for a confined caller', () => {
     }
   });
 
+  it('adds to a failure what CRIU’s own words do not tell', () => {
+    const hinted: Input = {
+      on: 'decided',
+      decision: { kind: 'relay', request: { ...request(ReqType.PRE_DUMP), hint: 'because' }, plan },
+    };
+    const forwarded = run(hinted, failed).last.find((action) => action.do === 'forward');
+    assert.equal(forwarded?.do === 'forward' && forwarded.hint, 'because');
+    const fine = run(hinted, done).last.find((action) => action.do === 'forward');
+    assert.equal(fine?.do === 'forward' && fine.hint, undefined);
+    const reply = run(hinted, lost).last.find((action) => action.do === 'reply');
+    assert.match((reply?.do === 'reply' && reply.reason) || '', /\(because\)$/);
+  });
+
   it('ends what is left by a restore that failed', () => {
     const { did } = run(restore(false), failed, left);
     assert.deepEqual(did.slice(2), ['kill-tree', 'forward', 'record', 'close-caller']);

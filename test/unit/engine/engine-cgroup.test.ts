@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { isRestoreScope, sliceOf } from '../../../src/engine/engine-cgroup.ts';
+import { isEngineScope, sliceOf } from '../../../src/engine/engine-cgroup.ts';
 
 describe('cgroups of engines', () => {
   it('are charged to the slice of their caller', () => {
@@ -15,13 +15,13 @@ describe('cgroups of engines', () => {
   });
 
   it('are scopes of the system, not those that a user names alike', () => {
-    assert.ok(isRestoreScope('/user.slice/user-1000.slice/criu-restore-abc.scope'));
-    assert.ok(isRestoreScope('/criu-restore-abc.scope'));
+    assert.ok(isEngineScope('/user.slice/user-1000.slice/criu-restore-abc.scope'));
+    assert.ok(isEngineScope('/criu-restore-abc.scope'));
     assert.ok(
-      !isRestoreScope('/user.slice/user-1000.slice/user@1000.service/app.slice/criu-restore-abc.scope'),
+      !isEngineScope('/user.slice/user-1000.slice/user@1000.service/app.slice/criu-restore-abc.scope'),
     );
-    assert.ok(!isRestoreScope('/user.slice/user-1000.slice/criu-restore-abc.scope/below'));
-    assert.ok(!isRestoreScope('/user.slice/criu-restore-abc.service'));
-    assert.ok(!isRestoreScope('/'));
+    assert.ok(!isEngineScope('/user.slice/user-1000.slice/criu-restore-abc.scope/below'));
+    assert.ok(!isEngineScope('/user.slice/criu-restore-abc.service'));
+    assert.ok(!isEngineScope('/'));
   });
 });

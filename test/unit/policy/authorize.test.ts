@@ -17,6 +17,7 @@ const facts: Facts = {
   standing: { kind: 'fully-privileged' },
   callerPid: 100,
   callerUid: 0,
+  allCapabilities: 0xffn,
   isOurCgroup: () => false,
   restorers: { who: 'all' },
   callerGroups: [0],
@@ -207,6 +208,8 @@ describe('authorize for a confined caller', () => {
     tid: 500,
     uids: [1500, 1500, 1500, 1500],
     permitted: 0n,
+    bounding: 0xffn,
+    noNewPrivs: false,
     cgroup: '/hers',
   };
   const alice: Partial<Facts> = {
@@ -275,6 +278,33 @@ describe('authorize for a confined caller', () => {
     });
   }
 
+  it('is refused a dump that ends what only root could restore, and may let it run on', () => {
+    const facts = { ...alice, tree: [{ ...hers, bounding: 1n }] };
+    assert.match(refusalOf(decide(dump(), facts)).reason, /^DUMP refused: process 500 .*bounding set/);
+    assert.equal(decide(dump({ leave_running: true }), facts).kind, 'relay');
+  });
+
+  it('is told what CRIU cannot do without root when it tracks memory', () => {
+    for (const message of [dump({ track_mem: true }), { ...dump(), type: ReqType.PRE_DUMP }]) {
+      const decision = decide(message, alice);
+      assert.match((decision.kind === 'relay' && decision.request.hint) || '', /clear_refs/);
+    }
+    const plain = decide(dump(), alice);
+    assert.equal(plain.kind === 'relay' && plain.request.hint, undefined);
+  });
+
+  it('has its page server on the loopback address unless it says otherwise, in a scope', () => {
+    const server = (ps?: CriuOpts['ps']): unknown => {
+      const opts: CriuOpts = { images_dir_fd: 3, ...(ps === undefined ? {} : { ps }) };
+      const decision = decide({ type: ReqType.PAGE_SERVER, opts }, alice);
+      assert.equal(decision.kind === 'relay' && decision.request.scope, 'page-server');
+      return decision.kind === 'relay' && decision.plan.fresh?.opts?.ps;
+    };
+    assert.deepEqual(server(), { address: '127.0.0.1' });
+    assert.deepEqual(server({ port: 7000, address: '' }), { port: 7000, address: '127.0.0.1' });
+    assert.deepEqual(server({ address: '192.0.2.1' }), { address: '192.0.2.1' });
+  });
+
   it('is told that there is no such process', () => {
     assert.equal(refusalOf(decide(dump(), { ...alice, tree: [] })).errno, os.errno.ESRCH);
   });
@@ -309,8 +339,8 @@ describe('authorize for a confined caller', () => {
     assert.equal(decision.kind === 'relay' && decision.plan.imagesDir, '/home/alice/images');
   });
 
-  it('is refused what it cannot be served safely yet', () => {
-    for (const type of [ReqType.PAGE_SERVER, ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
+  it('is refused what only the engine of an earlier request could do', () => {
+    for (const type of [ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
       assert.equal(refusalOf(decide({ ...dump(), type }, alice)).errno, os.errno.EPERM);
     }
   });

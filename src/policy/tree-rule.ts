@@ -1,0 +1,59 @@
+/**
+ * The rule of the specification: the whole tree must be the caller's. Pure. The kernel enforces it while the tree is being frozen;
+ * this is for a refusal that names the process, and for what the kernel does not refuse.
+ */
+import { constants as os } from 'node:os';
+import { namesOf } from './capabilities.ts';
+import type { TreeThread } from './process-tree.ts';
+
+const { EPERM, ESRCH } = os.errno;
+
+/** Who asks, without root. */
+export interface TreeOwner {
+  readonly uid: number;
+  readonly permitted: bigint;
+}
+
+export interface TreeFacts {
+  /** Every capability that this kernel has. */
+  readonly allCapabilities: bigint;
+  /** True for the cgroup of an engine of ours. */
+  readonly isOurCgroup: (path: string) => boolean;
+  /** The processes end with their dump. */
+  readonly ends: boolean;
+}
+
+/** @returns what is in the way of a dump, as a sentence about the tree of `target`. */
+export function refusedTree(
+  target: number,
+  tree: readonly TreeThread[],
+  owner: TreeOwner,
+  facts: TreeFacts,
+): { readonly errno: number; readonly reason: string } | undefined {
+  if (tree.length === 0) return { errno: ESRCH, reason: `there is no process ${target}` };
+  for (const thread of tree) {
+    const reason = refusedThread(thread, owner, facts);
+    if (reason !== undefined) return { errno: EPERM, reason: `process ${thread.pid} of the tree ${reason}` };
+  }
+  return undefined;
+}
+
+function refusedThread(thread: TreeThread, owner: TreeOwner, facts: TreeFacts): string | undefined {
+  const foreign = thread.uids.slice(0, 3).find((uid) => uid !== owner.uid);
+  if (foreign !== undefined) return `has the uid ${foreign}, and yours is ${owner.uid}`;
+  if ((thread.permitted & ~owner.permitted) !== 0n) return 'holds capabilities that you do not hold';
+  if (facts.isOurCgroup(thread.cgroup)) return 'is an engine of this service';
+  const lost = facts.ends ? beyondRestore(thread, facts.allCapabilities) : 0n;
+  return lost === 0n
+    ? undefined
+    : `has no ${namesOf(lost)} in its bounding set, and only root could restore that (CAP_SETPCAP): start it with no_new_privs, or use leave_running`;
+}
+
+/**
+ * What of a bounding set only CAP_SETPCAP could take away from the restored task; no_new_privs makes it meaningless, but for what
+ * the task holds (restore_creds in CRIU's pie/restorer.c).
+ */
+function beyondRestore({ bounding, permitted, noNewPrivs }: TreeThread, all: bigint): bigint {
+  const absent = all & ~bounding;
+  return noNewPrivs ? absent & permitted : absent;
+}

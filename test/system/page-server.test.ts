@@ -1,0 +1,100 @@
+/** Page servers of users without root: as they are, in a scope of their own, where others cannot reach them unless asked to. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseCgroup } from '../../src/policy/process-tree.ts';
+import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { Attacker as Client } from '../hostile/support/attacker.ts';
+import { it as hostileIt } from '../hostile/support/guarantee.ts';
+import { directoryOf, targetOf, uids } from '../hostile/support/people.ts';
+import { eventually, run } from './support/bench.ts';
+import { ourAddress } from './support/client.ts';
+import { pageServers, statusLine } from './support/proc.ts';
+
+async function ask(
+  type: ReqType,
+  images: string,
+  opts: Partial<CriuOpts>,
+  user: 'root' | 'alice',
+): Promise<CriuResp> {
+  const client = new Client(user);
+  await client.do('open', 10, 0, images);
+  const log = { log_level: 4, log_file: `${ReqType[type]}.log` };
+  const reply = await client.ask({ type, opts: { images_dir_fd: 10, ...log, ...opts } }, ourAddress);
+  assert.ok(reply !== 'closed');
+  assert.equal(reply.success, true, JSON.stringify(reply));
+  await client.end();
+  return reply;
+}
+
+/** One that nobody has connected to would wait for ever. */
+function it(title: string, body: () => Promise<void>): void {
+  hostileIt(title, async () => {
+    try {
+      await body();
+    } finally {
+      for (const pid of pageServers()) process.kill(pid, 'SIGKILL');
+    }
+  });
+}
+
+const cgroupOf = (pid: number): string => parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
+
+/** Addresses on which somebody listens at this port, as the kernel has them. */
+function listensAt(port: number): string[] {
+  return run('ss', '--no-header', '--tcp', '--listening', '--numeric', `sport = :${port}`)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.split(/\s+/)[3]!);
+}
+
+describe('a page server', () => {
+  it('of alice is alice, in a scope, on the loopback, and takes the pages of her dump', async () => {
+    const images = directoryOf('alice');
+    const { ps } = await ask(ReqType.PAGE_SERVER, images, {}, 'alice');
+    const [pid, ...more] = pageServers();
+    assert.ok(pid !== undefined && more.length === 0);
+    assert.equal(statusLine(pid, 'Uid'), Array(4).fill(uids.alice).join('\t'));
+    assert.match(cgroupOf(pid), /^(\/[^/]+\.slice)*\/criu-page-server-[0-9a-f]+\.scope$/);
+    assert.deepEqual(listensAt(ps!.port!), [`127.0.0.1:${ps!.port}`]);
+
+    const target = targetOf('alice');
+    const server = { address: '127.0.0.1', port: ps!.port! };
+    await ask(ReqType.DUMP, directoryOf('alice'), { pid: target.pid, ps: server }, 'alice');
+    await target.assertGone();
+    await eventually('it leaves after its one connection', () => pageServers().length === 0);
+    const pages = readdirSync(images).filter((name) => /^pages-\d+\.img$/.test(name));
+    assert.ok(pages.length > 0, readdirSync(images).join(' '));
+    for (const name of pages) {
+      const { uid, size } = statSync(join(images, name));
+      assert.equal(uid, uids.alice);
+      assert.ok(size > 0);
+    }
+    await eventually(
+      'its scope is gone',
+      () => !run('systemctl', 'list-units', '--all', 'criu-page-server-*').includes('.scope'),
+    );
+  });
+
+  it('of alice outlives nothing that an administrator stops', async () => {
+    await ask(ReqType.PAGE_SERVER, directoryOf('alice'), {}, 'alice');
+    const scope = cgroupOf(pageServers()[0]!).replace(/^.*\//, '');
+    run('systemctl', 'stop', scope);
+    await eventually('it is gone', () => pageServers().length === 0);
+  });
+
+  it('of alice survives what ends a restore of hers', async () => {
+    const images = directoryOf('alice');
+    const target = targetOf('alice');
+    await ask(ReqType.DUMP, images, { pid: target.pid }, 'alice');
+    await ask(ReqType.PAGE_SERVER, directoryOf('alice'), {}, 'alice');
+    await ask(ReqType.RESTORE, images, {}, 'alice');
+    assert.equal(pageServers().length, 1);
+    await target.assertCountsOn();
+  });
+
+  it('of root is in a scope, too', async () => {
+    await ask(ReqType.PAGE_SERVER, directoryOf('root'), { ps: { address: '127.0.0.1' } }, 'root');
+    assert.match(cgroupOf(pageServers()[0]!), /\/criu-page-server-[0-9a-f]+\.scope$/);
+  });
+});

@@ -1,0 +1,75 @@
+/** What this machine does not have, or cannot do: each is a sentence that says what to do, in the reply and in the journal. */
+import assert from 'node:assert/strict';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type CriuOpts, ReqType } from '../../src/protocol/messages.ts';
+import { Attacker as Client } from '../hostile/support/attacker.ts';
+import { assertRefused, it } from '../hostile/support/guarantee.ts';
+import { directoryOf, startCounting } from '../hostile/support/people.ts';
+import { binary } from './support/bench.ts';
+import { ourAddress } from './support/client.ts';
+import { Instance } from './support/instance.ts';
+import { journalOf } from './support/journal.ts';
+
+/** What alice is answered, and what the journal has about it. */
+async function refusalOf(
+  type: ReqType,
+  opts: Partial<CriuOpts>,
+  address = ourAddress,
+  unit = 'criu.service',
+): Promise<RegExp> {
+  const alice = new Client('alice');
+  await alice.do('open', 10, 0, directoryOf('alice'));
+  const reply = await alice.ask({ type, opts: { images_dir_fd: 10, ...opts } }, address);
+  await alice.end();
+  assertRefused(reply, /./);
+  const sentence = reply === 'closed' ? '' : (reply.cr_errmsg ?? '');
+  const told = journalOf(unit, 'CRIU_CALLER_UID=1500');
+  const last = told.at(-1)?.MESSAGE ?? '';
+  assert.ok(last.includes(sentence), `${last} does not say: ${sentence}`);
+  return new RegExp(sentence.replaceAll(/[^\w ]/g, '.'));
+}
+
+describe('what cannot be done here', () => {
+  it('is said of a CRIU before 3.18', async () => {
+    const file = join(directoryOf('root'), 'criu');
+    writeFileSync(file, '#!/bin/sh\necho Version: 3.17.1\n');
+    chmodSync(file, 0o755);
+    const service = await Instance.start('--criu', file);
+    try {
+      const sentence = await refusalOf(ReqType.CPUINFO_DUMP, {}, service.address, service.unit);
+      assert.match(sentence.source, /criu 3.17 serves only root.*need criu 3.18 or newer/);
+    } finally {
+      service.stop();
+    }
+  });
+
+  it('is said of a CRIU that is not installed', async () => {
+    const service = await Instance.start('--criu', '/usr/sbin/no-such-criu');
+    try {
+      const sentence = await refusalOf(ReqType.CPUINFO_DUMP, {}, service.address, service.unit);
+      assert.match(sentence.source, /install criu/);
+    } finally {
+      service.stop();
+    }
+  });
+
+  it('is said of a process that only root could restore, and it runs on', async () => {
+    const target = startCounting('alice', ['--bounding-set=-sys_boot'], binary('counter'));
+    const sentence = await refusalOf(ReqType.DUMP, { pid: target.pid });
+    assert.match(sentence.source, /CAP_SYS_BOOT.* only root could restore/);
+    await target.assertCountsOn();
+  });
+
+  it('is said of tracking memory, and the process runs on', async () => {
+    const target = startCounting('alice', ['--no-new-privs'], binary('counter'));
+    for (const [type, opts] of [
+      [ReqType.PRE_DUMP, {}],
+      [ReqType.DUMP, { track_mem: true, leave_running: true }],
+    ] as const) {
+      const sentence = await refusalOf(type, { pid: target.pid, ...opts });
+      assert.match(sentence.source, /clear_refs/);
+      await target.assertCountsOn();
+    }
+  });
+});

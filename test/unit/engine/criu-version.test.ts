@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CriuTooOldError, parseVersion, requireUnprivilegedMode } from '../../../src/engine/criu-version.ts';
+
+describe('the version of criu', () => {
+  let directory: string;
+  before(() => {
+    directory = mkdtempSync(join(tmpdir(), 'criu-version-'));
+  });
+  after(() => rmSync(directory, { recursive: true }));
+
+  const says = (output: string): string => {
+    const file = join(directory, 'criu');
+    rmSync(file, { force: true });
+    writeFileSync(file, `#!/bin/sh\n[ "$1" = --version ] && echo '${output}'\n`);
+    chmodSync(file, 0o755);
+    return file;
+  };
+
+  it('is what the program says', () => {
+    assert.deepEqual(parseVersion('Version: 4.1.1\nGitID: v4.1.1\n'), [4, 1]);
+    assert.equal(parseVersion('criu: error'), undefined);
+  });
+
+  it('is refused before 3.18, with a sentence that says what is needed', async () => {
+    await assert.rejects(requireUnprivilegedMode(says('Version: 3.17.1')), (error: CriuTooOldError) => {
+      assert.ok(error instanceof CriuTooOldError);
+      assert.match(error.message, /criu 3\.17 serves only root.*3\.18/);
+      return true;
+    });
+  });
+
+  it('is read anew when another program is installed', async () => {
+    await assert.rejects(requireUnprivilegedMode(says('Version: 2.12')));
+    await requireUnprivilegedMode(says('Version: 3.18'));
+    await requireUnprivilegedMode(says('Version: 4.1.1'));
+  });
+
+  it('is no reason to refuse one that does not tell it', async () => {
+    await requireUnprivilegedMode(says('a CRIU of somebody’s own'));
+  });
+});

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { constants as os } from 'node:os';
+import { bitOf, namesOf } from '../../../src/policy/capabilities.ts';
+import type { TreeThread } from '../../../src/policy/process-tree.ts';
+import { refusedTree, type TreeFacts } from '../../../src/policy/tree-rule.ts';
+
+const all = (1n << 41n) - 1n;
+const hers: TreeThread = {
+  pid: 500,
+  tid: 500,
+  uids: [1500, 1500, 1500, 1500],
+  permitted: 0n,
+  bounding: all,
+  noNewPrivs: false,
+  cgroup: '/user.slice',
+};
+const alice = { uid: 1500, permitted: 0n };
+const facts: TreeFacts = {
+  allCapabilities: all,
+  isOurCgroup: (path) => path.startsWith('/ours'),
+  ends: true,
+};
+
+const reasonOf = (thread: Partial<TreeThread>, more: Partial<TreeFacts> = {}): string | undefined =>
+  refusedTree(500, [hers, { ...hers, pid: 501, tid: 502, ...thread }], alice, { ...facts, ...more })?.reason;
+
+describe('the tree of a caller without root', () => {
+  it('is hers when each thread of it is', () => {
+    assert.equal(reasonOf({}), undefined);
+  });
+
+  it('is not there when it has no thread', () => {
+    assert.equal(refusedTree(500, [], alice, facts)?.errno, os.errno.ESRCH);
+  });
+
+  for (const [which, uids] of [
+    ['real', [1501, 1500, 1500, 1500]],
+    ['effective', [1500, 0, 1500, 1500]],
+    ['saved', [1500, 1500, 0, 1500]],
+  ] as const) {
+    it(`is refused with another ${which} uid in one thread, and the refusal names both`, () => {
+      assert.match(
+        reasonOf({ uids }) ?? '',
+        /^process 501 of the tree has the uid (0|1501), and yours is 1500$/,
+      );
+    });
+  }
+
+  it('is refused when a thread holds a capability that she lacks', () => {
+    assert.match(reasonOf({ permitted: bitOf('KILL') }) ?? '', /capabilities that you do not hold/);
+  });
+
+  it('is refused when an engine of ours is in it', () => {
+    assert.match(reasonOf({ cgroup: '/ours/engine-1' }) ?? '', /engine of this service/);
+  });
+
+  it('is not dumped to its end when only CAP_SETPCAP could restore it', () => {
+    const bounding = all & ~bitOf('SYS_ADMIN') & ~bitOf('BPF');
+    assert.match(
+      reasonOf({ bounding }) ?? '',
+      /^process 501 of the tree has no CAP_SYS_ADMIN, CAP_BPF in its bounding set/,
+    );
+    assert.equal(reasonOf({ bounding }, { ends: false }), undefined);
+    assert.equal(reasonOf({ bounding, noNewPrivs: true }), undefined);
+    // With no_new_privs nothing is regained, but what it holds would have to go.
+    const permitted = bitOf('BPF');
+    const owner = { uid: 1500, permitted };
+    const thread = { ...hers, bounding, noNewPrivs: true, permitted };
+    assert.match(refusedTree(500, [thread], owner, facts)?.reason ?? '', /has no CAP_BPF in/);
+  });
+});
+
+describe('the names of capabilities', () => {
+  it('stand for the numbers of the kernel', () => {
+    assert.equal(bitOf('CHOWN'), 1n);
+    assert.equal(bitOf('CHECKPOINT_RESTORE'), 1n << 40n);
+    assert.equal(namesOf(bitOf('SYS_PTRACE') | (1n << 45n)), 'CAP_SYS_PTRACE, CAP_45');
+    assert.equal(namesOf(0n), '');
+  });
+});
