@@ -8,4 +8,7 @@ import './options.test.ts';
 import './encodings.test.ts';
 import './environment.test.ts';
 import './engines.test.ts';
+import './restore.test.ts';
+import './restore-engines.test.ts';
+import './restore-escapes.test.ts';
 import './blocking.test.ts';

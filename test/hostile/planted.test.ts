@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { constants, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
+import { eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { pageServers } from '../system/support/proc.ts';
 import { Attacker } from './support/attacker.ts';
@@ -117,6 +118,8 @@ describe('what alice plants in her directories', () => {
         },
         address,
       );
+      // It says so some time after its reply.
+      if (reply !== 'closed' && reply.success) await eventually('it is ready', () => !victim.unchanged);
       for (const server of pageServers()) process.kill(server, 'SIGKILL');
       return { reply, succeeded: !victim.unchanged };
     },

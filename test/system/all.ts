@@ -7,6 +7,7 @@ import './engine-failures.test.ts';
 import './refused-callers.test.ts';
 import './page-server.test.ts';
 import './versions.test.ts';
+import './alice.test.ts';
 import './systemd.test.ts';
 import './listener-errors.test.ts';
 import './mutations.test.ts';

@@ -290,17 +290,26 @@ static int reconnect_as(const char *user, const char *path, const char *director
 	return fd;
 }
 
-/* A child that waits for our end: the first process of a pid namespace that was made for children. */
+/*
+ * A child that waits for our end: the first process of a pid namespace that was made for children. It reads that from a pipe,
+ * because no signal comes from a parent that has become somebody else.
+ */
 static int silent_child(void)
 {
-	pid_t pid = fork();
+	int ours[2];
+	char byte;
+	pid_t pid;
 
-	if (pid != 0)
+	if (pipe(ours) || (pid = fork()) < 0)
+		return -1;
+	if (pid > 0) {
+		close(ours[0]);
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	close(0), close(1), close(3);
-	for (;;)
-		pause();
+	}
+	dup2(ours[0], 0);
+	close_range(1, ~0U, 0);
+	read(0, &byte, 1);
+	_exit(0);
 }
 
 static int set_groups(char **words)

@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""images.py FILE JSON: merges a JSON object into every entry of an image of CRIU's.
+"""images.py: edits images of CRIU's, as lines of its standard input say.
+
+A line is `{"files": [FILE...], "change": {...}}`: the change is merged into every entry of each, and `ok` is the answer. One process
+for all of them, because under emulation it takes Python seconds to start.
 
 A list in it replaces the one that is there, except that a list of objects is merged one by one. A key that the image lacks is
 added, and a null takes one away.
@@ -32,13 +35,20 @@ def rename(old, before, after):
             rename(value, before, after)
 
 
-path, change = sys.argv[1], json.loads(sys.argv[2])
-with open(path, "rb") as f:
-    image = images.load(f)
-for entry in image["entries"]:
-    if "rename" in change:
-        rename(entry, *change["rename"])
-    else:
-        merge(entry, change)
-with open(path, "wb") as f:
-    images.dump(image, f)
+def edit(path, change):
+    with open(path, "rb") as f:
+        image = images.load(f)
+    for entry in image["entries"]:
+        if "rename" in change:
+            rename(entry, *change["rename"])
+        else:
+            merge(entry, change)
+    with open(path, "wb") as f:
+        images.dump(image, f)
+
+
+for line in sys.stdin:
+    command = json.loads(line)
+    for path in command["files"]:
+        edit(path, command["change"])
+    print("ok", flush=True)

@@ -3,8 +3,9 @@
  *
  *   targets family UID CHILD_UID FILE    with a child that is somebody else's; to be started by root
  *   targets undumpable FILE              which nobody without privilege may trace
- *   targets breathe [filtered] FILE      creates FILE over and over, in two threads: nothing of it runs without leaving a trace;
+ *   targets breathe [filtered] FILE      makes FILE over and over, in two threads: nothing of it runs without leaving a trace;
  *                                        filtered: capset(2) does nothing and says that it did
+ *   targets tree FILE                    three processes and a thread; what is counted goes through a pipe and shared memory
  *   targets at PID FILE                  under a pid that is free; to be started by root
  */
 #define _GNU_SOURCE
@@ -16,7 +17,9 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include "daemonize.h"
 #include "counting.h"
@@ -86,10 +89,8 @@ static void *breathe(void *file)
 	const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
 
 	for (;;) {
-		int fd = open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
-
-		if (fd >= 0)
-			close(fd);
+		/* A directory, because an open file would be part of the images, and then has to be there. */
+		mkdir(file, 0755);
 		nanosleep(&pause, NULL);
 	}
 	return NULL;
@@ -121,6 +122,54 @@ static void breathing(const char *file, int filtered)
 	breathe((void *)file);
 }
 
+static volatile unsigned long *shared;
+static const struct timespec moment = { .tv_nsec = 5 * 1000 * 1000 };
+
+static void *pass_on(void *unused)
+{
+	for (;; nanosleep(&moment, NULL))
+		shared[2] = shared[1];
+	return unused;
+}
+
+static void tree(const char *file)
+{
+	pthread_t thread;
+	int fd, ends[2];
+	char line[32];
+
+	daemonize();
+	fd = counting_file(file);
+	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED || pipe(ends))
+		exit(1);
+	if (fork() == 0) {
+		close(ready_pipe[1]), close(0), close(1), close(2);
+		for (;; nanosleep(&moment, NULL)) {
+			unsigned long next = ++shared[0];
+
+			if (write(ends[1], &next, sizeof(next)) != sizeof(next))
+				exit(1);
+		}
+	}
+	if (fork() == 0) {
+		unsigned long next;
+
+		close(ready_pipe[1]), close(0), close(1), close(2);
+		while (read(ends[0], &next, sizeof(next)) == sizeof(next))
+			shared[1] = next;
+		exit(1);
+	}
+	if (pthread_create(&thread, NULL, pass_on, NULL))
+		exit(1);
+	ready();
+	for (;; nanosleep(&moment, NULL)) {
+		snprintf(line, sizeof(line), "%020lu\n", shared[2]);
+		if (pwrite(fd, line, 21, 0) != 21)
+			exit(1);
+	}
+}
+
 static int at(pid_t pid, const char *file)
 {
 	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&pid, .set_tid_size = 1 };
@@ -147,6 +196,8 @@ int main(int argc, char **argv)
 		family(argv[2], argv[3], argv[4]);
 	if (argc == 3 && strcmp(argv[1], "undumpable") == 0)
 		undumpable(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "tree") == 0)
+		tree(argv[2]);
 	if (argc >= 3 && strcmp(argv[1], "breathe") == 0)
 		breathing(argv[argc - 1], argc == 4);
 	if (argc == 4 && strcmp(argv[1], "at") == 0)

@@ -69,7 +69,10 @@ export class Attacker {
   async do(verb: string, ...words: (string | number)[]): Promise<string> {
     this.#commands.write(`${[verb, ...words].join(' ')}\n`);
     const answer = await this.#answer();
-    if (answer === undefined) throw new Error(`The attacker ended at ${verb}`);
+    if (answer === undefined) {
+      const { exitCode, signalCode } = this.#child;
+      throw new Error(`The attacker ended at ${verb} (${signalCode ?? exitCode})`);
+    }
     const [kind, value = ''] = answer.split(' ');
     if (kind !== 'ok')
       throw new AttackFailed(`${verb} ${words.slice(0, 3).join(' ').slice(0, 200)}`, Number(value));

@@ -3,18 +3,20 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuOpts, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
-import { binary, eventually, inVm, run, script, succeeds } from '../../system/support/bench.ts';
+import { binary, eventually, inVm, run, succeeds } from '../../system/support/bench.ts';
 import { ourAddress } from '../../system/support/client.ts';
+import { engines } from '../../system/support/it.ts';
 import { isAlive, statusLine } from '../../system/support/proc.ts';
 import { Attacker } from './attacker.ts';
-import { as, directoryOf } from './people.ts';
+import { editImages } from './image-editor.ts';
+import { as, directoryOf, uids } from './people.ts';
 
 /** CAP_CHECKPOINT_RESTORE, in the two halves that images have. */
 export const checkpointRestore = [0, 1 << 8];
 const checkpointRestoreBit = 1n << 40n;
 
-/** Who has not answered in so many looks at its log will not. */
-const enoughLooks = inVm ? 200 : 50;
+/** Who has not answered in so many looks at its log probably will not: its restorer spins, and keeps a processor from others. */
+const enoughLooks = 25;
 
 export class AlicesImages {
   readonly directory = directoryOf('alice');
@@ -37,7 +39,7 @@ export class AlicesImages {
       'the dumped process is gone',
       () => !isAlive(images.pid) && statusLine(images.pid, 'Pid') === undefined,
     );
-    rmSync(trace);
+    rmSync(trace, { recursive: true });
     return images;
   }
 
@@ -62,18 +64,22 @@ export class AlicesImages {
       .filter((tid) => tid > 0);
   }
 
-  /** Merges `change` into each entry of an image. */
-  edit(name: string, change: object): this {
-    run('/usr/bin/python3', script('images.py'), join(this.directory, name), JSON.stringify(change));
-    return this;
+  /** Merges `change` into each entry of these images. */
+  edit(names: readonly string[], change: object): Promise<void> {
+    return editImages(
+      names.map((name) => join(this.directory, name)),
+      change,
+    );
   }
 
   /** The credentials of the leader, or of all threads, or of all but the leader. */
-  editCredentials(change: object, which: 'leader' | 'all' | 'second thread' = 'all'): this {
+  editCredentials(change: object, which: 'leader' | 'all' | 'second thread' = 'all'): Promise<void> {
     const tids = this.threads.filter((tid) => which === 'all' || (which === 'leader') === (tid === this.pid));
     assert.ok(tids.length > 0);
-    for (const tid of tids) this.edit(`core-${tid}.img`, { thread_core: { creds: change } });
-    return this;
+    return this.edit(
+      tids.map((tid) => `core-${tid}.img`),
+      { thread_core: { creds: change } },
+    );
   }
 
   get ran(): boolean {
@@ -92,18 +98,20 @@ export class AlicesImages {
   }
 
   /** alice asks the service, and waits for the answer. */
-  async restore(alice: Attacker = new Attacker('alice')): Promise<CriuResp | 'closed'> {
+  async restore(alice: Attacker = new Attacker('alice'), address = ourAddress): Promise<CriuResp | 'closed'> {
     await alice.do('open', 10, 0, this.directory);
-    return alice.ask(this.request, ourAddress);
+    return alice.ask(this.request, address);
   }
 
   /**
    * The same, and alice leaves when CRIU will never answer: 4.1.1 waits for ever for a thread that has ended because the kernel
    * did not let it be what the image says.
    */
-  async restoreOrLeave(): Promise<CriuResp | 'closed' | 'stuck'> {
-    const alice = new Attacker('alice');
-    const answer = this.restore(alice);
+  async restoreOrLeave(
+    alice: Attacker = new Attacker('alice'),
+    address = ourAddress,
+  ): Promise<CriuResp | 'closed' | 'stuck'> {
+    const answer = this.restore(alice, address);
     let over = false;
     answer.then(
       () => {
@@ -127,12 +135,12 @@ export class AlicesImages {
   }
 
   /** What a service without that guard would do: root's CRIU, or one that is alice with the capability of an engine. */
-  restoreUnguarded(by: 'root' | 'engine'): boolean {
+  restoreUnguarded(by: 'root' | 'engine', ...how: '--no-new-privs'[]): boolean {
     const user =
       by === 'root'
         ? []
         : [
-            ...as('alice').filter((word) => word !== '--inh-caps=-all' && word !== '--'),
+            ...as('alice', ...how).filter((word) => word !== '--inh-caps=-all' && word !== '--'),
             '--inh-caps=-all,+checkpoint_restore',
             '--ambient-caps=+checkpoint_restore',
             '--',
@@ -160,4 +168,31 @@ export class AlicesImages {
 /** The container's root cannot give a task all that a bounding set needs, unless the task may not gain anything anyway. */
 export function unshackled(): string[] {
   return inVm ? [] : ['--no-new-privs'];
+}
+
+/** Nothing of the tree is there, and nothing of it ever ran. */
+export async function assertNeverRan(images: AlicesImages): Promise<void> {
+  await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+  assert.equal(images.ran, false, 'an instruction of the restored process ran');
+}
+
+/** Brings a restore to a notification. */
+export async function restoreUntil(
+  images: AlicesImages,
+  script: string,
+): Promise<{ alice: Attacker; engine: number }> {
+  const alice = new Attacker('alice');
+  await alice.do('open', 10, 0, images.directory);
+  await alice.connect(ourAddress);
+  const { type, opts } = images.request;
+  await alice.send({ type, opts: { ...opts, notify_scripts: true } });
+  for (;;) {
+    const message = await alice.receive();
+    assert.ok(message !== 'closed' && message.type === ReqType.NOTIFY, JSON.stringify(message));
+    if (message.notify?.script === script) break;
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+  }
+  const engine = engines().find((pid) => statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`));
+  assert.ok(engine !== undefined, 'there is no engine that has become alice');
+  return { alice, engine };
 }

@@ -1,0 +1,152 @@
+/**
+ * alice ends, stops or leaves the engine that restores for her, before anybody has looked at what it made. Her images hold the
+ * capability that only engines have, so nothing of them may ever run.
+ */
+import assert from 'node:assert/strict';
+import { constants } from 'node:os';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { cannotShowHere, eventually, inVm } from '../system/support/bench.ts';
+import { Instance } from '../system/support/instance.ts';
+import { engines } from '../system/support/it.ts';
+import { isAlive, statusLine } from '../system/support/proc.ts';
+import { Attacker, connection, hex } from './support/attacker.ts';
+import { assertRefused, assertServed, it } from './support/guarantee.ts';
+import { AlicesImages, assertNeverRan, checkpointRestore, restoreUntil } from './support/images.ts';
+import { as } from './support/people.ts';
+
+const { SIGKILL, SIGSTOP, SIGCONT } = constants.signals;
+
+/** What CRIU announces before the tree has its credentials and stands still. */
+const early = ['pre-restore', 'post-restore'] as const;
+
+describe('an engine that restores the capability of engines for alice', () => {
+  let images: AlicesImages;
+  beforeEach(async () => {
+    images = await AlicesImages.make();
+    await images.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore });
+  });
+  afterEach(() => images.end());
+
+  for (const script of early) {
+    it(`leaves nothing that runs when she kills it at ${script}`, async () => {
+      const { alice, engine } = await restoreUntil(images, script);
+      await alice.do('kill', engine, SIGKILL);
+      assertRefused(await alice.receive(), /./);
+      await assertNeverRan(images);
+    });
+
+    it(`leaves nothing that runs when she kills it right after she has answered ${script}`, async () => {
+      const { alice, engine } = await restoreUntil(images, script);
+      const yes = hex({ type: ReqType.NOTIFY, notify_success: true });
+      await alice.rush(`send ${connection} ${yes}`, `kill ${engine} ${SIGKILL}`);
+      await assertNeverRan(images);
+    });
+
+    it(`leaves nothing that runs when she leaves right after she has answered ${script}`, async () => {
+      const { alice } = await restoreUntil(images, script);
+      const yes = hex({ type: ReqType.NOTIFY, notify_success: true });
+      await alice.rush(`send ${connection} ${yes}`, `close ${connection}`);
+      await assertNeverRan(images);
+    });
+
+    it(`leaves nothing that runs when she leaves at ${script}`, async () => {
+      const { alice } = await restoreUntil(images, script);
+      await alice.end();
+      await assertNeverRan(images);
+    });
+
+    // Then the answer is on its way, and the next thing that the engine would read is the end of its connection.
+    it(`leaves nothing that runs when she stops it at ${script}, answers, leaves, and continues it`, async () => {
+      const { alice, engine } = await restoreUntil(images, script);
+      await alice.do('kill', engine, SIGSTOP);
+      await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+      await assertServed('bob');
+      await alice.do('close', connection);
+      await assertServed('bob');
+      if (isAlive(engine)) await alice.do('kill', engine, SIGCONT).catch(() => {});
+      await assertNeverRan(images);
+    });
+  }
+
+  it('is refused at pre-resume, of which she hears nothing', async () => {
+    const { alice } = await restoreUntil(images, 'post-restore');
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+    assertRefused(await alice.receive(), /capabilities that you do not have/);
+    await assertNeverRan(images);
+  });
+
+  // The bite of all of these: an engine whose work nobody looks at, as CRIU's command line with that capability is one.
+  it('would have made a process that holds it', async () => {
+    images.restoreUnguarded('engine');
+    await eventually('it runs', () => images.ran);
+    assert.equal(images.holdsCapability, true);
+  });
+});
+
+describe('an engine that alice kills when her tree was verified', () => {
+  for (const script of ['pre-resume', 'post-resume']) {
+    it(`leaves at most a tree that is no more than she is (${script})`, async () => {
+      const images = await AlicesImages.make();
+      try {
+        const { alice, engine } = await restoreUntil(images, script);
+        await alice.do('kill', engine, SIGKILL);
+        await eventually('the engine is gone', () => engines().length === 0);
+        if (isAlive(images.pid)) assert.equal(images.holdsCapability, false);
+      } finally {
+        await images.end();
+      }
+    });
+  }
+});
+
+// CRIU installs it before it gives the capability up, and passes over it that only root can have a filter suspended meanwhile.
+describe('an image with a seccomp filter that answers capset with 0', () => {
+  let images: AlicesImages;
+  const make = async (context: Mocha.Context): Promise<void> => {
+    if (!inVm) cannotShowHere(context, 'root lacks CAP_SYS_RESOURCE here, and only root can dump a filter');
+    images = await AlicesImages.make('filtered');
+  };
+  afterEach(() => images?.end());
+
+  it('is no process at all, because its engine may not install a filter', async function () {
+    await make(this);
+    const reply = await images.restoreOrLeave();
+    assert.ok(typeof reply !== 'object' || !reply.success, JSON.stringify(reply));
+    await assertNeverRan(images);
+  });
+
+  it('is no process that kept the capability, where callers with no_new_privs are served', async function () {
+    await make(this);
+    const service = await Instance.start('--allow-no-new-privs');
+    try {
+      const alice = new Attacker('alice', { under: as('alice', '--no-new-privs') });
+      const reply = await images.restoreOrLeave(alice, service.address);
+      assert.ok(typeof reply === 'object');
+      assertRefused(reply, /capabilities that you do not have/);
+      await assertNeverRan(images);
+    } finally {
+      service.stop();
+    }
+    images.restoreUnguarded('engine', '--no-new-privs');
+    await eventually('it runs', () => images.ran);
+    assert.equal(images.holdsCapability, true, 'the attack does not bite');
+  });
+});
+
+describe('a caller with no_new_privs, where that is served', () => {
+  it('restores nothing without it', async () => {
+    const service = await Instance.start('--allow-no-new-privs');
+    const images = await AlicesImages.make();
+    try {
+      await images.editCredentials({ no_new_privs: 0 });
+      const alice = new Attacker('alice', { under: as('alice', '--no-new-privs') });
+      const reply = await images.restoreOrLeave(alice, service.address);
+      // The engine has it, and nobody can give it up again, so that whatever the image says it is there.
+      if (typeof reply === 'object' && reply.success) assert.equal(statusLine(images.pid, 'NoNewPrivs'), '1');
+      else await assertNeverRan(images);
+    } finally {
+      await images.end();
+      service.stop();
+    }
+  });
+});

@@ -1,0 +1,90 @@
+/**
+ * systemd moves a user's process to that user's own units when the user asks (AttachProcessesToUnit): out of the scope of a restore,
+ * where nobody would look at it and no cgroup.kill would reach it.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { eventually, run } from '../system/support/bench.ts';
+import { engines } from '../system/support/it.ts';
+import { isAlive } from '../system/support/proc.ts';
+import { show } from '../system/support/unit.ts';
+import { assertRefused, it } from './support/guarantee.ts';
+import { AlicesImages, checkpointRestore, restoreUntil } from './support/images.ts';
+import { as } from './support/people.ts';
+
+/** Has systemd move a process of hers into a group below her own manager's. */
+function moveAway(pid: number): void {
+  const [file, ...argv] = as('alice');
+  const manager = [
+    'org.freedesktop.systemd1',
+    '/org/freedesktop/systemd1',
+    'org.freedesktop.systemd1.Manager',
+  ];
+  const call = ['AttachProcessesToUnit', 'ssau', 'user@1500.service', '/hideout', '1', String(pid)];
+  run(file!, ...argv, 'busctl', 'call', ...manager, ...call);
+  // The bite: it has left the scope, and so what only the scope is asked for is not true of it any more.
+  assert.match(readFileSync(`/proc/${pid}/cgroup`, 'utf8'), /^0::.*user@1500\.service\/hideout$/m);
+}
+
+describe('what alice has moved out of the scope of her restore', () => {
+  let images: AlicesImages;
+
+  before(() => {
+    run('systemctl', 'start', 'user@1500.service');
+    // Hers to make: the cgroup of her manager is delegated to her.
+    const [file, ...argv] = as('alice');
+    const { ControlGroup } = show('user@1500.service', 'ControlGroup');
+    run(file!, ...argv, 'mkdir', `/sys/fs/cgroup${ControlGroup}/hideout`);
+  });
+  after(() => {
+    run('systemctl', 'stop', 'user@1500.service');
+  });
+  beforeEach(async () => {
+    images = await AlicesImages.make();
+    await images.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore });
+  });
+  afterEach(() => images.end());
+
+  it('never runs when it is the tree', async () => {
+    const { alice } = await restoreUntil(images, 'post-restore');
+    moveAway(images.pid);
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+    assertRefused(await alice.receive(), /RESTORE refused/);
+    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    assert.equal(images.ran, false);
+  });
+
+  it('never runs when it is the tree, and she kills the engine', async () => {
+    const { alice, engine } = await restoreUntil(images, 'post-restore');
+    moveAway(images.pid);
+    await alice.do('kill', engine, 9);
+    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    assert.equal(images.ran, false);
+  });
+
+  it('never runs when it is the tree, and she leaves', async () => {
+    const { alice } = await restoreUntil(images, 'post-restore');
+    moveAway(images.pid);
+    await alice.end();
+    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    assert.equal(images.ran, false);
+  });
+
+  it('never runs when it is the engine', async () => {
+    const { alice, engine } = await restoreUntil(images, 'post-restore');
+    moveAway(engine);
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+    assertRefused(await alice.receive(), /./);
+    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    assert.equal(images.ran, false);
+  });
+
+  it('never runs when it is the engine, and she leaves', async () => {
+    const { alice, engine } = await restoreUntil(images, 'post-restore');
+    moveAway(engine);
+    await alice.end();
+    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    assert.equal(images.ran, false);
+  });
+});

@@ -1,0 +1,187 @@
+/** Images are alice's to write. Whatever they say, what runs afterwards is no more than she is, or it never runs. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { CriuResp } from '../../src/protocol/messages.ts';
+import { eventually } from '../system/support/bench.ts';
+import { statusLine } from '../system/support/proc.ts';
+import { assertServed, it, needsSysResource } from './support/guarantee.ts';
+import { AlicesImages, assertNeverRan, checkpointRestore } from './support/images.ts';
+
+const everything = [0xffffffff, 0x1ff];
+
+interface Edit {
+  readonly what: string;
+  readonly edit: (images: AlicesImages) => Promise<void>;
+  /**
+   * The service's sentence, or CRIU's own failure, because the kernel refused what the image asks for; or CRIU takes no notice of
+   * that refusal, and restores a process without it.
+   */
+  readonly refused: RegExp | 'by the kernel' | 'in silence';
+  /** With which rights the same images become a process, and what is wrong with that process. */
+  readonly bite: 'root' | 'engine';
+  readonly wrong: (images: AlicesImages) => boolean;
+  readonly needs?: (context: Mocha.Context) => void;
+}
+
+const creds = (pid: number, line: string): string => statusLine(pid, line) ?? '';
+
+/** Without any, the line has nothing but its name. */
+const groups = (pid: number): string =>
+  /^Groups:[ \t]*(.*?)[ \t]*$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '?';
+
+const edits: readonly Edit[] = [
+  {
+    what: 'the capability of an engine in all threads',
+    edit: (images) =>
+      images.editCredentials({
+        cap_prm: checkpointRestore,
+        cap_eff: checkpointRestore,
+        cap_inh: checkpointRestore,
+      }),
+    refused: /has .* capabilities that you do not have/,
+    bite: 'engine',
+    wrong: (images) => images.holdsCapability,
+  },
+  {
+    what: 'the capability of an engine in the leader',
+    edit: (images) =>
+      images.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore }, 'leader'),
+    refused: /has .* capabilities that you do not have/,
+    bite: 'engine',
+    wrong: (images) => images.holdsCapability,
+  },
+  {
+    what: 'the capability of an engine in the second thread',
+    edit: (images) =>
+      images.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore }, 'second thread'),
+    refused: /thread \d+, has .* capabilities that you do not have/,
+    bite: 'engine',
+    wrong: (images) => images.holdsCapability,
+  },
+  {
+    what: 'the capability of an engine as inheritable and ambient',
+    edit: (images) =>
+      images.editCredentials({
+        cap_prm: checkpointRestore,
+        cap_inh: checkpointRestore,
+        cap_amb: checkpointRestore,
+      }),
+    refused: /has .* capabilities that you do not have/,
+    bite: 'engine',
+    wrong: (images) => images.holdsCapability,
+  },
+  {
+    what: 'all capabilities',
+    edit: (images) =>
+      images.editCredentials({ cap_prm: everything, cap_eff: everything, cap_inh: everything }),
+    refused: 'by the kernel',
+    bite: 'root',
+    wrong: (images) => creds(images.pid, 'CapEff').startsWith('000001'),
+    needs: needsSysResource,
+  },
+  {
+    what: 'the uid of bob',
+    edit: (images) => images.editCredentials({ uid: 1501, euid: 1501, suid: 1501, fsuid: 1501 }),
+    refused: 'by the kernel',
+    bite: 'root',
+    wrong: (images) => creds(images.pid, 'Uid').startsWith('1501'),
+  },
+  {
+    what: 'root’s saved uid, to be taken up later',
+    edit: (images) => images.editCredentials({ suid: 0 }),
+    refused: 'by the kernel',
+    bite: 'root',
+    wrong: (images) => creds(images.pid, 'Uid') === '1500\t1500\t0\t1500',
+  },
+  {
+    what: 'the gid of root',
+    edit: (images) => images.editCredentials({ gid: 0, egid: 0, sgid: 0, fsgid: 0 }),
+    refused: 'by the kernel',
+    bite: 'root',
+    wrong: (images) => creds(images.pid, 'Gid').startsWith('0'),
+  },
+  {
+    what: 'the groups of root',
+    edit: (images) => images.editCredentials({ groups: [0, 42] }),
+    refused: 'by the kernel',
+    bite: 'root',
+    wrong: (images) => groups(images.pid) === '0 42',
+  },
+  {
+    what: 'no groups at all, where some are denied something',
+    edit: (images) => images.editCredentials({ groups: null }),
+    // Without the field CRIU sets none: they stay those of the engine.
+    refused: 'in silence',
+    bite: 'root',
+    wrong: (images) => groups(images.pid) === '',
+  },
+  {
+    what: 'an open file of root’s that alice may not read',
+    edit: (images) => images.edit(['files.img'], { rename: ['/dev/null', '/etc/shadow'] }),
+    refused: 'by the kernel',
+    // Root's CRIU opens it, and complains of its mode then, which is that of /dev/null in the image; alice's is not let in.
+    bite: 'root',
+    wrong: (images) =>
+      readFileSync(join(images.directory, 'bite.log'), 'utf8').includes('etc/shadow has bad'),
+  },
+  {
+    what: 'a raised limit of open files',
+    edit: (images) =>
+      images.edit([`core-${images.pid}.img`], {
+        tc: {
+          rlimits: { rlimits: Array.from({ length: 16 }, () => ({ cur: 1 << 20, max: 1 << 20 })) },
+        },
+      }),
+    refused: 'in silence',
+    bite: 'root',
+    wrong: (images) =>
+      /^Max open files .*\b1048576\b/m.test(readFileSync(`/proc/${images.pid}/limits`, 'utf8')),
+    needs: needsSysResource,
+  },
+];
+
+function assertFailed(reply: CriuResp | 'closed' | 'stuck', refused: Edit['refused']): void {
+  if (reply === 'stuck' && refused === 'by the kernel') return;
+  assert.ok(reply !== 'closed' && reply !== 'stuck', 'there was no reply');
+  assert.equal(reply.success, false, JSON.stringify(reply));
+  if (refused instanceof RegExp) assert.match(reply.cr_errmsg ?? '', refused);
+}
+
+describe('a restore of alice’s from images that she has edited', () => {
+  let images: AlicesImages;
+  afterEach(() => images?.end());
+
+  it('works when she has edited nothing, with her credentials', async () => {
+    images = await AlicesImages.make();
+    const reply = await images.restore();
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    await eventually('it runs', () => images.ran);
+    assert.equal(images.holdsCapability, false);
+  });
+
+  // One pair of tests in one: the images are the same, and making them takes seconds under emulation.
+  for (const { what, edit, refused, bite, wrong, needs } of edits) {
+    const elsewhere = bite === 'root' ? 'root’s CRIU' : 'an engine whose work is not verified';
+    it(`does not become a process with ${what}, and does with ${elsewhere}`, async function () {
+      images = await AlicesImages.make();
+      await edit(images);
+      const reply = await images.restoreOrLeave();
+      if (refused === 'in silence') {
+        assert.ok(typeof reply === 'object' && reply.success, JSON.stringify(reply));
+        assert.equal(wrong(images), false);
+        await images.end();
+      } else {
+        assertFailed(reply, refused);
+        await assertNeverRan(images);
+      }
+      needs?.(this);
+      images.restoreUnguarded(bite);
+      assert.equal(wrong(images), true, 'the attack does not bite');
+    });
+  }
+
+  it('leaves the service to others', async () => {
+    await assertServed('bob');
+  });
+});

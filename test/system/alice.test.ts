@@ -1,0 +1,165 @@
+/** What the service is for: a user without root dumps and restores what is theirs. */
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { Attacker as Client } from '../hostile/support/attacker.ts';
+import { it } from '../hostile/support/guarantee.ts';
+import { unshackled } from '../hostile/support/images.ts';
+import { as, directoryOf, startCounting, uids } from '../hostile/support/people.ts';
+import { binary, eventually, inVm, run } from './support/bench.ts';
+import { ourAddress } from './support/client.ts';
+import { Instance } from './support/instance.ts';
+import { childrenOf, statusLine } from './support/proc.ts';
+import { Target } from './support/targets.ts';
+
+interface Answers {
+  readonly scripts: string[];
+  readonly reply: CriuResp;
+}
+
+/** alice asks, and says yes to whatever is announced. */
+async function ask(
+  type: ReqType,
+  images: string,
+  opts: Partial<CriuOpts>,
+  address = ourAddress,
+  under: string[] = as('alice'),
+): Promise<Answers> {
+  const alice = new Client('alice', { under });
+  await alice.do('open', 10, 0, images);
+  const scripts: string[] = [];
+  let message = await alice.ask(
+    { type, opts: { images_dir_fd: 10, log_level: 4, log_file: `${ReqType[type]}.log`, ...opts } },
+    address,
+  );
+  while (message !== 'closed' && message.type === ReqType.NOTIFY) {
+    scripts.push(message.notify?.script ?? '');
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+    message = await alice.receive();
+  }
+  assert.notEqual(message, 'closed');
+  await alice.end();
+  return { scripts, reply: message as CriuResp };
+}
+
+/** What of a process must be the same before its dump and after its restore. */
+function traitsOf(pid: number): Record<string, string | undefined> {
+  const credentials = ['Uid', 'Gid', 'Groups', 'CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'];
+  const lines = [...credentials, 'NoNewPrivs', 'Seccomp', 'Umask'];
+  const files = ['limits', 'oom_score_adj', 'loginuid'].filter((name) => existsSync(`/proc/${pid}/${name}`));
+  return {
+    ...Object.fromEntries(lines.map((name) => [name, statusLine(pid, name)])),
+    ...Object.fromEntries(files.map((name) => [name, readFileSync(`/proc/${pid}/${name}`, 'utf8')])),
+    // Field 19 of proc_pid_stat(5), counted from the one behind the name.
+    nice: readFileSync(`/proc/${pid}/stat`, 'latin1')
+      .replace(/^.*\) /, '')
+      .split(' ')[16],
+  };
+}
+
+function tree(): Target {
+  return startCounting('alice', unshackled(), binary('targets'), 'tree');
+}
+
+describe('alice', () => {
+  it('dumps a tree of hers and restores it, and it goes on', async () => {
+    const target = tree();
+    const images = directoryOf('alice');
+    const before = traitsOf(target.pid);
+    await target.assertCountsOn();
+    const dumped = await ask(ReqType.DUMP, images, { pid: target.pid });
+    assert.equal(dumped.reply.success, true, JSON.stringify(dumped.reply));
+    await target.assertGone();
+    const stoppedAt = target.count;
+    for (const name of readdirSync(images)) {
+      const { uid, gid } = statSync(join(images, name));
+      assert.deepEqual({ name, uid, gid }, { name, uid: uids.alice, gid: uids.alice });
+    }
+
+    const restored = await ask(ReqType.RESTORE, images, {});
+    assert.equal(restored.reply.success, true, JSON.stringify(restored.reply));
+    assert.equal(restored.reply.restore?.pid, target.pid);
+    await target.assertCountsOn();
+    assert.ok(target.count > stoppedAt);
+    assert.equal(childrenOf(target.pid).length, 2);
+    assert.equal(readdirSync(`/proc/${target.pid}/task`).length, 2);
+    assert.deepEqual(traitsOf(target.pid), before);
+  });
+
+  it('finds what was restored in a scope of its own in her slice, and an administrator stops it there', async () => {
+    const target = tree();
+    const images = directoryOf('alice');
+    await ask(ReqType.DUMP, images, { pid: target.pid });
+    await target.assertGone();
+    // As from a session of hers: it is the slice of whoever asks.
+    const session = [
+      'systemd-run',
+      '--quiet',
+      '--scope',
+      '--collect',
+      '--slice=user-1500.slice',
+      ...as('alice'),
+    ];
+    const { reply } = await ask(ReqType.RESTORE, images, {}, ourAddress, session);
+    assert.equal(reply.success, true, JSON.stringify(reply));
+    const cgroup = readFileSync(`/proc/${target.pid}/cgroup`, 'utf8');
+    const scope = /user-1500\.slice\/(criu-restore-[^/]+\.scope)$/m.exec(cgroup)?.[1];
+    assert.ok(scope !== undefined, cgroup);
+    assert.match(run('systemctl', 'status', '--no-pager', scope), new RegExp(`\\b${target.pid}\\b`));
+    run('systemctl', 'stop', scope);
+    await target.assertGone();
+  });
+
+  it('lets a process run on after its dump', async () => {
+    const target = tree();
+    const opts = { pid: target.pid, leave_running: true };
+    const { reply } = await ask(ReqType.DUMP, directoryOf('alice'), opts);
+    assert.equal(reply.success, true, JSON.stringify(reply));
+    await target.assertCountsOn();
+  });
+
+  it('hears of each step that she wants to hear of', async () => {
+    const target = tree();
+    const images = directoryOf('alice');
+    const dumped = await ask(ReqType.DUMP, images, { pid: target.pid, notify_scripts: true });
+    assert.equal(dumped.reply.success, true, JSON.stringify(dumped.reply));
+    assert.deepEqual(dumped.scripts, ['pre-dump', 'query-ext-files', 'post-dump']);
+    await target.assertGone();
+    const restored = await ask(ReqType.RESTORE, images, { notify_scripts: true });
+    assert.equal(restored.reply.success, true, JSON.stringify(restored.reply));
+    assert.deepEqual(restored.scripts, ['pre-restore', 'post-restore', 'pre-resume', 'post-resume']);
+    await target.assertCountsOn();
+  });
+
+  it('gets one failed reply to a pre-dump, and the process runs on', async () => {
+    // CRIU 4.1.1 opens /proc/PID/clear_refs for reading, too, and only root may: it has no tracking of memory without root.
+    const target = tree();
+    const opts = { pid: target.pid, track_mem: true };
+    const { reply } = await ask(ReqType.PRE_DUMP, directoryOf('alice'), opts);
+    assert.deepEqual([reply.type, reply.success], [ReqType.PRE_DUMP, false]);
+    await target.assertCountsOn();
+  });
+
+  it('dumps herself through libcriu, and reads "restored" after she was restored', async () => {
+    // Where her processes need no_new_privs to be restorable, so does she who asks.
+    const service = inVm ? undefined : await Instance.start('--allow-no-new-privs');
+    const address = service?.address ?? ourAddress;
+    const own = as('alice', ...unshackled());
+    try {
+      const images = directoryOf('alice');
+      const [count, result] = ['count', 'result'].map((name) => join(directoryOf('alice'), name));
+      const [file, ...argv] = [...own, binary('self-dump'), address, images, result!, count!, 'plain'];
+      const target = new Target(Number(run(file!, ...argv)), count!);
+      await target.assertGone();
+      assert.equal(existsSync(result!), false);
+      const { reply } = await ask(ReqType.RESTORE, images, {}, address, own);
+      assert.equal(reply.success, true, JSON.stringify(reply));
+      await eventually('it reports', () => existsSync(result!));
+      assert.equal(readFileSync(result!, 'utf8').trim(), 'dump 1 errno 0');
+      await target.assertCountsOn();
+    } finally {
+      service?.stop();
+    }
+  });
+});
