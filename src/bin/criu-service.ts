@@ -61,7 +61,9 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
       },
       restorers: findRestorers(options.restore),
       standing: { confinedCallers: true, allowNoNewPrivs: options.allowNoNewPrivs },
-      requestTimeoutMs: options.requestTimeoutMs,
+      limits: options.limits,
+      timeouts: options.timeouts,
+      maxPacketBytes: options.maxPacketBytes,
     });
     const stopped = new Promise<void>((resolve) => {
       for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);

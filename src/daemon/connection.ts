@@ -5,7 +5,6 @@
  * that has left loses what was for it, as on any connection.
  */
 import { native, type OwnedFd, type Peeked, type SeqpacketSocket, Watch } from '../socket/binding.ts';
-import { maxPacketBytes } from '../socket/limits.ts';
 
 interface Message {
   readonly data: Uint8Array;
@@ -26,6 +25,7 @@ const closeGraceMs = 10_000;
 
 export class CallerConnection {
   readonly #events: ConnectionEvents;
+  readonly #maxPacketBytes: number;
   #socket: SeqpacketSocket | undefined;
   #interest = 0;
   readonly #queue: Message[] = [];
@@ -35,8 +35,9 @@ export class CallerConnection {
   #onClosed: (() => void) | undefined;
 
   /** Takes over `socket`. */
-  constructor(socket: SeqpacketSocket, events: ConnectionEvents) {
+  constructor(socket: SeqpacketSocket, maxPacketBytes: number, events: ConnectionEvents) {
     this.#socket = socket;
+    this.#maxPacketBytes = maxPacketBytes;
     this.#events = events;
   }
 
@@ -67,7 +68,7 @@ export class CallerConnection {
 
   /** The head of the queue, which stays there. */
   peek(): Peeked {
-    return this.#socket?.peek(maxPacketBytes) ?? { kind: 'end' };
+    return this.#socket?.peek(this.#maxPacketBytes) ?? { kind: 'end' };
   }
 
   /** True when the packet at the head carries descriptors, which no request does: CRIU reads none from its client. */
@@ -82,7 +83,7 @@ export class CallerConnection {
   discard(): void {
     try {
       if (this.headCarriesFds) return;
-      this.#socket?.receive(maxPacketBytes, 0);
+      this.#socket?.receive(this.#maxPacketBytes, 0);
     } catch {
       // Too large, or with too many fds: consumed all the same.
     }

@@ -1,6 +1,9 @@
 /** The command line of criu-service: the options of `criu service`, under the same names. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { maxPacketBytes } from '../socket/limits.ts';
+import type { Limits } from './limits.ts';
 import { defaultAddress } from './listener.ts';
+import type { Timeouts } from './session.ts';
 
 export interface CommandLine {
   readonly address: string;
@@ -16,13 +19,19 @@ export interface CommandLine {
   readonly allowNoNewPrivs: boolean;
   /** Who may restore without root: `all`, `root` (nobody), `group=NAME`. */
   readonly restore: string;
-  readonly requestTimeoutMs: number;
+  readonly limits: Limits;
+  readonly timeouts: Timeouts;
+  /** The largest packet of a caller, in bytes. */
+  readonly maxPacketBytes: number;
 }
 
 /** What is to be printed instead of a service being started, and the exit status. */
 export interface Printed {
   readonly exitCode: number;
 }
+
+/** What a request with a few options and paths takes. */
+const smallestLimit = 4096;
 
 /** Debian's criu prints level 2 (warnings) by default; -v is 4 there and here. */
 const defaultVerbosity = 2;
@@ -61,6 +70,22 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
       'all',
     )
     .option('--request-timeout <seconds>', 'how long a connection may stay silent', parseSeconds, 10)
+    .option(
+      '--notify-timeout <seconds>',
+      'how long a caller may take to answer a notification',
+      parseSeconds,
+      600,
+    )
+    .option(
+      '--operation-timeout <seconds>',
+      'how long a request may take before CRIU is asked to roll back (default: as long as it takes)',
+      parseSeconds,
+    )
+    .option('--max-sessions <n>', 'connections at once, an eighth of them for root alone', parseCount, 1024)
+    .option('--max-sessions-per-user <n>', 'connections of one user at once', parseCount, 128)
+    .option('--max-engines <n>', 'CRIU processes at once, an eighth of them for root alone', parseCount, 128)
+    .option('--max-engines-per-user <n>', 'CRIU processes of one user at once', parseCount, 16)
+    .option('--max-packet-size <bytes>', 'the largest request', parsePacketSize, maxPacketBytes)
     .version(`criu-service ${version}`, '-V, --version')
     .exitOverride();
   try {
@@ -79,7 +104,18 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
     verbosity: given.v,
     allowNoNewPrivs: given.allowNoNewPrivs,
     restore: given.restore,
-    requestTimeoutMs: given.requestTimeout * 1000,
+    limits: {
+      sessions: given.maxSessions,
+      sessionsPerUser: given.maxSessionsPerUser,
+      engines: given.maxEngines,
+      enginesPerUser: given.maxEnginesPerUser,
+    },
+    timeouts: {
+      requestMs: given.requestTimeout * 1000,
+      notifyMs: given.notifyTimeout * 1000,
+      operationMs: given.operationTimeout === undefined ? undefined : given.operationTimeout * 1000,
+    },
+    maxPacketBytes: given.maxPacketSize,
     ...(pidFile === undefined ? {} : { pidFile }),
     ...(given.logFile === undefined ? {} : { logFile: given.logFile }),
     ...(given.workDir === undefined ? {} : { workDir: given.workDir }),
@@ -104,6 +140,17 @@ function parseRestore(value: string): string {
 function parseNumber(value: string): number {
   if (!/^[0-9]{1,9}$/.test(value)) throw new InvalidArgumentError('a descriptor is a number.');
   return Number(value);
+}
+
+function parseCount(value: string): number {
+  if (/^[1-9][0-9]{0,5}$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('it is a number from 1 to 999999.');
+}
+
+function parsePacketSize(value: string): number {
+  const bytes = Number(value);
+  if (Number.isInteger(bytes) && bytes >= smallestLimit && bytes <= maxPacketBytes) return bytes;
+  throw new InvalidArgumentError(`it is a number of bytes from ${smallestLimit} to ${maxPacketBytes}.`);
 }
 
 function parseSeconds(value: string): number {

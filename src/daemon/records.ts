@@ -3,7 +3,8 @@
 import type { AuthorizedRequest } from '../policy/authorize.ts';
 import type { CallerIdentity } from '../policy/caller.ts';
 import { type Fields, type Log, sanitize } from '../systemd/log.ts';
-import type { Result } from './session-machine.ts';
+import type { Result, Unfinished } from './session-machine.ts';
+import type { TreeState } from './unfinished.ts';
 
 /** Totals since the service started. */
 export interface Totals {
@@ -58,6 +59,41 @@ export class Records {
     if (end.result === 'done') this.#log.info(message, all);
     else this.#log.warning(message, all);
     this.#onChange();
+  }
+
+  /** A connection that never became a session. @param who for whom it counts, as a person would say it. */
+  turnedAway(who: string, errno: number, reason: string): void {
+    this.totals.refused += 1;
+    this.#log.warning(`A connection of ${who} refused: ${reason}`, {
+      CRIU_RESULT: 'refused',
+      CRIU_ERRNO: errno,
+    });
+    this.#onChange();
+  }
+
+  /** How the tree of an operation that was cut off is, now that its engine has gone. */
+  leftBehind(
+    session: number,
+    caller: CallerIdentity | undefined,
+    { request, reason }: Unfinished,
+    tree: TreeState,
+  ): void {
+    const target = `the tree of process ${request.target}`;
+    const why = sanitize(reason);
+    const all = fields(session, caller, request);
+    switch (tree.kind) {
+      case 'running':
+        this.#log.info(`${request.name} was cut off, and ${target} runs on (${why})`, all);
+        break;
+      case 'gone':
+        this.#log.warning(`${request.name} was cut off, and ${target} is gone (${why})`, all);
+        break;
+      case 'held':
+        this.#log.error(
+          `${request.name} was cut off, and ${target} does not run: thread ${tree.thread} ${tree.how} (${why})`,
+          all,
+        );
+    }
   }
 
   /** Something that no request should be able to bring about. */

@@ -1,23 +1,29 @@
 /** The service: accepts, keeps its sessions, tells systemd, drains. */
-
+import { constants as os } from 'node:os';
 import type { ConfinedEngineOptions } from '../engine/confined.ts';
 import type { PrivilegedEngineOptions } from '../engine/privileged.ts';
 import type { Restorers } from '../policy/authorize.ts';
 import { readOwnState } from '../policy/caller.ts';
 import { CallerReader } from '../policy/caller-reader.ts';
+import { type ConnectionUser, looksLikeRoot, userOf } from '../policy/connection-user.ts';
 import type { StandingOptions } from '../policy/standing.ts';
 import { type NativeError, type SeqpacketSocket, Watch } from '../socket/binding.ts';
 import type { Log } from '../systemd/log.ts';
 import type { Notifier } from '../systemd/notifier.ts';
+import { EngineQueue, type Limits, SessionQuota } from './limits.ts';
 import { Records } from './records.ts';
-import { Session, type SessionContext } from './session.ts';
+import { Session, type SessionContext, type Timeouts } from './session.ts';
+import { TurnedAway } from './turned-away.ts';
 
 export interface ServiceOptions {
   readonly engine: PrivilegedEngineOptions;
   readonly confined: ConfinedEngineOptions;
   readonly standing: StandingOptions;
   readonly restorers: Restorers;
-  readonly requestTimeoutMs: number;
+  readonly limits: Limits;
+  readonly timeouts: Timeouts;
+  /** The largest packet of a caller, in bytes. */
+  readonly maxPacketBytes: number;
 }
 
 /** How many connections are accepted before others on the event loop get their turn. */
@@ -38,6 +44,8 @@ export class Service {
   readonly #notifier: Notifier;
   readonly #context: SessionContext;
   readonly #sessions = new Set<Session>();
+  readonly #quota: SessionQuota;
+  readonly #turnedAway = new TurnedAway();
   #nextId = 1;
   #statusPending = false;
   #onDrained: (() => void) | undefined;
@@ -50,6 +58,7 @@ export class Service {
     this.#log = log;
     this.#notifier = notifier;
     const own = readOwnState();
+    this.#quota = new SessionQuota(options.limits);
     this.#context = {
       engine: options.engine,
       records: new Records(log, () => this.#changed()),
@@ -58,7 +67,9 @@ export class Service {
       confined: options.confined,
       standing: options.standing,
       restorers: options.restorers,
-      requestTimeoutMs: options.requestTimeoutMs,
+      queue: new EngineQueue(options.limits),
+      timeouts: options.timeouts,
+      maxPacketBytes: options.maxPacketBytes,
     };
   }
 
@@ -71,6 +82,7 @@ export class Service {
   /** Stops accepting; connections that nothing was asked on get their one reply, engines finish. Resolves when all are gone. */
   drain(): Promise<void> {
     this.#listener.close();
+    this.#turnedAway.close();
     this.#notifier.stopping('Stopping');
     for (const session of [...this.#sessions]) session.leaveIfIdle('The service is stopping: connect again');
     this.#changed();
@@ -92,7 +104,7 @@ export class Service {
       for (let i = 0; i < acceptsPerTurn; i += 1) {
         const socket = this.#listener.accept();
         if (!socket) return;
-        this.#open(socket);
+        this.#admit(socket);
       }
     } catch (error) {
       this.#log.error(`Cannot accept: ${(error as NativeError).message}`);
@@ -103,9 +115,32 @@ export class Service {
     }
   }
 
-  #open(socket: SeqpacketSocket): void {
-    const session = new Session(this.#nextId, socket, this.#context, (ended) => {
+  /** The backlog is one queue for everybody, so whoever is one too many is accepted, too, and told so. */
+  #admit(socket: SeqpacketSocket): void {
+    const user = userOf(socket);
+    if (user.foreign) {
+      this.#turnAway(
+        socket,
+        user,
+        os.errno.EPERM,
+        'The caller lives in another user namespace, and is not served',
+      );
+      return;
+    }
+    const reason = this.#quota.enter(user.key, () => looksLikeRoot(user.pid));
+    if (reason === undefined) this.#open(socket, user);
+    else this.#turnAway(socket, user, os.errno.EAGAIN, reason);
+  }
+
+  #turnAway(socket: SeqpacketSocket, { key }: ConnectionUser, errno: number, reason: string): void {
+    this.#turnedAway.add(socket, errno, reason);
+    this.#context.records.turnedAway(key === 'strangers' ? 'a stranger' : `uid ${key}`, errno, reason);
+  }
+
+  #open(socket: SeqpacketSocket, user: ConnectionUser): void {
+    const session = new Session(this.#nextId, socket, user, this.#context, (ended) => {
       this.#sessions.delete(ended);
+      this.#quota.leave(user.key);
       this.#changed();
       this.#checkDrained();
     });
@@ -131,7 +166,9 @@ export class Service {
   #status(): string {
     const { done, failed, refused } = this.#context.records.totals;
     const busy = [...this.#sessions].filter((session) => session.busy).length;
+    const { waiting } = this.#context.queue;
+    const queued = waiting === 0 ? '' : `, ${waiting} waiting for an engine`;
     const serving = this.#onDrained ? `Stopping, waiting for ${busy} of` : `Serving ${busy} of`;
-    return `${serving} ${this.#sessions.size} connections; ${done} requests done, ${failed} failed, ${refused} refused`;
+    return `${serving} ${this.#sessions.size} connections${queued}; ${done} requests done, ${failed} failed, ${refused} refused`;
   }
 }

@@ -14,16 +14,31 @@ import {
 } from '../engine/privileged.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { ThreadState } from '../policy/caller.ts';
+import type { UserKey } from '../policy/connection-user.ts';
 import type { Traits } from '../policy/standing.ts';
 import type { OwnedFd, Packet } from '../socket/binding.ts';
 import { sliceOfCaller, startEngineAs } from './confined-start.ts';
 import type { Judge } from './judge.ts';
+import type { EngineQueue, EngineTurn } from './limits.ts';
 import { endEscaped } from './sweep.ts';
 import { verifyRestored } from './verify-restored.ts';
 
 export interface EnginesContext {
   readonly engine: PrivilegedEngineOptions;
   readonly confined: ConfinedEngineOptions;
+  readonly queue: EngineQueue;
+}
+
+/** The request never got an engine; the message is a whole sentence. */
+export class NotStartedError extends Error {
+  override readonly name = 'NotStartedError';
+  /** Positive. */
+  readonly errno: number;
+
+  constructor(errno: number, message: string) {
+    super(message);
+    this.errno = errno;
+  }
 }
 
 /** What the latest engine says; nothing is heard of one that was dismissed, but that it has left. */
@@ -38,6 +53,7 @@ export interface SessionEnginesEvents {
 
 interface Held {
   readonly engine: Engine;
+  readonly turn: EngineTurn;
   /** Undefined for a privileged engine, until it restores. */
   cgroup: EngineCgroup | undefined;
   /** What it leaves behind may stay: a restored tree. */
@@ -48,15 +64,20 @@ interface Held {
 
 export class SessionEngines {
   readonly #context: EnginesContext;
+  readonly #user: UserKey;
   readonly #judge: Judge;
   readonly #events: SessionEnginesEvents;
   readonly #held = new Set<Held>();
   #latest: Held | undefined;
   /** Engines on their way: a launcher that becomes its caller, a scope that is made. */
   #starting = 0;
+  /** What the request waits for that has no engine yet. */
+  #waiting: EngineTurn | undefined;
 
-  constructor(context: EnginesContext, judge: Judge, events: SessionEnginesEvents) {
+  /** @param user for whom the engines count. */
+  constructor(context: EnginesContext, user: UserKey, judge: Judge, events: SessionEnginesEvents) {
     this.#context = context;
+    this.#user = user;
     this.#judge = judge;
     this.#events = events;
   }
@@ -72,18 +93,18 @@ export class SessionEngines {
   }
 
   /**
-   * Starts the engine of a request that is relayed; those before it are not heard of any more.
+   * Starts the engine of a request that is relayed, in its turn; those before it are not heard of any more.
    * @param plan its files are opened as the caller by an engine that becomes it.
    * @param engineFds copies that a privileged engine gets under numbers of the request.
    * @returns the numbers of the files that the engine opened.
    * @throws what starting one throws
    */
   relay(request: AuthorizedRequest, plan: RelayPlan, engineFds: readonly EngineFd[]): Promise<OpenedFiles> {
-    return this.#starts(async () => {
-      this.#latest = undefined;
-      if (request.engine === 'confined') return this.#startConfined(request, plan, undefined);
+    return this.#inTurn(request, async (turn) => {
+      if (request.engine === 'confined') return this.#startConfined(request, turn, plan, undefined);
       this.#hold(
         startRelayedEngine(this.#context.engine, engineFds, this.#heard()),
+        turn,
         undefined,
         request,
         undefined,
@@ -95,14 +116,18 @@ export class SessionEngines {
 
   /** Starts an engine on the caller's own connection, which is copied. */
   async handOver(request: AuthorizedRequest, connection: OwnedFd): Promise<void> {
-    await this.#starts(async () => {
-      this.#latest = undefined;
-      if (request.engine === 'confined') await this.#startConfined(request, undefined, connection);
+    await this.#inTurn(request, async (turn) => {
+      if (request.engine === 'confined') await this.#startConfined(request, turn, undefined, connection);
       else {
         const engine = startHandedOverEngine(this.#context.engine, connection, this.#heard());
-        this.#hold(engine, undefined, request, undefined);
+        this.#hold(engine, turn, undefined, request, undefined);
       }
     });
+  }
+
+  /** A request that has no engine yet will get none. */
+  stopWaiting(errno: number, reason: string): void {
+    this.#waiting?.cancel(new NotStartedError(errno, reason));
   }
 
   /** What outlives its session lives in a scope with root, too; its engine waits for the request meanwhile. */
@@ -156,8 +181,30 @@ export class SessionEngines {
     });
   }
 
+  /** There are only so many engines at once. */
+  #inTurn<T>(request: AuthorizedRequest, start: (turn: EngineTurn) => Promise<T>): Promise<T> {
+    return this.#starts(async () => {
+      this.#latest = undefined;
+      const turn = this.#context.queue.ask(this.#user, request.engine === 'privileged');
+      if (turn.ready) {
+        this.#waiting = turn;
+        try {
+          await turn.ready;
+        } finally {
+          this.#waiting = undefined;
+        }
+      }
+      try {
+        return await start(turn);
+      } finally {
+        if (![...this.#held].some((held) => held.turn === turn)) turn.release();
+      }
+    });
+  }
+
   async #startConfined(
     request: AuthorizedRequest,
+    turn: EngineTurn,
     plan: RelayPlan | undefined,
     connection: OwnedFd | undefined,
   ): Promise<OpenedFiles> {
@@ -174,7 +221,7 @@ export class SessionEngines {
       home,
       this.#heard(),
     );
-    this.#hold(engine, cgroup, request, standing.traits);
+    this.#hold(engine, turn, cgroup, request, standing.traits);
     return files;
   }
 
@@ -197,11 +244,12 @@ export class SessionEngines {
 
   #hold(
     engine: Engine,
+    turn: EngineTurn,
     cgroup: EngineCgroup | undefined,
     request: AuthorizedRequest,
     traits: Traits | undefined,
   ): void {
-    this.#latest = { engine, cgroup, stays: request.scope !== undefined, traits };
+    this.#latest = { engine, turn, cgroup, stays: request.scope !== undefined, traits };
     this.#held.add(this.#latest);
   }
 
@@ -226,6 +274,7 @@ export class SessionEngines {
 
   #release(held: Held): void {
     this.#held.delete(held);
+    held.turn.release();
     // What an engine leaves behind that may not stay was never verified; what may stay holds nothing of the engine's.
     if (!held.stays) held.cgroup?.kill();
     if (held.cgroup) this.#sweep(held);

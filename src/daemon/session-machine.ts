@@ -13,12 +13,15 @@ import { ReqType } from '../protocol/messages.ts';
 export type State =
   /** Waits for a packet of the caller. `engine`: one from the request before waits too. */
   | { readonly at: 'idle'; readonly phase: 'first' | 'pre-dump-loop'; readonly engine: boolean }
-  /** The engine has the request. `verified`: what it restored was looked at, and may run. */
+  /**
+   * The engine has the request. `verified`: what it restored was looked at, and may run. `cutOff`: it is to roll back, and why.
+   */
   | {
       readonly at: 'working';
       readonly request: AuthorizedRequest;
       readonly callerEnded: boolean;
       readonly verified: boolean;
+      readonly cutOff?: string;
     }
   /** The engine waits at pre-resume, and the tree that it restored is looked at. */
   | { readonly at: 'verifying'; readonly request: AuthorizedRequest }
@@ -26,9 +29,16 @@ export type State =
   | { readonly at: 'notifying'; readonly request: AuthorizedRequest; readonly verified: boolean }
   /** The engine owns the caller's connection. */
   | { readonly at: 'handed-over'; readonly request: AuthorizedRequest }
-  /** The last reply is out, the engine has yet to leave. */
-  | { readonly at: 'draining' }
+  /** The last reply is out, the engine has yet to leave. `after`: its work was not finished, and is looked at then. */
+  | { readonly at: 'draining'; readonly after?: Unfinished }
   | { readonly at: 'over' };
+
+/** A request that ended otherwise than by its engine's own decision. */
+export interface Unfinished {
+  readonly request: AuthorizedRequest;
+  /** One sentence. */
+  readonly reason: string;
+}
 
 /** How an engine ended, as far as it is known. */
 export interface EngineEnd {
@@ -64,6 +74,7 @@ export type Input =
     }
   /** The caller has closed the connection, or its sending half of it. */
   | { readonly on: 'caller-end' }
+  /** What is waited for took too long: a packet, an answer, the operation, its rolling back. */
   | { readonly on: 'deadline'; readonly reason: string };
 
 export type Action =
@@ -93,14 +104,18 @@ export type Action =
   /** A reply of our own. */
   | { readonly do: 'reply'; readonly type: number; readonly errno: number; readonly reason: string }
   /**
-   * Watch for a packet of the caller. Only the first has a deadline: how long a caller takes between two rounds of a
-   * pre-dump loop is its own affair.
+   * Watch for a packet of the caller. The first has a deadline, and an answer to a notification: how long a caller takes between
+   * two rounds of a pre-dump loop is its own affair.
    */
-  | { readonly do: 'listen'; readonly deadline: boolean }
+  | { readonly do: 'listen'; readonly deadline: 'request' | 'notify' | 'none' }
   /** Watch for nothing but its end. */
   | { readonly do: 'stop-listening' }
   /** Let the engine read an end of file where it waits: it rolls back and leaves. It is never killed. */
   | { readonly do: 'dismiss-engine' }
+  /** Once more a deadline: for CRIU to roll back. */
+  | { readonly do: 'await-rollback' }
+  /** The engine has gone: is the tree of its request as it was? Said in the journal. */
+  | { readonly do: 'check-tree'; readonly left: Unfinished }
   | { readonly do: 'close-caller' }
   | { readonly do: 'record'; readonly result: Result; readonly errno?: number; readonly reason?: string };
 
@@ -116,7 +131,7 @@ const { ECANCELED, EIO, EPERM, ETIMEDOUT } = os.errno;
 
 export const initialState: State = { at: 'idle', phase: 'first', engine: false };
 
-export const initialActions: readonly Action[] = [{ do: 'listen', deadline: true }];
+export const initialActions: readonly Action[] = [{ do: 'listen', deadline: 'request' }];
 
 /** What the caller may send in a state; undefined where nothing is read from it. */
 export function phaseOf(state: State): Phase | undefined {
@@ -197,8 +212,8 @@ function onDecision(state: Extract<State, { at: 'idle' }>, decision: Decision): 
 function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): Step {
   switch (input.on) {
     case 'engine-notify':
-      // After the caller's end the engine reads an end of file in place of an answer, and rolls back.
-      if (state.callerEnded) return stay(state);
+      // The engine reads an end of file in place of an answer, and rolls back.
+      if (state.callerEnded || state.cutOff !== undefined) return stay(state);
       return mustVerify(state.request) && input.script === 'pre-resume' && !state.verified
         ? {
             state: { at: 'verifying', request: state.request },
@@ -208,19 +223,22 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
     case 'engine-final':
       return onFinal(state, input.success);
     case 'engine-end':
-      return onEngineLost(state.request, input.end);
+      return onEngineLost(state.request, input.end, state.cutOff);
     case 'not-started': {
-      const { request } = state;
+      const { request, cutOff } = state;
+      const errno = cutOff === undefined ? input.errno : ETIMEDOUT;
+      const reason = cutOff ?? input.reason;
       return {
         state: input.engineRemains ? { at: 'draining' } : { at: 'over' },
         actions: [
-          { do: 'reply', type: request.answeredAs, errno: input.errno, reason: input.reason },
-          { do: 'record', result: 'failed', errno: input.errno, reason: input.reason },
+          ...failure(request, errno, reason),
           ...dismissIf(input.engineRemains),
           { do: 'close-caller' },
         ],
       };
     }
+    case 'deadline':
+      return onOverdue(state, input.reason);
     case 'engine-hangup':
       return unverifiedYet(state)
         ? refuseToRun(state.request, 'lost its engine before it was verified')
@@ -250,8 +268,39 @@ function tellCaller(request: AuthorizedRequest, verified: boolean): Step {
     ? { state: { at: 'working', request, callerEnded: false, verified }, actions: [{ do: 'acknowledge' }] }
     : {
         state: { at: 'notifying', request, verified },
-        actions: [{ do: 'forward' }, { do: 'listen', deadline: false }],
+        actions: [{ do: 'forward' }, { do: 'listen', deadline: 'notify' }],
       };
+}
+
+/** An engine that works is not interrupted: it reads an end of file where it waits for somebody, and rolls back by itself. */
+function onOverdue(
+  state: Extract<State, { at: 'working' | 'notifying' | 'verifying' }>,
+  reason: string,
+): Step {
+  const { request } = state;
+  const sentence = `${request.name}: ${reason}`;
+  if (state.at === 'verifying' || unverifiedYet(state)) {
+    return {
+      state: { at: 'draining' },
+      actions: [
+        { do: 'stop-listening' },
+        { do: 'kill-tree' },
+        ...failure(request, ETIMEDOUT, sentence),
+        { do: 'close-caller' },
+      ],
+    };
+  }
+  if (state.at === 'working' && state.cutOff !== undefined) {
+    const late = `${state.cutOff}; CRIU was asked to roll back, and has not done so yet`;
+    return {
+      state: { at: 'draining', after: { request, reason: late } },
+      actions: [...failure(request, ETIMEDOUT, late), { do: 'close-caller' }],
+    };
+  }
+  return {
+    state: { at: 'working', request, callerEnded: false, verified: state.verified, cutOff: sentence },
+    actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }, { do: 'await-rollback' }],
+  };
 }
 
 function unverifiedYet(state: { readonly request: AuthorizedRequest; readonly verified: boolean }): boolean {
@@ -267,6 +316,8 @@ function whenVerifying(state: Extract<State, { at: 'verifying' }>, input: Input)
       return refuseToRun(request, input.reason);
     case 'caller-end':
       return abandonTree(request);
+    case 'deadline':
+      return onOverdue(state, input.reason);
     case 'engine-end':
       return onEngineLost(request, input.end);
     case 'engine-hangup':
@@ -305,9 +356,23 @@ function refuseToRun(request: AuthorizedRequest, reason: string): Step {
 }
 
 function onFinal(state: Extract<State, { at: 'working' }>, success: boolean): Step {
-  const { request, callerEnded, verified } = state;
+  const { request, callerEnded, verified, cutOff } = state;
   if (mustVerify(request) && success && !verified) {
     return refuseToRun(request, 'was resumed before it was verified');
+  }
+  // A success came too late to be undone, and is told as what it is.
+  if (!success && (callerEnded || cutOff !== undefined)) {
+    const reason = cutOff ?? `${request.name}: the caller left, and CRIU rolled back`;
+    return {
+      state: { at: 'draining', after: { request, reason } },
+      actions: [
+        ...(mustVerify(request) ? [{ do: 'kill-tree' } as const] : []),
+        // Who closed only the sending half still gets CRIU's own words.
+        ...(callerEnded
+          ? ([{ do: 'forward' }, { do: 'record', result: 'failed', errno: ECANCELED, reason }] as const)
+          : failure(request, ETIMEDOUT, reason)),
+      ],
+    };
   }
   const told: Action[] = [
     // A restore that failed leaves nothing that should run.
@@ -317,13 +382,16 @@ function onFinal(state: Extract<State, { at: 'working' }>, success: boolean): St
   ];
   const phase = request.type === ReqType.PRE_DUMP ? 'pre-dump-loop' : 'first';
   // cr_service_work goes on after keep_open whenever its reply was sent, a failing one too; a loop ends with its first failure.
-  const goesOn = !callerEnded && (request.keepOpen || (success && request.type === ReqType.PRE_DUMP));
+  const goesOn =
+    !callerEnded &&
+    cutOff === undefined &&
+    (request.keepOpen || (success && request.type === ReqType.PRE_DUMP));
   if (!goesOn) return { state: { at: 'draining' }, actions: told };
   const engine = request.engine === 'privileged';
   return {
     state: { at: 'idle', phase, engine },
     // One that has become its caller holds the directories of one request, and a probe is for one question.
-    actions: [...told, ...dismissIf(!engine), { do: 'listen', deadline: false }],
+    actions: [...told, ...dismissIf(!engine), { do: 'listen', deadline: 'none' }],
   };
 }
 
@@ -353,6 +421,8 @@ function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input)
     case 'caller-end':
       if (unverifiedYet(state)) return abandonTree(request);
       return { state: working(true), actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }] };
+    case 'deadline':
+      return onOverdue(state, input.reason);
     case 'engine-final':
       // CRIU gave up waiting (its own timeout option).
       return onFinal(working(false), input.success);
@@ -368,13 +438,10 @@ function whenHandedOver(state: Extract<State, { at: 'handed-over' }>, input: Inp
     const { request } = state;
     return {
       state: { at: 'over' },
-      actions: [
-        { do: 'reply', type: request.answeredAs, errno: input.errno, reason: input.reason },
-        { do: 'record', result: 'failed', errno: input.errno, reason: input.reason },
-        { do: 'close-caller' },
-      ],
+      actions: [...failure(request, input.errno, input.reason), { do: 'close-caller' }],
     };
   }
+  // It cannot be cut off: what its engine reads is its caller's to write.
   if (input.on !== 'engine-end') return stay(state);
   // An engine that exits has replied itself, or left the reply to the restored process.
   if (input.end.how === 'lost') return onEngineLost(state.request, input.end);
@@ -382,28 +449,42 @@ function whenHandedOver(state: Extract<State, { at: 'handed-over' }>, input: Inp
   return { state: { at: 'over' }, actions: [{ do: 'record', result }, { do: 'close-caller' }] };
 }
 
-function whenDraining(state: State, input: Input): Step {
+function whenDraining(state: Extract<State, { at: 'draining' }>, input: Input): Step {
   switch (input.on) {
     case 'engine-hangup':
       return { state, actions: [{ do: 'close-caller' }] };
     case 'engine-end':
-      return { state: { at: 'over' }, actions: [{ do: 'close-caller' }] };
+      return { state: { at: 'over' }, actions: [...checkAfter(state.after), { do: 'close-caller' }] };
     default:
       return stay(state);
   }
 }
 
-function onEngineLost(request: AuthorizedRequest, end: EngineEnd): Step {
-  const reason = request.hint === undefined ? end.reason : `${end.reason} (${request.hint})`;
+function onEngineLost(request: AuthorizedRequest, end: EngineEnd, cutOff?: string): Step {
+  const asked = cutOff !== undefined && end.how !== 'lost';
+  const errno = asked ? ETIMEDOUT : EIO;
+  const own = request.hint === undefined ? end.reason : `${end.reason} (${request.hint})`;
+  const reason = asked ? cutOff : own;
   return {
     state: { at: 'over' },
     actions: [
       ...(mustVerify(request) ? [{ do: 'kill-tree' } as const] : []),
-      { do: 'reply', type: request.answeredAs, errno: EIO, reason },
-      { do: 'record', result: 'failed', errno: EIO, reason },
+      ...failure(request, errno, reason),
+      ...checkAfter({ request, reason }),
       { do: 'close-caller' },
     ],
   };
+}
+
+function checkAfter(left: Unfinished | undefined): Action[] {
+  return left?.request.target === undefined ? [] : [{ do: 'check-tree', left }];
+}
+
+function failure(request: AuthorizedRequest, errno: number, reason: string): Action[] {
+  return [
+    { do: 'reply', type: request.answeredAs, errno, reason },
+    { do: 'record', result: 'failed', errno, reason },
+  ];
 }
 
 /** One reply of ours, then the end. */

@@ -6,6 +6,7 @@
  */
 import { constants as os } from 'node:os';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
+import type { ConnectionUser } from '../policy/connection-user.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec.ts';
 import { type CriuResp, ReqType } from '../protocol/messages.ts';
@@ -17,13 +18,12 @@ import {
   type Packet,
   type SeqpacketSocket,
 } from '../socket/binding.ts';
-import { maxPacketBytes } from '../socket/limits.ts';
 import { CallerConnection, closeSocket } from './connection.ts';
 import { EBADRQC } from './errnos.ts';
 import { Judge, type JudgeContext, type Judgement } from './judge.ts';
 import type { Asked, Records } from './records.ts';
 import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
-import { type EnginesContext, SessionEngines } from './session-engines.ts';
+import { type EnginesContext, NotStartedError, SessionEngines } from './session-engines.ts';
 import {
   type Action,
   type Input,
@@ -32,9 +32,11 @@ import {
   phaseOf,
   type State,
   step,
+  type Unfinished,
 } from './session-machine.ts';
+import { lookAfter } from './unfinished.ts';
 
-const { EINVAL, EMSGSIZE, EPERM, ESRCH } = os.errno;
+const { EAGAIN, ECANCELED, EINVAL, EMSGSIZE, EPERM, ESRCH } = os.errno;
 
 /** A program that the caller executed meanwhile may have lent the engine more than the caller's own. */
 class CallerChangedError extends Error {
@@ -49,9 +51,23 @@ class CallerChangedError extends Error {
 /** What every session of a service shares. */
 export interface SessionContext extends JudgeContext, EnginesContext {
   readonly records: Records;
-  /** Milliseconds until the first packet must be here; also between the requests of one connection. */
-  readonly requestTimeoutMs: number;
+  readonly timeouts: Timeouts;
+  /** The largest packet of a caller, in bytes. */
+  readonly maxPacketBytes: number;
 }
+
+/** All in milliseconds. */
+export interface Timeouts {
+  /** Until the first packet must be here. */
+  readonly requestMs: number;
+  /** Until a notification must be answered. */
+  readonly notifyMs: number;
+  /** For a whole operation, its waiting for an engine included; undefined for as long as it takes. */
+  readonly operationMs: number | undefined;
+}
+
+/** How long CRIU may take to roll back, before its caller is told without it. */
+const rollbackMs = 10_000;
 
 export class Session {
   readonly id: number;
@@ -72,6 +88,9 @@ export class Session {
   /** The bytes of the packet that was decided about last. */
   #waiting: Buffer = Buffer.alloc(0);
   #timer: NodeJS.Timeout | undefined;
+  #operationTimer: NodeJS.Timeout | undefined;
+  /** True while what a request left unfinished is looked at. */
+  #looking = false;
   #startedAt = 0n;
   /** What was asked for last, until its record is written. */
   #request: Asked | undefined;
@@ -81,6 +100,7 @@ export class Session {
   constructor(
     id: number,
     socket: SeqpacketSocket,
+    user: ConnectionUser,
     context: SessionContext,
     onOver: (session: Session) => void,
   ) {
@@ -88,13 +108,13 @@ export class Session {
     this.#context = context;
     this.#onOver = onOver;
     this.#judge = new Judge(context);
-    this.#engines = new SessionEngines(context, this.#judge, {
+    this.#engines = new SessionEngines(context, user.key, this.#judge, {
       onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
       onEnd: (end) => this.#advance({ on: 'engine-end', end }),
       onAllGone: () => this.#finish(),
     });
-    this.#connection = new CallerConnection(socket, {
+    this.#connection = new CallerConnection(socket, context.maxPacketBytes, {
       onReadable: () => this.#look(),
       onEnd: () => this.#advance({ on: 'caller-end' }),
       onRoom: () => this.#engines.resume(),
@@ -107,9 +127,10 @@ export class Session {
     return this.#engines.busy;
   }
 
-  /** Ends a session that nothing was asked of yet; others go on. */
+  /** Ends a session that has no engine at work, or none yet; others go on. */
   leaveIfIdle(reason: string): void {
     if (this.#state.at === 'idle') this.#advance({ on: 'deadline', reason });
+    else this.#engines.stopWaiting(EAGAIN, reason);
   }
 
   #advance(input: Input): void {
@@ -164,7 +185,14 @@ export class Session {
         this.#reply(action.type, action.errno, action.reason);
         break;
       case 'dismiss-engine':
+        this.#engines.stopWaiting(ECANCELED, 'The request was cut off while it waited for an engine');
         this.#engines.dismiss();
+        break;
+      case 'await-rollback':
+        this.#armOperation(rollbackMs, 'CRIU did not roll back in time');
+        break;
+      case 'check-tree':
+        this.#lookAfter(action.left);
         break;
       case 'close-caller':
         this.#closeCaller();
@@ -177,14 +205,22 @@ export class Session {
 
   // ---- the caller's side
 
-  #listen(deadline: boolean): void {
-    if (deadline) {
-      const { requestTimeoutMs } = this.#context;
-      this.#timer = setTimeout(() => {
-        this.#advance({ on: 'deadline', reason: `No request came within ${requestTimeoutMs / 1000} s` });
-      }, requestTimeoutMs);
-    }
+  #listen(deadline: 'request' | 'notify' | 'none'): void {
+    const { requestMs, notifyMs } = this.#context.timeouts;
+    clearTimeout(this.#timer);
+    if (deadline === 'request') this.#arm(requestMs, `No request came within ${requestMs / 1000} s`);
+    if (deadline === 'notify')
+      this.#arm(notifyMs, `no answer to a notification came within ${notifyMs / 1000} s`);
     this.#connection.listen();
+  }
+
+  #arm(ms: number, reason: string): void {
+    this.#timer = setTimeout(() => this.#advance({ on: 'deadline', reason }), ms);
+  }
+
+  #armOperation(ms: number, reason: string): void {
+    clearTimeout(this.#operationTimer);
+    this.#operationTimer = setTimeout(() => this.#advance({ on: 'deadline', reason }), ms);
   }
 
   #stopListening(): void {
@@ -223,7 +259,7 @@ export class Session {
           input = {
             on: 'malformed',
             errno: EMSGSIZE,
-            reason: `A packet of ${head.size} bytes is too large: the limit is ${maxPacketBytes}`,
+            reason: `A packet of ${head.size} bytes is too large: the limit is ${this.#context.maxPacketBytes}`,
           };
       }
     } catch (error) {
@@ -275,7 +311,7 @@ export class Session {
       this.#handedOver = undefined;
       try {
         // A request that no engine has read would turn the end of the connection into a reset, ahead of the reply.
-        if (!socket.headCarriesFds()) socket.receive(maxPacketBytes, 0);
+        if (!socket.headCarriesFds()) socket.receive(this.#context.maxPacketBytes, 0);
         socket.send(bytes);
       } catch {
         // The caller has left meanwhile.
@@ -321,7 +357,10 @@ export class Session {
   }
 
   #begin(request: AuthorizedRequest): void {
+    const { operationMs } = this.#context.timeouts;
     this.#request = request;
+    if (operationMs !== undefined)
+      this.#armOperation(operationMs, `it took longer than ${operationMs / 1000} s`);
     this.#context.records.accepted(this.id, this.#judge.caller?.identity, request);
   }
 
@@ -330,7 +369,7 @@ export class Session {
     this.#advance({
       on: 'not-started',
       errno: error instanceof BadDescriptorError ? EBADRQC : (errno ?? ESRCH),
-      reason: `${request.name}: ${message}`,
+      reason: error instanceof NotStartedError ? message : `${request.name}: ${message}`,
       engineRemains: this.#engines.running,
     });
   }
@@ -385,6 +424,7 @@ export class Session {
   // ---- the end
 
   #record(action: Extract<Action, { do: 'record' }>): void {
+    clearTimeout(this.#operationTimer);
     this.#preparation?.close();
     this.#preparation = undefined;
     this.#context.records.finished(this.id, this.#judge.caller?.identity, {
@@ -400,8 +440,24 @@ export class Session {
     this.#request = undefined;
   }
 
+  #lookAfter(left: Unfinished): void {
+    this.#looking = true;
+    const done = (): void => {
+      this.#looking = false;
+      this.#finish();
+    };
+    lookAfter(left.request.target!)
+      .then((tree) => this.#context.records.leftBehind(this.id, this.#judge.caller?.identity, left, tree))
+      .then(done, (error) => {
+        this.#context.records.unexpected(this.id, error);
+        done();
+      });
+  }
+
   #finish(): void {
-    if (this.#over || this.#state.at !== 'over' || this.busy || !this.#connection.closed) return;
+    if (this.#over || this.#looking || this.#state.at !== 'over' || this.busy || !this.#connection.closed) {
+      return;
+    }
     this.#over = true;
     this.#judge.close();
     this.#onOver(this);

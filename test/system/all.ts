@@ -10,5 +10,6 @@ import './versions.test.ts';
 import './alice.test.ts';
 import './systemd.test.ts';
 import './listener-errors.test.ts';
+import './limits.test.ts';
 import './mutations.test.ts';
 import '../hostile/all.ts';

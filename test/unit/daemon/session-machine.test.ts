@@ -238,6 +238,113 @@ describe('session machine', () => {
   });
 });
 
+describe('session machine, when something takes too long', () => {
+  const late: Input = { on: 'deadline', reason: 'late' };
+  const dumping: Input = {
+    on: 'decided',
+    decision: { kind: 'relay', request: { ...request(ReqType.DUMP), target: 7 }, plan },
+  };
+
+  /** What led to the cut, and what the engine does then: what the caller gets, and whether the tree is looked at. */
+  const table: [
+    string,
+    Input[],
+    Input[],
+    { reply: string[]; result: string; errno?: number; looked: boolean },
+  ][] = [
+    [
+      'an answer, and CRIU rolls back',
+      [notify, late],
+      [failed, left],
+      { reply: ['reply'], result: 'failed', errno: 110, looked: true },
+    ],
+    [
+      'the operation, and CRIU rolls back',
+      [late],
+      [failed, left],
+      { reply: ['reply'], result: 'failed', errno: 110, looked: true },
+    ],
+    [
+      'the operation, which CRIU has finished by then',
+      [late],
+      [done, left],
+      { reply: ['forward'], result: 'done', looked: false },
+    ],
+    [
+      'the operation, and its engine leaves without a word',
+      [late],
+      [left],
+      { reply: ['reply'], result: 'failed', errno: 110, looked: true },
+    ],
+    [
+      'the operation, and its engine is killed meanwhile',
+      [late],
+      [lost],
+      { reply: ['reply'], result: 'failed', errno: 5, looked: true },
+    ],
+    [
+      'the rolling back, too',
+      [late, late],
+      [failed, left],
+      { reply: ['reply'], result: 'failed', errno: 110, looked: true },
+    ],
+  ];
+  for (const [what, before, after, expected] of table) {
+    it(`has one reply and one record, and looks at what is left: ${what}`, () => {
+      const cut = run(dumping, ...before);
+      assert.equal(count(cut.did, 'dismiss-engine'), 1);
+      const all = [...before, ...after];
+      const actions = all.flatMap((_, i) => run(dumping, ...all.slice(0, i + 1)).last);
+      const replies = actions.filter(({ do: name }) => name === 'reply' || name === 'forward');
+      assert.deepEqual(
+        replies.slice(before.includes(notify) ? 1 : 0).map((action) => action.do),
+        expected.reply,
+      );
+      const records = actions.filter((action) => action.do === 'record');
+      assert.deepEqual(
+        records.map(({ result, errno }) => [result, errno]),
+        [[expected.result, expected.errno]],
+      );
+      assert.equal(
+        actions.some((action) => action.do === 'check-tree'),
+        expected.looked,
+      );
+      assert.equal(run(dumping, ...all).state.at, 'over');
+    });
+  }
+
+  it('forwards no notification of an engine that is to roll back', () => {
+    const { did, state } = run(dumping, late, notify);
+    assert.equal(count(did, 'forward'), 0);
+    assert.equal(state.at, 'working');
+  });
+
+  it('serves no next request after it', () => {
+    assert.equal(run(relay(ReqType.PRE_DUMP), late, done).state.at, 'draining');
+  });
+
+  it('does not cut off an engine that owns the connection of its caller', () => {
+    assert.equal(run(handOver, late).state.at, 'handed-over');
+  });
+
+  it('tells a request that waited for an engine that time was up', () => {
+    const cancelled: Input = { on: 'not-started', errno: 125, reason: 'cancelled', engineRemains: false };
+    const { last } = run(dumping, late, cancelled);
+    assert.deepEqual(last[0], { do: 'reply', type: ReqType.DUMP, errno: 110, reason: 'DUMP: late' });
+  });
+
+  it('looks at the tree of a caller that left, once the engine has gone', () => {
+    const { did } = run(dumping, { on: 'caller-end' }, failed, left);
+    assert.equal(did.filter((each) => each === 'check-tree').length, 1);
+    assert.equal(did.at(-2), 'check-tree');
+    assert.equal(count(did, 'forward'), 1);
+  });
+
+  it('looks at nothing where nothing was cut off', () => {
+    for (const final of [done, failed]) assert.equal(count(run(dumping, final, left).did, 'check-tree'), 0);
+  });
+});
+
 describe('session machine, restoring for a confined caller', () => {
   const restore = (notifies: boolean): Input => ({
     on: 'decided',
@@ -343,6 +450,21 @@ describe('session machine, restoring for a confined caller', () => {
       count(run(restore(false), preResume, verified, { on: 'engine-hangup' }).did, 'kill-tree'),
       0,
     );
+  });
+
+  it('ends a tree that was not verified in time', () => {
+    const late: Input = { on: 'deadline', reason: 'late' };
+    for (const [notifies, before] of [
+      [false, []],
+      [true, [notify]],
+      [false, [preResume]],
+    ] as const) {
+      const { did, state } = run(restore(notifies), ...before, late);
+      assert.equal(state.at, 'draining');
+      assert.equal(count(did, 'kill-tree'), 1);
+      assert.equal(count(did, 'reply'), 1);
+      assert.equal(count(did, 'dismiss-engine'), 0);
+    }
   });
 
   it('does not verify what root restores', () => {

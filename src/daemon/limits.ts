@@ -1,0 +1,173 @@
+/**
+ * How much of the service each user may have: sessions and engines, in total and per user, with a reserve for root.
+ * Pure: who asks comes in, and what may start goes out.
+ */
+import type { UserKey } from '../policy/connection-user.ts';
+
+export interface Limits {
+  /** Connections at once; beyond it, each gets its one reply and is closed. */
+  readonly sessions: number;
+  readonly sessionsPerUser: number;
+  /** Engines at once; beyond it, requests wait for their turn. */
+  readonly engines: number;
+  readonly enginesPerUser: number;
+}
+
+/** What others than root may have: an eighth, at least one, is left so that root gets through whatever they have asked for. */
+function withoutReserve(total: number): number {
+  return total === 1 ? 1 : total - Math.max(1, Math.floor(total / 8));
+}
+
+/** The sessions that are open. */
+export class SessionQuota {
+  readonly #limits: Limits;
+  readonly #byUser = new Map<UserKey, number>();
+  #total = 0;
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  /**
+   * @param isRoot asked only where it matters: it may cost a look at /proc.
+   * @returns why this connection is one too many; undefined when it is counted from now on, until {@link leave}.
+   */
+  enter(user: UserKey, isRoot: () => boolean): string | undefined {
+    const own = this.#byUser.get(user) ?? 0;
+    const reason = this.#reason(own);
+    if (reason !== undefined && !(user === 0 && this.#total < this.#limits.sessions && isRoot()))
+      return reason;
+    this.#byUser.set(user, own + 1);
+    this.#total += 1;
+    return undefined;
+  }
+
+  leave(user: UserKey): void {
+    const left = (this.#byUser.get(user) ?? 0) - 1;
+    if (left > 0) this.#byUser.set(user, left);
+    else this.#byUser.delete(user);
+    this.#total -= 1;
+  }
+
+  #reason(own: number): string | undefined {
+    const { sessions, sessionsPerUser } = this.#limits;
+    if (own >= sessionsPerUser) {
+      return `You have ${own} connections to this service, which is as many as one user may have (--max-sessions-per-user)`;
+    }
+    return this.#total >= withoutReserve(sessions)
+      ? `This service has ${this.#total} connections, which is as many as it takes (--max-sessions)`
+      : undefined;
+  }
+}
+
+/** One engine: waited for, then had, until it is released. */
+export interface EngineTurn {
+  /** Resolves when it may start; at once is undefined. Rejects with what {@link cancel} was given. */
+  readonly ready: Promise<void> | undefined;
+  /** Ends the waiting. Nothing happens once it may start. */
+  cancel(reason: Error): void;
+  /** The engine has gone, or will not be started; a second call does nothing. */
+  release(): void;
+}
+
+interface Waiting {
+  start(): void;
+  cancel(reason: Error): void;
+}
+
+/** Root's requests have a queue, and a share, of their own. */
+type Queue = UserKey | 'root';
+
+/**
+ * The engines at work, and the requests that wait for one. Users take turns, however many requests each of them has; those of
+ * one user are served in their order.
+ */
+export class EngineQueue {
+  readonly #limits: Limits;
+  readonly #running = new Map<Queue, number>();
+  /** In the order in which the users are served next. */
+  readonly #queues = new Map<Queue, Waiting[]>();
+  #total = 0;
+
+  constructor(limits: Limits) {
+    this.#limits = limits;
+  }
+
+  get waiting(): number {
+    let count = 0;
+    for (const queue of this.#queues.values()) count += queue.length;
+    return count;
+  }
+
+  /** @param privileged for a fully privileged caller, which nobody else's engines may hold up. */
+  ask(user: UserKey, privileged: boolean): EngineTurn {
+    const queue: Queue = privileged ? 'root' : user;
+    let held = false;
+    const release = (): void => {
+      if (held) this.#leave(queue);
+      held = false;
+    };
+    // Whoever waits comes first.
+    if (!this.#queues.has(queue) && this.#mayStart(queue)) {
+      held = true;
+      this.#enter(queue);
+      return { ready: undefined, cancel: () => {}, release };
+    }
+    let waiting: Waiting | undefined;
+    const ready = new Promise<void>((resolve, reject) => {
+      waiting = {
+        start: () => {
+          held = true;
+          waiting = undefined;
+          resolve();
+        },
+        cancel: reject,
+      };
+      this.#queues.set(queue, [...(this.#queues.get(queue) ?? []), waiting]);
+    });
+    const cancel = (reason: Error): void => {
+      if (waiting) this.#forget(queue, waiting);
+      waiting?.cancel(reason);
+      waiting = undefined;
+    };
+    return { ready, cancel, release };
+  }
+
+  #mayStart(queue: Queue): boolean {
+    const { engines, enginesPerUser } = this.#limits;
+    if (queue === 'root') return this.#total < engines;
+    return this.#total < withoutReserve(engines) && (this.#running.get(queue) ?? 0) < enginesPerUser;
+  }
+
+  #enter(queue: Queue): void {
+    this.#total += 1;
+    this.#running.set(queue, (this.#running.get(queue) ?? 0) + 1);
+  }
+
+  #leave(queue: Queue): void {
+    this.#total -= 1;
+    const left = (this.#running.get(queue) ?? 0) - 1;
+    if (left > 0) this.#running.set(queue, left);
+    else this.#running.delete(queue);
+    this.#startNext();
+  }
+
+  #startNext(): void {
+    for (;;) {
+      const next = [...this.#queues.keys()].find((queue) => this.#mayStart(queue));
+      if (next === undefined) return;
+      const [first, ...others] = this.#queues.get(next)!;
+      // Served once, a user goes to the end of the line.
+      this.#queues.delete(next);
+      if (others.length > 0) this.#queues.set(next, others);
+      this.#enter(next);
+      first!.start();
+    }
+  }
+
+  #forget(queue: Queue, waiting: Waiting): void {
+    const others = (this.#queues.get(queue) ?? []).filter((each) => each !== waiting);
+    if (others.length > 0) this.#queues.set(queue, others);
+    else this.#queues.delete(queue);
+  }
+}

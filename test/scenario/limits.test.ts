@@ -1,0 +1,164 @@
+/** What a caller sees of the limits. The tests run as root, whose share is the whole. */
+import assert from 'node:assert/strict';
+import { constants as os } from 'node:os';
+import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { Client, sends } from './support/client.ts';
+import { eventually, ServiceUnderTest } from './support/service.ts';
+
+/** Pid 2 is kthreadd or nobody: no tree of ours is below it. */
+const dump: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1, pid: 2, notify_scripts: true } };
+const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: false } };
+const rolledBack: CriuResp = { type: ReqType.DUMP, success: false, dump: { restored: false } };
+const notification: CriuResp = { type: ReqType.NOTIFY, success: true, notify: { script: 'pre-dump' } };
+const yes: CriuReq = { type: ReqType.NOTIFY, notify_success: true };
+const { EAGAIN, EMSGSIZE, ETIMEDOUT } = os.errno;
+
+async function withService(
+  options: string[],
+  body: (service: ServiceUnderTest) => Promise<void>,
+): Promise<void> {
+  const service = await new ServiceUnderTest().start(...options);
+  try {
+    const fds = service.openFds();
+    await body(service);
+    await eventually('all engines are reaped', () => service.children().length === 0);
+    await eventually('all fds are closed', () => service.openFds() === fds);
+  } finally {
+    await service.stop();
+  }
+}
+
+describe('a connection beyond the limit', () => {
+  for (const when of ['before', 'after'] as const) {
+    it(`gets its one reply and is closed, when it is accepted ${when} it asks`, async () => {
+      await withService(['--max-sessions', '2'], async (service) => {
+        const held = [1, 2].map(() => new Client(service.address));
+        const extra = new Client(service.address);
+        if (when === 'before') await new Promise((resolve) => setTimeout(resolve, 200));
+        const reply = await extra.ask({ type: ReqType.VERSION });
+        assert.deepEqual([reply.type, reply.success, reply.cr_errno], [ReqType.EMPTY, false, EAGAIN]);
+        assert.match(reply.cr_errmsg ?? '', /--max-sessions/);
+        for (const client of held) client.close();
+      });
+    });
+  }
+
+  it('has its place when another one leaves', async () => {
+    await withService(['--max-sessions', '1'], async (service) => {
+      service.engine('receive', sends({ type: ReqType.VERSION, success: true }));
+      const held = new Client(service.address);
+      await eventually('it is accepted', () => service.stderr.includes('Ready'));
+      assert.equal((await new Client(service.address).ask({ type: ReqType.VERSION })).cr_errno, EAGAIN);
+      held.close();
+      let reply = await new Client(service.address).ask({ type: ReqType.VERSION });
+      for (
+        ;
+        reply.cr_errno === EAGAIN;
+        reply = await new Client(service.address).ask({ type: ReqType.VERSION })
+      );
+      assert.equal(reply.success, true);
+    });
+  });
+});
+
+describe('a request beyond the limit of engines', () => {
+  /** Holds the only engine at a notification. */
+  async function withBusyEngine(
+    options: string[],
+    body: (service: ServiceUnderTest, first: Client) => Promise<void>,
+  ): Promise<void> {
+    await withService(['--max-engines', '1', ...options], async (service) => {
+      service.engine('receive', sends(notification), 'receive', sends(dumped));
+      const first = new Client(service.address).send(dump);
+      await first.next();
+      service.engine('receive', sends(dumped));
+      await body(service, first);
+    });
+  }
+
+  it('waits for its turn, and is served then', async () => {
+    await withBusyEngine([], async (service, first) => {
+      const second = new Client(service.address).send(dump);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      assert.equal(service.children().length, 1);
+      assert.deepEqual(await first.send(yes).all(), [dumped]);
+      assert.deepEqual(await second.all(), [dumped]);
+    });
+  });
+
+  it('is forgotten when its caller leaves, and starts no engine', async () => {
+    await withBusyEngine([], async (service, first) => {
+      const fds = service.openFds();
+      const second = new Client(service.address).send(dump);
+      await eventually('it is accepted', () => service.openFds() > fds);
+      second.close();
+      await eventually('it is forgotten', () => service.openFds() === fds);
+      assert.deepEqual(await first.send(yes).all(), [dumped]);
+      assert.deepEqual(service.received(), []);
+    });
+  });
+
+  it('gets its one reply when the service stops', async () => {
+    const service = await new ServiceUnderTest().start('--max-engines', '1');
+    service.engine('receive', sends(notification), 'receive', sends(dumped));
+    const first = new Client(service.address).send(dump);
+    await first.next();
+    const second = new Client(service.address).send(dump);
+    const fds = service.openFds();
+    await eventually('it is accepted', () => service.openFds() >= fds);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    service.signal('SIGTERM');
+    const [reply] = await second.all();
+    assert.deepEqual([reply?.type, reply?.success, reply?.cr_errno], [ReqType.DUMP, false, EAGAIN]);
+    assert.match(reply?.cr_errmsg ?? '', /stopping/);
+    assert.deepEqual(await first.send(yes).all(), [dumped]);
+    await service.stop();
+  });
+
+  it('gets its one reply when it has waited for as long as an operation may take', async () => {
+    await withService(['--max-engines', '1', '--operation-timeout', '0.5'], async (service) => {
+      service.engine('receive', 'sleep 1500', sends(dumped));
+      const first = new Client(service.address).send(dump);
+      await eventually('its engine runs', () => service.children().length === 1);
+      const [reply] = await new Client(service.address).send(dump).all();
+      assert.deepEqual([reply?.success, reply?.cr_errno], [false, ETIMEDOUT]);
+      assert.deepEqual(await first.all(), [dumped]);
+    });
+  });
+});
+
+describe('time', () => {
+  it('ends for an answer to a notification: the engine reads the end, and the caller gets one reply', async () => {
+    await withService(['--notify-timeout', '0.3'], async (service) => {
+      service.engine('receive', sends(notification), 'receive', sends(rolledBack));
+      const client = new Client(service.address).send(dump);
+      await client.next();
+      const [reply, ...more] = await client.all();
+      assert.deepEqual(more, []);
+      assert.deepEqual([reply?.type, reply?.success, reply?.cr_errno], [ReqType.DUMP, false, ETIMEDOUT]);
+      assert.match(reply?.cr_errmsg ?? '', /notification.*0\.3 s/);
+      assert.equal(service.received().at(-1), 'eof');
+    });
+  });
+
+  it('ends for an operation, and a success that comes all the same is told as one', async () => {
+    await withService(['--operation-timeout', '0.3'], async (service) => {
+      service.engine('receive', 'sleep 700', sends(dumped));
+      assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
+      service.engine('receive', 'sleep 700', sends(rolledBack));
+      const [reply] = await new Client(service.address).send(dump).all();
+      assert.deepEqual([reply?.success, reply?.cr_errno], [false, ETIMEDOUT]);
+      assert.match(reply?.cr_errmsg ?? '', /longer than 0\.3 s/);
+    });
+  });
+});
+
+describe('a packet beyond the limit', () => {
+  it('is refused with its size and the limit', async () => {
+    await withService(['--max-packet-size', '4096'], async (service) => {
+      const [reply] = await new Client(service.address).sendBytes(Buffer.alloc(4097)).all();
+      assert.deepEqual([reply?.type, reply?.cr_errno], [ReqType.EMPTY, EMSGSIZE]);
+      assert.match(reply?.cr_errmsg ?? '', /4097 bytes.*4096/);
+    });
+  });
+});
