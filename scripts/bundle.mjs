@@ -1,22 +1,30 @@
-// Bundles the program into one CommonJS file, which Node loads in half the time of many, with its addons beside it.
-import { chmodSync, copyFileSync, mkdirSync } from 'node:fs';
+// Bundles the programs into one CommonJS file each, which Node loads in half the time of many, with their addons beside them; and
+// the client library into a directory of its own, build/client, with its declarations.
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
 
 const out = 'build/dist';
+const client = 'build/client';
 mkdirSync(out, { recursive: true });
 
-await build({
-  entryPoints: ['src/bin/criu-service.ts'],
-  outfile: `${out}/criu-service.cjs`,
+const common = {
   bundle: true,
   platform: 'node',
-  format: 'cjs',
   target: 'node20',
+  legalComments: 'none',
+  logLevel: 'warning',
+};
+
+await build({
+  ...common,
+  entryPoints: ['src/bin/criu-service.ts'],
+  outdir: out,
+  outExtension: { '.js': '.cjs' },
+  format: 'cjs',
   // CommonJS has no import.meta; the files beside the bundle are found by its own path.
   define: { 'import.meta.url': 'bundleUrl' },
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
-  legalComments: 'none',
-  logLevel: 'warning',
 });
 
 chmodSync(`${out}/criu-service.cjs`, 0o755);
@@ -24,3 +32,41 @@ copyFileSync('native/build/Release/criu_service.node', `${out}/criu_service.node
 copyFileSync('node_modules/sd-notify/build/Release/notify.node', `${out}/sd-notify.node`);
 copyFileSync('native/build/Release/criu-launcher', `${out}/criu-launcher`);
 copyFileSync('units/unprivileged.conf', `${out}/unprivileged.conf`);
+
+rmSync(client, { recursive: true, force: true });
+await build({
+  ...common,
+  entryPoints: ['src/client/index.ts'],
+  outfile: `${client}/index.js`,
+  format: 'esm',
+  // protobufjs asks for modules that are not there; an ES module has no require to be asked.
+  banner: {
+    js: "import { createRequire as makeRequire } from 'node:module';\nconst require = makeRequire(import.meta.url);",
+  },
+});
+copyFileSync('native/build/Release/criu_service.node', `${client}/criu_service.node`);
+copyDeclarations('index.d.ts');
+// The directory is a package by itself: a distribution installs it as it is.
+const { name, version, description, license, engines } = JSON.parse(readFileSync('package.json', 'utf8'));
+const own = {
+  name,
+  version,
+  description,
+  license,
+  engines,
+  type: 'module',
+  exports: { '.': { types: './index.d.ts', default: './index.js' } },
+};
+writeFileSync(`${client}/package.json`, `${JSON.stringify(own, undefined, 2)}\n`);
+
+/** What `file` exports, and no declaration of anything within. */
+function copyDeclarations(file) {
+  const source = readFileSync(join('build/declarations/client', file), 'utf8');
+  writeFileSync(join(client, file), source);
+  for (const [, needed] of source.matchAll(/from '(\.[^']*)\.ts'/g)) {
+    const next = normalize(join(dirname(file), `${needed}.d.ts`));
+    if (next.startsWith('..'))
+      throw new Error(`The client's declarations need ${next}, which is not part of it`);
+    copyDeclarations(next);
+  }
+}

@@ -1,6 +1,7 @@
 /** Every system test, in the order in which they are read best. */
 import './pycriu.test.ts';
 import './libcriu.test.ts';
+import './client.test.ts';
 import './dialogs.test.ts';
 import './compare.test.ts';
 import './engine-failures.test.ts';

@@ -19,6 +19,16 @@ await build({
   logLevel: 'warning',
 });
 
+// The TypeScript example, with the client library where its readers have it.
+await build({
+  entryPoints: ['examples/typescript/checkpoint.ts'],
+  outfile: join(payload, 'examples', 'checkpoint.mjs'),
+  format: 'esm',
+  target: 'node20',
+  logLevel: 'warning',
+});
+cpSync('build/client', join(payload, 'node_modules', 'criu-service'), { recursive: true });
+
 /** The package directory that `from` resolves `name` to, as Node does: node_modules here, or further up. */
 function packageDirectory(name, from) {
   for (let directory = from; ; directory = dirname(directory)) {

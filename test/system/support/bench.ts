@@ -18,6 +18,11 @@ export function script(name: string): string {
   return join(payload, 'clients', name);
 }
 
+/** An example of ours, as its readers would run it. */
+export function example(name: string): string {
+  return join(payload, 'examples', name);
+}
+
 /**
  * Marks the running test as not run, with the reason. In the VM it fails instead: there everything has to be shown.
  * To be called in the test itself.

@@ -1,0 +1,178 @@
+/** A client of CRIU: one method for each thing that can be asked, one connection for each request. */
+import { type CriuReq, type CriuResp, ReqType } from '../protocol/messages.ts';
+import { type Connection, connect, defaultAddress, startChild } from './connection.ts';
+import { CriuError } from './criu-error.ts';
+import { converse } from './dialog.ts';
+import type {
+  AnyOptions,
+  CallOptions,
+  CheckOptions,
+  CpuinfoOptions,
+  DumpOptions,
+  PageServerOptions,
+  RestoreOptions,
+} from './options.ts';
+import { preDumpRounds } from './pre-dump.ts';
+import { engineFds, prepare } from './prepare.ts';
+import type {
+  CriuFeatures,
+  CriuVersion,
+  DumpResult,
+  PageServer,
+  PreDumpRound,
+  RestoreResult,
+} from './results.ts';
+
+/** Whom to ask. Without either: the service of this machine, at `/run/criu-service.socket`. */
+export interface CriuClientOptions {
+  /** The path of a service's socket: of this project's, or of CRIU's own `criu service`. */
+  readonly address?: string | undefined;
+  /**
+   * A private `criu swrk` for each request instead of a service: the path of the program, or true for the one that is installed.
+   * It has the rights of this process.
+   */
+  readonly criu?: string | true | undefined;
+}
+
+/**
+ * Asks CRIU to dump, to restore, and for what it can do.
+ *
+ * Every method rejects with a {@link CriuError}: `INVALID`, `DIRECTORY`, `UNREACHABLE`, `FAILED`, `CLOSED`, `PROTOCOL`, `ABORTED`,
+ * and, where there are notifications, `NOTIFICATION`. A client holds nothing between requests.
+ *
+ * @example
+ * const client = new CriuClient();
+ * await client.dump({ pid: 4711, imagesDir: '/var/lib/images' });
+ * const { pid } = await client.restore({ imagesDir: '/var/lib/images' });
+ */
+export class CriuClient {
+  readonly #options: CriuClientOptions;
+
+  constructor(options: CriuClientOptions = {}) {
+    this.#options = options;
+  }
+
+  /**
+   * Writes a process tree into images. The tree is killed afterwards, unless `leaveRunning` or `leaveStopped`; after a failure
+   * it runs on.
+   */
+  async dump(options: DumpOptions): Promise<DumpResult> {
+    const reply = await this.#ask(ReqType.DUMP, options);
+    return { restored: reply.dump?.restored ?? false };
+  }
+
+  /**
+   * Copies memory in rounds while the tree runs, so that the dump which ends the series has little left to write and the tree is
+   * frozen for a short time only. All rounds share one connection; it ends with the dump, or with the loop.
+   *
+   * Needs a kernel that tracks changed memory ({@link CriuFeatures.memTrack}), and root.
+   *
+   * @example
+   * for await (const round of client.preDump({ pid, imagesDir: `${images}/1`, trackMem: true })) {
+   *   const next = { imagesDir: `${images}/${round.number + 1}`, parentImg: `../${round.number}` };
+   *   if (round.number < 3) round.next(next);
+   *   else await round.dump(next);
+   * }
+   */
+  preDump(options: DumpOptions): AsyncGenerator<PreDumpRound, void, void> {
+    return preDumpRounds(options, {
+      connect: (signal) => this.#connect([], signal),
+      ask: (connection, type, each) => this.#askOn(connection, type, each),
+    });
+  }
+
+  /** One round, without a series. The dump that uses it names it by `parentImg`. Since 3.17. */
+  async singlePreDump(options: DumpOptions): Promise<void> {
+    await this.#ask(ReqType.SINGLE_PRE_DUMP, options);
+  }
+
+  /** Brings a tree back from its images, under the same pids, which must be free. */
+  async restore(options: RestoreOptions): Promise<RestoreResult> {
+    const reply = await this.#ask(ReqType.RESTORE, options);
+    return { pid: reply.restore?.pid ?? -1 };
+  }
+
+  /** Is the kernel good enough? Resolves if it is. */
+  async check(options: CheckOptions = {}): Promise<void> {
+    await this.#ask(ReqType.CHECK, options);
+  }
+
+  /** Which CRIU is it? */
+  async version(options: CallOptions = {}): Promise<CriuVersion> {
+    const reply = await this.#ask(ReqType.VERSION, options);
+    const { major_number, minor_number, sublevel, extra, name, gitid } = reply.version ?? {};
+    return {
+      major: major_number ?? 0,
+      minor: minor_number ?? 0,
+      ...(sublevel == null ? {} : { sublevel }),
+      ...(extra == null ? {} : { extra }),
+      ...(name == null ? {} : { name }),
+      ...(gitid == null ? {} : { gitId: gitid }),
+    };
+  }
+
+  /** What do CRIU and the kernel have together? */
+  async features(options: CallOptions = {}): Promise<CriuFeatures> {
+    const asked = { mem_track: true, lazy_pages: true, pidfd_store: true };
+    const { features } = await this.#ask(ReqType.FEATURE_CHECK, options, { features: asked });
+    return {
+      memTrack: features?.mem_track ?? false,
+      lazyPages: features?.lazy_pages ?? false,
+      pidfdStore: features?.pidfd_store ?? false,
+    };
+  }
+
+  /** Writes the features of this CPU to an image, for {@link cpuinfoCheck} on another machine. Since 1.4. */
+  async cpuinfoDump(options: CpuinfoOptions): Promise<void> {
+    await this.#ask(ReqType.CPUINFO_DUMP, options);
+  }
+
+  /** Compares this CPU with an image. Resolves if the images can be restored here. Since 1.4. */
+  async cpuinfoCheck(options: CpuinfoOptions): Promise<void> {
+    await this.#ask(ReqType.CPUINFO_CHECK, options);
+  }
+
+  /** Starts a page server in the background; it takes the pages of one dump, and leaves. Since 1.2. */
+  async pageServer(options: PageServerOptions): Promise<PageServer> {
+    // CRIU dereferences opts.ps of a PAGE_SERVER unchecked.
+    const { ps } = await this.#ask(ReqType.PAGE_SERVER, { ...options, ps: options.ps ?? {} });
+    return { port: ps?.port ?? 0, pid: ps?.pid ?? 0 };
+  }
+
+  async #ask(type: ReqType, options: AnyOptions, more: Partial<CriuReq> = {}): Promise<CriuResp> {
+    if (type === ReqType.DUMP && options.pid === undefined && this.#options.criu !== undefined) {
+      throw new CriuError(
+        'INVALID',
+        'A process cannot dump itself by an engine that is its child: name a pid',
+      );
+    }
+    // What cannot be sent fails before anything is started.
+    const prepared = await prepare(type, options, more);
+    try {
+      const connection = await this.#connect(engineFds(options), options.signal);
+      try {
+        return await converse(connection, prepared.request, prepared.dialog);
+      } finally {
+        connection.close();
+      }
+    } finally {
+      await prepared.release();
+    }
+  }
+
+  /** One request on a connection that stays open. */
+  async #askOn(connection: Connection, type: ReqType, options: AnyOptions): Promise<CriuResp> {
+    const { request, dialog, release } = await prepare(type, options);
+    try {
+      return await converse(connection, request, dialog);
+    } finally {
+      await release();
+    }
+  }
+
+  #connect(fds: readonly number[], signal?: AbortSignal): Promise<Connection> {
+    const { criu, address = defaultAddress } = this.#options;
+    if (criu === undefined) return connect(address, signal);
+    return Promise.resolve().then(() => startChild(criu === true ? undefined : criu, fds));
+  }
+}

@@ -1,0 +1,195 @@
+/** The two ways to reach an engine: over a service's socket, or a `criu swrk` of one's own. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Engine } from '../engine/engine.ts';
+import { startRelayedEngine } from '../engine/privileged.ts';
+import {
+  type NativeError,
+  native,
+  type OwnedFd,
+  type Packet,
+  type SeqpacketSocket,
+  Watch,
+} from '../socket/binding.ts';
+import { maxPacketBytes } from '../socket/limits.ts';
+import { abortError, CriuError } from './criu-error.ts';
+
+/** Where the service of this machine listens (criu.socket). */
+export const defaultAddress = '/run/criu-service.socket';
+
+/** How long a service may take to accept, while everybody wants something of it. */
+const connectPatienceMs = 10_000;
+
+/** One connection, with one owner. */
+export interface Connection {
+  /** @throws CriuError `CLOSED` */
+  send(data: Uint8Array): void;
+  /** The next packet, whose descriptors are the receiver's; undefined at the end. One call at a time. */
+  receive(): Promise<Packet | undefined>;
+  /** How the other side ended, where that is known. */
+  readonly lastWords: string | undefined;
+  /** A receive() that waits gets undefined. CRIU reads an end of file where it waits for an answer, and rolls back. */
+  close(): void;
+}
+
+/** Packets for whoever waits, and for whoever will. */
+class Inbox {
+  #waiting: ((packet: Packet | undefined) => void) | undefined;
+  #kept: Packet | undefined;
+  #ended = false;
+
+  put(packet: Packet): void {
+    if (this.#waiting) this.#hand(packet);
+    else if (this.#ended) for (const fd of packet.fds) fd.close();
+    else this.#kept = packet;
+  }
+
+  end(): void {
+    this.#ended = true;
+    if (this.#waiting) this.#hand(undefined);
+  }
+
+  take(): Promise<Packet | undefined> {
+    const kept = this.#kept;
+    this.#kept = undefined;
+    if (kept || this.#ended) return Promise.resolve(kept);
+    return new Promise((resolve) => {
+      this.#waiting = resolve;
+    });
+  }
+
+  #hand(packet: Packet | undefined): void {
+    const waiting = this.#waiting!;
+    this.#waiting = undefined;
+    waiting(packet);
+  }
+}
+
+/** @throws CriuError `UNREACHABLE`, `ABORTED` */
+export async function connect(address: string, signal?: AbortSignal): Promise<Connection> {
+  for (const start = Date.now(); ; ) {
+    try {
+      return new ServiceConnection(native.connect(address));
+    } catch (error) {
+      const { code, errno, message } = error as NativeError;
+      // A backlog that is full for a moment; connect(2) on a Unix socket does not wait for it.
+      if (code === 'EAGAIN' && Date.now() - start < connectPatienceMs) {
+        await delay(10);
+        if (signal?.aborted) throw abortError(signal);
+        continue;
+      }
+      throw new CriuError('UNREACHABLE', `Cannot connect to ${address}: ${message}`, { errno, cause: error });
+    }
+  }
+}
+
+class ServiceConnection implements Connection {
+  readonly lastWords = undefined;
+  readonly #socket: SeqpacketSocket;
+  readonly #inbox = new Inbox();
+
+  constructor(socket: SeqpacketSocket) {
+    this.#socket = socket;
+  }
+
+  send(data: Uint8Array): void {
+    try {
+      if (this.#socket.send(data)) return;
+    } catch (error) {
+      throw new CriuError('CLOSED', 'The service has closed the connection', { cause: error });
+    }
+    // It reads one message before the next is sent, so there is room, unless it never reads.
+    throw new CriuError('CLOSED', 'The service does not read from the connection');
+  }
+
+  receive(): Promise<Packet | undefined> {
+    if (this.#socket.fd === -1) return Promise.resolve(undefined);
+    this.#socket.watch(Watch.readable, () => {
+      this.#socket.watch(0);
+      const packet = this.#read();
+      if (packet) this.#inbox.put(packet);
+      else this.#inbox.end();
+    });
+    return this.#inbox.take();
+  }
+
+  close(): void {
+    this.#socket.close();
+    this.#inbox.end();
+  }
+
+  #read(): Packet | undefined {
+    try {
+      return this.#socket.receive(maxPacketBytes);
+    } catch {
+      // A service that was killed resets the connection: that is an end, too.
+      return undefined;
+    }
+  }
+}
+
+/**
+ * @param criu an absolute path; otherwise the directories of the system are searched.
+ * @param fds numbers in this process that the request names as the engine's own (`inheritFd`, `ps.fd`).
+ * @throws CriuError `UNREACHABLE`, `INVALID`
+ */
+export function startChild(criu: string | undefined, fds: readonly number[]): Connection {
+  const copies: { source: OwnedFd; target: number }[] = [];
+  try {
+    for (const target of new Set(fds)) copies.push({ source: copyOf(target), target });
+    return new ChildConnection(criu, copies);
+  } catch (error) {
+    if (error instanceof CriuError) throw error;
+    const { errno, message } = error as NodeJS.ErrnoException;
+    throw new CriuError('UNREACHABLE', `Cannot start criu: ${message}`, {
+      errno: Math.abs(errno ?? 0),
+      cause: error,
+    });
+  } finally {
+    for (const { source } of copies) source.close();
+  }
+}
+
+function copyOf(number: number): OwnedFd {
+  const self = native.pidfdOpen(process.pid);
+  try {
+    return native.pidfdGetfd(self, number);
+  } catch (error) {
+    throw new CriuError('INVALID', `${number} is no open descriptor`, { cause: error });
+  } finally {
+    self.close();
+  }
+}
+
+class ChildConnection implements Connection {
+  lastWords: string | undefined;
+  readonly #inbox = new Inbox();
+  readonly #engine: Engine;
+
+  constructor(criu: string | undefined, fds: readonly { source: OwnedFd; target: number }[]) {
+    this.#engine = startRelayedEngine({ criu }, fds, {
+      onMessage: (packet) => this.#inbox.put(packet),
+      onHangup: () => {},
+      onEnd: ({ reason }) => {
+        this.lastWords = reason;
+        this.#inbox.end();
+      },
+    });
+  }
+
+  send(data: Uint8Array): void {
+    // When it has gone, its last words come as the end of what can be received.
+    this.#engine.send(data);
+  }
+
+  receive(): Promise<Packet | undefined> {
+    const packet = this.#inbox.take();
+    this.#engine.resume();
+    return packet;
+  }
+
+  close(): void {
+    this.#engine.dismiss();
+    this.#engine.resume();
+    this.#inbox.end();
+  }
+}

@@ -1,0 +1,148 @@
+/** One request and everything up to its final reply. */
+import { decodeResponse, encodeRequest } from '../protocol/codec.ts';
+import { type CriuReq, type CriuResp, ReqType, reqTypeName } from '../protocol/messages.ts';
+import type { Packet } from '../socket/binding.ts';
+import type { Connection } from './connection.ts';
+import { abortError, CriuError, describeFailure } from './criu-error.ts';
+import type { Notifications } from './notifications.ts';
+import { notify } from './notify.ts';
+
+/** What goes with a request besides its bytes. */
+export interface DialogOptions {
+  readonly notifications?: Notifications | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Where CRIU writes its log, for errors. */
+  readonly log?: string | undefined;
+  /** The reply's type where it is not the request's. */
+  readonly answeredAs?: number | undefined;
+}
+
+/**
+ * Sends a request, hears every notification out, and returns the final reply, which is a success.
+ * The connection stays the caller's of this function.
+ * @throws CriuError
+ */
+export async function converse(
+  connection: Connection,
+  request: CriuReq,
+  options: DialogOptions = {},
+): Promise<CriuResp> {
+  const { signal } = options;
+  const abort = aborted(signal, connection);
+  try {
+    if (signal?.aborted) throw abortError(signal, options.log);
+    connection.send(encodeRequest(request));
+    return await hearOut(connection, request, options, abort.promise);
+  } catch (error) {
+    // Whatever else came of the end of the connection, that is why it ended.
+    throw signal?.aborted ? abortError(signal, options.log) : error;
+  } finally {
+    abort.forget();
+  }
+}
+
+/** Closes the connection on abort: whoever waits for CRIU reads its end, and CRIU reads ours. */
+function aborted(
+  signal: AbortSignal | undefined,
+  connection: Connection,
+): { readonly promise: Promise<never>; forget(): void } {
+  let onAbort = (): void => {};
+  const promise = new Promise<never>((_, reject) => {
+    onAbort = () => {
+      connection.close();
+      reject(signal?.reason);
+    };
+  });
+  promise.catch(() => {});
+  signal?.addEventListener('abort', onAbort, { once: true });
+  return { promise, forget: () => signal?.removeEventListener('abort', onAbort) };
+}
+
+async function hearOut(
+  connection: Connection,
+  request: CriuReq,
+  options: DialogOptions,
+  abort: Promise<never>,
+): Promise<CriuResp> {
+  const expected = options.answeredAs ?? request.type;
+  let thrown: { readonly by: string; readonly what: unknown } | undefined;
+  for (;;) {
+    const packet = await connection.receive();
+    if (!packet) throw ended(connection, expected, options.log);
+    const reply = decode(packet, expected, options.log);
+    if (reply.type === ReqType.NOTIFY && reply.notify) {
+      const { script, pid } = reply.notify;
+      const notification = { script: script ?? '', ...(pid == null ? {} : { pid }) };
+      let success = true;
+      try {
+        // A handler that never ends must not outlast an abort.
+        await Promise.race([notify(options.notifications, notification, packet.fds), abort]);
+      } catch (error) {
+        if (options.signal?.aborted) throw error;
+        success = false;
+        thrown ??= { by: notification.script, what: error };
+      }
+      connection.send(encodeRequest({ type: ReqType.NOTIFY, notify_success: success }));
+      continue;
+    }
+    for (const fd of packet.fds) fd.close();
+    if (thrown) {
+      const { by, what } = thrown;
+      const words = what instanceof Error ? what.message : String(what);
+      throw new CriuError('NOTIFICATION', `The handler of the notification ${by} failed: ${words}`, {
+        ...facts(reply, expected, options.log),
+        cause: what,
+      });
+    }
+    judge(reply, expected, options.log);
+    return reply;
+  }
+}
+
+function decode(packet: Packet, expected: number, log: string | undefined): CriuResp {
+  const decoded = decodeResponse(packet.data, 'lenient');
+  if (decoded.kind === 'response') return decoded.message;
+  for (const fd of packet.fds) fd.close();
+  throw new CriuError('PROTOCOL', `The reply is no criu_resp: ${decoded.reason}`, {
+    expected: reqTypeName(expected),
+    log,
+  });
+}
+
+/** Returns only for a successful reply of the right type. */
+function judge(reply: CriuResp, expected: number, log: string | undefined): void {
+  const request = reqTypeName(expected);
+  if (!reply.success) {
+    throw new CriuError(
+      'FAILED',
+      describeFailure(request, reply.cr_errno ?? undefined, reply.cr_errmsg ?? undefined),
+      facts(reply, expected, log),
+    );
+  }
+  if (reply.type !== expected) {
+    throw new CriuError(
+      'PROTOCOL',
+      `${request} was answered by ${reqTypeName(reply.type)}`,
+      facts(reply, expected, log),
+    );
+  }
+}
+
+function facts(reply: CriuResp, expected: number, log: string | undefined) {
+  return {
+    // CRIU sends 0 where it has none.
+    errno: reply.cr_errno || undefined,
+    criuMessage: reply.cr_errmsg || undefined,
+    expected: reqTypeName(expected),
+    received: reqTypeName(reply.type),
+    log,
+  };
+}
+
+function ended(connection: Connection, expected: number, log: string | undefined): CriuError {
+  const words = connection.lastWords ?? 'The connection was closed without a reply';
+  return new CriuError('CLOSED', `${reqTypeName(expected)}: ${words}`, {
+    expected: reqTypeName(expected),
+    log,
+  });
+}

@@ -1,0 +1,40 @@
+/** A series of pre-dumps on one connection (pre_dump_loop in criu/cr-service.c), as an async iterator. */
+import { type CriuResp, ReqType } from '../protocol/messages.ts';
+import type { Connection } from './connection.ts';
+import type { DumpOptions } from './options.ts';
+import type { PreDumpRound } from './results.ts';
+
+/** What a series needs of its client. */
+export interface PreDumpContext {
+  connect(signal?: AbortSignal): Promise<Connection>;
+  ask(connection: Connection, type: ReqType, options: DumpOptions): Promise<CriuResp>;
+}
+
+export async function* preDumpRounds(
+  first: DumpOptions,
+  { connect, ask }: PreDumpContext,
+): AsyncGenerator<PreDumpRound, void, void> {
+  const connection = await connect(first.signal);
+  try {
+    let following: DumpOptions | undefined = first;
+    for (let number = 1; following !== undefined; number += 1) {
+      const options: DumpOptions = following;
+      following = undefined;
+      await ask(connection, ReqType.PRE_DUMP, options);
+      yield {
+        number,
+        imagesDir: options.imagesDir,
+        next: (changes) => {
+          following = { ...options, ...changes };
+        },
+        dump: async (changes) => {
+          const reply = await ask(connection, ReqType.DUMP, { ...options, ...changes });
+          return { restored: reply.dump?.restored ?? false };
+        },
+      };
+    }
+  } finally {
+    // After the dump CRIU has left already; else it reads the end of the series, and leaves.
+    connection.close();
+  }
+}

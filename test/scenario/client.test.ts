@@ -1,0 +1,444 @@
+/** The client library against a peer that does what a script says, as its own engine or behind the service. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
+import { constants as os, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CriuClient, type CriuError, type CriuErrorCode, isCriuError } from '../../src/client/index.ts';
+import { decodeRequest } from '../../src/protocol/codec.ts';
+import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { sends } from './support/client.ts';
+import { eventually, ServiceUnderTest } from './support/service.ts';
+
+const interpreter = join(import.meta.dirname, '..', '..', 'build', 'test', 'scripted-engine');
+
+/** A private engine that does these steps, and what it has received. */
+class Scripted {
+  readonly directory = mkdtempSync(join(tmpdir(), 'criu-client-'));
+  readonly #script = join(this.directory, 'engine');
+  readonly client: CriuClient;
+
+  constructor(...steps: string[]) {
+    writeFileSync(this.#script, [`#!${interpreter}`, ...steps, ''].join('\n'));
+    chmodSync(this.#script, 0o755);
+    this.client = new CriuClient({ criu: this.#script });
+  }
+
+  get received(): (CriuReq | 'eof')[] {
+    const log = `${this.#script}.log`;
+    if (!existsSync(log)) return [];
+    const lines = readFileSync(log, 'utf8').split('\n').slice(0, -1);
+    return lines.map((line) => {
+      if (line === 'eof') return 'eof';
+      const decoded = decodeRequest(Buffer.from(line, 'hex'), 'strict');
+      assert.ok(decoded.kind === 'request');
+      // Empty lists are not on the wire.
+      return JSON.parse(JSON.stringify(decoded.message), (_, value) =>
+        Array.isArray(value) && value.length === 0 ? undefined : value,
+      );
+    });
+  }
+
+  remove(): void {
+    rmSync(this.directory, { recursive: true });
+  }
+}
+
+const notification = (script: string, pid?: number): CriuResp => ({
+  type: ReqType.NOTIFY,
+  success: true,
+  notify: { script, ...(pid === undefined ? {} : { pid }) },
+});
+const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: false } };
+const dumpFailed: CriuResp = { type: ReqType.DUMP, success: false, dump: { restored: false } };
+
+async function rejected(promise: Promise<unknown>, code: CriuErrorCode): Promise<CriuError> {
+  try {
+    await promise;
+  } catch (error) {
+    assert.ok(isCriuError(error, code), `${error}`);
+    return error;
+  }
+  assert.fail(`It was resolved instead of being rejected with ${code}`);
+}
+
+const openFds = (): number => readdirSync('/proc/self/fd').length;
+
+describe('the client library', () => {
+  let fds = 0;
+  let scripted: Scripted;
+  const script = (...steps: string[]): CriuClient => {
+    scripted = new Scripted(...steps);
+    return scripted.client;
+  };
+  beforeEach(() => {
+    fds = openFds();
+  });
+  afterEach(async () => {
+    scripted?.remove();
+    scripted = undefined!;
+    await eventually('no descriptor is left', () => openFds() <= fds);
+  });
+
+  it('sends what was asked for under rpc.proto’s names, with directories as open descriptors', async () => {
+    const client = script('receive', sends(dumped));
+    const { directory } = scripted;
+    const handle = await open(directory);
+    const number = openSync(directory, 'r');
+    const result = await client.dump({
+      pid: 7,
+      imagesDir: handle,
+      workDir: number,
+      leaveRunning: true,
+      logFile: 'x',
+    });
+    assert.deepEqual(result, { restored: false });
+    const [request] = scripted.received;
+    assert.deepEqual(request, {
+      type: ReqType.DUMP,
+      opts: { images_dir_fd: handle.fd, work_dir_fd: number, pid: 7, leave_running: true, log_file: 'x' },
+    });
+    // What was given open is still its owner's.
+    await handle.stat();
+    await handle.close();
+    closeSync(number);
+  });
+
+  it('acknowledges a notification that nobody handles, and calls who does', async () => {
+    const steps = ['pre-restore', 'setup-namespaces', 'a-new-one'].flatMap((name) => [
+      sends(notification(name, name === 'setup-namespaces' ? 9 : undefined)),
+      'receive',
+    ]);
+    const client = script(
+      'receive',
+      ...steps,
+      sends({ type: ReqType.RESTORE, success: true, restore: { pid: 9 } }),
+    );
+    const heard: unknown[] = [];
+    const result = await client.restore({
+      imagesDir: scripted.directory,
+      notifications: {
+        any: ({ script }) => void heard.push(script),
+        setupNamespaces: async ({ pid }) => void heard.push(pid),
+      },
+    });
+    assert.deepEqual(result, { pid: 9 });
+    assert.deepEqual(heard, ['pre-restore', 'setup-namespaces', 9, 'a-new-one']);
+    const [request, ...answers] = scripted.received;
+    assert.equal(request !== 'eof' && request?.opts?.notify_scripts, true);
+    assert.deepEqual(answers, Array(3).fill({ type: ReqType.NOTIFY, notify_success: true }));
+  });
+
+  it('tells CRIU that a handler threw, waits for its reply, and rejects with what was thrown', async () => {
+    const client = script(
+      'receive',
+      sends(notification('post-dump')),
+      'receive',
+      sends({ ...dumpFailed, cr_errno: 5 }),
+    );
+    const thrown = new Error('the network is down');
+    const error = await rejected(
+      client.dump({
+        pid: 7,
+        imagesDir: scripted.directory,
+        notifications: {
+          postDump: () => {
+            throw thrown;
+          },
+        },
+      }),
+      'NOTIFICATION',
+    );
+    assert.deepEqual(scripted.received[1], { type: ReqType.NOTIFY, notify_success: false });
+    assert.equal(error.cause, thrown);
+    assert.match(error.message, /post-dump failed: the network is down/);
+    assert.equal(error.errno, 5);
+  });
+
+  it('gives the master of a terminal to its handler, and closes one that nobody wants', async () => {
+    const steps = [sends(notification('orphan-pts-master'), true), 'receive'];
+    const client = script(
+      'receive',
+      ...steps,
+      ...steps,
+      sends({ type: ReqType.RESTORE, success: true, restore: { pid: 9 } }),
+    );
+    let calls = 0;
+    await client.restore({
+      imagesDir: scripted.directory,
+      orphanPtsMaster: true,
+      notifications: {
+        orphanPtsMaster: (_, master) => {
+          calls += 1;
+          assert.ok(existsSync(`/proc/self/fd/${master.number}`));
+          master.close();
+        },
+      },
+    });
+    assert.equal(calls, 2);
+    scripted.remove();
+    const other = script(
+      'receive',
+      ...steps,
+      sends({ type: ReqType.RESTORE, success: true, restore: { pid: 9 } }),
+    );
+    await other.restore({ imagesDir: scripted.directory, orphanPtsMaster: true, notifications: {} });
+  });
+
+  it('lets CRIU read an end of file when it is aborted between two notifications', async () => {
+    const client = script('receive', sends(notification('pre-dump')), 'receive', 'receive');
+    const abort = new AbortController();
+    const promise = client.dump({
+      pid: 7,
+      imagesDir: scripted.directory,
+      signal: abort.signal,
+      notifications: { preDump: () => void setImmediate(() => abort.abort('no time')) },
+    });
+    const error = await rejected(promise, 'ABORTED');
+    assert.equal(error.cause, 'no time');
+    await eventually('CRIU reads the end', () => scripted.received.at(-1) === 'eof');
+  });
+
+  it('does not wait for a handler when it is aborted', async () => {
+    const client = script('receive', sends(notification('pre-dump')), 'receive');
+    const abort = new AbortController();
+    const promise = client.dump({
+      pid: 7,
+      imagesDir: scripted.directory,
+      signal: abort.signal,
+      notifications: {
+        preDump: () => {
+          setImmediate(() => abort.abort());
+          return new Promise(() => {});
+        },
+      },
+    });
+    await rejected(promise, 'ABORTED');
+    await eventually('CRIU reads the end', () => scripted.received.at(-1) === 'eof');
+  });
+
+  it('asks for notifications where it may have to abort', async () => {
+    const client = script('receive', sends(dumped));
+    await client.dump({ pid: 7, imagesDir: scripted.directory, signal: new AbortController().signal });
+    const [request] = scripted.received;
+    assert.equal(request !== 'eof' && request?.opts?.notify_scripts, true);
+  });
+
+  it('starts nothing when it was aborted before', async () => {
+    const client = script('receive', sends(dumped));
+    await rejected(
+      client.dump({ pid: 7, imagesDir: scripted.directory, signal: AbortSignal.abort() }),
+      'ABORTED',
+    );
+    assert.deepEqual(
+      scripted.received.filter((each) => each !== 'eof'),
+      [],
+    );
+  });
+
+  it('says what CRIU said of a failure, and where its log is', async () => {
+    const client = script(
+      'receive',
+      sends({
+        type: ReqType.RESTORE,
+        success: false,
+        restore: { pid: -1 },
+        cr_errno: 17,
+        cr_errmsg: 'Error (x.c:1): taken',
+      }),
+    );
+    const error = await rejected(
+      client.restore({ imagesDir: scripted.directory, logFile: 'restore.log' }),
+      'FAILED',
+    );
+    assert.deepEqual(
+      [error.errno, error.errnoName, error.expected, error.received, error.criuMessage, error.log],
+      [17, 'EEXIST', 'RESTORE', 'RESTORE', 'Error (x.c:1): taken', join(scripted.directory, 'restore.log')],
+    );
+  });
+
+  it('names the type that came instead of the right one', async () => {
+    const client = script('receive', sends({ type: ReqType.VERSION, success: true }));
+    const error = await rejected(client.check(), 'PROTOCOL');
+    assert.deepEqual([error.expected, error.received], ['CHECK', 'VERSION']);
+  });
+
+  it('takes CRIU’s answer to what it could not read for a failure', async () => {
+    const client = script(
+      'receive',
+      sends({ type: ReqType.EMPTY, success: false, cr_errno: os.errno.EINVAL }),
+    );
+    const error = await rejected(client.check(), 'FAILED');
+    assert.deepEqual([error.expected, error.received, error.errnoName], ['CHECK', 'EMPTY', 'EINVAL']);
+  });
+
+  it('says that a reply is none', async () => {
+    const client = script('receive', 'send ff');
+    assert.match((await rejected(client.check(), 'PROTOCOL')).message, /no criu_resp/);
+  });
+
+  it('passes on the last words of an engine that ends without a reply', async () => {
+    const client = script('receive', 'stderr It hurts', 'kill 9');
+    assert.match((await rejected(client.check(), 'CLOSED')).message, /signal 9; its last words: It hurts/);
+  });
+
+  it('runs a series of pre-dumps and the dump that ends it on one connection', async () => {
+    const round: CriuResp = { type: ReqType.PRE_DUMP, success: true };
+    const client = script('receive', sends(round), 'receive', sends(round), 'receive', sends(dumped));
+    const images = scripted.directory;
+    const seen: number[] = [];
+    for await (const { number, next, dump } of client.preDump({
+      pid: 7,
+      imagesDir: images,
+      trackMem: true,
+    })) {
+      seen.push(number);
+      if (number === 1) next({ parentImg: '../1' });
+      else assert.deepEqual(await dump({ parentImg: '../2', trackMem: false }), { restored: false });
+    }
+    assert.deepEqual(seen, [1, 2]);
+    const said = scripted.received.map(
+      (each) => each !== 'eof' && [each.type, each.opts?.pid, each.opts?.parent_img, each.opts?.track_mem],
+    );
+    assert.deepEqual(said, [
+      [ReqType.PRE_DUMP, 7, undefined, true],
+      [ReqType.PRE_DUMP, 7, '../1', true],
+      [ReqType.DUMP, 7, '../2', false],
+    ]);
+  });
+
+  it('ends a series when the loop is left', async () => {
+    const client = script('receive', sends({ type: ReqType.PRE_DUMP, success: true }), 'receive');
+    for await (const { number } of client.preDump({ pid: 7, imagesDir: scripted.directory })) {
+      assert.equal(number, 1);
+      break;
+    }
+    await eventually('CRIU reads the end', () => scripted.received.at(-1) === 'eof');
+  });
+
+  it('puts descriptors that an engine of its own looks up into that engine', async () => {
+    const client = script('receive', sends({ type: ReqType.RESTORE, success: true, restore: { pid: 9 } }));
+    const fd = openSync('/dev/null', 'r');
+    await client.restore({ imagesDir: scripted.directory, inheritFd: [{ key: 'a', fd }] });
+    closeSync(fd);
+    const error = await rejected(
+      client.restore({ imagesDir: scripted.directory, inheritFd: [{ key: 'a', fd: 9999 }] }),
+      'INVALID',
+    );
+    assert.match(error.message, /9999 is no open descriptor/);
+  });
+
+  it('fails before anything is started when a directory is missing, or an option is wrong', async () => {
+    const client = script('receive');
+    const missing = join(scripted.directory, 'missing');
+    const error = await rejected(client.dump({ pid: 7, imagesDir: missing }), 'DIRECTORY');
+    assert.equal(error.errnoName, 'ENOENT');
+    assert.ok(error.message.includes(missing));
+    await rejected(client.dump({ pid: 0.5, imagesDir: scripted.directory }), 'INVALID');
+    await rejected(client.dump({ imagesDir: scripted.directory }), 'INVALID');
+    assert.deepEqual(
+      scripted.received.filter((each) => each !== 'eof'),
+      [],
+    );
+  });
+
+  it('says where nobody listens, and that criu is not there', async () => {
+    const error = await rejected(new CriuClient({ address: '/nobody/listens' }).version(), 'UNREACHABLE');
+    assert.equal(error.errnoName, 'ENOENT');
+    assert.match(error.message, /\/nobody\/listens/);
+    await rejected(new CriuClient({ criu: '/no/criu' }).version(), 'UNREACHABLE');
+  });
+});
+
+describe('the client library at a service', () => {
+  const service = new ServiceUnderTest();
+  before(() => service.start());
+  after(() => service.stop());
+
+  it('has its verbs answered', async () => {
+    const client = new CriuClient({ address: service.address });
+    service.engine(
+      'receive',
+      sends({
+        type: ReqType.VERSION,
+        success: true,
+        version: { major_number: 4, minor_number: 1, sublevel: 1 },
+      }),
+    );
+    assert.deepEqual(await client.version(), { major: 4, minor: 1, sublevel: 1 });
+    service.engine(
+      'receive',
+      sends({
+        type: ReqType.FEATURE_CHECK,
+        success: true,
+        features: { mem_track: false, pidfd_store: true },
+      }),
+    );
+    assert.deepEqual(await client.features(), { memTrack: false, lazyPages: false, pidfdStore: true });
+    service.engine('receive', sends({ type: ReqType.PAGE_SERVER, success: true, ps: { port: 27, pid: 0 } }));
+    assert.deepEqual(await client.pageServer({ imagesDir: service.directory }), { port: 27, pid: 0 });
+    service.engine('receive', sends({ type: ReqType.CPUINFO_DUMP, success: true }));
+    await client.cpuinfoDump({ imagesDir: service.directory });
+    service.engine('receive', sends({ type: ReqType.CPUINFO_CHECK, success: false, cr_errno: 1 }));
+    await rejected(client.cpuinfoCheck({ imagesDir: service.directory }), 'FAILED');
+  });
+
+  it('asks for no notifications for a dump of itself, which could not answer them', async () => {
+    service.engine('receive', sends(dumped));
+    const client = new CriuClient({ address: service.address });
+    await client.dump({ imagesDir: service.directory, signal: new AbortController().signal });
+    const [packet] = service.received();
+    const decoded = decodeRequest(packet as Buffer, 'strict');
+    assert.ok(decoded.kind === 'request');
+    assert.ok(decoded.message.opts);
+    assert.equal(decoded.message.opts.notify_scripts ?? false, false);
+  });
+
+  it('hears of an engine that is gone', async () => {
+    service.engine('receive', 'kill 9');
+    const error = await rejected(new CriuClient({ address: service.address }).check(), 'FAILED');
+    assert.match(error.message, /ended by signal 9/);
+  });
+});
+
+describe('the client library as a package', () => {
+  const root = join(import.meta.dirname, '..', '..');
+
+  it('has declarations that stand by themselves: the example compiles with them', () => {
+    // skipLibCheck is off there, so that a declaration which needs something of ours fails.
+    execFileSync(join(root, 'node_modules', '.bin', 'tsc'), ['-p', join(root, 'examples', 'typescript')], {
+      encoding: 'utf8',
+    });
+  });
+
+  it('is found by its name, and loads from its own directory alone', () => {
+    const elsewhere = mkdtempSync(join(tmpdir(), 'criu-package-'));
+    try {
+      mkdirSync(join(elsewhere, 'node_modules'));
+      cpSync(join(root, 'build', 'client'), join(elsewhere, 'node_modules', 'criu-service'), {
+        recursive: true,
+      });
+      const program = `
+        import { CriuClient, isCriuError } from 'criu-service';
+        new CriuClient({ address: '/nobody' }).version().catch((error) => console.log(isCriuError(error, 'UNREACHABLE')));`;
+      writeFileSync(join(elsewhere, 'program.mjs'), program);
+      const said = execFileSync(process.execPath, [join(elsewhere, 'program.mjs')], { encoding: 'utf8' });
+      assert.equal(said, 'true\n');
+    } finally {
+      rmSync(elsewhere, { recursive: true });
+    }
+  });
+});
