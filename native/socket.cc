@@ -44,6 +44,7 @@ Napi::Function SeqpacketSocket::Define(Napi::Env env) {
                          InstanceMethod<&SeqpacketSocket::PeerSecurityLabel>("peerSecurityLabel"),
                          InstanceMethod<&SeqpacketSocket::RefuseFds>("refuseFds"),
                          InstanceMethod<&SeqpacketSocket::Shutdown>("shutdown"),
+                         InstanceMethod<&SeqpacketSocket::Copy>("copy"),
                          InstanceMethod<&SeqpacketSocket::ReleaseMethod>("release"),
                          InstanceMethod<&SeqpacketSocket::CloseMethod>("close"),
                      });
@@ -159,6 +160,12 @@ void SeqpacketSocket::Shutdown(const Napi::CallbackInfo& info) {
   if (::shutdown(Require(env, "shutdown"), side) == -1 && errno != ENOTCONN) {
     throw SystemError(env, "shutdown", errno);
   }
+}
+
+Napi::Value SeqpacketSocket::Copy(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = Require(env, "fcntl");
+  return OwnedFd::New(env, UniqueFd(Check(env, "fcntl", ::fcntl(fd, F_DUPFD_CLOEXEC, 0))));
 }
 
 Napi::Value SeqpacketSocket::ReleaseMethod(const Napi::CallbackInfo& info) {

@@ -33,6 +33,7 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   void Watch(const Napi::CallbackInfo& info);
   Napi::Value Accept(const Napi::CallbackInfo& info);
   void Shutdown(const Napi::CallbackInfo& info);
+  Napi::Value Copy(const Napi::CallbackInfo& info);
   Napi::Value ReleaseMethod(const Napi::CallbackInfo& info);
   void CloseMethod(const Napi::CallbackInfo& info);
   void OnPoll(int status, int events) override;

@@ -10,7 +10,8 @@ import { bindListener } from '../daemon/listener.ts';
 import { type CommandLine, parseCommandLine } from '../daemon/options.ts';
 import { Service } from '../daemon/service.ts';
 import type { Restorers } from '../policy/authorize.ts';
-import { adoptListener, StartError } from '../systemd/activation.ts';
+import { adoptActivation, StartError } from '../systemd/activation.ts';
+import { createFdStore } from '../systemd/fd-store.ts';
 import { createLog, type Log } from '../systemd/log.ts';
 import { createNotifier } from '../systemd/notifier.ts';
 import { version } from '../version.ts';
@@ -37,6 +38,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
   const notifier = createNotifier(process.env);
   const at = (file: string): string => resolve(options.workDir ?? '.', file);
   let log: Log | undefined;
+  let leaveAtOnce = false;
   let bound: string | undefined;
   try {
     log = createLog({
@@ -44,14 +46,16 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
       sink: sinkFor(readyFd !== undefined),
       ...(options.logFile === undefined ? {} : { file: at(options.logFile) }),
     });
-    let listener = adoptListener(process.env);
+    const store = createFdStore(process.env);
+    const activation = adoptActivation(process.env);
+    let listener = activation?.listener;
     if (!listener) {
       const address = at(options.address);
       listener = bindListener(address);
       bound = address;
     }
     if (options.pidFile !== undefined) writePidFile(at(options.pidFile));
-    const service = new Service(listener, log, notifier, {
+    const service = new Service(listener, log, notifier, store, {
       engine: { criu: options.criu },
       confined: {
         criu: options.criu,
@@ -65,13 +69,15 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
       timeouts: options.timeouts,
       maxPacketBytes: options.maxPacketBytes,
     });
-    const stopped = new Promise<void>((resolve) => {
-      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+    const stopped = new Promise<'stop' | 'restart'>((resolve) => {
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve('stop'));
+      // RestartKillSignal= of criu.service: what is at work stays in systemd's store, and the next start goes on with it.
+      process.once('SIGUSR2', () => resolve('restart'));
     });
-    service.start();
+    service.start(activation?.stored);
     for (const fd of [options.statusFd, readyFd]) if (fd !== undefined) reportReady(fd);
-    await stopped;
-    await service.drain();
+    if ((await stopped) === 'restart' && service.keepForRestart()) leaveAtOnce = true;
+    else await service.drain();
     return 0;
   } catch (error) {
     const { message, errno } = error as NodeJS.ErrnoException;
@@ -84,6 +90,8 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
     if (bound !== undefined) rmSync(bound, { force: true });
     if (options.pidFile !== undefined) removePidFile(at(options.pidFile));
     await log?.close();
+    // Sessions hold the event loop, and go on elsewhere.
+    if (leaveAtOnce) process.exit(0);
   }
 }
 

@@ -41,6 +41,11 @@ export class CallerConnection {
     this.#events = events;
   }
 
+  /** A copy of its descriptor, for whoever keeps it. */
+  copy(): OwnedFd | undefined {
+    return this.#socket?.copy();
+  }
+
   get socket(): SeqpacketSocket | undefined {
     return this.#socket;
   }

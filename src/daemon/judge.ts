@@ -7,7 +7,7 @@ import { constants as os } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { isEngineCgroup } from '../engine/engine-cgroup.ts';
 import { authorize, type Restorers, targetOf } from '../policy/authorize.ts';
-import { type Caller, CallerGoneError, type CallerState, identifyCaller } from '../policy/caller.ts';
+import { type Caller, CallerGoneError, type CallerState, identifyCaller, isThere } from '../policy/caller.ts';
 import type { CallerReader } from '../policy/caller-reader.ts';
 import { readTree, type TreeThread, treeContains } from '../policy/process-tree.ts';
 import type { Phase } from '../policy/request-table.ts';
@@ -35,6 +35,19 @@ export class Judge {
 
   constructor(context: JudgeContext) {
     this.#context = context;
+  }
+
+  /** The caller of a session that an earlier start of this service has judged; unknown when it has ended since. */
+  recall(socket: SeqpacketSocket): void {
+    try {
+      this.#caller ??= identifyCaller(socket);
+    } catch {
+      // Nobody is left whose request could be looked at.
+    }
+  }
+
+  get callerIsThere(): boolean {
+    return this.#caller !== undefined && isThere(this.#caller);
   }
 
   /** Known once a packet was judged. */

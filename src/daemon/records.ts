@@ -43,6 +43,11 @@ export class Records {
     this.#log.debug(`${describe(caller, request)} accepted`, fields(session, caller, request));
   }
 
+  /** This service has started anew, and goes on where the one before was. */
+  resumed(session: number, caller: CallerIdentity | undefined, request: Asked | undefined): void {
+    this.#log.info(`${describe(caller, request)} goes on after a restart`, fields(session, caller, request));
+  }
+
   finished(session: number, caller: CallerIdentity | undefined, end: Finished): void {
     this.totals[end.result] += 1;
     const took = end.durationUsec === undefined ? '' : ` in ${(end.durationUsec / 1000).toFixed(1)} ms`;

@@ -7,12 +7,15 @@ import { readOwnState } from '../policy/caller.ts';
 import { CallerReader } from '../policy/caller-reader.ts';
 import { type ConnectionUser, looksLikeRoot, userOf } from '../policy/connection-user.ts';
 import type { StandingOptions } from '../policy/standing.ts';
-import { type NativeError, type SeqpacketSocket, Watch } from '../socket/binding.ts';
+import { type NativeError, native, type OwnedFd, type SeqpacketSocket, Watch } from '../socket/binding.ts';
+import type { FdStore } from '../systemd/fd-store.ts';
 import type { Log } from '../systemd/log.ts';
 import type { Notifier } from '../systemd/notifier.ts';
 import { EngineQueue, type Limits, SessionQuota } from './limits.ts';
 import { Records } from './records.ts';
 import { Session, type SessionContext, type Timeouts } from './session.ts';
+import { type StoredSession, sortStored } from './stored-sessions.ts';
+import { endUnverified } from './sweep.ts';
 import { TurnedAway } from './turned-away.ts';
 
 export interface ServiceOptions {
@@ -51,7 +54,13 @@ export class Service {
   #onDrained: (() => void) | undefined;
 
   /** Takes over `listener`. */
-  constructor(listener: SeqpacketSocket, log: Log, notifier: Notifier, options: ServiceOptions) {
+  constructor(
+    listener: SeqpacketSocket,
+    log: Log,
+    notifier: Notifier,
+    store: FdStore,
+    options: ServiceOptions,
+  ) {
     this.#listener = listener;
     // Linux 6.16: sockets accepted from it inherit that, and a packet with descriptors fails at its sender.
     listener.refuseFds();
@@ -61,6 +70,7 @@ export class Service {
     this.#quota = new SessionQuota(options.limits);
     this.#context = {
       engine: options.engine,
+      store,
       records: new Records(log, () => this.#changed()),
       own,
       reader: new CallerReader(own, callerDeadlineMs),
@@ -73,10 +83,39 @@ export class Service {
     };
   }
 
-  start(): void {
+  /** @param stored descriptors that systemd's store has kept of sessions of an earlier start, by their ids. */
+  start(stored: ReadonlyMap<string, readonly OwnedFd[]> = new Map()): void {
+    this.#goOn(stored);
     this.#accept();
     this.#notifier.ready(this.#status());
     this.#log.debug('Ready');
+  }
+
+  /** Leaves every session to the next start. @returns false where nothing keeps them. */
+  keepForRestart(): boolean {
+    if (!this.#context.store.keeps) return false;
+    this.#listener.close();
+    this.#notifier.stopping('Restarting');
+    for (const session of [...this.#sessions]) session.keepForRestart();
+    return true;
+  }
+
+  #goOn(stored: ReadonlyMap<string, readonly OwnedFd[]>): void {
+    const cgroups = new Set<string>();
+    for (const [name, fds] of stored) {
+      this.#nextId = Math.max(this.#nextId, Number(name) + 1);
+      const session = sortStored(Number(name), fds);
+      if (!session) {
+        this.#context.store.drop(name);
+        continue;
+      }
+      if (session.snapshot.engine?.cgroup) cgroups.add(session.snapshot.engine.cgroup.path);
+      const socket = native.adopt(session.caller);
+      this.#open(Number(name), socket, userOf(socket), session);
+    }
+    endUnverified(cgroups).catch((error: Error) =>
+      this.#log.error(`Cannot look for what was left: ${error.message}`),
+    );
   }
 
   /** Stops accepting; connections that nothing was asked on get their one reply, engines finish. Resolves when all are gone. */
@@ -128,7 +167,7 @@ export class Service {
       return;
     }
     const reason = this.#quota.enter(user.key, () => looksLikeRoot(user.pid));
-    if (reason === undefined) this.#open(socket, user);
+    if (reason === undefined) this.#open(this.#nextId, socket, user);
     else this.#turnAway(socket, user, os.errno.EAGAIN, reason);
   }
 
@@ -137,15 +176,23 @@ export class Service {
     this.#context.records.turnedAway(key === 'strangers' ? 'a stranger' : `uid ${key}`, errno, reason);
   }
 
-  #open(socket: SeqpacketSocket, user: ConnectionUser): void {
-    const session = new Session(this.#nextId, socket, user, this.#context, (ended) => {
-      this.#sessions.delete(ended);
-      this.#quota.leave(user.key);
-      this.#changed();
-      this.#checkDrained();
-    });
-    this.#nextId += 1;
-    this.#sessions.add(session);
+  #open(id: number, socket: SeqpacketSocket, user: ConnectionUser, stored?: StoredSession): void {
+    const session = new Session(
+      id,
+      socket,
+      user,
+      this.#context,
+      (ended) => {
+        this.#sessions.delete(ended);
+        // One that was taken over was let in by an earlier start.
+        if (!stored) this.#quota.leave(user.key);
+        this.#changed();
+        this.#checkDrained();
+      },
+      stored,
+    );
+    this.#nextId = Math.max(this.#nextId, id + 1);
+    if (!session.isOver) this.#sessions.add(session);
     this.#changed();
   }
 

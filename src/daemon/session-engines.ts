@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
-import type { Engine, EngineEvents, EngineExit } from '../engine/engine.ts';
+import { Engine, type EngineEvents, type EngineExit } from '../engine/engine.ts';
 import { EngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
 import {
   type EngineFd,
@@ -12,14 +12,17 @@ import {
   startHandedOverEngine,
   startRelayedEngine,
 } from '../engine/privileged.ts';
+import { StderrFile } from '../engine/stderr-file.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { ThreadState } from '../policy/caller.ts';
 import type { UserKey } from '../policy/connection-user.ts';
 import type { Traits } from '../policy/standing.ts';
-import type { OwnedFd, Packet } from '../socket/binding.ts';
+import { native, type OwnedFd, type Packet } from '../socket/binding.ts';
 import { sliceOfCaller, startEngineAs } from './confined-start.ts';
 import type { Judge } from './judge.ts';
 import type { EngineQueue, EngineTurn } from './limits.ts';
+import type { EngineSnapshot, SessionSnapshot } from './session-file.ts';
+import type { StoredSession } from './stored-sessions.ts';
 import { endEscaped } from './sweep.ts';
 import { verifyRestored } from './verify-restored.ts';
 
@@ -123,6 +126,56 @@ export class SessionEngines {
         this.#hold(engine, turn, undefined, request, undefined);
       }
     });
+  }
+
+  /** Goes on with an engine that an earlier start of this service has started. Takes over its descriptors. */
+  adopt(stored: NonNullable<StoredSession['engine']>, { pid, cgroup, stays, traits }: EngineSnapshot): void {
+    const engine = new Engine(
+      native.adoptProcess(stored.pidfd, pid),
+      stored.socket && native.adopt(stored.socket),
+      new StderrFile('criu-stderr', stored.stderr),
+      this.#heard(),
+    );
+    // It runs already, whatever the limits are now.
+    const turn = { ready: undefined, cancel() {}, release() {} };
+    this.#latest = {
+      engine,
+      turn,
+      cgroup: cgroup && EngineCgroup.again(cgroup.path, cgroup.scope),
+      stays,
+      traits,
+    };
+    this.#held.add(this.#latest);
+  }
+
+  /** The latest engine, for whoever goes on with it after this service: what is no descriptor. */
+  get snapshot(): Pick<SessionSnapshot, 'engine' | 'engineInode'> {
+    const { snapshot, inode } = this.#describe() ?? {};
+    return { ...(snapshot ? { engine: snapshot } : {}), ...(inode ? { engineInode: inode } : {}) };
+  }
+
+  /** Lends the descriptors of the latest engine, if there is one, to whoever has them kept. */
+  lend(keep: (fds: readonly OwnedFd[]) => void): void {
+    if (!this.#latest || !this.running) return;
+    const { pidfd, stderr, socket } = this.#latest.engine.fds;
+    const copy = socket?.copy();
+    keep([pidfd, stderr, ...(copy ? [copy] : [])]);
+    copy?.close();
+  }
+
+  #describe(): { readonly snapshot: EngineSnapshot; readonly inode?: string } | undefined {
+    if (!this.#latest || !this.running) return undefined;
+    const { engine, cgroup, stays, traits } = this.#latest;
+    const inode = engine.fds.socket?.inode().toString();
+    return {
+      snapshot: {
+        pid: engine.pid,
+        stays,
+        ...(cgroup ? { cgroup: { path: cgroup.path, scope: cgroup.scope !== undefined } } : {}),
+        ...(traits ? { traits } : {}),
+      },
+      ...(inode ? { inode } : {}),
+    };
   }
 
   /** A request that has no engine yet will get none. */

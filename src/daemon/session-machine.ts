@@ -74,6 +74,8 @@ export type Input =
     }
   /** The caller has closed the connection, or its sending half of it. */
   | { readonly on: 'caller-end' }
+  /** This service was killed while it gave the request to the engine, which may have it or not. */
+  | { readonly on: 'uncertain' }
   /** What is waited for took too long: a packet, an answer, the operation, its rolling back. */
   | { readonly on: 'deadline'; readonly reason: string };
 
@@ -239,6 +241,11 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
     }
     case 'deadline':
       return onOverdue(state, input.reason);
+    case 'uncertain':
+      // Without the request it leaves at the end of file; with it, it answers, unless it has to ask somebody.
+      return unverifiedYet(state)
+        ? refuseToRun(state.request, 'lost this service before it was verified')
+        : { state, actions: [{ do: 'dismiss-engine' }] };
     case 'engine-hangup':
       return unverifiedYet(state)
         ? refuseToRun(state.request, 'lost its engine before it was verified')
@@ -423,6 +430,9 @@ function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input)
       return { state: working(true), actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }] };
     case 'deadline':
       return onOverdue(state, input.reason);
+    case 'engine-notify':
+      // A service that was killed had passed the answer on, and had no time left to say so.
+      return whenWorking(working(false), input);
     case 'engine-final':
       // CRIU gave up waiting (its own timeout option).
       return onFinal(working(false), input.success);

@@ -4,7 +4,9 @@
  * Each packet of the caller is looked at while it waits in the queue, where its sender cannot change it any more, and is
  * consumed only to be relayed or thrown away.
  */
+import { fstatSync } from 'node:fs';
 import { constants as os } from 'node:os';
+import type { EngineExit } from '../engine/engine.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { ConnectionUser } from '../policy/connection-user.ts';
 import type { Phase } from '../policy/request-table.ts';
@@ -18,14 +20,17 @@ import {
   type Packet,
   type SeqpacketSocket,
 } from '../socket/binding.ts';
+import type { FdStore } from '../systemd/fd-store.ts';
 import { CallerConnection, closeSocket } from './connection.ts';
 import { EBADRQC } from './errnos.ts';
 import { Judge, type JudgeContext, type Judgement } from './judge.ts';
 import type { Asked, Records } from './records.ts';
 import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
 import { type EnginesContext, NotStartedError, SessionEngines } from './session-engines.ts';
+import { type Progress, SessionFile } from './session-file.ts';
 import {
   type Action,
+  type EngineEnd,
   type Input,
   initialActions,
   initialState,
@@ -34,6 +39,7 @@ import {
   step,
   type Unfinished,
 } from './session-machine.ts';
+import type { StoredSession } from './stored-sessions.ts';
 import { lookAfter } from './unfinished.ts';
 
 const { EAGAIN, ECANCELED, EINVAL, EMSGSIZE, EPERM, ESRCH } = os.errno;
@@ -51,6 +57,7 @@ class CallerChangedError extends Error {
 /** What every session of a service shares. */
 export interface SessionContext extends JudgeContext, EnginesContext {
   readonly records: Records;
+  readonly store: FdStore;
   readonly timeouts: Timeouts;
   /** The largest packet of a caller, in bytes. */
   readonly maxPacketBytes: number;
@@ -92,17 +99,29 @@ export class Session {
   /** True while what a request left unfinished is looked at. */
   #looking = false;
   #startedAt = 0n;
+  /** What the next start of this service would go on from; undefined while nothing is kept. */
+  #file: SessionFile | undefined;
+  #progress: Progress = 'unread';
+  /** The engine at work got its request from an earlier start of this service, and has said nothing since. */
+  #inherited = false;
+  /** The request was taken from the queue before: it is asked again from our copy. */
+  #again = false;
+  #callerInode = '';
   /** What was asked for last, until its record is written. */
   #request: Asked | undefined;
   #over = false;
 
-  /** Takes over `socket`. `onOver` is called once, when nothing of the session is left. */
+  /**
+   * Takes over `socket`. `onOver` is called once, when nothing of the session is left.
+   * @param stored the same session in an earlier start of this service, with the same connection.
+   */
   constructor(
     id: number,
     socket: SeqpacketSocket,
     user: ConnectionUser,
     context: SessionContext,
     onOver: (session: Session) => void,
+    stored?: StoredSession,
   ) {
     this.id = id;
     this.#context = context;
@@ -111,7 +130,7 @@ export class Session {
     this.#engines = new SessionEngines(context, user.key, this.#judge, {
       onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
-      onEnd: (end) => this.#advance({ on: 'engine-end', end }),
+      onEnd: (end) => this.#advance({ on: 'engine-end', end: this.#known(end) }),
       onAllGone: () => this.#finish(),
     });
     this.#connection = new CallerConnection(socket, context.maxPacketBytes, {
@@ -119,12 +138,18 @@ export class Session {
       onEnd: () => this.#advance({ on: 'caller-end' }),
       onRoom: () => this.#engines.resume(),
     });
-    this.#perform(initialActions);
+    if (stored) this.#goOn(stored, socket);
+    else this.#perform(initialActions);
   }
 
   /** True while an engine is at work for it: such a session is waited for, whatever else ends. */
   get busy(): boolean {
     return this.#engines.busy;
+  }
+
+  /** True when nothing of it is left. */
+  get isOver(): boolean {
+    return this.#over;
   }
 
   /** Ends a session that has no engine at work, or none yet; others go on. */
@@ -137,7 +162,140 @@ export class Session {
     const next = step(this.#state, input);
     this.#state = next.state;
     this.#perform(next.actions);
+    this.#save();
     if (this.#state.at === 'over') this.#finish();
+  }
+
+  // ---- what outlives this service
+
+  /** Leaves everything as it is to the next start. A connection on which nothing was asked yet is kept, too. */
+  keepForRestart(): void {
+    if (this.#state.at === 'idle' && !this.#file) this.#keep();
+  }
+
+  /** From here to its end the session is systemd's to keep, too. */
+  #keep(): void {
+    const { store } = this.#context;
+    const copy = this.#handedOver ? native.duplicate(this.#handedOver) : this.#connection.copy();
+    if (!copy) return;
+    try {
+      this.#forget();
+      const file = SessionFile.make(this.#waiting);
+      this.#file = file;
+      this.#callerInode = String(fstatSync(copy.number).ino);
+      this.#progress = 'unread';
+      this.#save();
+      if (!store.keep(String(this.id), [copy, file.fd])) this.#forget();
+      else this.#keepEngine();
+    } finally {
+      copy.close();
+    }
+  }
+
+  /** To be called while it waits for a request. */
+  #keepEngine(): void {
+    if (!this.#file) return;
+    this.#save();
+    this.#engines.lend((fds) => this.#context.store.keep(String(this.id), fds));
+  }
+
+  #save(): void {
+    if (!this.#file) return;
+    if (this.#state.at === 'draining' || this.#state.at === 'over') {
+      this.#forget();
+      return;
+    }
+    try {
+      this.#file.write({
+        state: this.#state,
+        progress: this.#progress,
+        callerInode: this.#callerInode,
+        startedAtMs: Date.now() - Number((process.hrtime.bigint() - this.#startedAt) / 1_000_000n),
+        ...this.#engines.snapshot,
+      });
+    } catch (error) {
+      this.#context.records.unexpected(this.id, error);
+      this.#forget();
+    }
+  }
+
+  #forget(): void {
+    if (!this.#file) return;
+    this.#context.store.drop(String(this.id));
+    this.#file.close();
+    this.#file = undefined;
+  }
+
+  /** Takes up what an earlier start of this service has left. */
+  #goOn(stored: StoredSession, socket: SeqpacketSocket): void {
+    const { snapshot, engine } = stored;
+    this.#file = stored.file;
+    this.#callerInode = snapshot.callerInode;
+    this.#progress = snapshot.progress;
+    const elapsedMs = Math.max(0, Date.now() - snapshot.startedAtMs);
+    this.#startedAt = process.hrtime.bigint() - BigInt(Math.round(elapsedMs)) * 1_000_000n;
+    this.#judge.recall(socket);
+    if (engine && snapshot.engine) this.#engines.adopt(engine, snapshot.engine);
+    const { state } = snapshot;
+    if (state.at !== 'idle' && snapshot.progress === 'unread' && (state.at !== 'handed-over' || !engine)) {
+      // Nobody has begun: its packet is still there, and is looked at anew. An engine that had no request leaves.
+      this.#engines.dismiss();
+      this.#forget();
+      this.#perform(initialActions);
+      return;
+    }
+    this.#state = state;
+    this.#inherited = state.at === 'working';
+    if ('request' in state) this.#request = state.request;
+    this.#context.records.resumed(this.id, this.#judge.caller?.identity, this.#request);
+    switch (state.at) {
+      case 'idle':
+        this.#listen(state.engine || snapshot.progress !== 'unread' ? 'none' : 'request');
+        break;
+      case 'working':
+        if (!state.callerEnded) this.#connection.stopListening();
+        // Whether its engine has the request is not known. It reads an end of file where it has none, and leaves.
+        if (snapshot.progress === 'sending') this.#advance({ on: 'uncertain' });
+        break;
+      case 'notifying':
+        this.#listen('notify');
+        break;
+      case 'verifying':
+        this.#verify();
+        break;
+      case 'handed-over':
+        this.#handedOver = this.#connection.release();
+        break;
+      case 'draining':
+      case 'over':
+        // Never kept.
+        break;
+    }
+    if (!this.#engines.running && state.at !== 'idle') {
+      this.#advance({
+        on: 'engine-end',
+        end: { how: 'lost', reason: 'The engine was lost when this service was restarted' },
+      });
+    }
+  }
+
+  /**
+   * A privileged engine opens the directories of its request among the descriptors of the service that gave it the request. If
+   * that one was killed in this moment it found none (EBADRQC of setup_opts_from_req in cr-service.c), and has done nothing.
+   */
+  #askAgain(): void {
+    const packet = this.#file?.packet;
+    this.#engines.dismiss();
+    this.#state = initialState;
+    this.#again = true;
+    if (packet) this.#decide(packet, 'first');
+  }
+
+  /** An engine that is no child of ours leaves no status. One that dumped its caller has dumped it, if the caller is gone. */
+  #known(end: EngineExit): EngineEnd {
+    if (end.how !== 'unknown') return { how: end.how, reason: end.reason };
+    const dumped = this.#state.at === 'handed-over' && !this.#judge.callerIsThere;
+    return { how: dumped ? 'success' : 'lost', reason: end.reason };
   }
 
   #perform(actions: readonly Action[]): void {
@@ -334,7 +492,7 @@ export class Session {
 
   #relay(request: AuthorizedRequest, plan: RelayPlan, fresh: boolean): void {
     this.#begin(request);
-    this.#connection.discard();
+    if (request.engine !== 'probe') this.#keep();
     const start = async (): Promise<void> => {
       const preparation = new RelayPreparation(this.#judge.caller!, plan);
       this.#preparation = preparation;
@@ -344,16 +502,35 @@ export class Session {
       // A caller that has left meanwhile needs nothing: CRIU reads the end of its connection, without a request, and leaves.
       if (this.#state.at !== 'working' || this.#state.callerEnded) this.#engines.dismiss();
       else if (!stands) throw new CallerChangedError();
-      else this.#engines.send(preparation.rewrite(this.#waiting, opened));
+      else this.#send(preparation.rewrite(this.#waiting, opened));
     };
     start().catch((error) => this.#notStarted(request, error));
+  }
+
+  /** The packet leaves the caller's queue only now: a service that is killed before finds it there again. */
+  #send(bytes: Buffer): void {
+    this.#keepEngine();
+    this.#mark('sending');
+    if (!this.#again) this.#connection.discard();
+    this.#again = false;
+    this.#engines.send(bytes);
+    this.#mark('sent');
+  }
+
+  #mark(progress: Progress): void {
+    this.#progress = progress;
+    this.#save();
   }
 
   #handOver(request: AuthorizedRequest): void {
     this.#begin(request);
     // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
     this.#handedOver = this.#connection.release();
-    this.#engines.handOver(request, this.#handedOver).catch((error) => this.#notStarted(request, error));
+    this.#keep();
+    this.#engines.handOver(request, this.#handedOver).then(
+      () => this.#keepEngine(),
+      (error) => this.#notStarted(request, error),
+    );
   }
 
   #begin(request: AuthorizedRequest): void {
@@ -366,6 +543,7 @@ export class Session {
 
   #notStarted(request: AuthorizedRequest, error: unknown): void {
     const { message, errno } = error as NativeError;
+    if (!this.#handedOver && this.#progress === 'unread' && !this.#again) this.#connection.discard();
     this.#advance({
       on: 'not-started',
       errno: error instanceof BadDescriptorError ? EBADRQC : (errno ?? ESRCH),
@@ -398,11 +576,14 @@ export class Session {
       this.#engines.dismiss();
     } else if (decoded.message.type === ReqType.NOTIFY) {
       this.#advance({ on: 'engine-notify', script: decoded.message.notify?.script ?? '' });
+    } else if (this.#inherited && !confined && decoded.message.cr_errno === EBADRQC) {
+      this.#askAgain();
     } else {
       this.#final = decoded.message;
       this.#advance({ on: 'engine-final', success: decoded.message.success });
       this.#final = undefined;
     }
+    this.#inherited = false;
     if (this.#state.at !== 'verifying') this.#messageDone();
   }
 
@@ -459,6 +640,7 @@ export class Session {
       return;
     }
     this.#over = true;
+    this.#forget();
     this.#judge.close();
     this.#onOver(this);
   }

@@ -7,7 +7,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { isEngineCgroup, isEngineScope } from '../engine/engine-cgroup.ts';
+import { EngineCgroup, isEngineCgroup, isEngineScope } from '../engine/engine-cgroup.ts';
 import { bitOf } from '../policy/capabilities.ts';
 import { parseThreadStatus, parseTracing } from '../policy/proc-status.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
@@ -56,6 +56,29 @@ export async function endEscaped(uid: number, permitted: bigint): Promise<void> 
     const found = await readInTurns(findProcesses(escaped));
     if (found.length === 0) return;
     for (const pid of found) endIf(pid, escaped);
+  }
+}
+
+/**
+ * Ends the restores that nobody verifies any more: an earlier start of this service was killed, and could not say whose they are.
+ * What was verified holds nothing of an engine's, and stays.
+ * @param owned the cgroups of the sessions that go on.
+ */
+export async function endUnverified(owned: ReadonlySet<string>): Promise<void> {
+  const abandoned = (pid: number): boolean => {
+    const holds = threadsOf(pid).some((text) => {
+      const { uids, permitted } = parseThreadStatus(text);
+      return !uids.includes(0) && (permitted & CAP_CHECKPOINT_RESTORE) !== 0n;
+    });
+    const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
+    return holds && isEngineScope(cgroup, 'restore') && !owned.has(cgroup);
+  };
+  for (const pid of await readInTurns(findProcesses(abandoned))) {
+    try {
+      EngineCgroup.again(parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1')), true).kill();
+    } catch {
+      // It has ended.
+    }
   }
 }
 

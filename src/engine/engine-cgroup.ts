@@ -61,6 +61,11 @@ export class EngineCgroup {
     }
   }
 
+  /** One that an earlier start of this service has made. */
+  static again(path: string, isScope: boolean): EngineCgroup {
+    return new EngineCgroup(path, isScope);
+  }
+
   /** The scope's name, for people; undefined for a plain directory. */
   get scope(): string | undefined {
     return this.#isScope ? basename(this.path) : undefined;
@@ -142,9 +147,10 @@ export function isEngineCgroup(path: string): boolean {
  * True for a scope of ours, where an engine or a page server may be at work, or a tree that was verified. The scopes of a user's
  * own manager are below a service, and may have any name.
  */
-export function isEngineScope(path: string): boolean {
+export function isEngineScope(path: string, kind?: ScopeKind): boolean {
   const slices = path.split('/').filter((part) => part !== '');
   const scope = slices.pop() ?? '';
+  if (kind !== undefined && scopeName.exec(scope)?.[1] !== kind) return false;
   return scopeName.test(scope) && slices.every((part) => part.endsWith('.slice'));
 }
 

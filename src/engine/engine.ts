@@ -4,6 +4,7 @@
  */
 import {
   type ExitStatus,
+  type OwnedFd,
   type Packet,
   type Process,
   type SeqpacketSocket,
@@ -12,9 +13,9 @@ import {
 import { maxPacketBytes } from '../socket/limits.ts';
 import type { StderrFile } from './stderr-file.ts';
 
-/** How an engine ended; `lost` when a signal did it, or when it is not known. */
+/** How an engine ended; `lost` when a signal did it, `unknown` where it was no child of ours. */
 export interface EngineExit {
-  readonly how: 'success' | 'failure' | 'lost';
+  readonly how: 'success' | 'failure' | 'lost' | 'unknown';
   /** One sentence: the exit, and the last line on stderr where there is one. */
   readonly reason: string;
 }
@@ -37,6 +38,7 @@ export class Engine {
   /** Undefined for an engine that owns the caller's connection, and after the hang-up. */
   #socket: SeqpacketSocket | undefined;
   #paused = false;
+  #delivering = false;
   #exit: EngineExit | undefined;
   #ended = false;
 
@@ -81,29 +83,63 @@ export class Engine {
   resume(): void {
     if (!this.#paused || this.#ended) return;
     this.#paused = false;
+    // The message that is being delivered is still in the queue.
+    if (this.#delivering) return;
     if (this.#exit) this.#drain();
     else this.#watch();
+  }
+
+  /** What its session needs to hold it by after this service was started anew. */
+  get fds(): {
+    readonly pidfd: OwnedFd;
+    readonly stderr: OwnedFd;
+    readonly socket: SeqpacketSocket | undefined;
+  } {
+    return { pidfd: this.#process.pidfd, stderr: this.#stderr.fd, socket: this.#socket };
   }
 
   #watch(): void {
     this.#socket?.watch(Watch.readable, () => this.#readOne());
   }
 
+  /**
+   * A message is passed on first and taken from the queue then: a service that is killed between the two finds it there when it is
+   * back. One with descriptors has to be taken first.
+   */
   #readOne(): boolean {
-    const packet = this.#receive();
-    if (!packet) return false;
+    const socket = this.#socket;
+    const next = this.#receive();
+    if (!next) return false;
     this.#paused = true;
-    this.#socket?.watch(0);
-    this.#events.onMessage(packet, this);
+    socket?.watch(0);
+    this.#delivering = true;
+    this.#events.onMessage(next.packet, this);
+    this.#delivering = false;
+    if (!next.taken) this.#consume(socket);
+    if (!this.#paused && !this.#exit) this.#watch();
     return true;
   }
 
-  #receive(): Packet | undefined {
+  #consume(socket: SeqpacketSocket | undefined): void {
+    try {
+      if (socket && socket.fd >= 0) socket.receive(maxPacketBytes);
+    } catch {
+      // Too large: consumed all the same.
+    }
+  }
+
+  #receive(): { readonly packet: Packet; readonly taken: boolean } | undefined {
     const socket = this.#socket;
     if (!socket) return undefined;
     try {
-      if (socket.peek(0).kind === 'end') this.#hangup();
-      else return socket.receive(maxPacketBytes);
+      const head = socket.peek(maxPacketBytes);
+      if (head.kind === 'end') this.#hangup();
+      else if (head.kind === 'packet' && head.data !== undefined && !socket.headCarriesFds()) {
+        return { packet: { data: head.data, fds: [] }, taken: false };
+      } else {
+        const packet = socket.receive(maxPacketBytes);
+        return packet && { packet, taken: true };
+      }
     } catch {
       // A connection that cannot be read has no further message; the exit will say more.
       this.#hangup();
@@ -143,7 +179,7 @@ export class Engine {
       case 'signalled':
         return { how: 'lost', reason: `The engine was ended by signal ${status.signal}${words}` };
       case 'unknown':
-        return { how: 'lost', reason: `The engine ended without a reply${words}` };
+        return { how: 'unknown', reason: `The engine ended without a reply${words}` };
     }
   }
 }

@@ -16,8 +16,9 @@ export const stderrTailBytes = 4096;
 export class StderrFile {
   readonly fd: OwnedFd;
 
-  constructor(name: string) {
-    this.fd = native.memfd(name, capacity);
+  /** @param fd one of an earlier start of this service. */
+  constructor(name: string, fd: OwnedFd = native.memfd(name, capacity)) {
+    this.fd = fd;
   }
 
   /** The last lines, at most {@link stderrTailBytes} of them, control characters removed. */

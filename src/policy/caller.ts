@@ -144,15 +144,16 @@ export function openProcDirectory(caller: Caller): OwnedFd {
   } catch (error) {
     throw new CallerGoneError(`Process ${pid} has gone`, { cause: error });
   }
-  if (!isAlive(caller.pidfd, pid)) {
+  if (!isThere(caller)) {
     directory.close();
     throw new CallerGoneError(`Process ${pid} has gone`);
   }
   return directory;
 }
 
-function isAlive(pidfd: OwnedFd, pid: number): boolean {
-  const watched: Process = native.adoptProcess(native.duplicate(pidfd), pid);
+/** The process that connected, and no other with its pid. */
+export function isThere({ pidfd, identity }: Caller): boolean {
+  const watched: Process = native.adoptProcess(native.duplicate(pidfd), identity.pid);
   try {
     return watched.signal(0);
   } finally {

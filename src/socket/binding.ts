@@ -101,6 +101,8 @@ export interface SeqpacketSocket {
   refuseFds(): boolean;
   /** shutdown(2). An already disconnected peer (ENOTCONN) is no error. */
   shutdown(how: 'read' | 'write' | 'both'): void;
+  /** fcntl(F_DUPFD_CLOEXEC): the same open file under another number. */
+  copy(): OwnedFd;
   /** Ends polling, clears O_NONBLOCK on the open file itself (uv_poll_init set it) and gives the fd away: for a hand-over. */
   release(): OwnedFd;
   /** Ends polling and closes the fd; a second call does nothing. */

@@ -1,6 +1,7 @@
 /** The listening socket that systemd hands over (sd_listen_fds(3)), checked before anything is accepted from it. */
 import { constants as os } from 'node:os';
-import { native, type SeqpacketSocket } from '../socket/binding.ts';
+import { type ListenFd, native, type OwnedFd, type SeqpacketSocket } from '../socket/binding.ts';
+import { sessionOf } from './fd-store.ts';
 
 /** The service cannot start; `errno` is what systemd is told by ERRNO=. */
 export class StartError extends Error {
@@ -16,18 +17,25 @@ export class StartError extends Error {
 const AF_UNIX = 1;
 const SOCK_SEQPACKET = 5;
 
+export interface Activation {
+  readonly listener: SeqpacketSocket;
+  /** What the store has kept of earlier starts: all descriptors of each session, by its id, in no order. */
+  readonly stored: ReadonlyMap<string, readonly OwnedFd[]>;
+}
+
 /**
  * @returns undefined when the service was not started by socket activation (no LISTEN_FDS for this process).
  * @throws StartError unless it is exactly one listening SEQPACKET Unix socket.
  */
-export function adoptListener(environment: NodeJS.ProcessEnv): SeqpacketSocket | undefined {
+export function adoptActivation(environment: NodeJS.ProcessEnv): Activation | undefined {
   // LISTEN_FDS=0 for us is activation without a socket, which is an error; no LISTEN_FDS is none.
   const activated = environment.LISTEN_FDS !== undefined && Number(environment.LISTEN_PID) === process.pid;
   if (!activated) return undefined;
   // libsystemd calls LISTEN_FDS=0 a wrong argument.
-  const passed = Number(environment.LISTEN_FDS) > 0 ? native.listenFds() : [];
+  const all = Number(environment.LISTEN_FDS) > 0 ? native.listenFds() : [];
+  const passed = all.filter(({ name }) => sessionOf(name) === undefined);
   const fail = (errno: number, message: string): never => {
-    for (const { fd } of passed) fd.close();
+    for (const { fd } of all) fd.close();
     throw new StartError(errno, message);
   };
   const [first] = passed;
@@ -47,5 +55,14 @@ export function adoptListener(environment: NodeJS.ProcessEnv): SeqpacketSocket |
   }
   if (!kind.listening)
     return fail(os.errno.EINVAL, `The socket that systemd passed as ${first.name} does not listen`);
-  return native.adopt(first.fd);
+  return { listener: native.adopt(first.fd), stored: bySession(all) };
+}
+
+function bySession(passed: readonly ListenFd[]): ReadonlyMap<string, readonly OwnedFd[]> {
+  const stored = new Map<string, OwnedFd[]>();
+  for (const { fd, name } of passed) {
+    const session = sessionOf(name);
+    if (session !== undefined) stored.set(session, [...(stored.get(session) ?? []), fd]);
+  }
+  return stored;
 }

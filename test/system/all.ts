@@ -10,6 +10,7 @@ import './page-server.test.ts';
 import './versions.test.ts';
 import './alice.test.ts';
 import './systemd.test.ts';
+import './resume.test.ts';
 import './listener-errors.test.ts';
 import './limits.test.ts';
 import './mutations.test.ts';

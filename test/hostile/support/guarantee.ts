@@ -72,7 +72,7 @@ export function show({ guarantee, carriedOut, refused, bites }: Attack): void {
 /** A reply that says no and why. */
 export function assertRefused(reply: CriuResp | 'closed', sentence: RegExp): void {
   assert.ok(reply !== 'closed', 'there was no reply');
-  assert.equal(reply.success, false);
+  assert.equal(reply.success, false, JSON.stringify(reply));
   assert.match(reply.cr_errmsg ?? '', sentence);
 }
 

@@ -1,0 +1,97 @@
+/**
+ * What of a session is no descriptor, in a sealed memfd that is kept beside its descriptors: enough for the next start of this
+ * service to go on with it.
+ *
+ * It is one page, written by one call each time the session has moved, so that a service that is killed leaves the state before or
+ * the state after, and nothing between.
+ */
+import { fstatSync, readSync, writeSync } from 'node:fs';
+import type { Traits } from '../policy/standing.ts';
+import { native, type OwnedFd } from '../socket/binding.ts';
+import type { State } from './session-machine.ts';
+
+/**
+ * How far a request has come on its way to its engine.
+ * - `unread`: its packet still waits in the caller's queue, and nobody has begun;
+ * - `sending`: it may or may not have reached the engine;
+ * - `sent`: the engine has it.
+ */
+export type Progress = 'unread' | 'sending' | 'sent';
+
+export interface SessionSnapshot {
+  readonly state: State;
+  readonly progress: Progress;
+  /** Inodes of the sockets, by which they are told apart: the caller's connection, and our end of the engine's. */
+  readonly callerInode: string;
+  readonly engineInode?: string;
+  readonly engine?: EngineSnapshot;
+  /** Since the epoch, in milliseconds. */
+  readonly startedAtMs: number;
+}
+
+export interface EngineSnapshot {
+  readonly pid: number;
+  readonly cgroup?: { readonly path: string; readonly scope: boolean };
+  readonly stays: boolean;
+  /** What a confined engine took over from its caller. */
+  readonly traits?: Traits;
+}
+
+const pageBytes = 4096;
+
+/** What readlink says of the memfd. */
+export const sessionFileName = 'criu-session';
+
+export class SessionFile {
+  readonly fd: OwnedFd;
+
+  private constructor(fd: OwnedFd) {
+    this.fd = fd;
+  }
+
+  /** @param packet the request as it came; it stays beside the page. */
+  static make(packet: Uint8Array): SessionFile {
+    const fd = native.memfd(sessionFileName, pageBytes + packet.length);
+    writeSync(fd.number, packet, 0, packet.length, pageBytes);
+    return new SessionFile(fd);
+  }
+
+  /** One of an earlier start of this service. */
+  static again(fd: OwnedFd): SessionFile {
+    return new SessionFile(fd);
+  }
+
+  get packet(): Buffer {
+    const packet = Buffer.alloc(fstatSync(this.fd.number).size - pageBytes);
+    readSync(this.fd.number, packet, 0, packet.length, pageBytes);
+    return packet;
+  }
+
+  /** @throws Error when it does not fit; the state before stays. */
+  write(snapshot: SessionSnapshot): void {
+    const text = JSON.stringify(snapshot, (_key, value) =>
+      typeof value === 'bigint' ? { bigint: value.toString(16) } : value,
+    );
+    const page = Buffer.alloc(pageBytes);
+    if (page.write(text) < Buffer.byteLength(text))
+      throw new Error('The state of a session is too large to be kept');
+    writeSync(this.fd.number, page, 0, pageBytes, 0);
+  }
+
+  /** @returns undefined when nothing was ever written. @throws SyntaxError when it is not ours. */
+  read(): SessionSnapshot | undefined {
+    const page = Buffer.alloc(pageBytes);
+    readSync(this.fd.number, page, 0, pageBytes, 0);
+    const end = page.indexOf(0);
+    if (end === 0) return undefined;
+    return JSON.parse(page.toString('utf8', 0, end === -1 ? pageBytes : end), (_key, value) =>
+      typeof value === 'object' && value !== null && typeof value.bigint === 'string'
+        ? BigInt(`0x${value.bigint}`)
+        : value,
+    ) as SessionSnapshot;
+  }
+
+  close(): void {
+    this.fd.close();
+  }
+}

@@ -1,0 +1,229 @@
+/** Nothing in flight is lost: a service that is killed or restarted in the middle of a request is no more than a pause to its caller. */
+import assert from 'node:assert/strict';
+import { openSync, readdirSync } from 'node:fs';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { Attacker } from '../hostile/support/attacker.ts';
+import { assertRefused, it } from '../hostile/support/guarantee.ts';
+import { AlicesImages, assertNeverRan, checkpointRestore, restoreUntil } from '../hostile/support/images.ts';
+import { directoryOf, targetOf } from '../hostile/support/people.ts';
+import { eventually, freshDirectory, inVm, needsSoftDirty, run } from './support/bench.ts';
+import { ask, Client, ourAddress, withOpen } from './support/client.ts';
+import { engines } from './support/it.ts';
+import { isAlive } from './support/proc.ts';
+import { Target } from './support/targets.ts';
+import { mainPid, show } from './support/unit.ts';
+
+/** How the service may go. */
+const ways: readonly [string, () => Promise<void>][] = [
+  ['killed', killed],
+  [
+    'restarted',
+    async () => {
+      run('systemctl', 'restart', 'criu.service');
+    },
+  ],
+];
+
+async function killed(): Promise<void> {
+  const pid = mainPid();
+  process.kill(pid, 'SIGKILL');
+  await eventually('systemd has started it again', () => mainPid() > 0 && mainPid() !== pid);
+}
+
+async function assertStoreIsEmpty(): Promise<void> {
+  await eventually(
+    'systemd keeps nothing any more',
+    () => show('criu.service', 'NFileDescriptorStore').NFileDescriptorStore === '0',
+  );
+}
+
+for (const [how, goes] of ways) {
+  describe(`a service that is ${how} in the middle of a request`, () => {
+    it('goes on with the dump of root’s that waits for an answer', async () => {
+      const target = Target.start();
+      await withOpen([freshDirectory()], async (images) => {
+        const client = new Client();
+        const opts = { images_dir_fd: images, pid: target.pid, notify_scripts: true };
+        client.send({ type: ReqType.DUMP, opts });
+        await client.notified('pre-dump');
+        await goes();
+        client.answer(true);
+        await client.notified('query-ext-files');
+        client.answer(true);
+        await client.notified('post-dump');
+        await goes();
+        const reply = await client.answer(true).only();
+        assert.equal(reply.success, true, JSON.stringify(reply));
+      });
+      await target.assertGone();
+      await assertStoreIsEmpty();
+    });
+
+    it('delivers what an engine said while nobody was there', async () => {
+      const target = Target.start();
+      await withOpen([freshDirectory()], async (images) => {
+        const client = new Client();
+        const opts = { images_dir_fd: images, pid: target.pid, notify_scripts: true, leave_running: true };
+        client.send({ type: ReqType.DUMP, opts });
+        await client.notified('pre-dump');
+        // An answer that is on its way when the service goes, and the engine's next message with it.
+        client.answer(true);
+        await goes();
+        await client.notified('query-ext-files');
+        client.answer(true);
+        await client.notified('post-dump');
+        const reply = await client.answer(true).only();
+        assert.equal(reply.success, true, JSON.stringify(reply));
+      });
+      await target.assertCountsOn();
+      await assertStoreIsEmpty();
+    });
+
+    it('goes on between two requests of one connection', async () => {
+      const client = new Client();
+      client.send({ type: ReqType.CPUINFO_DUMP, keep_open: true, opts: openDirectory() });
+      const first = await client.next();
+      assert.ok(first !== 'closed' && first.success, JSON.stringify(first));
+      await goes();
+      const second = await client.send({ type: ReqType.VERSION }).only();
+      assert.equal(second.success, true, JSON.stringify(second));
+      await assertStoreIsEmpty();
+    });
+
+    it('goes on between two rounds of a pre-dump loop', async function () {
+      needsSoftDirty(this);
+      const target = Target.start();
+      await withOpen([freshDirectory(), freshDirectory()], async (first, last) => {
+        const client = new Client();
+        client.send({
+          type: ReqType.PRE_DUMP,
+          opts: { images_dir_fd: first, pid: target.pid, track_mem: true },
+        });
+        const round = await client.next();
+        assert.ok(round !== 'closed' && round.success, JSON.stringify(round));
+        await goes();
+        client.send({
+          type: ReqType.DUMP,
+          opts: { images_dir_fd: last, pid: target.pid, leave_running: true },
+        });
+        const reply = await client.only();
+        assert.equal(reply.success, true, JSON.stringify(reply));
+      });
+      await target.assertCountsOn();
+      await assertStoreIsEmpty();
+    });
+
+    it('verifies what alice restores all the same, and lets it run', async () => {
+      const images = await AlicesImages.make();
+      try {
+        const { alice } = await restoreUntil(images, 'post-restore');
+        await goes();
+        await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+        for (;;) {
+          const message = await alice.receive();
+          assert.ok(message !== 'closed');
+          if (message.type === ReqType.RESTORE) {
+            assert.equal(message.success, true, JSON.stringify(message));
+            break;
+          }
+          await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+        }
+        await eventually('it runs', () => images.ran);
+        assert.equal(images.holdsCapability, false);
+      } finally {
+        await images.end();
+      }
+      await assertStoreIsEmpty();
+    });
+
+    it('lets nothing of alice’s run that is more than she is', async () => {
+      const images = await AlicesImages.make();
+      await images.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore });
+      try {
+        const { alice } = await restoreUntil(images, 'post-restore');
+        await goes();
+        await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+        assertRefused(await alice.receive(), /capabilities that you do not have/);
+        await assertNeverRan(images);
+      } finally {
+        await images.end();
+      }
+      await assertStoreIsEmpty();
+    });
+
+    it('leaves the process of a caller that leaves meanwhile as it was', async () => {
+      const target = targetOf('alice');
+      const alice = new Attacker('alice');
+      await alice.do('open', 10, 0, directoryOf('alice'));
+      const opts = { images_dir_fd: 10, pid: target.pid, notify_scripts: true };
+      const first = await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
+      assert.ok(first !== 'closed' && first.notify?.script === 'pre-dump');
+      const going = goes();
+      await alice.end();
+      await going;
+      await eventually('the engine has left', () => engines().length === 0);
+      await target.assertCountsOn();
+      await assertStoreIsEmpty();
+    });
+  });
+}
+
+/** An images directory that stays open for the rest of the run. */
+function openDirectory(): { images_dir_fd: number } {
+  return { images_dir_fd: openSync(freshDirectory(), 'r') };
+}
+
+describe('a service that is restarted', () => {
+  it('keeps a connection on which nothing was asked yet', async () => {
+    const client = new Client();
+    // Accepted, when a later one is answered.
+    await ask({ type: ReqType.VERSION });
+    run('systemctl', 'restart', 'criu.service');
+    const reply = await client.send({ type: ReqType.VERSION }).only();
+    assert.equal(reply.success, true, JSON.stringify(reply));
+    await assertStoreIsEmpty();
+  });
+});
+
+describe('a service that is killed at random moments', () => {
+  const rounds = inVm ? 6 : 20;
+  const seed = Number(process.env.SEED ?? Date.now() % 1_000_000);
+
+  it(`answers each dump, and leaves each process running (${rounds} dumps, seed ${seed})`, async () => {
+    let state = seed;
+    /** A linear congruential generator, so that a seed is all that there is to know of a run. */
+    const random = (): number => {
+      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
+      return state / 2_147_483_648;
+    };
+    const target = Target.start();
+    let wrong = 0;
+    let unheard = 0;
+    for (let round = 0; round < rounds; round += 1) {
+      const directory = freshDirectory();
+      await withOpen([directory], async (images) => {
+        const client = new Client();
+        client.send({
+          type: ReqType.DUMP,
+          opts: { images_dir_fd: images, pid: target.pid, leave_running: true },
+        });
+        await new Promise((resolve) => setTimeout(resolve, random() * (inVm ? 400 : 30)));
+        const pid = mainPid();
+        if (pid > 0) process.kill(pid, 'SIGKILL');
+        const replies = await client.all();
+        // A connection that was accepted and not yet looked at ends with the service, and nothing was done for it.
+        if (replies.length === 0 && readdirSync(directory).length === 0) unheard += 1;
+        else if (replies.length !== 1 || !replies[0]!.success) {
+          wrong += 1;
+          console.log(`      round ${round}: ${JSON.stringify(replies)}`);
+        }
+      });
+      await eventually('no engine is left', () => engines().length === 0);
+      await target.assertCountsOn();
+    }
+    console.log(`      ${rounds - unheard} answered, ${unheard} closed before they were authorized`);
+    assert.equal(wrong, 0, `${wrong} of ${rounds} dumps were not answered as they should`);
+    await assertStoreIsEmpty();
+    assert.ok(isAlive(target.pid));
+  });
+});
