@@ -1,7 +1,5 @@
-// libsystemd: descriptors that systemd passed, notifications, journal records.
-#include <sys/uio.h>
+// libsystemd: descriptors that systemd passed, notifications.
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-journal.h>
 
 #include <cstdlib>
 #include <limits>
@@ -68,27 +66,11 @@ Napi::Value Notify(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, result > 0 ? 1 : 0);
 }
 
-void JournalSend(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Napi::Array fields = RequireArray(info[0], "fields");
-  std::vector<iovec> parts;
-  for (uint32_t index = 0; index < fields.Length(); ++index) {
-    const std::span<const std::byte> field =
-        RequireBytes(fields.Get(index), "fields[" + std::to_string(index) + "]");
-    parts.push_back({const_cast<std::byte*>(field.data()), field.size()});
-  }
-  // The bytes belong to JavaScript, which does not run before this returns; the array's elements
-  // keep their buffers. The journal's socket is libsystemd's, opened once for the process.
-  const int result = sd_journal_sendv(parts.data(), static_cast<int>(parts.size()));
-  if (result < 0) throw SystemError(env, "sd_journal_sendv", -result);
-}
-
 }  // namespace
 
 void ExportSystemd(Napi::Env env, Napi::Object exports) {
   exports.Set("listenFds", Napi::Function::New<ListenFds>(env, "listenFds"));
   exports.Set("notify", Napi::Function::New<Notify>(env, "notify"));
-  exports.Set("journalSend", Napi::Function::New<JournalSend>(env, "journalSend"));
 }
 
 }  // namespace criu_service

@@ -1,8 +1,15 @@
-/** What the journal is told about requests: who, what, which target, how it ended. */
-
+/**
+ * What the journal is told about requests: who, what, which target, how it ended. README.md says how to search for it.
+ *
+ * Every string that a client or an engine may have chosen is one line without control characters before it gets here or below,
+ * and goes into the journal as the value of one field, where a newline would start no other one either.
+ */
 import type { AuthorizedRequest } from '../policy/authorize.ts';
 import type { CallerIdentity } from '../policy/caller.ts';
+import type { ConnectionUser, UserKey } from '../policy/connection-user.ts';
 import { type Fields, type Log, sanitize } from '../systemd/log.ts';
+import { messageIds } from './record-kinds.ts';
+import { type RecordClass, RecordLimiter } from './record-limiter.ts';
 import type { Result, Unfinished } from './session-machine.ts';
 import type { TreeState } from './unfinished.ts';
 
@@ -11,6 +18,16 @@ export interface Totals {
   done: number;
   failed: number;
   refused: number;
+}
+
+/** Whose record it is. */
+export interface Subject {
+  /** The session's number. */
+  readonly session: number;
+  /** For whom its connection counts. */
+  readonly user: ConnectionUser;
+  /** Known once a packet was judged. */
+  readonly caller: CallerIdentity | undefined;
 }
 
 /** What was asked for, as far as it was understood. */
@@ -26,12 +43,28 @@ export interface Finished {
   readonly restoredPid: number | undefined;
   /** From the look at the packet to the final reply. */
   readonly durationUsec: number | undefined;
+  readonly enginePid: number | undefined;
+  /** The scope of a restored tree. */
+  readonly scope: string | undefined;
+  /** As the kernel names it, of our own copy. */
+  readonly imagesDir: string | undefined;
+  /** The last lines of the engine's stderr, and the last error lines of its log; of a failure. */
+  readonly stderr: readonly string[];
+  readonly log: readonly string[];
 }
+
+/** How often it is told what was dropped. */
+const droppedIntervalMs = 10_000;
+
+/** The longest value of a field, in characters: an engine, or a client, may say a lot. */
+const maxFieldLength = 4096;
 
 export class Records {
   readonly totals: Totals = { done: 0, failed: 0, refused: 0 };
   readonly #log: Log;
   readonly #onChange: () => void;
+  readonly #limiter = new RecordLimiter();
+  #droppedTimer: NodeJS.Timeout | undefined;
 
   /** @param onChange called whenever the totals have changed. */
   constructor(log: Log, onChange: () => void) {
@@ -39,86 +72,177 @@ export class Records {
     this.#onChange = onChange;
   }
 
-  accepted(session: number, caller: CallerIdentity | undefined, request: AuthorizedRequest): void {
-    this.#log.debug(`${describe(caller, request)} accepted`, fields(session, caller, request));
+  /** Work begins. What changes nothing and nobody (VERSION, FEATURE_CHECK) is not worth a record of its own. */
+  accepted(subject: Subject, request: AuthorizedRequest, imagesDir: string | undefined): void {
+    const level = isProbe(request) ? 'debug' : 'info';
+    this.#write(level, 'accepted', `${describe(subject, request)} accepted`, subject, 'work', {
+      ...requestFields(request),
+      ...text('CRIU_IMAGES_DIR', imagesDir),
+    });
   }
 
   /** This service has started anew, and goes on where the one before was. */
-  resumed(session: number, caller: CallerIdentity | undefined, request: Asked | undefined): void {
-    this.#log.info(`${describe(caller, request)} goes on after a restart`, fields(session, caller, request));
+  resumed(subject: Subject, request: Asked | undefined): void {
+    const message = `${describe(subject, request)} goes on after a restart`;
+    this.#write('info', 'resumed', message, subject, 'work', requestFields(request));
   }
 
-  finished(session: number, caller: CallerIdentity | undefined, end: Finished): void {
-    this.totals[end.result] += 1;
-    const took = end.durationUsec === undefined ? '' : ` in ${(end.durationUsec / 1000).toFixed(1)} ms`;
-    const why = end.reason === undefined ? '' : `: ${sanitize(end.reason)}`;
-    const restored = end.restoredPid === undefined ? '' : `, process ${end.restoredPid}`;
-    const message = `${describe(caller, end.request)} ${end.result}${restored}${took}${why}`;
-    const all: Fields = {
-      ...fields(session, caller, end.request),
-      CRIU_RESULT: end.result,
-      ...(end.errno === undefined ? {} : { CRIU_ERRNO: end.errno }),
-      ...(end.restoredPid === undefined ? {} : { CRIU_RESTORED_PID: end.restoredPid }),
-      ...(end.durationUsec === undefined ? {} : { CRIU_DURATION_USEC: end.durationUsec }),
-    };
-    if (end.result === 'done') this.#log.info(message, all);
-    else this.#log.warning(message, all);
+  finished(subject: Subject, end: Finished): void {
+    const { request, result, errno, reason, restoredPid, durationUsec, enginePid } = end;
+    this.totals[result] += 1;
+    const took = durationUsec === undefined ? '' : ` in ${(durationUsec / 1000).toFixed(1)} ms`;
+    const why = reason === undefined ? '' : `: ${sanitize(reason).trim()}`;
+    const restored = restoredPid === undefined ? '' : `, process ${restoredPid}`;
+    this.#write(
+      result === 'done' ? 'info' : 'warning',
+      result,
+      `${describe(subject, request)} ${result}${restored}${took}${why}`,
+      subject,
+      enginePid === undefined || (request !== undefined && isProbe(request)) ? 'talk' : 'work',
+      {
+        ...requestFields(request),
+        CRIU_RESULT: result,
+        ...number('CRIU_ERRNO', errno),
+        ...text('CRIU_REASON', reason),
+        ...number('CRIU_RESTORED_PID', restoredPid),
+        ...number('CRIU_DURATION_USEC', durationUsec),
+        ...number('CRIU_ENGINE_PID', enginePid),
+        ...text('CRIU_SCOPE', end.scope),
+        ...text('CRIU_IMAGES_DIR', end.imagesDir),
+        ...lines('CRIU_ENGINE_STDERR', end.stderr),
+        ...lines('CRIU_ENGINE_LOG', end.log),
+      },
+    );
     this.#onChange();
   }
 
-  /** A connection that never became a session. @param who for whom it counts, as a person would say it. */
-  turnedAway(who: string, errno: number, reason: string): void {
+  /** A connection that never became a session. */
+  turnedAway(user: ConnectionUser, errno: number, reason: string): void {
     this.totals.refused += 1;
-    this.#log.warning(`A connection of ${who} refused: ${reason}`, {
-      CRIU_RESULT: 'refused',
-      CRIU_ERRNO: errno,
-    });
+    const subject = { session: 0, user, caller: undefined };
+    this.#write(
+      'warning',
+      'turnedAway',
+      `A connection of ${nameOf(user.key)} refused: ${reason}`,
+      subject,
+      'talk',
+      {
+        CRIU_RESULT: 'refused',
+        CRIU_ERRNO: errno,
+        CRIU_REASON: reason,
+      },
+    );
     this.#onChange();
   }
 
   /** How the tree of an operation that was cut off is, now that its engine has gone. */
-  leftBehind(
-    session: number,
-    caller: CallerIdentity | undefined,
-    { request, reason }: Unfinished,
-    tree: TreeState,
-  ): void {
-    const target = `the tree of process ${request.target}`;
-    const why = sanitize(reason);
-    const all = fields(session, caller, request);
-    switch (tree.kind) {
-      case 'running':
-        this.#log.info(`${request.name} was cut off, and ${target} runs on (${why})`, all);
-        break;
-      case 'gone':
-        this.#log.warning(`${request.name} was cut off, and ${target} is gone (${why})`, all);
-        break;
-      case 'held':
-        this.#log.error(
-          `${request.name} was cut off, and ${target} does not run: thread ${tree.thread} ${tree.how} (${why})`,
-          all,
-        );
-    }
+  leftBehind(subject: Subject, { request, reason }: Unfinished, tree: TreeState): void {
+    const [kind, level, how] = judge(tree);
+    this.#write(
+      level,
+      kind,
+      `${request.name} was cut off, and the tree of process ${request.target} ${how} (${sanitize(reason)})`,
+      subject,
+      'work',
+      { ...requestFields(request), CRIU_TREE: tree.kind, ...text('CRIU_REASON', reason) },
+    );
   }
 
   /** Something that no request should be able to bring about. */
   unexpected(session: number, error: unknown): void {
-    this.#log.error(`Session ${session}: ${sanitize((error as Error).message)}`, { CRIU_SESSION: session });
+    const { message } = error as Error;
+    this.#log.error(`Session ${session}: ${sanitize(message)}`, {
+      MESSAGE_ID: messageIds.unexpected,
+      CRIU_SESSION: session,
+      ...text('CRIU_REASON', message),
+    });
+  }
+
+  /** Tells what has yet to be told. */
+  close(): void {
+    clearTimeout(this.#droppedTimer);
+    this.#tellDropped();
+  }
+
+  #write(
+    level: 'debug' | 'info' | 'warning' | 'error',
+    kind: keyof typeof messageIds,
+    message: string,
+    subject: Subject,
+    which: RecordClass,
+    fields: Fields,
+  ): void {
+    if (!this.#limiter.admit(subject.user.key, which, performance.now())) {
+      this.#droppedTimer ??= setTimeout(() => this.#tellDropped(), droppedIntervalMs).unref();
+      return;
+    }
+    this.#log[level](message, { MESSAGE_ID: messageIds[kind], ...subjectFields(subject), ...fields });
+  }
+
+  #tellDropped(): void {
+    this.#droppedTimer = undefined;
+    for (const { user, count } of this.#limiter.takeDropped(performance.now())) {
+      this.#log.warning(`${count} records of ${nameOf(user)} were not written: there were too many`, {
+        MESSAGE_ID: messageIds.dropped,
+        ...(user === 'strangers' ? {} : { CRIU_CALLER_UID: user }),
+        CRIU_DROPPED: count,
+      });
+    }
   }
 }
 
-function describe(caller: CallerIdentity | undefined, request: Asked | undefined): string {
-  const who = caller ? `pid ${caller.pid} (uid ${caller.uid})` : 'an unknown caller';
+function isProbe(request: Asked): boolean {
+  return request.name === 'VERSION' || request.name === 'FEATURE_CHECK';
+}
+
+function judge(tree: TreeState): ['treeRuns' | 'treeHeld', 'info' | 'warning' | 'error', string] {
+  switch (tree.kind) {
+    case 'running':
+      return ['treeRuns', 'info', 'runs on'];
+    case 'gone':
+      return ['treeHeld', 'warning', 'is gone'];
+    case 'held':
+      return ['treeHeld', 'error', `does not run: thread ${tree.thread} ${tree.how}`];
+  }
+}
+
+function nameOf(user: UserKey): string {
+  return user === 'strangers' ? 'callers in other namespaces' : `uid ${user}`;
+}
+
+function describe({ caller, user }: Subject, request: Asked | undefined): string {
+  const { pid, uid } = caller ?? user;
+  const who = pid === 0 ? 'a caller that cannot be seen' : `pid ${pid} (uid ${uid})`;
   if (!request) return `Request of ${who}`;
   const target = request.target === undefined ? '' : ` of process ${request.target}`;
   return `${request.name}${target} for ${who}`;
 }
 
-function fields(session: number, caller: CallerIdentity | undefined, request: Asked | undefined): Fields {
+function subjectFields({ session, caller, user }: Subject): Fields {
+  const { pid, uid } = caller ?? user;
   return {
-    CRIU_SESSION: session,
-    ...(caller ? { CRIU_CALLER_PID: caller.pid, CRIU_CALLER_UID: caller.uid } : {}),
-    ...(request ? { CRIU_REQUEST: request.name } : {}),
-    ...(request?.target === undefined ? {} : { CRIU_TARGET_PID: request.target }),
+    ...(session === 0 ? {} : { CRIU_SESSION: session }),
+    ...(pid === 0 ? {} : { CRIU_CALLER_PID: pid }),
+    CRIU_CALLER_UID: uid,
   };
+}
+
+function requestFields(request: Asked | undefined): Fields {
+  return {
+    ...(request ? { CRIU_REQUEST: request.name } : {}),
+    ...number('CRIU_TARGET_PID', request?.target),
+  };
+}
+
+function number(name: string, value: number | undefined): Fields {
+  return value === undefined ? {} : { [name]: value };
+}
+
+function text(name: string, value: string | undefined): Fields {
+  return value === undefined ? {} : { [name]: sanitize(value).trim().slice(0, maxFieldLength) };
+}
+
+/** Several lines, each of which was made one. */
+function lines(name: string, value: readonly string[]): Fields {
+  return value.length === 0 ? {} : { [name]: value.map(sanitize).join('\n').slice(0, maxFieldLength) };
 }

@@ -2,9 +2,10 @@
  * What a relayed request needs so that it means to the engine what it meant to its caller: copies of the caller's
  * descriptors, the caller's pid, a directory for a log. Everything is released together, at the final reply.
  */
-import { constants, mkdtempSync, rmSync } from 'node:fs';
+import { constants, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readErrorLines } from '../engine/engine-log.ts';
 import type { EngineFd } from '../engine/privileged.ts';
 import type { RelayPlan } from '../policy/authorize.ts';
 import type { Caller } from '../policy/caller.ts';
@@ -23,6 +24,9 @@ export class RelayPreparation {
   readonly #plan: RelayPlan;
   readonly #overrides: Overrides;
   readonly #fds: OwnedFd[] = [];
+  /** Our copies of the directories that the request names. */
+  readonly #directories = new Map<string, OwnedFd>();
+  readonly #startedAt = Date.now();
   #lentDirectory: string | undefined;
 
   /** @throws BadDescriptorError, NativeError */
@@ -34,7 +38,9 @@ export class RelayPreparation {
       // An engine that has become its caller opens these itself, with the caller's rights.
       const copied = plan.openedBy === 'service' ? plan.peerFds : [];
       for (const { field, callerNumber } of copied) {
-        overrides[field] = this.#copy(caller, field, callerNumber).number;
+        const copy = this.#copy(caller, field, callerNumber);
+        this.#directories.set(field, copy);
+        overrides[field] = copy.number;
       }
       if (plan.lendLogDirectory) overrides.images_dir_fd = this.#lendDirectory().number;
       this.#overrides = overrides;
@@ -63,6 +69,23 @@ export class RelayPreparation {
       );
     }
     return overridden ? appendOverrides(original, overrides) : original;
+  }
+
+  /** The images directory as the kernel names it, where we hold a copy. */
+  get imagesDir(): string | undefined {
+    const copy = this.#directories.get('images_dir_fd');
+    try {
+      return copy && readlinkSync(`/proc/self/fd/${copy.number}`);
+    } catch {
+      // A path longer than a page has no name (ENAMETOOLONG).
+      return undefined;
+    }
+  }
+
+  /** The last error lines of CRIU's log, where it is in a directory that we hold a copy of. To be called before {@link close}. */
+  async logLines(): Promise<readonly string[]> {
+    const directory = this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
+    return directory ? readErrorLines(directory, this.#plan.logFile, this.#startedAt) : [];
   }
 
   close(): void {

@@ -171,9 +171,9 @@ export class Service {
     else this.#turnAway(socket, user, os.errno.EAGAIN, reason);
   }
 
-  #turnAway(socket: SeqpacketSocket, { key }: ConnectionUser, errno: number, reason: string): void {
+  #turnAway(socket: SeqpacketSocket, user: ConnectionUser, errno: number, reason: string): void {
     this.#turnedAway.add(socket, errno, reason);
-    this.#context.records.turnedAway(key === 'strangers' ? 'a stranger' : `uid ${key}`, errno, reason);
+    this.#context.records.turnedAway(user, errno, reason);
   }
 
   #open(id: number, socket: SeqpacketSocket, user: ConnectionUser, stored?: StoredSession): void {
@@ -197,7 +197,9 @@ export class Service {
   }
 
   #checkDrained(): void {
-    if (this.#onDrained && this.#sessions.size === 0) this.#onDrained();
+    if (!this.#onDrained || this.#sessions.size > 0) return;
+    this.#context.records.close();
+    this.#onDrained();
   }
 
   /** Many changes are one status: each costs systemd more than a small request costs us. */

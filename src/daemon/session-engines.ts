@@ -3,6 +3,7 @@
  * owner here until its process is gone and its cgroup is empty, or left to what may stay in it.
  */
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
 import { Engine, type EngineEvents, type EngineExit } from '../engine/engine.ts';
 import { EngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
@@ -16,6 +17,7 @@ import { StderrFile } from '../engine/stderr-file.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { ThreadState } from '../policy/caller.ts';
 import type { UserKey } from '../policy/connection-user.ts';
+import { parseCgroup } from '../policy/process-tree.ts';
 import type { Traits } from '../policy/standing.ts';
 import { native, type OwnedFd, type Packet } from '../socket/binding.ts';
 import { sliceOfCaller, startEngineAs } from './confined-start.ts';
@@ -191,6 +193,32 @@ export class SessionEngines {
       held.stays = true;
       held.cgroup = await this.#starts(() => this.#scope(scope, held.engine.pid));
     }
+  }
+
+  /** The latest engine's, for records. */
+  get pid(): number | undefined {
+    return this.#latest?.engine.pid;
+  }
+
+  /**
+   * The scope that a restored tree lives in. What root restores CRIU moves to the cgroup that it had, where there is one
+   * (move_in_cgroup in CRIU's cgroup.c); a confined tree was verified to be where it should.
+   */
+  scopeOf(restored: number): string | undefined {
+    const { cgroup, traits } = this.#latest ?? {};
+    if (traits) return cgroup?.scope;
+    try {
+      return parseCgroup(readFileSync(`/proc/${restored}/cgroup`, 'latin1')) === cgroup?.path
+        ? cgroup?.scope
+        : undefined;
+    } catch {
+      // It has ended.
+      return undefined;
+    }
+  }
+
+  get lastWords(): readonly string[] {
+    return this.#latest?.engine.lastWords ?? [];
   }
 
   send(data: Uint8Array): void {

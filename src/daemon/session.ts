@@ -24,7 +24,7 @@ import type { FdStore } from '../systemd/fd-store.ts';
 import { CallerConnection, closeSocket } from './connection.ts';
 import { EBADRQC } from './errnos.ts';
 import { Judge, type JudgeContext, type Judgement } from './judge.ts';
-import type { Asked, Records } from './records.ts';
+import type { Asked, Records, Subject } from './records.ts';
 import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
 import { type EnginesContext, NotStartedError, SessionEngines } from './session-engines.ts';
 import { type Progress, SessionFile } from './session-file.ts';
@@ -78,6 +78,7 @@ const rollbackMs = 10_000;
 
 export class Session {
   readonly id: number;
+  readonly #user: ConnectionUser;
   readonly #context: SessionContext;
   readonly #onOver: (session: Session) => void;
   #state: State = initialState;
@@ -96,8 +97,8 @@ export class Session {
   #waiting: Buffer = Buffer.alloc(0);
   #timer: NodeJS.Timeout | undefined;
   #operationTimer: NodeJS.Timeout | undefined;
-  /** True while what a request left unfinished is looked at. */
-  #looking = false;
+  /** Readings for the journal that have yet to end. */
+  #looking = 0;
   #startedAt = 0n;
   /** What the next start of this service would go on from; undefined while nothing is kept. */
   #file: SessionFile | undefined;
@@ -109,6 +110,8 @@ export class Session {
   #callerInode = '';
   /** What was asked for last, until its record is written. */
   #request: Asked | undefined;
+  /** True from the decision that an engine gets the request to its record. */
+  #begun = false;
   #over = false;
 
   /**
@@ -124,6 +127,7 @@ export class Session {
     stored?: StoredSession,
   ) {
     this.id = id;
+    this.#user = user;
     this.#context = context;
     this.#onOver = onOver;
     this.#judge = new Judge(context);
@@ -134,7 +138,7 @@ export class Session {
       onAllGone: () => this.#finish(),
     });
     this.#connection = new CallerConnection(socket, context.maxPacketBytes, {
-      onReadable: () => this.#look(),
+      onReadable: () => this.#lookAtPacket(),
       onEnd: () => this.#advance({ on: 'caller-end' }),
       onRoom: () => this.#engines.resume(),
     });
@@ -246,8 +250,11 @@ export class Session {
     }
     this.#state = state;
     this.#inherited = state.at === 'working';
-    if ('request' in state) this.#request = state.request;
-    this.#context.records.resumed(this.id, this.#judge.caller?.identity, this.#request);
+    if ('request' in state) {
+      this.#request = state.request;
+      this.#begun = true;
+    }
+    this.#context.records.resumed(this.#subject(), this.#request);
     switch (state.at) {
       case 'idle':
         this.#listen(state.engine || snapshot.progress !== 'unread' ? 'none' : 'request');
@@ -386,7 +393,7 @@ export class Session {
     this.#connection.stopListening();
   }
 
-  #look(): void {
+  #lookAtPacket(): void {
     const phase = phaseOf(this.#state);
     if (phase === undefined) return;
     let input: Input;
@@ -496,6 +503,7 @@ export class Session {
     const start = async (): Promise<void> => {
       const preparation = new RelayPreparation(this.#judge.caller!, plan);
       this.#preparation = preparation;
+      this.#context.records.accepted(this.#subject(), request, preparation.imagesDir);
       const opened = fresh ? await this.#engines.relay(request, plan, preparation.engineFds) : {};
       if (!fresh) await this.#engines.house(request);
       const stands = request.engine !== 'confined' || (await this.#judge.stillStands());
@@ -524,6 +532,7 @@ export class Session {
 
   #handOver(request: AuthorizedRequest): void {
     this.#begin(request);
+    this.#context.records.accepted(this.#subject(), request, undefined);
     // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
     this.#handedOver = this.#connection.release();
     this.#keep();
@@ -536,9 +545,9 @@ export class Session {
   #begin(request: AuthorizedRequest): void {
     const { operationMs } = this.#context.timeouts;
     this.#request = request;
+    this.#begun = true;
     if (operationMs !== undefined)
       this.#armOperation(operationMs, `it took longer than ${operationMs / 1000} s`);
-    this.#context.records.accepted(this.id, this.#judge.caller?.identity, request);
   }
 
   #notStarted(request: AuthorizedRequest, error: unknown): void {
@@ -606,37 +615,69 @@ export class Session {
 
   #record(action: Extract<Action, { do: 'record' }>): void {
     clearTimeout(this.#operationTimer);
-    this.#preparation?.close();
-    this.#preparation = undefined;
-    this.#context.records.finished(this.id, this.#judge.caller?.identity, {
+    const { result } = action;
+    const preparation = this.#preparation;
+    const restoredPid = result === 'done' ? (this.#final?.restore?.pid ?? undefined) : undefined;
+    const end = {
       request: this.#request,
-      result: action.result,
+      result,
       errno: action.errno ?? this.#final?.cr_errno ?? undefined,
       // CRIU keeps its first error line for a success, too.
-      reason: action.reason ?? (action.result === 'done' ? undefined : (this.#final?.cr_errmsg ?? undefined)),
-      restoredPid: action.result === 'done' ? this.#final?.restore?.pid : undefined,
+      reason: action.reason ?? (result === 'done' ? undefined : saidBy(this.#final)),
+      restoredPid,
       durationUsec:
         this.#startedAt === 0n ? undefined : Number((process.hrtime.bigint() - this.#startedAt) / 1000n),
-    });
+      enginePid: this.#begun ? this.#engines.pid : undefined,
+      scope: restoredPid === undefined ? undefined : this.#engines.scopeOf(restoredPid),
+      imagesDir: preparation?.imagesDir,
+      stderr: result === 'failed' ? this.#engines.lastWords : [],
+    };
+    const subject = this.#subject();
+    this.#preparation = undefined;
     this.#request = undefined;
+    this.#begun = false;
+    if (result !== 'failed' || !preparation) {
+      preparation?.close();
+      this.#context.records.finished(subject, { ...end, log: [] });
+      return;
+    }
+    this.#look(async () => {
+      const log = await preparation.logLines();
+      preparation.close();
+      this.#context.records.finished(subject, { ...end, log });
+    });
   }
 
   #lookAfter(left: Unfinished): void {
-    this.#looking = true;
-    const done = (): void => {
-      this.#looking = false;
-      this.#finish();
-    };
-    lookAfter(left.request.target!)
-      .then((tree) => this.#context.records.leftBehind(this.id, this.#judge.caller?.identity, left, tree))
-      .then(done, (error) => {
-        this.#context.records.unexpected(this.id, error);
-        done();
+    const subject = this.#subject();
+    this.#look(async () =>
+      this.#context.records.leftBehind(subject, left, await lookAfter(left.request.target!)),
+    );
+  }
+
+  /** The session is not over before what is looked at for the journal is written there. */
+  #look(reading: () => Promise<void>): void {
+    this.#looking += 1;
+    reading()
+      .catch((error) => this.#context.records.unexpected(this.id, error))
+      .then(() => {
+        this.#looking -= 1;
+        this.#finish();
       });
   }
 
+  #subject(): Subject {
+    return { session: this.id, user: this.#user, caller: this.#judge.caller?.identity };
+  }
+
   #finish(): void {
-    if (this.#over || this.#looking || this.#state.at !== 'over' || this.busy || !this.#connection.closed) {
+    if (
+      this.#over ||
+      this.#looking > 0 ||
+      this.#state.at !== 'over' ||
+      this.busy ||
+      !this.#connection.closed
+    ) {
       return;
     }
     this.#over = true;
@@ -644,4 +685,12 @@ export class Session {
     this.#judge.close();
     this.#onOver(this);
   }
+}
+
+/** CRIU says nothing where it cannot open its log. */
+function saidBy(final: CriuResp | undefined): string {
+  if (final?.cr_errmsg) return final.cr_errmsg;
+  return final?.cr_errno === EBADRQC
+    ? 'CRIU gave no reason: an option of the request cannot be used, or nothing can be written into its directory'
+    : 'CRIU gave no reason';
 }

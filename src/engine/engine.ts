@@ -41,6 +41,8 @@ export class Engine {
   #delivering = false;
   #exit: EngineExit | undefined;
   #ended = false;
+  /** Its last lines on stderr, once it has ended. */
+  #lastWords: readonly string[] | undefined;
 
   /** Takes over everything that it is given. */
   constructor(
@@ -77,6 +79,11 @@ export class Engine {
   /** Its next read is an end of file, whereupon CRIU rolls back and leaves. */
   dismiss(): void {
     this.#socket?.shutdown('write');
+  }
+
+  /** The last lines on its stderr; an engine of a user without root may write there what that user likes. */
+  get lastWords(): readonly string[] {
+    return this.#lastWords ?? this.#stderr.tail();
   }
 
   /** Messages may come again, after one was delivered. */
@@ -160,6 +167,7 @@ export class Engine {
     this.#ended = true;
     this.#socket?.close();
     this.#socket = undefined;
+    this.#lastWords = this.#exit.how === 'success' ? [] : this.#stderr.tail();
     this.#stderr.close();
     this.#events.onEnd(this.#exit, this);
   }
@@ -168,7 +176,7 @@ export class Engine {
     if (status.kind === 'exited' && status.code === 0) {
       return { how: 'success', reason: 'The engine left without a reply' };
     }
-    const last = this.#stderr.tail().at(-1);
+    const last = this.lastWords.at(-1);
     const words = last === undefined ? '' : `; its last words: ${last}`;
     switch (status.kind) {
       case 'exited':

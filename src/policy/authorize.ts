@@ -56,6 +56,8 @@ export interface RelayPlan {
   readonly imagesDir?: string;
   /** CHECK without any directory: CRIU 4.1.1 cannot open its log then, and fails. It gets one of ours. */
   readonly lendLogDirectory: boolean;
+  /** CRIU's log_file, where the request has one. */
+  readonly logFile?: string;
 }
 
 export type Decision =
@@ -302,6 +304,7 @@ function planRelay(
       ? { imagesDir: opts.images_dir }
       : {}),
     lendLogDirectory: message.type === ReqType.CHECK && !hasImagesDirectory,
+    ...(opts?.log_file ? { logFile: opts.log_file } : {}),
   };
 }
 

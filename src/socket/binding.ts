@@ -227,8 +227,13 @@ export interface NativeBinding {
     readonly description: string;
     readonly pid: number;
   }): Promise<string>;
-  /** sd_journal_sendv(3): each field is `NAME=value`, binary safe. */
-  journalSend(fields: readonly Uint8Array[]): void;
+  /**
+   * sd_journal_sendv(3) on a thread of its own, which a journal that does not read may hold up: each field is `NAME=value`,
+   * binary safe. False when too many records wait already: this one is lost.
+   */
+  journalSend(fields: readonly Uint8Array[]): boolean;
+  /** How many records have yet to be sent. */
+  journalPending(): number;
 }
 
 /** build/: beside the bundle in an installed package, native/build/Release in a checkout. */

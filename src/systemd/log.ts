@@ -62,7 +62,7 @@ export function createLog(options: LogOptions): Log {
   };
 }
 
-/** Text that a client or an engine may have chosen, as one line without control characters. */
+/** Text that a client or an engine may have chosen, as one line without what moves a terminal's cursor, colours or order. */
 export function sanitize(text: string): string {
-  return text.replace(/\p{Cc}+/gu, ' ');
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ');
 }

@@ -135,27 +135,7 @@ for _ in range(2):
 
 describe('journalSend', () => {
   it('sends fields in the native protocol, binary safe', () => {
-    // In a mount namespace, where /run is ours: libsystemd knows the journal by that path alone.
-    const receiver = fileURLToPath(new URL('./fixtures/journal-receiver.py', import.meta.url));
-    const script = 'mount -t tmpfs none /run && mkdir -p /run/systemd/journal && exec "$@"';
-    const sent = execFileSync(
-      'unshare',
-      [
-        '-r',
-        '-m',
-        'sh',
-        '-c',
-        script,
-        'sh',
-        'python3',
-        receiver,
-        process.execPath,
-        '--import=tsx',
-        child,
-        'journal',
-      ],
-      { encoding: 'utf8', cwd: root },
-    );
+    const sent = inJournal('reads', 'journal');
     const datagram = Buffer.from(sent, 'hex').toString('latin1');
     // A field with a newline goes with its length; the others as text.
     assert.ok(
@@ -176,11 +156,30 @@ describe('journalSend', () => {
     requireArgumentError(() => native.journalSend('MESSAGE=x' as unknown as Uint8Array[]), 'fields');
   });
 
-  it('uses one descriptor for all records', () => {
+  it('uses one descriptor for all records', async () => {
     native.journalSend([Buffer.from('MESSAGE=opens the socket of libsystemd')]);
+    while (native.journalPending() > 0) await new Promise((resolve) => setTimeout(resolve, 1));
     requireNoLeak(() => native.journalSend([Buffer.from('MESSAGE=criu-service native test')]), 10);
   });
+
+  it('does not wait for a journal that does not read: a record too many is refused', () => {
+    // A call that waited for the journal would never return.
+    const { sent, refused } = JSON.parse(inJournal('silent', 'journal-full')) as Record<string, number>;
+    assert.ok(sent! > 4096);
+    assert.ok(refused! > 0);
+  });
 });
+
+/** Runs a call in a mount namespace where /run is ours: libsystemd knows the journal by that path alone. */
+function inJournal(journal: 'reads' | 'silent', call: string): string {
+  const receiver = fileURLToPath(new URL('./fixtures/journal-receiver.py', import.meta.url));
+  const script = 'mount -t tmpfs none /run && mkdir -p /run/systemd/journal && exec "$@"';
+  const command = ['python3', receiver, journal, process.execPath, '--import=tsx', child, call];
+  return execFileSync('unshare', ['-r', '-m', 'sh', '-c', script, 'sh', ...command], {
+    encoding: 'utf8',
+    cwd: root,
+  });
+}
 
 function keepDirectory(): { path: string; remove: () => void } {
   const directory = mkdtempSync(join(tmpdir(), 'criu-service-native-'));

@@ -13,5 +13,6 @@ import './systemd.test.ts';
 import './resume.test.ts';
 import './listener-errors.test.ts';
 import './limits.test.ts';
+import './journal.test.ts';
 import './mutations.test.ts';
 import '../hostile/all.ts';

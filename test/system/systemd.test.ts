@@ -1,5 +1,6 @@
 /** What an operator sees: systemctl and journalctl. */
 import assert from 'node:assert/strict';
+import { messageIds } from '../../src/daemon/record-kinds.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually, freshDirectory, inVm, run, succeeds } from './support/bench.ts';
 import { ask, Client, withOpen } from './support/client.ts';
@@ -49,8 +50,11 @@ describe('criu.service under systemd', () => {
       const opts = { images_dir_fd: fd, pid: target.pid, leave_running: true };
       assert.equal((await ask({ type: ReqType.DUMP, opts })).success, true);
     });
-    const [done] = journal(`CRIU_TARGET_PID=${target.pid}`);
-    assert.ok(done);
+    const [accepted, done] = journal(`CRIU_TARGET_PID=${target.pid}`);
+    assert.ok(accepted && done);
+    assert.equal(accepted.MESSAGE_ID, messageIds.accepted);
+    assert.equal(accepted.CRIU_SESSION, done.CRIU_SESSION);
+    assert.equal(done.MESSAGE_ID, messageIds.done);
     assert.equal(done.PRIORITY, priority.info);
     assert.equal(done.CRIU_REQUEST, 'DUMP');
     assert.equal(done.CRIU_RESULT, 'done');

@@ -36,7 +36,17 @@ async function knowTheIdleService(): Promise<void> {
   await ask({ type: ReqType.VERSION });
   const pid = mainPid();
   await eventually('the engine is reaped', () => childrenOf(pid).length === 0);
-  known = { pid, fds: openFds(pid).length };
+  known = { pid, fds: await settled(() => openFds(pid).length) };
+}
+
+/** The log opens its connection to the journal beside the event loop. */
+async function settled(count: () => number): Promise<number> {
+  for (let last = -1; ; ) {
+    const now = count();
+    if (now === last) return now;
+    last = now;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
 }
 
 /** Processes called criu that belong to no instance of CRIU's own service. */

@@ -1,0 +1,184 @@
+/** The journal as an operator reads it: what records say, what explains them, and that nobody can forge or drown them. */
+import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
+import { messageIds } from '../../src/daemon/record-kinds.ts';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { Attacker } from '../hostile/support/attacker.ts';
+import { it } from '../hostile/support/guarantee.ts';
+import { AlicesImages } from '../hostile/support/images.ts';
+import { directoryOf, targetOf, uids } from '../hostile/support/people.ts';
+import { eventually, freshDirectory, run } from './support/bench.ts';
+import { ask, ourAddress, withOpen } from './support/client.ts';
+import { Instance } from './support/instance.ts';
+import { type Entry, journal, journalOf } from './support/journal.ts';
+import { Target } from './support/targets.ts';
+import { mainPid } from './support/unit.ts';
+
+/** The records of criu.service since the last call of this. */
+function since(cursor: string, ...matches: string[]): Entry[] {
+  return journal(`--after-cursor=${cursor}`, ...matches);
+}
+
+function now(): string {
+  run('journalctl', '--sync');
+  return /^-- cursor: (.*)$/m.exec(run('journalctl', '--show-cursor', '--lines=0', '--quiet'))![1]!;
+}
+
+describe('the record of a request', () => {
+  it('names the images directory as the kernel does, and the engine', async () => {
+    const target = Target.start();
+    const directory = freshDirectory();
+    await withOpen([directory], async (fd) => {
+      const opts = { images_dir_fd: fd, pid: target.pid, leave_running: true };
+      assert.equal((await ask({ type: ReqType.DUMP, opts })).success, true);
+    });
+    const done = journal(`CRIU_TARGET_PID=${target.pid}`, `MESSAGE_ID=${messageIds.done}`)[0];
+    assert.equal(done?.CRIU_IMAGES_DIR, directory);
+    assert.ok(Number(done?.CRIU_ENGINE_PID) > 1);
+  });
+
+  it('has what CRIU said, in its log, of a failure', async () => {
+    const directory = freshDirectory();
+    await withOpen([directory], async (fd) => {
+      const opts = { images_dir_fd: fd, log_file: 'restore.log', log_level: 4 };
+      assert.equal((await ask({ type: ReqType.RESTORE, opts })).success, false);
+    });
+    await eventually('the record is there', () => {
+      const [failed] = journal(`CRIU_IMAGES_DIR=${directory}`, `MESSAGE_ID=${messageIds.failed}`);
+      return /Error \(criu\//.test(failed?.CRIU_ENGINE_LOG ?? '');
+    });
+  });
+
+  it('names the unit of what a user without root restored', async () => {
+    const images = await AlicesImages.make();
+    const reply = await images.restore();
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    const [restored] = journal(`CRIU_RESTORED_PID=${images.pid}`);
+    assert.match(restored?.CRIU_SCOPE ?? '', /^criu-restore-.*\.scope$/);
+    assert.match(
+      run('systemctl', 'status', '--no-pager', restored!.CRIU_SCOPE!),
+      new RegExp(`${images.pid}`),
+    );
+    run('systemctl', 'kill', '--signal=KILL', restored!.CRIU_SCOPE!);
+  });
+
+  it('is explained, with what to do, by journalctl --catalog', async () => {
+    const cursor = now();
+    await ask({ type: ReqType.EMPTY });
+    const text = run(
+      'journalctl',
+      `--after-cursor=${cursor}`,
+      '--unit=criu.service',
+      '--catalog',
+      '--no-pager',
+    );
+    assert.match(text, /Subject: A request to checkpoint or restore was refused/);
+    assert.match(text, /is no request type/);
+    const known = run('journalctl', '--list-catalog', '--no-pager');
+    for (const id of Object.values(messageIds)) assert.match(known, new RegExp(`^${id} criu-service:`, 'm'));
+  });
+});
+
+describe('what alice writes into the journal', () => {
+  it('is never a record, a field or a terminal sequence of her own', async () => {
+    const cursor = now();
+    const evil = 'x\nMESSAGE=forged\nCRIU_RESULT=done\n\x1b[2Jend';
+    const alice = new Attacker('alice');
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    const opts = {
+      images_dir_fd: 10,
+      root: evil,
+      pid: targetOf('alice').pid,
+      config_file: evil,
+      log_file: evil,
+    };
+    const reply = await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
+    assert.ok(reply !== 'closed' && !reply.success);
+    for (const entry of since(cursor)) {
+      assert.notEqual(entry.MESSAGE, 'forged');
+      for (const value of Object.values(entry)) assert.doesNotMatch(String(value), /\p{Cc}/u);
+    }
+    assert.deepEqual(since(cursor, 'CRIU_RESULT=done', `CRIU_CALLER_UID=${uids.alice}`), []);
+  });
+
+  it('is a bounded number of records, and no flood of hers hides what was done for her or for bob', async () => {
+    // A service of its own: alice has used up her records there.
+    const service = await Instance.start();
+    try {
+      const alice = new Attacker('alice');
+      for (let i = 0; i < 400; i += 1) {
+        await alice.ask(Buffer.from('no request'), service.address);
+        await alice.do('close', 100);
+      }
+      const bob = new Attacker('bob');
+      await bob.ask(Buffer.from('no request'), service.address);
+      const target = targetOf('alice');
+      await alice.do('open', 10, 0, directoryOf('alice'));
+      const opts = { images_dir_fd: 10, pid: target.pid, leave_running: true };
+      const reply = await alice.ask({ type: ReqType.DUMP, opts }, service.address);
+      assert.ok(reply !== 'closed' && reply.success);
+      service.stop();
+      const of = (uid: number, id: string) =>
+        journalOf(service.unit, `CRIU_CALLER_UID=${uid}`, `MESSAGE_ID=${id}`);
+      const refused = of(uids.alice, messageIds.refused).length;
+      assert.ok(refused >= 200 && refused < 400, `${refused} records`);
+      assert.equal(of(uids.bob, messageIds.refused).length, 1);
+      assert.equal(of(uids.alice, messageIds.done).length, 1);
+      const dropped = of(uids.alice, messageIds.dropped).map(({ CRIU_DROPPED }) => Number(CRIU_DROPPED));
+      assert.equal(
+        dropped.reduce((sum, each) => sum + each, refused),
+        400,
+      );
+    } finally {
+      if (mainPid(`${service.unit}.service`) > 0) service.stop();
+    }
+  });
+});
+
+describe('a directory that CRIU cannot write', () => {
+  it('that has no room is one failed reply, the process runs on, and the record says why', async () => {
+    const directory = freshDirectory();
+    run('mount', '-t', 'tmpfs', '-o', 'size=64k', 'none', directory);
+    await failing(directory, /No space left/).finally(() => run('umount', directory));
+  });
+
+  it('that is read-only is one failed reply, and the process runs on', async () => {
+    const directory = freshDirectory();
+    run('mount', '-t', 'tmpfs', '-o', 'ro', 'none', directory);
+    await failing(directory, /nothing can be written/).finally(() => run('umount', directory));
+  });
+
+  async function failing(directory: string, said: RegExp): Promise<void> {
+    const target = Target.start();
+    const fd = openSync(directory, 'r');
+    try {
+      const reply = await ask({ type: ReqType.DUMP, opts: { images_dir_fd: fd, pid: target.pid } });
+      assert.deepEqual([reply.type, reply.success], [ReqType.DUMP, false]);
+    } finally {
+      closeSync(fd);
+    }
+    await target.assertCountsOn();
+    const records = (): Entry[] =>
+      journal(`CRIU_TARGET_PID=${target.pid}`, `MESSAGE_ID=${messageIds.failed}`);
+    await eventually('its record is there', () => records().length === 1);
+    const { CRIU_REASON, CRIU_ENGINE_LOG, CRIU_ENGINE_STDERR } = records()[0]!;
+    assert.match([CRIU_REASON, CRIU_ENGINE_LOG, CRIU_ENGINE_STDERR].join('\n'), said);
+  }
+});
+
+describe('a journal that is down', () => {
+  it('keeps nobody from being served', async () => {
+    const journald = mainPid('systemd-journald.service');
+    process.kill(journald, 'SIGSTOP');
+    try {
+      for (let i = 0; i < 50; i += 1) assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+      const target = Target.start();
+      await withOpen([freshDirectory()], async (fd) => {
+        const opts = { images_dir_fd: fd, pid: target.pid, leave_running: true };
+        assert.equal((await ask({ type: ReqType.DUMP, opts })).success, true);
+      });
+    } finally {
+      process.kill(journald, 'SIGCONT');
+    }
+  });
+});

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { constants, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { errorLines, readErrorLines } from '../../../src/engine/engine-log.ts';
+import { native, type OwnedFd } from '../../../src/socket/binding.ts';
+
+const line = (text: string): string => `Error (criu/cr-dump.c:42): ${text}`;
+
+describe('the log of an engine', () => {
+  let directory: string;
+  let fd: OwnedFd;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'criu-log-'));
+    fd = native.open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  });
+  afterEach(() => {
+    fd.close();
+    rmSync(directory, { recursive: true });
+  });
+
+  it('gives its last error lines, those of restored tasks included', () => {
+    const text = [
+      '(00.000001) Version: 4.1.1',
+      'Warn  (criu/cr-dump.c:42): no error',
+      ...['1', '2', '3', '4', '5'].map(line),
+      '(00.000002)     42: Error (criu/files.c:1): of a task',
+      'An Error (no line of CRIU)',
+    ].join('\n');
+    assert.deepEqual(errorLines(text), [
+      ...['2', '3', '4', '5'].map(line),
+      '(00.000002)     42: Error (criu/files.c:1): of a task',
+    ]);
+  });
+
+  it('is criu.log, unless the request has named another', async () => {
+    writeFileSync(join(directory, 'criu.log'), `${line('a')}\n`);
+    writeFileSync(join(directory, 'dump.log'), `${line('b')}\n`);
+    assert.deepEqual(await readErrorLines(fd, undefined, 0), [line('a')]);
+    assert.deepEqual(await readErrorLines(fd, 'dump.log', 0), [line('b')]);
+  });
+
+  it('of an earlier request is not taken for this one', async () => {
+    writeFileSync(join(directory, 'criu.log'), `${line('old')}\n`);
+    utimesSync(join(directory, 'criu.log'), 1000, 1000);
+    assert.deepEqual(await readErrorLines(fd, undefined, Date.now()), []);
+  });
+
+  it('is never a file of somebody else: no link is followed, no directory left, no FIFO waited for', async () => {
+    writeFileSync(join(directory, 'secret'), `${line('secret')}\n`);
+    symlinkSync(join(directory, 'secret'), join(directory, 'criu.log'));
+    execFileSync('mkfifo', [join(directory, 'fifo')]);
+    for (const name of [undefined, 'fifo', '../x', '-', '.', 'absent']) {
+      assert.deepEqual(await readErrorLines(fd, name, 0), [], name);
+    }
+  });
+});
