@@ -507,8 +507,10 @@ export class Session {
       const opened = fresh ? await this.#engines.relay(request, plan, preparation.engineFds) : {};
       if (!fresh) await this.#engines.house(request);
       const stands = request.engine !== 'confined' || (await this.#judge.stillStands());
-      // A caller that has left meanwhile needs nothing: CRIU reads the end of its connection, without a request, and leaves.
-      if (this.#state.at !== 'working' || this.#state.callerEnded) this.#engines.dismiss();
+      // A caller that has left meanwhile, or was cut off, needs nothing: CRIU reads the end of its connection, without a request, and leaves.
+      const { at } = this.#state;
+      if (at !== 'working' || this.#state.callerEnded || this.#state.cutOff !== undefined)
+        this.#engines.dismiss();
       else if (!stands) throw new CallerChangedError();
       else this.#send(preparation.rewrite(this.#waiting, opened));
     };
