@@ -24,3 +24,9 @@ export type {
   PreDumpRound,
   RestoreResult,
 } from './results.ts';
+export {
+  type DumpStatistics,
+  type RestoreStatistics,
+  readDumpStatistics,
+  readRestoreStatistics,
+} from './statistics.ts';

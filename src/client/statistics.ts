@@ -1,0 +1,89 @@
+/** What CRIU says of its work: stats-dump and stats-restore in the work directory. */
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stats } from '../protocol/generated/stats.js';
+
+/** Times in microseconds; pages have the size of the machine's. */
+export interface DumpStatistics {
+  /** Until all tasks stood still. */
+  readonly freezingUsec: number;
+  /** For how long they stood still: what the tree missed. */
+  readonly frozenUsec: number;
+  readonly memoryDumpUsec: number;
+  readonly memoryWriteUsec: number;
+  readonly pagesScanned: number;
+  /** Pages that have not changed since the images before. */
+  readonly pagesSkippedParent: number;
+  /** Those of shared memory included. */
+  readonly pagesWritten: number;
+  readonly pagesLazy: number;
+}
+
+/** Times in microseconds. */
+export interface RestoreStatistics {
+  readonly forkingUsec: number;
+  readonly restoreUsec: number;
+  readonly pagesCompared: number;
+  /** Pages that a child shares with its parent. */
+  readonly pagesSkippedCow: number;
+  readonly pagesRestored: number;
+}
+
+/** IMG_SERVICE_MAGIC and STATS_MAGIC of criu/include/magic.h. */
+const magic = [0x55105940, 0x57093306];
+/** Two words of magic, and the length of what follows. */
+const headBytes = 12;
+const mostBytes = 4096;
+
+/** @returns undefined where CRIU wrote none. */
+export function readDumpStatistics(workDir: string): DumpStatistics | undefined {
+  const read = readStatistics(join(workDir, 'stats-dump'))?.dump;
+  if (!read) return undefined;
+  return {
+    freezingUsec: read.freezing_time,
+    frozenUsec: read.frozen_time,
+    memoryDumpUsec: read.memdump_time,
+    memoryWriteUsec: read.memwrite_time,
+    pagesScanned: count(read.pages_scanned) + count(read.shpages_scanned),
+    pagesSkippedParent: count(read.pages_skipped_parent) + count(read.shpages_skipped_parent),
+    pagesWritten: count(read.pages_written) + count(read.shpages_written),
+    pagesLazy: count(read.pages_lazy),
+  };
+}
+
+/** @returns undefined where CRIU wrote none. */
+export function readRestoreStatistics(workDir: string): RestoreStatistics | undefined {
+  const read = readStatistics(join(workDir, 'stats-restore'))?.restore;
+  if (!read) return undefined;
+  return {
+    forkingUsec: read.forking_time,
+    restoreUsec: read.restore_time,
+    pagesCompared: count(read.pages_compared),
+    pagesSkippedCow: count(read.pages_skipped_cow),
+    pagesRestored: count(read.pages_restored),
+  };
+}
+
+/** Whatever its types say, protobufjs decodes 64 bits to an object of the package long. Counts of pages are exact as numbers. */
+function count(value: number | null | undefined): number {
+  return Number(value ?? 0);
+}
+
+/** Statistics are for information: whatever is wrong with them, there are none. */
+function readStatistics(path: string): ReturnType<typeof stats.decode> | undefined {
+  try {
+    // The directory may be somebody else's: neither a link nor a FIFO is followed or waited for.
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const { size } = fstatSync(fd);
+      if (size < headBytes || size > mostBytes) return undefined;
+      const bytes = readFileSync(fd);
+      if (magic.some((word, index) => bytes.readUInt32LE(4 * index) !== word)) return undefined;
+      return stats.decode(bytes.subarray(headBytes, headBytes + bytes.readUInt32LE(8)));
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return undefined;
+  }
+}
