@@ -1,5 +1,6 @@
 // Bundles the programs into one CommonJS file each, which Node loads in half the time of many, with their addons beside them; and
 // the client library into a directory of its own, build/client, with its declarations.
+import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
@@ -18,7 +19,7 @@ const common = {
 
 await build({
   ...common,
-  entryPoints: ['src/bin/criu-service.ts'],
+  entryPoints: ['src/bin/criu-service.ts', 'src/bin/criuctl.ts'],
   outdir: out,
   outExtension: { '.js': '.cjs' },
   format: 'cjs',
@@ -27,11 +28,18 @@ await build({
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
 });
 
-chmodSync(`${out}/criu-service.cjs`, 0o755);
+for (const program of ['criu-service', 'criuctl']) chmodSync(`${out}/${program}.cjs`, 0o755);
 copyFileSync('native/build/Release/criu_service.node', `${out}/criu_service.node`);
 copyFileSync('node_modules/sd-notify/build/Release/notify.node', `${out}/sd-notify.node`);
 copyFileSync('native/build/Release/criu-launcher', `${out}/criu-launcher`);
 copyFileSync('units/unprivileged.conf', `${out}/unprivileged.conf`);
+
+// Named as the shells look for them.
+mkdirSync(`${out}/completions`, { recursive: true });
+for (const [shell, file] of Object.entries({ bash: 'criuctl', zsh: '_criuctl', fish: 'criuctl.fish' })) {
+  const script = execFileSync(process.execPath, [`${out}/criuctl.cjs`, 'completion', shell]);
+  writeFileSync(`${out}/completions/${file}`, script);
+}
 
 rmSync(client, { recursive: true, force: true });
 await build({

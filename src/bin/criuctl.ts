@@ -1,0 +1,83 @@
+#!/usr/bin/env node
+/** Parse, ask, print, one exit code. */
+import { type Parsed, parseCommandLine } from '../cli/command-line.ts';
+import { exitCodes } from '../cli/exit-codes.ts';
+import type { Invocation, Outcome } from '../cli/invocation.ts';
+import type { Verb } from '../cli/option-table.ts';
+
+/** Each is loaded when it is asked for: a completion needs no addon, and `status` no protocol. */
+const verbModules: Readonly<Record<Verb, () => Promise<{ run(invocation: Invocation): Promise<Outcome> }>>> =
+  {
+    dump: () => import('../cli/dump.ts'),
+    'pre-dump': () => import('../cli/dump.ts'),
+    restore: () => import('../cli/restore.ts'),
+    check: () => import('../cli/check.ts'),
+    version: () => import('../cli/version.ts'),
+    features: () => import('../cli/features.ts'),
+    cpuinfo: () => import('../cli/cpuinfo.ts'),
+    'page-server': () => import('../cli/page-server.ts'),
+    status: () => import('../cli/status.ts'),
+  };
+
+main().then((code) => {
+  process.exitCode = code;
+});
+
+async function main(): Promise<number> {
+  const parsed = parseCommandLine(process.argv.slice(2));
+  if ('exitCode' in parsed) return parsed.exitCode;
+  if (parsed.verb === 'completion') {
+    const { completion } = await import('../cli/completion.ts');
+    process.stdout.write(completion(parsed.action!));
+    return exitCodes.done;
+  }
+  return run(parsed, parsed.verb);
+}
+
+async function run({ action, options, own }: Parsed, verb: Verb): Promise<number> {
+  const abort = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
+  // status asks systemd alone, and is quicker without the protocol.
+  const client = verb === 'status' ? undefined : (await import('../client/client.ts')).CriuClient;
+  const invocation: Invocation = {
+    verb,
+    action,
+    options,
+    own,
+    signal: abort.signal,
+    watched: process.stderr.isTTY === true && !own.json,
+    client: () => new client!({ address: own.service }),
+  };
+  try {
+    const { run } = await verbModules[verb]();
+    const outcome = await run(invocation);
+    print(outcome, invocation);
+    return outcome.exitCode ?? exitCodes.done;
+  } catch (error) {
+    const { explain } = await import('../cli/explain.ts');
+    const { exitCode, ...explanation } = explain(error, invocation);
+    if (own.json) process.stderr.write(`${JSON.stringify({ verb, success: false, ...explanation })}\n`);
+    else {
+      const { message, lines, log, advice } = explanation;
+      const words = [
+        `criuctl: ${message}`,
+        ...lines.map((line) => `  ${line}`),
+        ...(log === undefined ? [] : [`CRIU's log: ${log}`]),
+        ...advice,
+      ];
+      process.stderr.write(`${words.join('\n')}\n`);
+    }
+    return exitCode;
+  }
+}
+
+/** On standard output nothing but the result, and sentences only for somebody who reads them. */
+function print({ sentence, value, json, summary = [] }: Outcome, { own, watched }: Invocation): void {
+  if (own.json) process.stdout.write(`${JSON.stringify(json)}\n`);
+  else {
+    const text = process.stdout.isTTY ? sentence : value;
+    if (text !== '') process.stdout.write(`${text}\n`);
+  }
+  if ((watched || own.displayStats) && !own.json && summary.length > 0)
+    process.stderr.write(`${summary.join('\n')}\n`);
+}

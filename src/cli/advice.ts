@@ -1,0 +1,103 @@
+/** What to do about a failure. Pure: what had to be looked up comes in as {@link Circumstances}. */
+import type { CriuErrorCode } from '../client/criu-error.ts';
+import { optionTable, type Verb } from './option-table.ts';
+
+export interface Circumstances {
+  readonly verb: Verb;
+  readonly code: CriuErrorCode;
+  readonly errnoName: string | undefined;
+  readonly criuMessage: string | undefined;
+  /** CRIU's error lines. */
+  readonly lines: readonly string[];
+  readonly uid: number;
+  /** The process that was to be dumped. */
+  readonly target?: { readonly pid: number; readonly uid: number; readonly user: string } | undefined;
+  /** Who has the pid that a restore needs. */
+  readonly taken?: { readonly pid: number; readonly name: string; readonly user: string } | undefined;
+  /** Where the images go, and what is left there, in bytes. */
+  readonly disk?: { readonly path: string; readonly free: number } | undefined;
+  /** The directory that cannot be opened. */
+  readonly directory?: string | undefined;
+  /** Where the service was looked for. */
+  readonly address: string;
+  readonly addressIsOurs: boolean;
+}
+
+/** Sentences, the most likely one first. */
+export function advise(circumstances: Circumstances): string[] {
+  switch (circumstances.code) {
+    case 'UNREACHABLE':
+      return unreachable(circumstances);
+    case 'DIRECTORY':
+      return [directory(circumstances)];
+    case 'FAILED':
+    case 'NOTIFICATION':
+      return failed(circumstances);
+    case 'CLOSED':
+      return ['The service may have been stopped or restarted: journalctl --unit=criu.service'];
+    default:
+      return [];
+  }
+}
+
+function unreachable({ errnoName, address, addressIsOurs }: Circumstances): string[] {
+  if (errnoName === 'EACCES') {
+    return [
+      `You may not connect to ${address}: ls -l ${address} shows who may, and an administrator can add you to its group`,
+    ];
+  }
+  if (!addressIsOurs) return [`Is a service listening on ${address}?`];
+  const start = 'Start the service, as root: systemctl enable --now criu.socket';
+  return errnoName === 'ENOENT'
+    ? [start]
+    : [start, 'If it is enabled: systemctl status criu.socket criu.service'];
+}
+
+function directory({ verb, errnoName, directory: path = 'it' }: Circumstances): string {
+  if (errnoName === 'ENOENT' && verb !== 'restore') return `Create it: mkdir -p ${path}`;
+  if (errnoName === 'ENOENT') return 'Name the directory of the images with -D';
+  if (errnoName === 'EACCES') return `You may not open it: ls -ld ${path}`;
+  return `Is it a directory? ls -ld ${path}`;
+}
+
+function failed(circumstances: Circumstances): string[] {
+  const { target, uid, taken, disk, lines, errnoName, criuMessage, verb } = circumstances;
+  const text = [...lines, criuMessage ?? ''].join('\n');
+  const advice: string[] = [];
+  if (target && uid !== 0 && target.uid !== uid) {
+    const who = target.uid === 0 ? 'root' : `${target.user} and root`;
+    advice.push(`Process ${target.pid} belongs to ${target.user}: only ${who} may dump it`);
+  }
+  if (taken) {
+    advice.push(
+      `Process ${taken.pid} exists: it is ${taken.name} of ${taken.user}. Restore when it has ended`,
+    );
+  }
+  if (disk) advice.push(`The file system of ${disk.path} is full: ${disk.free} bytes are left`);
+  for (const option of suggestedOptions(text)) advice.push(`Try it with ${option}`);
+  if (/yama/i.test(text)) {
+    advice.push(
+      'As root: sysctl kernel.yama.ptrace_scope shows it, and sysctl -w sets it until the next boot',
+    );
+  }
+  if (verb === 'restore' && uid !== 0 && /capabilit/i.test(text)) {
+    advice.push('A process with privileges of its own is restored by root');
+  }
+  if (errnoName === 'ESRCH') advice.push('It may have ended: look with ps');
+  return advice;
+}
+
+/** CRIU names options of its command line in its errors, which are criuctl's, too. */
+function suggestedOptions(text: string): string[] {
+  const named = [...text.matchAll(/(?:consider|try|use|using)[^\n]*?--([a-z][a-z-]+)/gi)].map(
+    (match) => match[1]!,
+  );
+  // What CRIU 4.1 says of a terminal whose other end is outside, without naming the option (tty_verify_active_pairs in criu/tty.c).
+  if (/without correspond master peer/.test(text)) named.push('shell-job');
+  if (/link[ -]remap option/i.test(text)) named.push('link-remap');
+  if (/\bghost file\b.*\b(too large|bigger)|bigger than.*ghost/i.test(text)) named.push('ghost-limit');
+  const known = named.filter((name) =>
+    optionTable.some(({ long, impossible }) => long === name && !impossible),
+  );
+  return [...new Set(known)].map((name) => `--${name}`);
+}

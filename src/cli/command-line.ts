@@ -1,0 +1,204 @@
+/** criuctl's command line: commander's program, made from the option table. */
+import { Command, CommanderError, Option } from 'commander';
+import type { AnyOptions } from '../client/options.ts';
+import { version } from '../version.ts';
+import { exitCodes } from './exit-codes.ts';
+import type { OwnOptions } from './invocation.ts';
+import { type OptionRow, optionsOf, optionTable, type Verb, verbs } from './option-table.ts';
+import { parseCount, parsePid, ValueError } from './option-values.ts';
+
+export interface Parsed {
+  readonly verb: Verb | 'completion';
+  /** `dump` or `check` of cpuinfo, the shell of completion. */
+  readonly action?: string;
+  readonly options: AnyOptions;
+  readonly own: OwnOptions;
+}
+
+/** What is to be printed instead of anything being done: it has been. */
+export interface Printed {
+  readonly exitCode: number;
+}
+
+interface VerbText {
+  readonly summary: string;
+  readonly argument?: readonly [name: string, help: string];
+  /** What the argument is one of. */
+  readonly choices?: readonly string[];
+}
+
+export const verbTexts: Readonly<Record<Verb, VerbText>> = {
+  dump: {
+    summary: 'write a process tree into images, and end it',
+    argument: ['[pid]', 'the root of the tree, as -t'],
+  },
+  'pre-dump': {
+    summary: 'write the memory of a tree into images, and let it run on',
+    argument: ['[pid]', 'the root of the tree, as -t'],
+  },
+  restore: { summary: 'bring a process tree back from its images' },
+  check: { summary: 'is the kernel good enough?' },
+  version: { summary: 'which CRIU, and which criuctl' },
+  features: { summary: 'what CRIU and the kernel have together' },
+  cpuinfo: {
+    summary: 'write the features of this CPU, or compare it with those written',
+    argument: ['<action>', 'dump or check'],
+    choices: ['dump', 'check'],
+  },
+  'page-server': { summary: 'receive the pages of one dump over the network' },
+  status: { summary: 'the state of the service, and what it was asked for last' },
+};
+
+export const shells = ['bash', 'zsh', 'fish'] as const;
+
+const footer = `
+Exit status: ${exitCodes.done} done; ${exitCodes.failed} CRIU failed; ${exitCodes.usage} wrong command line; ${exitCodes.refused} refused; \
+${exitCodes.unreachable} no service; ${exitCodes.directory} a directory is missing; ${exitCodes.interrupted} interrupted.`;
+
+/** An option, and the value it was given, in the order of the command line. */
+type Given = [OptionRow, string];
+
+/** @param argv without the program's name. */
+export function parseCommandLine(argv: readonly string[]): Parsed | Printed {
+  const found: { verb?: Verb | 'completion'; word?: string | undefined; command?: Command } = {};
+  const given: Given[] = [];
+  const program = new Command('criuctl')
+    .description('Checkpoints and restores processes, through the checkpoint service of this machine')
+    .version(`criuctl ${version}`, '-V, --version')
+    .helpOption('-h, --help')
+    .addHelpText('after', footer)
+    .exitOverride();
+  for (const verb of verbs) {
+    const { summary, argument, choices } = verbTexts[verb];
+    const command = program.command(verb).description(summary).exitOverride();
+    if (argument) {
+      const made = command.createArgument(...argument);
+      command.addArgument(choices ? made.choices(choices) : made);
+    }
+    for (const row of optionsOf(verb)) command.addOption(commanderOption(row, given));
+    command.action((...words: unknown[]) => {
+      Object.assign(found, { verb, command, word: argument ? words[0] : undefined });
+    });
+  }
+  program
+    .command('completion', { hidden: true })
+    .addArgument(program.createArgument('<shell>').choices(shells))
+    .action((word) => {
+      Object.assign(found, { verb: 'completion', command: program, word });
+    });
+  try {
+    program.parse(attached(argv), { from: 'user' });
+    return assemble(found.verb!, found.word, given, found.command!);
+  } catch (error) {
+    if (error instanceof CommanderError)
+      return { exitCode: error.exitCode === 0 ? exitCodes.done : exitCodes.usage };
+    throw error;
+  }
+}
+
+function commanderOption(row: OptionRow, given: Given[]): Option {
+  const { long, short, value, help, group, impossible } = row;
+  const flags = `${short === undefined ? '' : `-${short}, `}--${long}`;
+  const argument = value === undefined ? '' : value.optional ? ` [${value.name}]` : ` <${value.name}>`;
+  const option = new Option(flags + argument, help).helpGroup(`${group}:`);
+  if (impossible !== undefined) option.hideHelp();
+  // Commander calls it for values only; all() finds the switches.
+  return option.argParser((text: string) => {
+    given.push([row, text ?? '']);
+    return text;
+  });
+}
+
+/**
+ * getopt(3), which criu uses, takes an optional value only where it is attached; commander would take the next word. So an option
+ * that stands alone gets an empty one, and `-Rv4` becomes `-R -v4`.
+ */
+function attached(argv: readonly string[]): string[] {
+  const optional = optionTable.filter(({ value }) => value?.optional);
+  const shorts = optional.flatMap(({ short }) => short ?? []).join('');
+  const separate: string[] = [];
+  for (const [index, word] of argv.entries()) {
+    if (word === '--') return [...separate, ...argv.slice(index)];
+    const cluster = new RegExp(`^(-[A-Za-z]+?)([${shorts}].*)$`).exec(word);
+    const switches = cluster?.[1]?.slice(1).split('') ?? [];
+    if (cluster && switches.every((short) => optionTable.some((row) => row.short === short && !row.value))) {
+      separate.push(cluster[1]!, `-${cluster[2]}`);
+    } else separate.push(word);
+  }
+  return separate.map((word) => {
+    const row = optional.find(
+      ({ long, short }) => word === `--${long}` || (short !== undefined && word === `-${short}`),
+    );
+    return row ? `--${row.long}=` : word;
+  });
+}
+
+function assemble(
+  verb: Verb | 'completion',
+  word: string | undefined,
+  given: readonly Given[],
+  command: Command,
+): Parsed {
+  const options: Record<string, unknown> = {};
+  const own = new Map<string, string>();
+  if ((verb === 'dump' || verb === 'pre-dump') && word !== undefined) {
+    options.pid = checked('the pid', word, parsePid, command);
+  }
+  for (const [row, text] of all(given, command)) {
+    const name = `--${row.long}`;
+    if (row.impossible !== undefined) command.error(`error: option '${name}': ${row.impossible}`);
+    if (row.request) merge(options, checked(name, text, row.request, command));
+    else own.set(row.long, text);
+  }
+  if ((verb === 'dump' || verb === 'pre-dump') && options.pid === undefined) {
+    command.error(`error: which process? Say criuctl ${verb} PID`);
+  }
+  if (typeof options.logFile === 'string' && options.logFile.includes('/')) {
+    command.error(`error: option '--log-file' takes a name; its directory is --work-dir`);
+  }
+  const lines = checked('--lines', own.get('lines') ?? '10', parseCount, command);
+  return {
+    verb,
+    ...(word === undefined ? {} : { action: word }),
+    options: options as AnyOptions,
+    own: {
+      json: own.has('json'),
+      service: own.get('service'),
+      trustImages: own.has('trust-images'),
+      displayStats: own.has('display-stats'),
+      pidfile: own.get('pidfile'),
+      lines,
+    },
+  };
+}
+
+/** Values in their order, and the switches, which commander keeps by itself. */
+function all(given: readonly Given[], command: Command): readonly Given[] {
+  const switches = optionTable.filter(
+    ({ value, long }) => value === undefined && command.getOptionValueSource(camelCase(long)) === 'cli',
+  );
+  return [...switches.map((row): Given => [row, '']), ...given];
+}
+
+function camelCase(long: string): string {
+  return long.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function checked<T>(what: string, text: string, parse: (text: string) => T, command: Command): T {
+  try {
+    return parse(text);
+  } catch (error) {
+    if (error instanceof ValueError) command.error(`error: ${what}: ${error.message}`);
+    throw error;
+  }
+}
+
+/** Lists grow, objects (the page server's address and port) join, everything else is what was said last. */
+function merge(into: Record<string, unknown>, more: object): void {
+  for (const [name, value] of Object.entries(more)) {
+    const before = into[name];
+    if (Array.isArray(value)) into[name] = [...((before as unknown[]) ?? []), ...value];
+    else if (typeof value === 'object') into[name] = { ...(before as object), ...value };
+    else into[name] = value;
+  }
+}

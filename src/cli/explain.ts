@@ -1,0 +1,90 @@
+/** From a failure to what is printed: the sentence, CRIU's own lines, its log, and what to do. */
+import { statfsSync } from 'node:fs';
+import { defaultAddress } from '../client/connection.ts';
+import { CriuError } from '../client/criu-error.ts';
+import { advise } from './advice.ts';
+import { errorLines } from './criu-log.ts';
+import { exitCodes } from './exit-codes.ts';
+import { type Invocation, Obstacle } from './invocation.ts';
+import { lookAt } from './people.ts';
+import { placesOf } from './work.ts';
+
+export interface Explanation {
+  readonly exitCode: number;
+  readonly message: string;
+  readonly code: string;
+  readonly errno: string | undefined;
+  /** CRIU's error lines. */
+  readonly lines: readonly string[];
+  readonly log: string | undefined;
+  readonly advice: readonly string[];
+}
+
+/** Anything that is neither a {@link CriuError} nor an {@link Obstacle} is a mistake of ours, and thrown again. */
+export function explain(error: unknown, invocation: Invocation): Explanation {
+  if (error instanceof Obstacle) {
+    const { exitCode, message, advice } = error;
+    return { exitCode, message, code: 'OBSTACLE', errno: undefined, lines: [], log: undefined, advice };
+  }
+  if (!(error instanceof CriuError)) throw error;
+  const { verb, own, options } = invocation;
+  const lines = error.log === undefined ? [] : errorLines(error.log);
+  const places = placesOf(options);
+  const pid = options.pid;
+  return {
+    exitCode: exitCodeOf(error),
+    message: error.message,
+    code: error.code,
+    errno: error.errnoName,
+    lines,
+    log: lines.length > 0 ? error.log : undefined,
+    advice: advise({
+      verb,
+      code: error.code,
+      errnoName: error.errnoName,
+      criuMessage: error.criuMessage,
+      lines,
+      uid: process.geteuid?.() ?? -1,
+      target: pid === undefined ? undefined : lookAt(pid),
+      taken: takenPid(error, lines),
+      disk: fullDisk(error, lines, places.images),
+      directory: places.images,
+      address: own.service ?? defaultAddress,
+      addressIsOurs: own.service === undefined,
+    }),
+  };
+}
+
+function exitCodeOf({ code, errnoName }: CriuError): number {
+  switch (code) {
+    case 'INVALID':
+      return exitCodes.usage;
+    case 'DIRECTORY':
+      return exitCodes.directory;
+    case 'UNREACHABLE':
+      return exitCodes.unreachable;
+    case 'ABORTED':
+      return exitCodes.interrupted;
+    case 'FAILED':
+      return errnoName === 'EPERM' ? exitCodes.refused : exitCodes.failed;
+    default:
+      return exitCodes.failed;
+  }
+}
+
+/** CRIU says it as "Can't fork for 4711: File exists" (fork_with_pid in criu/cr-restore.c). */
+function takenPid({ criuMessage }: CriuError, lines: readonly string[]) {
+  const match = /Can't fork for (\d+): File exists/.exec([criuMessage ?? '', ...lines].join('\n'));
+  return match ? lookAt(Number(match[1])) : undefined;
+}
+
+function fullDisk({ errnoName }: CriuError, lines: readonly string[], path: string) {
+  if (errnoName !== 'ENOSPC' && !lines.some((line) => line.includes('No space left on device')))
+    return undefined;
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return { path, free: bavail * bsize };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,589 @@
+/**
+ * Every option of criuctl, once: the verbs, their help and the completions of the shells are made from this table.
+ *
+ * Names and spellings are those of the `criu` command line, so that a habit carries over. What criu(8) has and CRIU's RPC cannot
+ * say is here, too, with the sentence that whoever tries it gets.
+ */
+import type { AnyOptions } from '../client/options.ts';
+import {
+  parseCgroupRoot,
+  parseChoice,
+  parseCount,
+  parseCpuCap,
+  parseInheritFd,
+  parseJoinNs,
+  parsePair,
+  parsePid,
+  parseSize,
+  parseVerbosity,
+} from './option-values.ts';
+
+export const verbs = [
+  'dump',
+  'pre-dump',
+  'restore',
+  'check',
+  'version',
+  'features',
+  'cpuinfo',
+  'page-server',
+  'status',
+] as const;
+
+export type Verb = (typeof verbs)[number];
+
+/** What a shell offers for a value. */
+export type Completion = 'pid' | 'directory' | 'file' | 'nothing' | readonly string[];
+
+export interface OptionRow {
+  /** Without its dashes. */
+  readonly long: string;
+  readonly short?: string;
+  /** A switch has none. An optional one is attached: -v4, --cpu-cap=all. */
+  readonly value?: { readonly name: string; readonly optional?: true; readonly completion: Completion };
+  readonly verbs: readonly Verb[];
+  /** The heading in the help. */
+  readonly group:
+    | 'Images'
+    | 'Tree'
+    | 'Resources'
+    | 'Memory'
+    | 'Cgroups'
+    | 'Page server'
+    | 'Output'
+    | 'criuctl';
+  readonly help: string;
+  /** What it becomes in the request, given its value. Lists of several occurrences are joined. Absent: criuctl itself uses it. */
+  readonly request?: (value: string) => Partial<AnyOptions>;
+  /** In criu(8), and not possible here: why, and what to do instead. */
+  readonly impossible?: string;
+}
+
+const dumps: readonly Verb[] = ['dump', 'pre-dump'];
+const trees: readonly Verb[] = ['dump', 'pre-dump', 'restore'];
+const images: readonly Verb[] = [...trees, 'cpuinfo', 'page-server'];
+const asking: readonly Verb[] = [...images, 'check', 'version', 'features'];
+
+type Group = OptionRow['group'];
+type Switch = { [K in keyof AnyOptions]-?: boolean extends AnyOptions[K] ? K : never }[keyof AnyOptions];
+type Text = { [K in keyof AnyOptions]-?: string extends AnyOptions[K] ? K : never }[keyof AnyOptions];
+type List = {
+  [K in keyof AnyOptions]-?: readonly string[] extends AnyOptions[K] ? K : never;
+}[keyof AnyOptions];
+
+function flag(
+  spelling: string,
+  field: Switch,
+  verbs: readonly Verb[],
+  group: Group,
+  help: string,
+): OptionRow {
+  return { ...names(spelling), verbs, group, help, request: () => ({ [field]: true }) };
+}
+
+function valued(
+  spelling: string,
+  name: string,
+  verbs: readonly Verb[],
+  group: Group,
+  help: string,
+  completion: Completion,
+  request: (value: string) => Partial<AnyOptions>,
+): OptionRow {
+  return { ...names(spelling), value: { name, completion }, verbs, group, help, request };
+}
+
+function text(
+  spelling: string,
+  name: string,
+  field: Text,
+  verbs: readonly Verb[],
+  group: Group,
+  help: string,
+  completion: Completion = 'nothing',
+): OptionRow {
+  return valued(spelling, name, verbs, group, help, completion, (value) => ({ [field]: value }));
+}
+
+function list(
+  spelling: string,
+  name: string,
+  field: List,
+  verbs: readonly Verb[],
+  group: Group,
+  help: string,
+  completion: Completion = 'nothing',
+): OptionRow {
+  return valued(spelling, name, verbs, group, help, completion, (value) => ({ [field]: [value] }));
+}
+
+function impossible(spelling: string, takesValue: boolean, sentence: string): OptionRow {
+  return {
+    ...names(spelling),
+    ...(takesValue ? { value: { name: 'value', completion: 'nothing' as const } } : {}),
+    verbs: ['dump', 'pre-dump', 'restore', 'check', 'page-server'],
+    group: 'criuctl',
+    help: '',
+    impossible: sentence,
+  };
+}
+
+/** `-D, --images-dir` */
+function names(spelling: string): { readonly long: string; readonly short?: string } {
+  const match = /^(?:-(.), )?--(.+)$/.exec(spelling)!;
+  return { long: match[2]!, ...(match[1] === undefined ? {} : { short: match[1] }) };
+}
+
+const cgroupModes = ['ignore', 'none', 'props', 'soft', 'full', 'strict'] as const;
+const locks = ['iptables', 'nftables', 'skip'] as const;
+const notInRpc = 'CRIU’s RPC has no such option';
+
+export const optionTable: readonly OptionRow[] = [
+  valued('-t, --tree', 'pid', dumps, 'Tree', 'the root of the process tree', 'pid', (value) => ({
+    pid: parsePid(value),
+  })),
+  text(
+    '-D, --images-dir',
+    'dir',
+    'imagesDir',
+    [...images, 'check'],
+    'Images',
+    'directory of the images (default: .)',
+    'directory',
+  ),
+  text(
+    '-W, --work-dir',
+    'dir',
+    'workDir',
+    images,
+    'Images',
+    'directory of the log and the statistics (default: that of the images)',
+    'directory',
+  ),
+  text(
+    '--prev-images-dir',
+    'dir',
+    'parentImg',
+    [...dumps, 'page-server'],
+    'Images',
+    'images of the previous dump, relative to -D',
+    'directory',
+  ),
+  flag(
+    '--auto-dedup',
+    'autoDedup',
+    images,
+    'Images',
+    'punch pages out of older images as they become redundant',
+  ),
+  {
+    ...names('--pidfile'),
+    value: { name: 'file', completion: 'file' },
+    verbs: ['restore'],
+    group: 'Images',
+    help: 'write the pid of the restored root to this file',
+  },
+
+  flag('-R, --leave-running', 'leaveRunning', ['dump'], 'Tree', 'let the tree run on after the dump'),
+  flag('-s, --leave-stopped', 'leaveStopped', ['dump', 'restore'], 'Tree', 'leave the tree stopped'),
+  flag(
+    '-j, --shell-job',
+    'shellJob',
+    trees,
+    'Tree',
+    'the tree belongs to a session or terminal of somebody outside',
+  ),
+  {
+    ...names('-d, --restore-detached'),
+    verbs: ['restore'],
+    group: 'Tree',
+    help: 'accepted: criuctl never waits for what it restored',
+  },
+  valued(
+    '--timeout',
+    'seconds',
+    trees,
+    'Tree',
+    'how long collecting the tasks may take (default: 10)',
+    'nothing',
+    (value) => ({ timeout: parseCount(value) }),
+  ),
+  text(
+    '--freeze-cgroup',
+    'dir',
+    'freezeCgroup',
+    dumps,
+    'Tree',
+    'a freezer cgroup that holds the whole tree',
+    'directory',
+  ),
+  text(
+    '-r, --root',
+    'dir',
+    'root',
+    ['restore'],
+    'Tree',
+    'root directory of the restored mount namespace',
+    'directory',
+  ),
+  valued('--empty-ns', 'ns', trees, 'Tree', 'restore this namespace empty', ['net'], (value) => {
+    parseChoice('net')(value);
+    return { emptyNs: 0x40000000 };
+  }),
+  valued('-J, --join-ns', 'ns:pid|file', ['restore'], 'Tree', 'join this namespace', 'nothing', (value) => ({
+    joinNs: [parseJoinNs(value)],
+  })),
+
+  flag('-l, --file-locks', 'fileLocks', trees, 'Resources', 'dump and restore file locks'),
+  flag(
+    '--tcp-established',
+    'tcpEstablished',
+    trees,
+    'Resources',
+    'dump and restore established TCP connections',
+  ),
+  flag('--tcp-close', 'tcpClose', trees, 'Resources', 'restore established TCP connections closed'),
+  flag(
+    '--skip-in-flight',
+    'tcpSkipInFlight',
+    dumps,
+    'Resources',
+    'leave out TCP connections that are not established yet',
+  ),
+  {
+    ...names('-x, --ext-unix-sk'),
+    value: { name: 'inode', optional: true, completion: 'nothing' },
+    verbs: trees,
+    group: 'Resources',
+    help: 'allow Unix sockets with a peer outside the tree, or this one alone',
+    request: (value) => ({
+      extUnixSk: true,
+      ...(value === '' ? {} : { unixSkIno: [{ inode: parseCount(value) }] }),
+    }),
+  },
+  flag(
+    '--evasive-devices',
+    'evasiveDevices',
+    trees,
+    'Resources',
+    'take any path to a device whose own path cannot be reached',
+  ),
+  flag('--link-remap', 'linkRemap', trees, 'Resources', 'link unlinked files into their file system again'),
+  valued(
+    '--ghost-limit',
+    'size',
+    dumps,
+    'Resources',
+    'largest deleted file to carry in the images (default: 1M)',
+    'nothing',
+    (value) => ({ ghostLimit: parseSize(value) }),
+  ),
+  list('--external', 'resource', 'external', trees, 'Resources', 'an external resource, as TYPE[ID]:VALUE'),
+  valued(
+    '--inherit-fd',
+    'fd[num]:res',
+    ['restore'],
+    'Resources',
+    'let a descriptor of criuctl take the place of a dumped one',
+    'nothing',
+    (value) => ({ inheritFd: [parseInheritFd(value)] }),
+  ),
+  valued(
+    '--veth-pair',
+    'in=out',
+    trees,
+    'Resources',
+    'pair the name of a veth device inside with one outside',
+    'nothing',
+    (value) => {
+      const [ifIn, ifOut] = parsePair('=')(value);
+      return { veths: [{ ifIn, ifOut }] };
+    },
+  ),
+  valued(
+    '-M, --ext-mount-map',
+    'key:val',
+    trees,
+    'Resources',
+    'name an external mount, or auto',
+    'nothing',
+    (value) => {
+      if (value === 'auto') return { autoExtMnt: true };
+      const [key, val] = parsePair(':')(value);
+      return { extMnt: [{ key, val }] };
+    },
+  ),
+  flag(
+    '--enable-external-sharing',
+    'extSharing',
+    trees,
+    'Resources',
+    'allow external mounts that share propagation',
+  ),
+  flag(
+    '--enable-external-masters',
+    'extMasters',
+    trees,
+    'Resources',
+    'allow external mounts that are slaves',
+  ),
+  list('--skip-mnt', 'path', 'skipMnt', trees, 'Resources', 'leave out this mount point', 'directory'),
+  valued(
+    '--enable-fs',
+    'names',
+    trees,
+    'Resources',
+    'restore these file systems by a plain mount, or all',
+    ['all'],
+    (value) => ({ enableFs: value.split(',') }),
+  ),
+  flag(
+    '--mntns-compat-mode',
+    'mntnsCompatMode',
+    trees,
+    'Resources',
+    'restore mount namespaces as CRIU before 3.17 did',
+  ),
+  flag('--force-irmap', 'forceIrmap', trees, 'Resources', 'find the paths of inotify watches by search'),
+  list(
+    '--irmap-scan-path',
+    'path',
+    'irmapScanPaths',
+    trees,
+    'Resources',
+    'a directory for that search',
+    'directory',
+  ),
+  valued('--network-lock', 'method', trees, 'Resources', 'how the network is held still', locks, (value) => ({
+    networkLock: parseChoice(...locks)(value),
+  })),
+  flag('--weak-sysctls', 'weakSysctls', ['restore'], 'Resources', 'pass over sysctls that this kernel lacks'),
+  flag(
+    '--skip-file-rwx-check',
+    'skipFileRwxCheck',
+    ['restore'],
+    'Resources',
+    'do not insist on the permissions that files had',
+  ),
+  text(
+    '--lsm-profile',
+    'type:name',
+    'lsmProfile',
+    ['restore'],
+    'Resources',
+    'security profile of the restored tasks',
+  ),
+  text(
+    '--lsm-mount-context',
+    'context',
+    'lsmMountContext',
+    ['restore'],
+    'Resources',
+    'replace the context= of mounts',
+  ),
+  {
+    ...names('--cpu-cap'),
+    value: { name: 'list', optional: true, completion: ['fpu', 'cpu', 'ins', 'all', 'none'] },
+    verbs: [...trees, 'cpuinfo'],
+    group: 'Resources',
+    help: 'CPU features to write or to insist on',
+    request: (value) => ({ cpuCap: parseCpuCap(value) }),
+  },
+
+  flag('--track-mem', 'trackMem', dumps, 'Memory', 'track changes of memory, for the next dump'),
+  valued(
+    '--pre-dump-mode',
+    'mode',
+    ['pre-dump'],
+    'Memory',
+    'how memory is read',
+    ['splice', 'read'],
+    (value) => ({
+      preDumpMode: parseChoice('splice', 'read')(value) === 'read' ? 'vm-read' : 'splice',
+    }),
+  ),
+  flag(
+    '--lazy-pages',
+    'lazyPages',
+    ['dump', 'restore'],
+    'Memory',
+    'leave memory to a daemon that brings it on demand; root only',
+  ),
+
+  {
+    ...names('--manage-cgroups'),
+    value: { name: 'mode', optional: true, completion: cgroupModes },
+    verbs: trees,
+    group: 'Cgroups',
+    help: 'how far cgroups are restored (default: soft)',
+    request: (value) => ({ manageCgroupsMode: value === '' ? 'soft' : parseChoice(...cgroupModes)(value) }),
+  },
+  valued(
+    '--cgroup-root',
+    '[ctrl:]path',
+    trees,
+    'Cgroups',
+    'move cgroup paths below another root',
+    'nothing',
+    (value) => ({ cgRoot: [parseCgroupRoot(value)] }),
+  ),
+  text('--cgroup-props', 'yaml', 'cgroupProps', trees, 'Cgroups', 'cgroup properties to dump'),
+  text('--cgroup-props-file', 'file', 'cgroupPropsFile', trees, 'Cgroups', 'the same from a file', 'file'),
+  list(
+    '--cgroup-dump-controller',
+    'name',
+    'cgroupDumpController',
+    trees,
+    'Cgroups',
+    'dump this controller and no other',
+  ),
+  text(
+    '--cgroup-yard',
+    'dir',
+    'cgroupYard',
+    trees,
+    'Cgroups',
+    'where the cgroup hierarchies are mounted already',
+    'directory',
+  ),
+
+  {
+    ...names('--page-server'),
+    verbs: ['dump', 'pre-dump'],
+    group: 'Page server',
+    help: 'send pages to a page server',
+    request: () => ({ ps: {} }),
+  },
+  valued(
+    '--address',
+    'host',
+    [...dumps, 'page-server'],
+    'Page server',
+    'address of the page server',
+    'nothing',
+    (value) => ({ ps: { address: value } }),
+  ),
+  valued(
+    '--port',
+    'port',
+    [...dumps, 'page-server'],
+    'Page server',
+    'TCP port of the page server',
+    'nothing',
+    (value) => ({ ps: { port: parseCount(value) } }),
+  ),
+  flag('--tls', 'tls', [...dumps, 'page-server'], 'Page server', 'encrypt and authenticate the connection'),
+  text(
+    '--tls-cacert',
+    'file',
+    'tlsCacert',
+    [...dumps, 'page-server'],
+    'Page server',
+    'certificate authority',
+    'file',
+  ),
+  text(
+    '--tls-cacrl',
+    'file',
+    'tlsCacrl',
+    [...dumps, 'page-server'],
+    'Page server',
+    'revoked certificates',
+    'file',
+  ),
+  text(
+    '--tls-cert',
+    'file',
+    'tlsCert',
+    [...dumps, 'page-server'],
+    'Page server',
+    'certificate to present',
+    'file',
+  ),
+  text('--tls-key', 'file', 'tlsKey', [...dumps, 'page-server'], 'Page server', 'its private key', 'file'),
+  flag(
+    '--tls-no-cn-verify',
+    'tlsNoCnVerify',
+    [...dumps, 'page-server'],
+    'Page server',
+    'do not compare names',
+  ),
+
+  text(
+    '-o, --log-file',
+    'file',
+    'logFile',
+    [...images, 'check'],
+    'Output',
+    'name of CRIU’s log in the work directory (default: VERB.log)',
+    'nothing',
+  ),
+  {
+    ...names('-v, --verbosity'),
+    value: { name: 'level', optional: true, completion: ['0', '1', '2', '3', '4'] },
+    verbs: [...images, 'check'],
+    group: 'Output',
+    help: 'level of CRIU’s log: 1 errors, 2 warnings (default), 3 information, 4 everything',
+    request: (value) => ({ logLevel: parseVerbosity(value) }),
+  },
+  {
+    ...names('--display-stats'),
+    verbs: trees,
+    group: 'Output',
+    help: 'print the summary on standard error also without a terminal',
+  },
+
+  { ...names('--json'), verbs, group: 'criuctl', help: 'print the result as one JSON object' },
+  {
+    ...names('--service'),
+    value: { name: 'path', completion: 'file' },
+    verbs: asking,
+    group: 'criuctl',
+    help: 'socket of the service (default: /run/criu-service.socket)',
+  },
+  {
+    ...names('--trust-images'),
+    verbs: ['restore'],
+    group: 'criuctl',
+    help: 'as root, restore images that others can write',
+  },
+  {
+    ...names('-n, --lines'),
+    value: { name: 'number', completion: 'nothing' },
+    verbs: ['status'],
+    group: 'criuctl',
+    help: 'how many requests to show (default: 10)',
+  },
+
+  impossible('-S, --restore-sibling', false, 'the restored process would become a child of the service'),
+  impossible('--exec-cmd', false, 'restore first, then run the command'),
+  impossible(
+    '--action-script',
+    true,
+    `${notInRpc}: configure it in /etc/criu/default.conf, or handle notifications with the client library`,
+  ),
+  impossible('-L, --libdir', true, `${notInRpc}: plugins are found where CRIU was installed`),
+  impossible('--log-pid', false, notInRpc),
+  impossible('--stream', false, notInRpc),
+  impossible('--file-validation', true, `${notInRpc}: configure it in /etc/criu/default.conf`),
+  impossible('--ghost-fiemap', false, `${notInRpc}: configure it in /etc/criu/default.conf`),
+  impossible('--allow-uprobes', false, `${notInRpc}: configure it in /etc/criu/default.conf`),
+  impossible(
+    '--config',
+    true,
+    'a configuration file runs programs: use /etc/criu/default.conf, or criu itself',
+  ),
+  impossible('--close', true, notInRpc),
+  impossible('--ps-socket', true, 'name the page server by --address and --port'),
+  impossible('--status-fd', true, 'criuctl returns when it is ready'),
+  impossible('--feature', true, 'use criuctl features, or criu check --feature'),
+  impossible('--extra', false, 'use criu check --extra'),
+  impossible('--experimental', false, 'use criu check --experimental'),
+  impossible('--all', false, 'use criu check --all'),
+  impossible('--unprivileged', false, 'the service sets it by itself for users without root'),
+];
+
+/** The rows of one verb, those that only explain themselves included. */
+export function optionsOf(verb: Verb): readonly OptionRow[] {
+  return optionTable.filter((row) => row.verbs.includes(verb));
+}

@@ -1,0 +1,26 @@
+/** Whose a process is, in words. */
+import { readFileSync } from 'node:fs';
+
+/** @returns undefined where there is no such process. */
+export function lookAt(pid: number): { pid: number; uid: number; user: string; name: string } | undefined {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
+    const name = /^Name:\s+(.*)$/m.exec(status)?.[1] ?? '?';
+    return { pid, uid, user: userName(uid), name };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Only those of /etc/passwd have a name here: it is for a sentence, and no name service is worth waiting for. */
+export function userName(uid: number): string {
+  try {
+    const line = readFileSync('/etc/passwd', 'utf8')
+      .split('\n')
+      .find((each) => each.split(':')[2] === String(uid));
+    return line?.split(':')[0] ?? `uid ${uid}`;
+  } catch {
+    return `uid ${uid}`;
+  }
+}

@@ -1,0 +1,14 @@
+/** criuctl version */
+import { version as own } from '../version.ts';
+import type { Invocation, Outcome } from './invocation.ts';
+
+export async function run(invocation: Invocation): Promise<Outcome> {
+  const criu = await invocation.client().version({ signal: invocation.signal });
+  const { major, minor, sublevel, gitId } = criu;
+  const number = [major, minor, ...(sublevel ? [sublevel] : [])].join('.');
+  return {
+    sentence: `CRIU ${number}${gitId === undefined ? '' : ` (${gitId})`}, criuctl ${own}`,
+    value: number,
+    json: { verb: 'version', criu, criuctl: own },
+  };
+}

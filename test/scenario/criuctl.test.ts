@@ -1,0 +1,74 @@
+/** The bundled criuctl at the service, with an engine that does what a script says. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { sends } from './support/client.ts';
+import { eventually, ServiceUnderTest } from './support/service.ts';
+
+const criuctl = join(import.meta.dirname, '..', '..', 'build', 'dist', 'criuctl.cjs');
+
+/** A megabyte of JavaScript takes Node longer to read than to run. */
+const largestBundle = 600 << 10;
+
+const step = (script: string): CriuResp => ({ type: ReqType.NOTIFY, success: true, notify: { script } });
+
+describe('criuctl at a service', () => {
+  const service = new ServiceUnderTest();
+  before(() => service.start());
+  after(() => service.stop());
+
+  it('makes CRIU roll back when it is interrupted, and says so by its exit status', async () => {
+    service.engine(
+      'receive',
+      sends(step('pre-dump')),
+      'receive',
+      'sleep 300',
+      sends(step('post-dump')),
+      'receive',
+    );
+    const target = spawn('sleep', ['1000']);
+    const words = ['dump', `${target.pid}`, '-D', service.directory, '--service', service.address];
+    const child = spawn(process.execPath, [criuctl, ...words], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    child.stderr.on('data', (text) => {
+      said += text;
+    });
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    await eventually('the engine has its first acknowledgement', () => service.received().length === 2);
+    child.kill('SIGINT');
+    assert.equal(await ended, 130);
+    target.kill();
+    assert.match(said, /aborted/);
+    await eventually('the engine reads the end', () => service.received().at(-1) === 'eof');
+  });
+
+  it('keeps standard output for the result: what CRIU says of a failure goes elsewhere', () => {
+    const failure = { type: ReqType.CHECK, success: false, cr_errno: 1, cr_errmsg: 'CHECK refused: no' };
+    service.engine('receive', sends(failure));
+    const words = ['check', '--service', service.address];
+    const { status, stdout, stderr } = spawnSync(process.execPath, [criuctl, ...words], { encoding: 'utf8' });
+    assert.deepEqual([status, stdout], [3, '']);
+    assert.match(stderr, /^criuctl: CHECK refused: no$/m);
+  });
+
+  it('is small, and loads neither the addon nor the protocol to complete a word or show its help', () => {
+    assert.ok(statSync(criuctl).size < largestBundle);
+    const withoutAddon = (...words: string[]) => {
+      const program = `
+        process.dlopen = () => { throw new Error('the addon was loaded'); };
+        process.argv = [process.execPath, ...${JSON.stringify([criuctl, ...words])}];
+        require(process.argv[1]);`;
+      return spawnSync(process.execPath, ['-e', program], { encoding: 'utf8' });
+    };
+    for (const words of [
+      ['completion', 'bash'],
+      ['dump', '--help'],
+    ]) {
+      const { status, stderr } = withoutAddon(...words);
+      assert.equal(status, 0, stderr);
+    }
+    assert.match(withoutAddon('version').stderr, /the addon was loaded/);
+  });
+});

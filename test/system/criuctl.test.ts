@@ -1,0 +1,251 @@
+/** criuctl from the package, as root and as alice, with a terminal and without. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { unshackled } from '../hostile/support/images.ts';
+import { as, directoryOf, startCounting, type User } from '../hostile/support/people.ts';
+import { binary, eventually, freshDirectory, run, script } from './support/bench.ts';
+import { it } from './support/it.ts';
+import { childrenOf, statusLine } from './support/proc.ts';
+import { Target } from './support/targets.ts';
+
+interface Ended {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function criuctlAs(user: User, ...argv: string[]): Ended {
+  const [file, ...rest] = [...as(user), 'criuctl', ...argv];
+  const { status, stdout, stderr } = spawnSync(file!, rest, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  return { status, stdout, stderr };
+}
+
+const criuctl = (...argv: string[]): Ended => criuctlAs('root', ...argv);
+
+/** What a person sees at a terminal: everything that was written to it. */
+function atTerminalAs(user: User, ...argv: string[]): { readonly status: number; readonly screen: string } {
+  const [file, ...rest] = [...as(user), '/usr/bin/python3', script('terminal.py'), 'criuctl', ...argv];
+  return JSON.parse(run(file!, ...rest));
+}
+
+/** The last words of a bar: cursor movements and colours are for the terminal. */
+function bare(screen: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are what is removed
+  return screen.replace(/\x1b\[[0-9;?]*[A-Za-z]/g, '').replaceAll('\r', '\n');
+}
+
+function must(ended: Ended): Ended {
+  assert.equal(ended.status, 0, JSON.stringify(ended));
+  return ended;
+}
+
+function failed(ended: Ended, status: number, ...sentences: RegExp[]): void {
+  assert.equal(ended.status, status, JSON.stringify(ended));
+  assert.equal(ended.stdout, '');
+  for (const sentence of sentences) assert.match(ended.stderr, sentence);
+}
+
+const alicesTarget = (): Target => startCounting('alice', unshackled(), binary('counter'));
+
+describe('criuctl', () => {
+  it('dumps and restores as the specification’s example says it, and prints nothing but the pid', async () => {
+    const target = Target.start();
+    const images = freshDirectory();
+    const dumped = must(criuctl('dump', '-t', `${target.pid}`, '-D', images));
+    assert.deepEqual([dumped.stdout, dumped.stderr], [`${images}\n`, '']);
+    await target.assertGone();
+    const restored = must(criuctl('restore', '-D', images, '-v4', '-o', 'restore.log'));
+    assert.deepEqual([restored.stdout, restored.stderr], [`${target.pid}\n`, '']);
+    assert.match(readFileSync(join(images, 'restore.log'), 'utf8'), /^\(\d+\.\d+\) pie: /m);
+    await target.assertCountsOn();
+  });
+
+  it('dumps a process of alice’s for alice, and restores it', async () => {
+    const target = alicesTarget();
+    const images = directoryOf('alice');
+    must(criuctlAs('alice', 'dump', `${target.pid}`, '-D', images));
+    await target.assertGone();
+    assert.equal(must(criuctlAs('alice', 'restore', '-D', images)).stdout, `${target.pid}\n`);
+    assert.equal(statusLine(target.pid, 'Uid')?.split('\t')[0], '1500');
+    await target.assertCountsOn();
+  });
+
+  it('shows alice a bar with phases at a terminal, and a summary afterwards', async () => {
+    const target = alicesTarget();
+    const images = directoryOf('alice');
+    const dump = atTerminalAs('alice', 'dump', `${target.pid}`, '-D', images);
+    assert.equal(dump.status, 0, dump.screen);
+    const dumped = bare(dump.screen);
+    assert.match(dumped, /dump \|░+\| 0% of [0-9.]+ [KM]iB {2}asking/);
+    assert.match(dumped, /\d+% of [0-9.]+ [KM]iB {2}(freezing|looking for files|finishing)/);
+    assert.match(dumped, /dump \|█+\| 100% of [0-9.]+ [KM]iB {2}done/);
+    assert.match(dumped, new RegExp(`^Process ${target.pid} is in ${images}$`, 'm'));
+    assert.match(dumped, /^frozen for {5}[0-9.]+ (µs|ms|s), after/m);
+    assert.match(dumped, /^pages written {2}[1-9][0-9]* of [1-9]/m);
+    await target.assertGone();
+    const restore = atTerminalAs('alice', 'restore', '-D', images);
+    const restored = bare(restore.screen);
+    assert.equal(restore.status, 0, restored);
+    assert.match(restored, /restore \|█+\| 100% of [0-9.]+ [KM]iB {2}done/);
+    // A phase that is over before the next frame is not drawn.
+    assert.match(restored, /\d+% of [0-9.]+ [KM]iB {2}(starting|restored|letting it run|running)/);
+    assert.match(restored, new RegExp(`^Process ${target.pid} runs again$`, 'm'));
+    assert.match(restored, /^pages restored {2}[1-9]/m);
+    await target.assertCountsOn();
+  });
+
+  it('answers programs in JSON, with CRIU’s statistics', async () => {
+    const target = Target.start();
+    const images = freshDirectory();
+    const dumped = JSON.parse(must(criuctl('dump', `${target.pid}`, '-R', '-D', images, '--json')).stdout);
+    assert.deepEqual([dumped.verb, dumped.pid, dumped.imagesDir], ['dump', target.pid, images]);
+    assert.ok(existsSync(dumped.log));
+    const { frozenUsec, pagesWritten, pagesScanned } = dumped.statistics;
+    assert.ok(frozenUsec > 0 && pagesWritten > 0 && pagesWritten <= pagesScanned);
+    assert.ok(dumped.bytes > pagesWritten * 4096);
+    const again = criuctl('restore', '-D', images, '--json');
+    assert.equal(again.status, 1);
+    assert.equal(again.stdout, '');
+    const error = JSON.parse(again.stderr);
+    assert.deepEqual([error.success, error.code, error.errno], [false, 'FAILED', 'EEXIST']);
+    await target.assertCountsOn();
+  });
+
+  it('checks, and knows the version and the features, without leaving anything', async () => {
+    for (const user of ['root', 'alice'] as const) {
+      assert.equal(must(criuctlAs(user, 'check')).stdout, '');
+      assert.match(must(criuctlAs(user, 'version')).stdout, /^\d+\.\d+(\.\d+)?\n$/);
+      assert.match(
+        must(criuctlAs(user, 'features')).stdout,
+        /^mem-track (yes|no)\nlazy-pages (yes|no)\npidfd-store yes\n$/,
+      );
+    }
+    assert.deepEqual(
+      readdirSync(tmpdir()).filter((name) => name.startsWith('criuctl-')),
+      [],
+    );
+    const images = freshDirectory();
+    must(criuctl('cpuinfo', 'dump', '-D', images));
+    must(criuctl('cpuinfo', 'check', '-D', images));
+  });
+
+  it('says how to start a service that is not there', async () => {
+    run('systemctl', 'stop', 'criu.socket', 'criu.service');
+    try {
+      failed(
+        criuctl('version'),
+        4,
+        /Cannot connect to \/run\/criu-service\.socket/,
+        /systemctl enable --now criu\.socket/,
+      );
+      assert.equal(criuctl('status').status, 4);
+    } finally {
+      run('systemctl', 'start', 'criu.socket');
+    }
+    must(criuctl('version'));
+  });
+
+  it('says that a process belongs to somebody else, and it runs on', async () => {
+    const target = Target.start();
+    const dumped = criuctlAs('alice', 'dump', `${target.pid}`, '-D', directoryOf('alice'));
+    failed(dumped, 3, /has the uid 0, and yours is 1500/, /belongs to root/);
+    await target.assertCountsOn();
+    failed(criuctl('dump', '2147483', '-D', freshDirectory()), 1, /ended|no such process/);
+  });
+
+  it('says that a directory is missing, and whose images it does not trust', async () => {
+    failed(criuctl('dump', '1', '-D', '/no/images'), 5, /Create it: mkdir -p \/no\/images/);
+    failed(criuctl('restore', '-D', '/no/images'), 5, /with -D/);
+    const target = Target.start();
+    const images = freshDirectory();
+    must(criuctl('dump', `${target.pid}`, '-D', images));
+    chmodSync(images, 0o777);
+    failed(criuctl('restore', '-D', images), 3, /can be written by others \(mode 777\)/, /--trust-images/);
+    must(criuctl('restore', '-D', images, '--trust-images'));
+    await target.assertCountsOn();
+  });
+
+  it('says who has the pid that a restore needs', async () => {
+    const target = Target.start();
+    const images = freshDirectory();
+    must(criuctl('dump', `${target.pid}`, '-R', '-D', images));
+    const sentence = new RegExp(`Process ${target.pid} exists: it is counter of root`);
+    failed(
+      criuctl('restore', '-D', images),
+      1,
+      sentence,
+      /Error \(criu\//,
+      new RegExp(`CRIU's log: ${images}/restore\\.log`),
+    );
+    await target.assertCountsOn();
+  });
+
+  it('says that a disk is full, and the process runs on', async () => {
+    const target = Target.start();
+    const images = freshDirectory();
+    run('mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', images);
+    try {
+      failed(
+        criuctl('dump', `${target.pid}`, '-D', images),
+        1,
+        /No space left on device/,
+        /is full: \d+ bytes are left/,
+      );
+    } finally {
+      run('umount', images);
+    }
+    await target.assertCountsOn();
+  });
+
+  it('suggests --shell-job for a process that has a terminal', async () => {
+    const terminal = spawn('script', ['-qec', 'exec sleep 1000', '/dev/null'], { stdio: 'ignore' });
+    try {
+      await eventually('it runs', () =>
+        childrenOf(terminal.pid!).some((pid) => statusLine(pid, 'Name') === 'sleep'),
+      );
+      const [sleeper] = childrenOf(terminal.pid!);
+      failed(criuctl('dump', `${sleeper}`, '-D', freshDirectory()), 1, /tty/, /Try it with --shell-job/);
+    } finally {
+      terminal.kill('SIGKILL');
+    }
+  });
+
+  it('shows the state of the service, and to root its last requests', async () => {
+    const target = Target.start();
+    must(criuctl('dump', `${target.pid}`, '-R', '-D', freshDirectory()));
+    run('journalctl', '--sync');
+    const { recent, socket } = JSON.parse(must(criuctl('status', '--json', '-n', '3')).stdout);
+    assert.equal(socket.ActiveState, 'active');
+    assert.equal(recent.length, 3);
+    const last = recent.at(-1);
+    assert.deepEqual(
+      [last.request, last.result, last.targetPid, last.callerUid],
+      ['DUMP', 'done', target.pid, 0],
+    );
+    const { status, screen } = atTerminalAs('root', 'status');
+    assert.equal(status, 0);
+    assert.match(bare(screen), /^criu\.socket {3}listens on \/run\/criu-service\.socket \(0666\)/m);
+    assert.match(bare(screen), new RegExp(`done +DUMP +${target.pid} +root \\(pid `));
+    assert.equal(must(criuctlAs('alice', 'status')).stdout, 'listening\n');
+    assert.match(
+      bare(atTerminalAs('alice', 'status').screen),
+      /groups adm and systemd-journal|No request yet/,
+    );
+    await target.assertCountsOn();
+  });
+
+  it('installs completions where bash, zsh and fish look for them', async () => {
+    const words = `source /usr/share/bash-completion/completions/criuctl
+COMP_WORDS=(criuctl dump --leave-r); COMP_CWORD=2; _criuctl; echo "\${COMPREPLY[@]}"`;
+    assert.equal(run('bash', '-c', words), '--leave-running\n');
+    for (const file of ['zsh/vendor-completions/_criuctl', 'fish/vendor_completions.d/criuctl.fish']) {
+      assert.match(readFileSync(join('/usr/share', file), 'utf8'), /leave-running/);
+    }
+  });
+});

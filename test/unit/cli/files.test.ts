@@ -1,0 +1,89 @@
+/** What criuctl reads in directories that may be somebody else's. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { errorLines } from '../../../src/cli/criu-log.ts';
+import { imageBytes, pidsOfImages } from '../../../src/cli/images.ts';
+import { whoElseWrites } from '../../../src/cli/trust.ts';
+import { readDumpStatistics } from '../../../src/client/statistics.ts';
+
+describe('what criuctl reads in a directory', () => {
+  let directory = '';
+  const at = (name: string): string => join(directory, name);
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'criuctl-test-'));
+    chmodSync(directory, 0o700);
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  it('is the error lines of a log, without time stamps and control characters', () => {
+    writeFileSync(
+      at('log'),
+      '(00.1) fine\n(00.20) Error (a.c:1): no\x1b[31m\n(00.3) pie: 1: Error (b.c:2): no\nWarn (c.c:3): x\n',
+    );
+    assert.deepEqual(errorLines(at('log')), ['Error (a.c:1): no [31m', 'pie: 1: Error (b.c:2): no']);
+    assert.deepEqual(errorLines(at('none')), []);
+  });
+
+  it('is not more of a log than a person reads: the cause, and the end', () => {
+    writeFileSync(
+      at('log'),
+      Array.from({ length: 100 }, (_, index) => `Error (a.c:${index}): no\n`).join(''),
+    );
+    const lines = errorLines(at('log'));
+    assert.equal(lines.length, 9);
+    assert.deepEqual(
+      [lines[0], lines[6], lines[8]],
+      ['Error (a.c:0): no', '(92 more)', 'Error (a.c:99): no'],
+    );
+  });
+
+  it('is neither a link nor a FIFO', () => {
+    writeFileSync(at('secret'), 'Error (secret)\n');
+    symlinkSync(at('secret'), at('link'));
+    execFileSync('mkfifo', [at('fifo'), at('stats-dump')]);
+    assert.deepEqual(errorLines(at('link')), []);
+    assert.deepEqual(errorLines(at('fifo')), []);
+    assert.equal(readDumpStatistics(directory), undefined);
+  });
+
+  it('is no statistics where there is something else', () => {
+    writeFileSync(at('stats-dump'), 'not statistics at all');
+    assert.equal(readDumpStatistics(directory), undefined);
+  });
+
+  it('counts images and names their processes', () => {
+    writeFileSync(at('pages-1.img'), Buffer.alloc(8192));
+    writeFileSync(at('core-47.img'), Buffer.alloc(10));
+    writeFileSync(at('core-x.img'), Buffer.alloc(10));
+    assert.deepEqual(imageBytes(directory), { pages: 8192, all: 8212 });
+    assert.deepEqual(pidsOfImages(directory), [47]);
+  });
+
+  it('tells root who else writes images: the directory, one of them, or those before', () => {
+    assert.equal(process.geteuid?.(), 0, 'these tests run as root');
+    mkdirSync(at('1'), 0o700);
+    mkdirSync(at('2'), 0o700);
+    writeFileSync(at('1/core-1.img'), '', { mode: 0o600 });
+    writeFileSync(at('2/core-1.img'), '', { mode: 0o600 });
+    symlinkSync('../1', at('2/parent'));
+    assert.equal(whoElseWrites(at('2')), undefined);
+    chmodSync(at('1/core-1.img'), 0o620);
+    assert.match(whoElseWrites(at('2')) ?? '', /parent\/core-1\.img can be written by others \(mode 620\)/);
+    chmodSync(at('1/core-1.img'), 0o600);
+    chmodSync(at('2'), 0o777);
+    assert.match(whoElseWrites(at('2')) ?? '', /\/2 can be written by others \(mode 777\)/);
+    chmodSync(at('2'), 0o700);
+    execFileSync('chown', ['1500', at('2/core-1.img')]);
+    assert.match(whoElseWrites(at('2')) ?? '', /core-1\.img belongs to uid 1500/);
+  });
+
+  it('ends where images name themselves as those before', () => {
+    chmodSync(directory, 0o700);
+    symlinkSync('.', at('parent'));
+    const found = whoElseWrites(directory);
+    assert.equal(found === undefined, process.geteuid?.() === 0);
+  });
+});
