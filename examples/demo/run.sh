@@ -6,6 +6,22 @@ export DEBIAN_FRONTEND=noninteractive
 
 step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 show() { printf '   $ %s\n' "$*"; "$@" 2>&1 | sed 's/^/   /'; }
+# What alice sees at a terminal, of a progress bar the last frame.
+alice() {
+  printf '   alice$ %s\n' "$*"
+  runuser -u alice -- env -C /home/alice script --quiet --return --command "$*" /dev/null </dev/null 2>&1 |
+    sed 's/\r$//; s/.*\x1b\[1G//; s/\x1b\[[0-9;?]*[A-Za-z]//g; s/\x1b[78]//g; s/^/   /'
+}
+counted() { grep -o '[0-9]*$' "$1"; }
+# It was dumped at `before`, and must have gone on from there, not from zero, and not through the time between.
+counts_on() {
+  local before=$1 after
+  after=$(counted "$2")
+  if [ "$after" -le "$before" ] || [ "$after" -gt $((before + 100)) ]; then
+    echo "it does not count on: $before, then $after" >&2
+    exit 1
+  fi
+}
 
 step "A fresh Debian $(cat /etc/debian_version). The service is installed as a package"
 show apt-get install -y -qq -o Dpkg::Use-Pty=0 ./criu-service.deb
@@ -13,16 +29,18 @@ step "One command, and every program of this machine has a checkpoint service: s
 show systemctl enable --now criu.socket
 show systemctl is-active criu.socket criu.service || true
 
-step "A process that counts"
-show systemd-run --quiet --unit=counter -p StandardOutput=null -p StandardError=null python3 /bench/counter.py /tmp/count
+step "alice, a user without root, has a process that counts"
+# On this kernel a task without no_new_privs could be restored only by root; a virtual machine with Debian's own kernel can do both.
+show systemd-run --quiet --unit=alices --uid=alice -p NoNewPrivileges=yes -p StandardInput=null -p StandardOutput=null \
+  -p StandardError=null python3 /bench/counter.py /tmp/count
 sleep 1
-pid=$(systemctl show --property=MainPID --value counter.service)
+pid=$(systemctl show --property=MainPID --value alices.service)
 show cat /tmp/count
 
-step "It is dumped through the socket, which starts the service"
-mkdir -p /var/lib/images
-show python3 checkpoint.py dump "$pid" /var/lib/images
-show ls /var/lib/images
+step "She writes it into images: the service starts, and becomes alice for it"
+install -d -o alice /home/alice
+alice mkdir images
+alice criuctl dump "$pid" -D images
 
 step "It is gone, and counts no more"
 show cat /tmp/count
@@ -32,36 +50,30 @@ if kill -0 "$pid" 2>/dev/null; then
   echo "process $pid still runs" >&2
   exit 1
 fi
-before=$(grep -o '[0-9]*$' /tmp/count)
+before=$(counted /tmp/count)
 
-step "It is restored, under the same pid, and counts on where it was"
-show python3 checkpoint.py restore /var/lib/images
+step "She brings it back: the same pid, and it counts on where it was"
+alice criuctl restore -D images -v4 -o restore.log
 sleep 1
 show cat /tmp/count
-after=$(grep -o '[0-9]*$' /tmp/count)
-if [ "$after" -le "$before" ] || [ "$after" -gt $((before + 60)) ]; then
-  echo "it does not count on: $before, then $after" >&2
-  exit 1
-fi
-
-step "Now without root: alice dumps and restores a process of hers, and the service becomes alice for it"
-# On this kernel a task without no_new_privs could be restored only by root; a virtual machine with Debian's own kernel can do both.
-show systemd-run --quiet --unit=alices --uid=alice -p NoNewPrivileges=yes -p StandardInput=null -p StandardOutput=null \
-  -p StandardError=null python3 /bench/counter.py /tmp/alices-count
-sleep 1
-hers=$(systemctl show --property=MainPID --value alices.service)
-install -d -o alice /home/alice/images
-show runuser -u alice -- python3 /bench/checkpoint.py dump "$hers" /home/alice/images
-show cat /tmp/alices-count
-show runuser -u alice -- python3 /bench/checkpoint.py restore /home/alice/images
-sleep 1
-show cat /tmp/alices-count
+counts_on "$before" /tmp/count
 show systemctl list-units --no-legend --no-pager 'criu-restore-*.scope'
 
 step "What she cannot do: dump a process of root's"
-show runuser -u alice -- python3 /bench/checkpoint.py dump "$pid" /home/alice/images || true
+show systemd-run --quiet --unit=counter -p StandardOutput=null -p StandardError=null python3 /bench/counter.py /tmp/roots-count
+roots=$(systemctl show --property=MainPID --value counter.service)
+alice criuctl dump "$roots" -D images || true
+
+step "Root's process, and a program that speaks CRIU's RPC since long before: CRIU's own Python library"
+mkdir -p /var/lib/images
+show python3 checkpoint.py dump "$roots" /var/lib/images
+roots_before=$(counted /tmp/roots-count)
+show python3 checkpoint.py restore /var/lib/images
+sleep 1
+show cat /tmp/roots-count
+counts_on "$roots_before" /tmp/roots-count
 
 step "What systemd and the journal know"
-show systemctl status --no-pager --lines=0 criu.service
+show script --quiet --return --command 'criuctl status' /dev/null </dev/null
 show journalctl --no-pager --quiet -u criu.service -o cat
-printf '\n\033[1m== Done: %s before the dump, %s after the restore\033[0m\n' "$before" "$after"
+printf '\n\033[1m== Done: %s before the dump, %s after the restore\033[0m\n' "$before" "$(counted /tmp/count)"
