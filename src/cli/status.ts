@@ -19,6 +19,7 @@ const serviceProperties = [
   'MainPID',
   'StatusText',
   'ActiveEnterTimestamp',
+  'ExecStart',
 ];
 const socketProperties = [
   'LoadState',
@@ -48,12 +49,13 @@ export interface RecentRequest {
 }
 
 export async function run({ own }: Invocation): Promise<Outcome> {
-  const [service, socket, scopes, recent] = await Promise.all([
+  const [{ ExecStart = '', ...service }, socket, scopes, recent] = await Promise.all([
     show('criu.service', serviceProperties),
     show('criu.socket', socketProperties),
-    restoredScopes(),
+    scopesOfUsers(),
     recentRequests(own.lines),
   ]);
+  const limits = await limitsOf(ExecStart);
   const listening = socket.ActiveState === 'active';
   const available = listening || service.ActiveState === 'active';
   return {
@@ -61,13 +63,14 @@ export async function run({ own }: Invocation): Promise<Outcome> {
       `criu.socket   ${describeSocket(socket)}`,
       `criu.service  ${describeService(service)}`,
       ...(service.StatusText ? [`              ${service.StatusText}`] : []),
-      ...(scopes.length > 0 ? [`restored      ${scopes.join(', ')}`] : []),
+      ...(limits ? [`limits        ${describeLimits(limits)}`] : []),
+      ...(scopes.length > 0 ? [`running       ${scopes.join(', ')}`] : []),
       ...(available ? [] : ['', 'Start it, as root: systemctl enable --now criu.socket']),
       '',
       ...describeRecent(recent),
     ].join('\n'),
     value: available ? (listening ? 'listening' : 'active') : 'inactive',
-    json: { verb: 'status', service, socket, scopes, recent },
+    json: { verb: 'status', service, socket, limits, scopes, recent },
     exitCode: available ? exitCodes.done : exitCodes.unreachable,
   };
 }
@@ -129,6 +132,38 @@ function describeRecent(recent: readonly RecentRequest[] | undefined): string[] 
   );
 }
 
+/** What the command line of the unit sets. */
+interface ServiceLimits {
+  readonly sessions: number;
+  readonly sessionsPerUser: number;
+  readonly engines: number;
+  readonly enginesPerUser: number;
+  /** Who may restore without root (--restore). */
+  readonly restore: string;
+}
+
+/** @param execStart as systemd shows it: `{ path=... ; argv[]=PROGRAM WORD... ; ... }`; undefined where it is no command line of ours. */
+export async function limitsOf(execStart: string): Promise<ServiceLimits | undefined> {
+  const words = /argv\[\]=(.*?) ;/.exec(execStart)?.[1]?.split(' ').slice(1);
+  if (!words) return undefined;
+  const { parseCommandLine } = await import('../daemon/options.ts');
+  const options = parseCommandLine(words, '');
+  return 'exitCode' in options ? undefined : { ...options.limits, restore: options.restore };
+}
+
+function describeLimits({
+  sessions,
+  sessionsPerUser,
+  engines,
+  enginesPerUser,
+  restore,
+}: ServiceLimits): string {
+  const users =
+    { all: 'everybody may restore', root: 'only root may restore' }[restore] ??
+    `root and ${restore.replace('=', ' ')} may restore`;
+  return `${sessions} connections, ${sessionsPerUser} of one user; ${engines} CRIU processes, ${enginesPerUser} of one user; ${users}`;
+}
+
 async function show(unit: string, properties: readonly string[]): Promise<Properties> {
   try {
     const { stdout } = await execute('systemctl', ['show', `--property=${properties.join(',')}`, unit]);
@@ -145,8 +180,8 @@ async function show(unit: string, properties: readonly string[]): Promise<Proper
   }
 }
 
-/** What users without root have restored lives on in these. */
-async function restoredScopes(): Promise<string[]> {
+/** What users without root have restored, and their page servers, live on in these. */
+async function scopesOfUsers(): Promise<string[]> {
   try {
     const { stdout } = await execute('systemctl', [
       'list-units',
@@ -154,6 +189,7 @@ async function restoredScopes(): Promise<string[]> {
       '--no-legend',
       '--no-pager',
       'criu-restore-*.scope',
+      'criu-page-server-*.scope',
     ]);
     return stdout.split('\n').flatMap((line) => line.split(' ')[0] || []);
   } catch {
