@@ -1,6 +1,6 @@
 /** The client library against a peer that does what a script says, as its own engine or behind the service. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
@@ -405,6 +405,19 @@ describe('the client library at a service', () => {
     assert.ok(decoded.kind === 'request');
     assert.ok(decoded.message.opts);
     assert.equal(decoded.message.opts.notify_scripts ?? false, false);
+  });
+
+  it('runs a series of pre-dumps and the dump that ends it on one connection', async () => {
+    const round: CriuResp = { type: ReqType.PRE_DUMP, success: true };
+    service.engine('receive', sends(round), 'receive', sends(round), 'receive', sends(dumped));
+    const target = spawn('sleep', ['1000']);
+    const client = new CriuClient({ address: service.address });
+    for await (const each of client.preDump({ pid: target.pid, imagesDir: service.directory })) {
+      if (each.number === 1) each.next({ parentImg: '../1' });
+      else await each.dump({ parentImg: '../2' });
+    }
+    target.kill();
+    assert.equal(service.received().length, 3);
   });
 
   it('hears of an engine that is gone', async () => {
