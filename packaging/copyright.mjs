@@ -1,0 +1,66 @@
+// Prints the package's copyright file, in Debian's machine-readable format: what packaging/debian/copyright.in says of this
+// project, then a paragraph for every npm package whose code is in the package, with the text of its licence.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+
+/** Compiled into the addon, and an addon itself. */
+const native = ['node-addon-api', 'sd-notify'];
+
+/** Debian's names for licences whose names in package.json are SPDX's. */
+const debianNames = { MIT: 'Expat', ISC: 'ISC', 'BSD-3-Clause': 'BSD-3-clause', 'Apache-2.0': 'Apache-2.0' };
+
+/** What Debian has on every machine is referred to instead of being repeated. */
+const common = {
+  'Apache-2.0': 'On Debian systems the text of this licence is in /usr/share/common-licenses/Apache-2.0.',
+};
+
+/** The innermost package of a bundled file: node_modules may hold node_modules. */
+function packageOf(file) {
+  return file.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0];
+}
+
+function licenceText(directory) {
+  const file = readdirSync(directory).find((name) => /^licen[cs]e(\.|$)/i.test(name));
+  return file === undefined ? undefined : readFileSync(`${directory}/${file}`, 'utf8').trim();
+}
+
+/** A field of several lines: each continues the field with a blank, an empty one is a dot. */
+function continued(text) {
+  return text
+    .split('\n')
+    .map((line) => ` ${line.trimEnd() === '' ? '.' : line.trimEnd()}`)
+    .join('\n');
+}
+
+function holders(text, { author, name }) {
+  const lines = text.split('\n').map((line) => line.trim());
+  const found = lines.filter(
+    (line) => /^copyright\b.*(\d{4}|\(c\)|contributors)/i.test(line) && !line.includes('[yyyy]'),
+  );
+  if (found.length > 0) return found;
+  const writer = typeof author === 'string' ? author : author?.name;
+  return [writer ?? `the authors of ${name}`];
+}
+
+function paragraph(directory) {
+  const about = JSON.parse(readFileSync(`${directory}/package.json`, 'utf8'));
+  const licence = debianNames[about.license];
+  const text = licenceText(directory);
+  if (licence === undefined || text === undefined) {
+    throw new Error(`${directory}: its licence, ${about.license}, needs a look before it is packaged`);
+  }
+  return [
+    `Files: ${directory}/*`,
+    `Copyright:\n${continued(holders(text, about).join('\n'))}`,
+    `Comment: ${about.name} ${about.version}, from the npm registry`,
+    `License: ${licence}\n${continued(common[licence] ?? text)}`,
+  ].join('\n');
+}
+
+const bundles = ['build/bundle.json'].filter((file) => existsSync(file));
+const inputs = bundles.flatMap((file) => Object.keys(JSON.parse(readFileSync(file, 'utf8')).inputs));
+const directories = new Set(inputs.map(packageOf).filter((directory) => directory !== undefined));
+if (directories.size === 0) throw new Error('No package is in the bundle: that cannot be');
+for (const name of native) directories.add(`node_modules/${name}`);
+
+const own = readFileSync('packaging/debian/copyright.in', 'utf8').trim();
+console.log([own, ...[...directories].sort().map(paragraph)].join('\n\n'));

@@ -1,0 +1,58 @@
+/** The manual pages say what the programs and the units do: nothing that is there is missing, nothing is there no more. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { program } from './support/service.ts';
+
+/** The text of a page or of one of its sections, without the escapes of roff(7) that stand in words. */
+function page(name: string, section?: string): string {
+  const text = readFileSync(join('man', name), 'utf8')
+    .replace(/\\-/g, '-')
+    .replace(/\\f[A-Z]/g, '');
+  if (section === undefined) return text;
+  const [, found] = text.split(new RegExp(`^\\.SH "?${section}"?\n`, 'm'));
+  assert.ok(found, `${name} has no section ${section}`);
+  return found.split(/^\.SH /m)[0]!;
+}
+
+/** The headings of a section's tagged paragraphs: the line after each .TP. */
+function headings(name: string, section: string): string[] {
+  return [...page(name, section).matchAll(/^\.TP\n(.*)$/gm)].map(([, heading]) => heading!);
+}
+
+function matches(pattern: RegExp, ...texts: string[]): string[] {
+  return [...new Set(texts.flatMap((text) => text.match(pattern) ?? []))].sort();
+}
+
+/** Settings of a unit file, `Key=Value` as they stand there, but for how it is tied to other units. */
+function settings(unit: string): string[] {
+  const text = readFileSync(join('units', unit), 'utf8');
+  return matches(/^(?!Description|Documentation|Requires|After|WantedBy|Also)[A-Z]\w*=.*$/gm, text);
+}
+
+const option = /(?<![\w-])--?[a-zA-Z][a-z-]*/g;
+
+describe('the manual pages', () => {
+  it('criu-service(8) has the options that criu-service --help has', () => {
+    const { stdout } = spawnSync(process.execPath, [program, '--help'], { encoding: 'utf8' });
+    const listed = stdout.split('\n').map((line) => line.match(/^ {2}(-.*?)( {2,}|$)/)?.[1] ?? '');
+    assert.deepEqual(matches(option, ...headings('criu-service.8', 'OPTIONS')), matches(option, ...listed));
+  });
+
+  it('criu-service(8) has the journal fields that records have', () => {
+    const directory = join('src', 'daemon');
+    const sources = readdirSync(directory).map((file) => readFileSync(join(directory, file), 'utf8'));
+    assert.deepEqual(
+      matches(/CRIU_[A-Z_]+(?==)/g, ...headings('criu-service.8', 'JOURNAL FIELDS')),
+      matches(/\bCRIU_[A-Z_]+(?=: )/g, ...sources),
+    );
+  });
+
+  for (const unit of ['criu.socket', 'criu.service']) {
+    it(`criu.socket(5) describes every setting of ${unit}`, () => {
+      const described = headings('criu.socket.5', unit.toUpperCase());
+      assert.deepEqual(matches(/[A-Z]\w*=[^ "]+/g, ...described), settings(unit));
+    });
+  }
+});
