@@ -1,6 +1,7 @@
 // Prints the package's copyright file, in Debian's machine-readable format: what packaging/debian/copyright.in says of this
 // project, then a paragraph for every npm package whose code is in the package, with the text of its licence.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** Compiled into the addon, and an addon itself. */
 const native = ['node-addon-api', 'sd-notify'];
@@ -15,7 +16,7 @@ const common = {
 
 /** The innermost package of a bundled file: node_modules may hold node_modules. */
 function packageOf(file) {
-  return file.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)?.[0];
+  return file.match(/^.*node_modules\/(?:@[^/]+\/)?[^/]+/)[0];
 }
 
 function licenceText(directory) {
@@ -56,11 +57,22 @@ function paragraph(directory) {
   ].join('\n');
 }
 
-const bundles = ['build/bundle.json'].filter((file) => existsSync(file));
-const inputs = bundles.flatMap((file) => Object.keys(JSON.parse(readFileSync(file, 'utf8')).inputs));
-const directories = new Set(inputs.map(packageOf).filter((directory) => directory !== undefined));
-if (directories.size === 0) throw new Error('No package is in the bundle: that cannot be');
-for (const name of native) directories.add(`node_modules/${name}`);
+/** esbuild says above each module in a bundle where it comes from. */
+function bundled(bundle) {
+  const directories = readFileSync(bundle, 'utf8')
+    .split('\n')
+    .flatMap((line) => line.match(/^\s*\/\/ (node_modules\/\S+)$/)?.[1] ?? [])
+    .map(packageOf);
+  if (directories.length === 0)
+    throw new Error(`${bundle} does not tell what is in it: has it been minified?`);
+  return directories;
+}
+
+const bundles = ['build/dist', 'build/client']
+  .filter((directory) => existsSync(directory))
+  .flatMap((directory) => readdirSync(directory).map((file) => join(directory, file)))
+  .filter((file) => /\.[cm]?js$/.test(file));
+const directories = new Set([...bundles.flatMap(bundled), ...native.map((name) => `node_modules/${name}`)]);
 
 const own = readFileSync('packaging/debian/copyright.in', 'utf8').trim();
 console.log([own, ...[...directories].sort().map(paragraph)].join('\n\n'));

@@ -18,3 +18,6 @@ import './limits.test.ts';
 import './journal.test.ts';
 import './mutations.test.ts';
 import '../hostile/all.ts';
+// These come last: the package is removed, and the machine is left as it is to be found after a reboot.
+import './package.test.ts';
+import './before-reboot.test.ts';

@@ -1,5 +1,5 @@
-// Bundles the system tests into one CommonJS file, which an emulated machine loads in a fraction of the time, and copies
-// mocha with what it needs. Both are plain JavaScript; the addon lies beside the bundle.
+// Bundles the system tests of each boot into one CommonJS file, which an emulated machine loads in a fraction of the time, and
+// copies mocha with what it needs. All are plain JavaScript; the addon lies beside the bundles.
 import { cpSync, existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
@@ -7,8 +7,9 @@ import { build } from 'esbuild';
 const payload = process.argv[2];
 
 await build({
-  entryPoints: ['test/system/all.ts'],
-  outfile: join(payload, 'system-tests.cjs'),
+  entryPoints: { 'system-tests': 'test/system/all.ts', 'after-reboot': 'test/system/after-reboot.test.ts' },
+  outdir: payload,
+  outExtension: { '.js': '.cjs' },
   bundle: true,
   platform: 'node',
   format: 'cjs',

@@ -1,9 +1,32 @@
 #!/bin/bash
-# Runs inside a bench, as root: installs the package as an administrator would, and tests it with real CRIU.
+# Runs inside a bench, as root: installs the package as an administrator would, and tests it with real CRIU; then once more after
+# a reboot, what must be there then.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")" || exit
 out=${BENCH_OUT:-/bench/out}
 mkdir -p "$out"
+
+# run_tests BUNDLE: its status is the script's; the counts of both boots are added.
+run_tests() {
+  local passed=0 failed=0 skipped=0 p f s
+  [ ! -e "$out/counts" ] || read -r passed failed skipped <"$out/counts"
+  rm -f "$out/counts"
+  MOCHA_COUNTS=$out/counts node run.mjs "$1"
+  code=$?
+  if [ -e "$out/counts" ]; then
+    read -r p f s <"$out/counts"
+    echo "$((passed + p)) $((failed + f)) $((skipped + s))" >"$out/counts"
+  fi
+  if [ "$code" != 0 ]; then
+    echo "The last of the journal:"
+    journalctl --boot --unit=criu.service --unit=criu.socket --lines=40 --no-pager --output=short-monotonic
+  fi
+}
+
+if [ "${BENCH_BOOT:-1}" -gt 1 ]; then
+  run_tests ./after-reboot.cjs
+  exit "$code"
+fi
 
 if ! DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ./criu-service_*.deb >"$out/install.log" 2>&1; then
   cat "$out/install.log"
@@ -11,10 +34,7 @@ if ! DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends .
 fi
 systemctl enable --now criu.socket || exit 1
 
-MOCHA_COUNTS=$out/counts node run.mjs
-code=$?
-if [ "$code" != 0 ]; then
-  echo "The last of the journal:"
-  journalctl --unit=criu.service --unit=criu.socket --lines=40 --no-pager --output=short-monotonic
-fi
+run_tests ./system-tests.cjs
+# What is to be found after it was left by the last of the tests, unless those were narrowed to others.
+[ ! -e /var/lib/bench/other-boot.json ] || touch /bench/reboot
 exit "$code"

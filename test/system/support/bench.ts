@@ -4,7 +4,8 @@ import { mkdtempSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const payload = dirname(fileURLToPath(import.meta.url));
+/** Where the tests and what they need lie. */
+export const payload = dirname(fileURLToPath(import.meta.url));
 
 /** Set by the bench: `container` shares the kernel of its host, `vm` has Debian's own and lacks nothing. */
 export const inVm = process.env.BENCH === 'vm';

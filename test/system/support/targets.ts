@@ -13,11 +13,12 @@ const started = new Set<Target>();
  */
 export class Target {
   readonly pid: number;
-  readonly #file: string;
+  /** Where it counts. */
+  readonly file: string;
 
   constructor(pid: number, file: string) {
     this.pid = pid;
-    this.#file = file;
+    this.file = file;
     started.add(this);
   }
 
@@ -32,7 +33,7 @@ export class Target {
 
   /** What it has counted to. */
   get count(): number {
-    return Number(readFileSync(this.#file, 'utf8'));
+    return Number(readFileSync(this.file, 'utf8'));
   }
 
   /** It is there, nobody traces or stops it, and it counts on. */
@@ -45,7 +46,7 @@ export class Target {
     );
     assert.ok(
       this.count > before,
-      `process ${this.pid} ended with "${readFileSync(this.#file, 'utf8').trim()}"`,
+      `process ${this.pid} ended with "${readFileSync(this.file, 'utf8').trim()}"`,
     );
     assert.equal(statusLine(this.pid, 'TracerPid'), '0');
     assert.match(statusLine(this.pid, 'State') ?? 'gone', /^[SR]/);

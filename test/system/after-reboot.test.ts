@@ -1,0 +1,35 @@
+/** What is there when the machine has been started again: a run of its own, the second of run.sh. */
+import assert from 'node:assert/strict';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { succeeds } from './support/bench.ts';
+import { ask, withOpen } from './support/client.ts';
+import { bootId, findLeft } from './support/other-boot.ts';
+import { Target } from './support/targets.ts';
+import { show } from './support/unit.ts';
+
+describe('over a reboot', () => {
+  const left = findLeft();
+
+  it('the socket stays enabled and listens, and nothing runs yet', () => {
+    assert.notEqual(bootId(), left.bootId);
+    assert.equal(succeeds('systemctl', 'is-enabled', 'criu.socket'), true);
+    assert.deepEqual(show('criu.socket', 'ActiveState', 'SubState'), {
+      ActiveState: 'active',
+      SubState: 'listening',
+    });
+    assert.equal(show('criu.service', 'ActiveState').ActiveState, 'inactive');
+  });
+
+  it('a process that was dumped before counts on where it was', async () => {
+    const target = new Target(left.pid, left.countFile);
+    assert.equal(target.alive, false);
+    assert.equal(target.count, left.count);
+    const reply = await withOpen([left.images], (fd) =>
+      ask({ type: ReqType.RESTORE, opts: { images_dir_fd: fd, log_file: 'restore.log', log_level: 4 } }),
+    );
+    assert.equal(reply.success, true, JSON.stringify(reply));
+    await target.assertCountsOn();
+    assert.ok(target.count > left.count);
+    await target.kill();
+  });
+});

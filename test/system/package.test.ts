@@ -1,0 +1,200 @@
+/** The package, as an administrator meets it: what it brings, an upgrade, a removal. It is installed and enabled again in the end. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { as, directoryOf, targetOf } from '../hostile/support/people.ts';
+import { eventually, freshDirectory, inVm, payload, run, succeeds } from './support/bench.ts';
+import { ask, Client, ourAddress, withOpen } from './support/client.ts';
+import { it } from './support/it.ts';
+import { isAlive } from './support/proc.ts';
+import { Target } from './support/targets.ts';
+import { mainPid, show } from './support/unit.ts';
+
+const name = 'criu-service';
+const pages = [
+  ['criu-service', 8],
+  ['criu.socket', 5],
+  ['criu.service', 5],
+] as const;
+
+/** What run.sh has installed. */
+function packageFile(): string {
+  const file = readdirSync(payload).find((entry) => entry.endsWith('.deb'));
+  assert.ok(file, `there is no package in ${payload}`);
+  return join(payload, file);
+}
+
+/** The same package under a later version. */
+function nextVersion(): { file: string; version: string } {
+  const directory = join(freshDirectory(), 'next');
+  run('dpkg-deb', '--raw-extract', packageFile(), directory);
+  const control = join(directory, 'DEBIAN', 'control');
+  const text = readFileSync(control, 'utf8');
+  const version = `${text.match(/^Version: (.*)$/m)?.[1]}+next`;
+  writeFileSync(control, text.replace(/^Version: .*$/m, `Version: ${version}`));
+  const file = `${directory}.deb`;
+  run('dpkg-deb', '--root-owner-group', '-Zgzip', '--build', directory, file);
+  rmSync(directory, { recursive: true });
+  return { file, version };
+}
+
+/** What dpkg knows of the installed package; undefined when it knows of none. */
+function field(which: string): string | undefined {
+  const command = ['dpkg-query', '--show', `--showformat=\${${which}}`, name] as const;
+  return succeeds(...command) ? run(...command).trim() : undefined;
+}
+
+function contents(): string[] {
+  return run('dpkg-query', '--listfiles', name).trim().split('\n').slice(1);
+}
+
+/** What would be another socket, or the same one started anew. */
+function theSocket(): unknown {
+  const { ino } = statSync(ourAddress);
+  return { ino, ...show('criu.socket', 'ActiveState', 'InvocationID') };
+}
+
+/** Runs a command beside the tests. @returns its exit status and what it printed. */
+function begin(file: string, ...argv: string[]): Promise<{ status: number | null; output: string }> {
+  const child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text));
+  return new Promise((resolve) => child.once('close', (status) => resolve({ status, output })));
+}
+
+async function restored(target: Target, user: 'root' | 'alice'): Promise<void> {
+  const images = directoryOf(user);
+  const client = ['/usr/bin/python3', '/usr/share/doc/criu-service/examples/python/checkpoint.py'];
+  const [file, ...rest] = [...as(user), ...client];
+  run(file!, ...rest, 'dump', `${target.pid}`, images);
+  await target.assertGone();
+  run(file!, ...rest, 'restore', images);
+  await target.assertCountsOn();
+}
+
+describe('the package', () => {
+  it('brings no file that anybody but root can write, and no program with a privilege of its own', async () => {
+    for (const path of contents()) {
+      const { uid, gid, mode } = lstatSync(path);
+      assert.deepEqual([uid, gid], [0, 0], path);
+      if (lstatSync(path).isSymbolicLink()) continue;
+      assert.equal(mode & 0o6022, 0, `${path} has mode ${(mode & 0o7777).toString(8)}`);
+    }
+    assert.equal(run('getcap', ...contents().filter((path) => statSync(path).isFile())), '');
+  });
+
+  it('takes less than 15 MB', async () => {
+    const size = Number(field('Installed-Size'));
+    assert.ok(size > 0 && size < 15_000, `${size} KB`);
+  });
+
+  for (const [page, section] of pages) {
+    it(`has the manual page ${page}(${section}), which man renders without a warning`, async () => {
+      // The second command says in its status whether the first had anything to say.
+      const command = `LC_ALL=C.UTF-8 man --warnings -E UTF-8 -Tutf8 ${section} ${page} 2>&1 >/dev/null`;
+      assert.equal(run('sh', '-c', command), '');
+      assert.match(run('man', '-P', 'cat', `${section}`, page), /^NAME$/m);
+    });
+  }
+
+  it('is upgraded while a dump runs, which is finished, and nobody who connects meanwhile is turned away', async () => {
+    const target = Target.start();
+    const before = { pid: mainPid(), socket: theSocket() };
+    const next = nextVersion();
+    await withOpen([freshDirectory()], async (fd) => {
+      const client = new Client().send({
+        type: ReqType.DUMP,
+        opts: { images_dir_fd: fd, pid: target.pid, notify_scripts: true, leave_running: true },
+      });
+      await client.notified('pre-dump');
+      const upgrade = begin('dpkg', '--install', next.file);
+      await eventually(
+        'the upgrade has reached the service',
+        () => show('criu.service', 'ActiveState').ActiveState === 'deactivating' || mainPid() !== before.pid,
+      );
+      const other = ask({ type: ReqType.VERSION });
+      await client.answer(true).notified('query-ext-files');
+      await client.answer(true).notified('post-dump');
+      const reply = await client.answer(true).only();
+      assert.deepEqual([reply.type, reply.success], [ReqType.DUMP, true]);
+      assert.equal((await other).success, true);
+      const { status, output } = await upgrade;
+      assert.equal(status, 0, output);
+    });
+    assert.equal(field('Version'), next.version);
+    assert.notEqual(mainPid(), before.pid);
+    assert.deepEqual(theSocket(), before.socket);
+    await target.assertCountsOn();
+  });
+
+  // After these there is nothing to ask whether it is idle, which is what our own `it` does.
+  describe('that is removed', () => {
+    const survivors: Target[] = [];
+    let files: string[];
+
+    before(async () => {
+      files = contents();
+      const target = Target.start();
+      await restored(target, 'root');
+      const hers = targetOf('alice', ...(inVm ? [] : ['--no-new-privs']));
+      await restored(hers, 'alice');
+      survivors.push(target, hers);
+      run('dpkg', '--remove', name);
+    });
+
+    after(async () => {
+      for (const target of survivors) await target.kill();
+    });
+
+    global.it('stops the service and the socket', () => {
+      assert.equal(succeeds('systemctl', 'is-active', 'criu.service'), false);
+      assert.equal(succeeds('systemctl', 'is-active', 'criu.socket'), false);
+      assert.equal(existsSync(ourAddress), false);
+    });
+
+    global.it('leaves what was restored running', async () => {
+      for (const target of survivors) await target.assertCountsOn();
+    });
+
+    global.it('leaves no file once it is purged', () => {
+      run('apt-get', 'purge', '--yes', name);
+      // Configuration that was left would be the status "rc".
+      assert.equal(field('db:Status-Abbrev'), undefined);
+      // Directories that other packages use, too, stay.
+      assert.deepEqual(
+        files.filter((path) => existsSync(path) && !statSync(path).isDirectory()),
+        [],
+      );
+      const named = [
+        '-name',
+        '*criu-service*',
+        '-o',
+        '-name',
+        'criu.service*',
+        '-o',
+        '-name',
+        'criu.socket*',
+      ];
+      const others = ['/etc', '/run', '/usr', '/var'];
+      assert.equal(run('find', ...others, '-xdev', '(', ...named, ')', '-print'), '');
+      assert.equal(run('systemctl', 'list-units', '--all', '--no-legend', '--plain', 'criu.s*'), '');
+    });
+
+    global.it('is neither enabled nor started when it is installed again', () => {
+      run('dpkg', '--install', packageFile());
+      const state = (unit: string) => show(unit, 'UnitFileState', 'ActiveState');
+      assert.deepEqual(state('criu.socket'), { ActiveState: 'inactive', UnitFileState: 'disabled' });
+      // It is enabled by its socket (Also=), which systemd calls indirect.
+      assert.deepEqual(state('criu.service'), { ActiveState: 'inactive', UnitFileState: 'indirect' });
+      assert.equal(existsSync(ourAddress), false);
+    });
+
+    global.it('answers again once its socket is enabled', async () => {
+      run('systemctl', 'enable', '--now', 'criu.socket');
+      assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+      assert.equal(isAlive(mainPid()), true);
+    });
+  });
+});

@@ -1,0 +1,26 @@
+/** What the tests before a reboot leave for those after it. */
+import { readFileSync, writeFileSync } from 'node:fs';
+
+/** On the disk of the machine: /tmp and /run do not outlive a reboot. */
+const file = '/var/lib/bench/other-boot.json';
+
+export interface Left {
+  readonly bootId: string;
+  readonly images: string;
+  readonly pid: number;
+  readonly countFile: string;
+  readonly count: number;
+}
+
+/** Of this boot alone, see random(4). */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
+export function leave(left: Left): void {
+  writeFileSync(file, JSON.stringify(left));
+}
+
+export function findLeft(): Left {
+  return JSON.parse(readFileSync(file, 'utf8')) as Left;
+}
