@@ -1,6 +1,6 @@
 /** The package, as an administrator meets it: what it brings, an upgrade, a removal. It is installed and enabled again in the end. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
@@ -56,6 +56,9 @@ function theSocket(): unknown {
   return { ino, ...show('criu.socket', 'ActiveState', 'InvocationID') };
 }
 
+/** dpkg reads and writes its whole database, and starts programs in Perl: under emulation that is a minute and more. */
+const packagePatienceMs = inVm ? 400_000 : 60_000;
+
 /** Runs a command beside the tests. @returns its exit status and what it printed. */
 function begin(file: string, ...argv: string[]): Promise<{ status: number | null; output: string }> {
   const child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -92,14 +95,15 @@ describe('the package', () => {
 
   for (const [page, section] of pages) {
     it(`has the manual page ${page}(${section}), which man renders without a warning`, async () => {
-      // The second command says in its status whether the first had anything to say.
-      const command = `LC_ALL=C.UTF-8 man --warnings -E UTF-8 -Tutf8 ${section} ${page} 2>&1 >/dev/null`;
-      assert.equal(run('sh', '-c', command), '');
-      assert.match(run('man', '-P', 'cat', `${section}`, page), /^NAME$/m);
+      const options = ['--warnings', '--encoding=UTF-8', '--pager=cat'];
+      const { stdout, stderr } = spawnSync('man', [...options, `${section}`, page], { encoding: 'utf8' });
+      assert.equal(stderr, '');
+      assert.match(stdout, /^NAME$/m);
     });
   }
 
-  it('is upgraded while a dump runs, which is finished, and nobody who connects meanwhile is turned away', async () => {
+  it('is upgraded while a dump runs, which is finished, and nobody who connects meanwhile is turned away', async function () {
+    this.timeout(2 * packagePatienceMs);
     const target = Target.start();
     const before = { pid: mainPid(), socket: theSocket() };
     const next = nextVersion();
@@ -113,6 +117,7 @@ describe('the package', () => {
       await eventually(
         'the upgrade has reached the service',
         () => show('criu.service', 'ActiveState').ActiveState === 'deactivating' || mainPid() !== before.pid,
+        packagePatienceMs,
       );
       const other = ask({ type: ReqType.VERSION });
       await client.answer(true).notified('query-ext-files');
@@ -130,7 +135,8 @@ describe('the package', () => {
   });
 
   // After these there is nothing to ask whether it is idle, which is what our own `it` does.
-  describe('that is removed', () => {
+  describe('that is removed', function () {
+    this.timeout(packagePatienceMs);
     const survivors: Target[] = [];
     let files: string[];
 
@@ -159,7 +165,7 @@ describe('the package', () => {
     });
 
     global.it('leaves no file once it is purged', () => {
-      run('apt-get', 'purge', '--yes', name);
+      run('dpkg', '--purge', name);
       // Configuration that was left would be the status "rc".
       assert.equal(field('db:Status-Abbrev'), undefined);
       // Directories that other packages use, too, stay.

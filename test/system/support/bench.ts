@@ -65,9 +65,13 @@ export function succeeds(file: string, ...argv: string[]): boolean {
 const patienceMs = inVm ? 60_000 : 15_000;
 
 /** Polls until `condition` holds; the limit only keeps a broken run from hanging. */
-export async function eventually(what: string, condition: () => boolean): Promise<void> {
+export async function eventually(
+  what: string,
+  condition: () => boolean,
+  limitMs: number = patienceMs,
+): Promise<void> {
   for (const start = Date.now(); !condition(); ) {
-    if (Date.now() - start > patienceMs) throw new Error(`It never came to pass that ${what}`);
+    if (Date.now() - start > limitMs) throw new Error(`It never came to pass that ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
