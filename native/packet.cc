@@ -24,6 +24,8 @@ constexpr int kDefaultMaxFds = 16;
 struct Message {
   ssize_t size;
   int flags;
+  // The peer closed without having read all that we sent.
+  bool reset;
 };
 
 // recvmsg(2) that never waits. A peer that closed without having read all that we sent leaves
@@ -37,8 +39,9 @@ Message ReceiveMessage(int fd, msghdr& header, int flags) {
     return RetryOnSignal([&] { return ::recvmsg(fd, &header, flags | MSG_DONTWAIT); });
   };
   ssize_t size = receive();
-  if (size == -1 && errno == ECONNRESET) size = receive();
-  return {size, header.msg_flags};
+  const bool reset = size == -1 && errno == ECONNRESET;
+  if (reset) size = receive();
+  return {size, header.msg_flags, reset};
 }
 
 // A peek without a control buffer, which installs no descriptors. MSG_TRUNC makes it return the
@@ -92,11 +95,16 @@ class ControlBuffer {
 // (__scm_recv_common in net/core/scm.c, scm_recv in include/net/scm.h before Linux 6.7), and the
 // end comes without.
 SeqpacketSocket::Head SeqpacketSocket::Look(Napi::Env env, int fd, void* buffer, size_t room) {
+  const auto peek = [&] {
+    const Message message = PeekMessage(fd, buffer, room);
+    if (message.reset) left_unread_ = true;
+    return message;
+  };
   const auto failed = [&]() -> Head {
     if (errno == EAGAIN) return {Head::Kind::kNothing, 0, false};
     throw SystemError(env, "recvmsg", errno);
   };
-  const Message first = PeekMessage(fd, buffer, room);
+  const Message first = peek();
   if (first.size == -1) return failed();
   const bool carries_fds = (first.flags & MSG_CTRUNC) != 0;
   if (first.size > 0) {
@@ -107,7 +115,7 @@ SeqpacketSocket::Head SeqpacketSocket::Look(Napi::Env env, int fd, void* buffer,
   const int on = 1;
   const int off = 0;
   Check(env, "setsockopt", ::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
-  const Message second = PeekMessage(fd, buffer, room);
+  const Message second = peek();
   const int failure = errno;
   Check(env, "setsockopt", ::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &off, sizeof off));
   errno = failure;
@@ -115,7 +123,7 @@ SeqpacketSocket::Head SeqpacketSocket::Look(Napi::Env env, int fd, void* buffer,
   if ((second.flags & MSG_CTRUNC) == 0) return {Head::Kind::kEnd, 0, false};
   if (second.size == 0) return {Head::Kind::kEmptyPacket, 0, false};
   // The packet that the first look missed; a third one sees whether it carries descriptors.
-  const Message third = PeekMessage(fd, buffer, room);
+  const Message third = peek();
   if (third.size == -1) return failed();
   return {Head::Kind::kPacket, static_cast<size_t>(third.size), (third.flags & MSG_CTRUNC) != 0};
 }

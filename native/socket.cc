@@ -31,6 +31,7 @@ Napi::Function SeqpacketSocket::Define(Napi::Env env) {
   return DefineClass(env, "SeqpacketSocket",
                      {
                          InstanceAccessor<&SeqpacketSocket::Fd>("fd"),
+                         InstanceAccessor<&SeqpacketSocket::PeerLeftUnread>("peerLeftUnread"),
                          InstanceMethod<&SeqpacketSocket::Inode>("inode"),
                          InstanceMethod<&SeqpacketSocket::Watch>("watch"),
                          InstanceMethod<&SeqpacketSocket::Accept>("accept"),
@@ -77,6 +78,10 @@ Napi::Value SeqpacketSocket::Inode(const Napi::CallbackInfo& info) {
   struct stat status {};
   Check(env, "fstat", ::fstat(Require(env, "fstat"), &status));
   return Napi::BigInt::New(env, static_cast<uint64_t>(status.st_ino));
+}
+
+Napi::Value SeqpacketSocket::PeerLeftUnread(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), left_unread_);
 }
 
 void SeqpacketSocket::Watch(const Napi::CallbackInfo& info) {
@@ -126,6 +131,7 @@ void SeqpacketSocket::OnPoll(int status, int events) {
   if (::getsockopt(fd_.Get(), SOL_SOCKET, SO_ERROR, &failure, &length) == -1) failure = errno;
   // ECONNRESET: the peer closed without having read all that we sent (unix_release_sock). What it
   // sent itself can still be read, so this is no failure: the loop's next turn reports the hang-up.
+  if (failure == ECONNRESET) left_unread_ = true;
   if (failure == ECONNRESET && poll_->Start(watched_) == 0) return;
   StopWatching();
   const Napi::Error error = SystemError(env, "poll", failure != 0 ? failure : -status);

@@ -30,6 +30,7 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   // socket.cc: life and polling.
   Napi::Value Fd(const Napi::CallbackInfo& info);
   Napi::Value Inode(const Napi::CallbackInfo& info);
+  Napi::Value PeerLeftUnread(const Napi::CallbackInfo& info);
   void Watch(const Napi::CallbackInfo& info);
   Napi::Value Accept(const Napi::CallbackInfo& info);
   void Shutdown(const Napi::CallbackInfo& info);
@@ -47,7 +48,7 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   Napi::Value HeadCarriesFds(const Napi::CallbackInfo& info);
   Napi::Value Receive(const Napi::CallbackInfo& info);
   Napi::Value Send(const Napi::CallbackInfo& info);
-  static Head Look(Napi::Env env, int fd, void* buffer, size_t room);
+  Head Look(Napi::Env env, int fd, void* buffer, size_t room);
 
   // peer.cc: what the kernel knows about the other end.
   Napi::Value PeerCredentials(const Napi::CallbackInfo& info);
@@ -62,6 +63,7 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   // the environment destroys one, whose clean-up has closed the handle by then.
   std::unique_ptr<Poll> poll_;
   int watched_ = 0;
+  bool left_unread_ = false;
   Napi::FunctionReference callback_;
 };
 

@@ -56,7 +56,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
     }
     if (options.pidFile !== undefined) writePidFile(at(options.pidFile));
     const service = new Service(listener, log, notifier, store, {
-      engine: { criu: options.criu },
+      engine: { criu: options.criu, ahead: options.enginesAhead },
       confined: {
         criu: options.criu,
         launcher: join(programDirectory, 'criu-launcher'),
@@ -74,6 +74,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
       // RestartKillSignal= of criu.service: what is at work stays in systemd's store, and the next start goes on with it.
       process.once('SIGUSR2', () => resolve('restart'));
     });
+    process.on('SIGHUP', () => service.reload());
     service.start(activation?.stored);
     for (const fd of [options.statusFd, readyFd]) if (fd !== undefined) reportReady(fd);
     if ((await stopped) === 'restart' && service.keepForRestart()) leaveAtOnce = true;

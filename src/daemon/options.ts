@@ -23,6 +23,8 @@ export interface CommandLine {
   readonly timeouts: Timeouts;
   /** The largest packet of a caller, in bytes. */
   readonly maxPacketBytes: number;
+  /** How many engines wait for requests of root's. */
+  readonly enginesAhead: number;
 }
 
 /** What is to be printed instead of a service being started, and the exit status. */
@@ -86,6 +88,12 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
     .option('--max-engines <n>', 'CRIU processes at once, an eighth of them for root alone', parseCount, 128)
     .option('--max-engines-per-user <n>', 'CRIU processes of one user at once', parseCount, 16)
     .option('--max-packet-size <bytes>', 'the largest request', parsePacketSize, maxPacketBytes)
+    .option(
+      '--engines-ahead <count>',
+      'how many engines wait for a request, so that it needs not wait',
+      parseAhead,
+      2,
+    )
     .version(`criu-service ${version}`, '-V, --version')
     .exitOverride();
   try {
@@ -116,6 +124,7 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
       operationMs: given.operationTimeout === undefined ? undefined : given.operationTimeout * 1000,
     },
     maxPacketBytes: given.maxPacketSize,
+    enginesAhead: given.enginesAhead,
     ...(pidFile === undefined ? {} : { pidFile }),
     ...(given.logFile === undefined ? {} : { logFile: given.logFile }),
     ...(given.workDir === undefined ? {} : { workDir: given.workDir }),
@@ -158,4 +167,9 @@ function parseSeconds(value: string): number {
   if (!(seconds > 0 && seconds <= 86400))
     throw new InvalidArgumentError('a time is a number of seconds, 86400 at most.');
   return seconds;
+}
+
+function parseAhead(value: string): number {
+  if (/^[0-9]{1,2}$/.test(value)) return Number(value);
+  throw new InvalidArgumentError('it is a number, 99 at most.');
 }

@@ -1,7 +1,8 @@
 /** The service: accepts, keeps its sessions, tells systemd, drains. */
 import { constants as os } from 'node:os';
 import type { ConfinedEngineOptions } from '../engine/confined.ts';
-import type { PrivilegedEngineOptions } from '../engine/privileged.ts';
+import { EnginePool, type EnginePoolOptions } from '../engine/engine-pool.ts';
+import { KeptAnswers } from '../engine/kept-answers.ts';
 import type { Restorers } from '../policy/authorize.ts';
 import { readOwnState } from '../policy/caller.ts';
 import { CallerReader } from '../policy/caller-reader.ts';
@@ -19,7 +20,7 @@ import { endUnverified } from './sweep.ts';
 import { TurnedAway } from './turned-away.ts';
 
 export interface ServiceOptions {
-  readonly engine: PrivilegedEngineOptions;
+  readonly engine: EnginePoolOptions;
   readonly confined: ConfinedEngineOptions;
   readonly standing: StandingOptions;
   readonly restorers: Restorers;
@@ -71,6 +72,8 @@ export class Service {
     this.#context = {
       engine: options.engine,
       store,
+      pool: new EnginePool(options.engine),
+      answers: new KeptAnswers(options.engine),
       records: new Records(log, () => this.#changed()),
       own,
       reader: new CallerReader(own, callerDeadlineMs),
@@ -89,6 +92,14 @@ export class Service {
     this.#accept();
     this.#notifier.ready(this.#status());
     this.#log.debug('Ready');
+    this.#context.pool.refill();
+  }
+
+  /** What was prepared may be stale: engines are started anew, and asked anew. */
+  reload(): void {
+    this.#context.answers.drop();
+    this.#context.pool.letGo();
+    this.#context.pool.refill();
   }
 
   /** Leaves every session to the next start. @returns false where nothing keeps them. */
@@ -122,6 +133,7 @@ export class Service {
   drain(): Promise<void> {
     this.#listener.close();
     this.#turnedAway.close();
+    this.#context.pool.close();
     this.#notifier.stopping('Stopping');
     for (const session of [...this.#sessions]) session.leaveIfIdle('The service is stopping: connect again');
     this.#changed();

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
 import { Engine, type EngineEvents, type EngineExit } from '../engine/engine.ts';
 import { EngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
+import type { EnginePool } from '../engine/engine-pool.ts';
 import {
   type EngineFd,
   type PrivilegedEngineOptions,
@@ -30,6 +31,7 @@ import { verifyRestored } from './verify-restored.ts';
 
 export interface EnginesContext {
   readonly engine: PrivilegedEngineOptions;
+  readonly pool: EnginePool;
   readonly confined: ConfinedEngineOptions;
   readonly queue: EngineQueue;
 }
@@ -52,19 +54,33 @@ export interface SessionEnginesEvents {
   onMessage(packet: Packet, confined: boolean): void;
   onHangup(): void;
   onEnd(exit: EngineExit): void;
+  /** Another engine is to have the request, which the one before has not read. */
+  onReplaced(): void;
   /** None is left. */
   onAllGone(): void;
 }
 
+/** An engine that was started before its request may end without having read it, and has done nothing then. */
+interface Ahead {
+  readonly request: AuthorizedRequest;
+  /** What it was sent; undefined before that. */
+  sent?: Uint8Array;
+  /** How it ended before that. */
+  exit?: EngineExit;
+}
+
 interface Held {
   readonly engine: Engine;
-  readonly turn: EngineTurn;
+  /** Undefined once another one is in its turn. */
+  turn: EngineTurn | undefined;
   /** Undefined for a privileged engine, until it restores. */
   cgroup: EngineCgroup | undefined;
   /** What it leaves behind may stay: a restored tree. */
   stays: boolean;
   /** What it took over from a confined caller when it started, whatever that caller has become since. */
   readonly traits: Traits | undefined;
+  /** Until the engine has said something, or is to leave. */
+  ahead?: Ahead | undefined;
 }
 
 export class SessionEngines {
@@ -107,13 +123,11 @@ export class SessionEngines {
   relay(request: AuthorizedRequest, plan: RelayPlan, engineFds: readonly EngineFd[]): Promise<OpenedFiles> {
     return this.#inTurn(request, async (turn) => {
       if (request.engine === 'confined') return this.#startConfined(request, turn, plan, undefined);
-      this.#hold(
-        startRelayedEngine(this.#context.engine, engineFds, this.#heard()),
-        turn,
-        undefined,
-        request,
-        undefined,
-      );
+      // Descriptors can be put into an engine only when it starts.
+      const waiting = engineFds.length === 0 ? this.#context.pool.take(this.#heard()) : undefined;
+      const engine = waiting ?? startRelayedEngine(this.#context.engine, engineFds, this.#heard());
+      const held = this.#hold(engine, turn, undefined, request, undefined);
+      if (waiting) held.ahead = { request };
       await this.house(request);
       return {};
     });
@@ -191,7 +205,12 @@ export class SessionEngines {
     const { scope } = request;
     if (held && request.engine === 'privileged' && scope !== undefined) {
       held.stays = true;
-      held.cgroup = await this.#starts(() => this.#scope(scope, held.engine.pid));
+      try {
+        held.cgroup = await this.#starts(() => this.#scope(scope, held.engine.pid));
+      } catch (error) {
+        if (!held.ahead || held.engine.waits) throw error;
+        await this.#startAgain(held, request);
+      }
     }
   }
 
@@ -222,11 +241,21 @@ export class SessionEngines {
   }
 
   send(data: Uint8Array): void {
-    this.#latest?.engine.send(data);
+    const held = this.#latest;
+    if (!held) return;
+    if (held.ahead) held.ahead.sent = data;
+    if (!held.engine.send(data) && held.ahead) this.#replace(held, held.ahead);
   }
 
   dismiss(): void {
-    this.#latest?.engine.dismiss();
+    const held = this.#latest;
+    if (!held) return;
+    const ended = held.ahead?.exit;
+    held.ahead = undefined;
+    held.engine.dismiss();
+    if (!ended) return;
+    held.turn?.release();
+    this.#events.onEnd(ended);
   }
 
   resume(): void {
@@ -329,24 +358,65 @@ export class SessionEngines {
     cgroup: EngineCgroup | undefined,
     request: AuthorizedRequest,
     traits: Traits | undefined,
-  ): void {
-    this.#latest = { engine, turn, cgroup, stays: request.scope !== undefined, traits };
-    this.#held.add(this.#latest);
+  ): Held {
+    const held: Held = { engine, turn, cgroup, stays: request.scope !== undefined, traits };
+    this.#latest = held;
+    this.#held.add(held);
+    return held;
+  }
+
+  /** Nothing was done about what it was sent, so that its request needs not know of it. */
+  #replace(held: Held, { request, sent }: Ahead): void {
+    this.#events.onReplaced();
+    this.#startAgain(held, request)
+      .then(() => this.send(sent!))
+      .catch((error) => {
+        held.turn?.release();
+        this.dismiss();
+        this.#events.onEnd({ how: 'lost', reason: (error as Error).message });
+      });
+  }
+
+  /** The new one is in the turn of the old one. */
+  #startAgain(old: Held, request: AuthorizedRequest): Promise<void> {
+    return this.#starts(async () => {
+      const { turn } = old;
+      old.ahead = undefined;
+      this.#latest = undefined;
+      const engine = startRelayedEngine(this.#context.engine, [], this.#heard());
+      this.#hold(engine, turn!, undefined, request, undefined);
+      old.turn = undefined;
+      await this.house(request);
+    });
   }
 
   #heard(): EngineEvents {
     const isLatest = (engine: Engine): boolean => engine === this.#latest?.engine;
     return {
       onMessage: (packet, engine) => {
-        if (isLatest(engine)) this.#events.onMessage(packet, this.#latest?.traits !== undefined);
-        else for (const fd of packet.fds) fd.close();
+        if (isLatest(engine)) {
+          const latest = this.#latest!;
+          latest.ahead = undefined;
+          this.#events.onMessage(packet, latest.traits !== undefined);
+        } else for (const fd of packet.fds) fd.close();
       },
       onHangup: (engine) => {
-        if (isLatest(engine)) this.#events.onHangup();
+        if (!isLatest(engine)) return;
+        const latest = this.#latest!;
+        const { ahead } = latest;
+        if (!ahead) this.#events.onHangup();
+        else if (ahead.sent && engine.leftUnread) this.#replace(latest, ahead);
+        else if (ahead.sent) {
+          latest.ahead = undefined;
+          this.#events.onHangup();
+        }
       },
       onEnd: (exit, engine) => {
+        const ahead = isLatest(engine) ? this.#latest?.ahead : undefined;
+        // It is replaced when there is something to send.
+        if (ahead) ahead.exit = exit;
         // Its owner may still end what it left behind.
-        if (isLatest(engine)) this.#events.onEnd(exit);
+        else if (isLatest(engine)) this.#events.onEnd(exit);
         for (const held of this.#held) if (held.engine === engine) this.#release(held);
         this.#left();
       },
@@ -355,7 +425,8 @@ export class SessionEngines {
 
   #release(held: Held): void {
     this.#held.delete(held);
-    held.turn.release();
+    // Another one may be needed in its place, and is in the same turn then.
+    if (!held.ahead) held.turn?.release();
     // What an engine leaves behind that may not stay was never verified; what may stay holds nothing of the engine's.
     if (!held.stays) held.cgroup?.kill();
     if (held.cgroup) this.#sweep(held);

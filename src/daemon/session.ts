@@ -7,6 +7,7 @@
 import { fstatSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import type { EngineExit } from '../engine/engine.ts';
+import type { KeptAnswers, Question } from '../engine/kept-answers.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { ConnectionUser } from '../policy/connection-user.ts';
 import type { Phase } from '../policy/request-table.ts';
@@ -61,6 +62,7 @@ export interface SessionContext extends JudgeContext, EnginesContext {
   readonly timeouts: Timeouts;
   /** The largest packet of a caller, in bytes. */
   readonly maxPacketBytes: number;
+  readonly answers: KeptAnswers;
 }
 
 /** All in milliseconds. */
@@ -93,6 +95,8 @@ export class Session {
   #message: Packet | undefined;
   /** The engine's final reply, while it is being dealt with. */
   #final: CriuResp | undefined;
+  /** What the engine was asked, where its answer is to be kept. */
+  #question: Question | undefined;
   /** The bytes of the packet that was decided about last. */
   #waiting: Buffer = Buffer.alloc(0);
   #timer: NodeJS.Timeout | undefined;
@@ -135,6 +139,8 @@ export class Session {
       onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
       onEnd: (end) => this.#advance({ on: 'engine-end', end: this.#known(end) }),
+      // What the store has is the engine that is gone. A restart in just this moment would lose the session.
+      onReplaced: () => this.#forget(),
       onAllGone: () => this.#finish(),
     });
     this.#connection = new CallerConnection(socket, context.maxPacketBytes, {
@@ -499,6 +505,7 @@ export class Session {
 
   #relay(request: AuthorizedRequest, plan: RelayPlan, fresh: boolean): void {
     this.#begin(request);
+    if (fresh && this.#isAnswered(request, plan)) return;
     if (request.engine !== 'probe') this.#keep();
     const start = async (): Promise<void> => {
       const preparation = new RelayPreparation(this.#judge.caller!, plan);
@@ -530,6 +537,19 @@ export class Session {
   #mark(progress: Progress): void {
     this.#progress = progress;
     this.#save();
+  }
+
+  /** Whether an engine has answered just this before, so that none is needed. */
+  #isAnswered(request: AuthorizedRequest, plan: RelayPlan): boolean {
+    const bytes = plan.fresh ? encodeRequest(plan.fresh) : this.#waiting;
+    this.#question = this.#context.answers.question(request.type, bytes);
+    const answer = this.#question?.answer;
+    if (!answer) return false;
+    this.#question = undefined;
+    this.#connection.discard();
+    this.#onEngineMessage({ data: answer, fds: [] }, false);
+    this.#advance({ on: 'engine-end', end: { how: 'success', reason: '' } });
+    return true;
   }
 
   #handOver(request: AuthorizedRequest): void {
@@ -591,6 +611,8 @@ export class Session {
       this.#askAgain();
     } else {
       this.#final = decoded.message;
+      if (decoded.message.success) this.#question?.keep(packet.data);
+      this.#question = undefined;
       this.#advance({ on: 'engine-final', success: decoded.message.success });
       this.#final = undefined;
     }

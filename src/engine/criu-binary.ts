@@ -35,6 +35,26 @@ export function findCriu(explicit?: string): string {
   return found;
 }
 
+/** What an engine reads at its start, before it has a request (init_config in CRIU's config.c); HOME it has none. */
+const configuration = '/etc/criu/default.conf';
+
+/**
+ * Changes whenever an engine that is started now could be another one than before: the program, or what it reads at its
+ * start, was replaced or written to.
+ * @throws CriuMissingError
+ */
+export function engineIdentity(explicit?: string): string {
+  return [findCriu(explicit), configuration].map(fileIdentity).join(' ');
+}
+
+/** Of a path that leads nowhere, too. The time of change (ctime) is the one that nobody can set. */
+export function fileIdentity(path: string): string {
+  const status = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return status
+    ? [path, status.dev, status.ino, status.size, status.mtimeNs, status.ctimeNs].join(':')
+    : path;
+}
+
 function isExecutableFile(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);

@@ -37,6 +37,7 @@ export class Engine {
   readonly #events: EngineEvents;
   /** Undefined for an engine that owns the caller's connection, and after the hang-up. */
   #socket: SeqpacketSocket | undefined;
+  #leftUnread = false;
   #paused = false;
   #delivering = false;
   #exit: EngineExit | undefined;
@@ -62,6 +63,20 @@ export class Engine {
       this.#process.close();
       if (!this.#paused) this.#drain();
     });
+  }
+
+  /** True while its end of the connection is open and nothing of it waits to be read. */
+  get waits(): boolean {
+    try {
+      return this.#socket?.peek(0).kind === 'nothing';
+    } catch {
+      return false;
+    }
+  }
+
+  /** True when its end of the connection was closed with a message of ours unread: it did nothing about that one. */
+  get leftUnread(): boolean {
+    return this.#leftUnread;
   }
 
   /**
@@ -155,6 +170,7 @@ export class Engine {
   }
 
   #hangup(): void {
+    this.#leftUnread = this.#socket?.peerLeftUnread ?? false;
     this.#socket?.close();
     this.#socket = undefined;
     this.#events.onHangup(this);

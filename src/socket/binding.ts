@@ -64,6 +64,11 @@ export const Watch = { readable: 1, writable: 2, disconnect: 4 } as const;
 export interface SeqpacketSocket {
   /** The fd's number, or -1 once closed or released. */
   readonly fd: number;
+  /**
+   * True once a look or a poll has found that the peer closed without having read all that we sent (ECONNRESET,
+   * unix_release_sock in the kernel's af_unix.c): the last packet, at least, was seen by nobody.
+   */
+  readonly peerLeftUnread: boolean;
   /** The socket's inode number, as CRIU's USK_SERVICE compares it. */
   inode(): bigint;
   /**

@@ -105,6 +105,19 @@ describe('peek', () => {
     near.close();
   });
 
+  it('tells a peer that closed with a packet of ours unread from one that had read all', () => {
+    for (const reads of [true, false]) {
+      const { near, far } = connectedPair();
+      near.send(Buffer.from('request'));
+      if (reads) far.receive(10);
+      far.close();
+      assert.equal(near.peerLeftUnread, false, 'before anybody looked');
+      assert.deepEqual(near.peek(10), { kind: 'end' });
+      assert.equal(near.peerLeftUnread, !reads);
+      near.close();
+    }
+  });
+
   it('of a socket that is not connected is an error', () => {
     withDirectory((directory) => {
       const listener = native.listen(join(directory, 'socket'), 0o600, 1);

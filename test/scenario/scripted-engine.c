@@ -75,6 +75,9 @@ int main(int argc, char **argv) {
     argument = argument == NULL ? "" : argument + 1;
     if (strncmp(line, "receive", 7) == 0) {
       receive(socket_fd, log);
+    } else if (strncmp(line, "mark", 4) == 0) {
+      fputs("eof\n", log);
+      fflush(log);
     } else if (strncmp(line, "send-fd ", 8) == 0) {
       send_with_fd(socket_fd, argument);
     } else if (strncmp(line, "send ", 5) == 0) {

@@ -7,6 +7,7 @@ import './examples.test.ts';
 import './dialogs.test.ts';
 import './compare.test.ts';
 import './engine-failures.test.ts';
+import './ahead.test.ts';
 import './refused-callers.test.ts';
 import './page-server.test.ts';
 import './versions.test.ts';

@@ -4,8 +4,8 @@ import { decodeRequest, encodeRequest } from '../../src/protocol/codec.ts';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
 import { eventually, freshDirectory, inVm } from './support/bench.ts';
 import { Client, withOpen } from './support/client.ts';
-import { it } from './support/it.ts';
-import { childrenOf, openFds, residentKiB } from './support/proc.ts';
+import { allWait, it } from './support/it.ts';
+import { openFds, residentKiB } from './support/proc.ts';
 import { mainPid } from './support/unit.ts';
 
 const count = inVm ? 1_000 : 3_000;
@@ -90,14 +90,13 @@ describe('mutated packets', () => {
         const done = () => todo-- <= 0;
         return Promise.all([askAll(done), askAll(done)]);
       };
-      const settled = (): boolean => childrenOf(pid).length === 0;
 
       await some(Math.floor(count / 4));
-      await eventually('all engines are reaped', settled);
+      await allWait(pid);
       const fds = openFds(pid).length;
       const memory = residentKiB(pid);
       await some(left);
-      await eventually('all engines are reaped', settled);
+      await allWait(pid);
       await eventually('all descriptors are closed', () => openFds(pid).length <= fds);
       // The heap of V8 takes some 40 MiB during its first thousands of requests, and then stays (24,000 packets: 3 MiB in
       // the last 19,000). This sees what a packet would have to leave behind to matter here; longer runs see the rest.

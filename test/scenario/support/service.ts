@@ -29,8 +29,10 @@ export class ServiceUnderTest {
    * own tree, which is what a self dump of theirs is, must not contain it.
    */
   async start(...options: string[]): Promise<this> {
-    this.engine();
+    if (!existsSync(this.script)) this.engine();
     const words = [program, '--address', this.address, '--criu', this.script, '--status-fd', '3', '-v4'];
+    // A scripted engine reads its script when it starts, which is to be that of its request.
+    words.push('--engines-ahead', '0');
     const starter = spawn(
       'setsid',
       [

@@ -8,10 +8,13 @@ import { tmpdir } from 'node:os';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import { eventually } from './bench.ts';
 import { ask } from './client.ts';
-import { childrenOf, isAlive, openFds, parentOf, processesNamed } from './proc.ts';
+import { childrenOf, isAlive, openFds, parentOf, processesNamed, waitsAhead } from './proc.ts';
 import { referencePid } from './reference.ts';
 import { assertNoTargetIsHeld, killTargets, presentTargets } from './targets.ts';
 import { mainPid } from './unit.ts';
+
+/** How many engines an idle service has started ahead (--engines-ahead). */
+const ahead = 2;
 
 /** The service that is looked at, and how many descriptors it had when it had served one request and was idle. */
 let known: { pid: number; fds: number } | undefined;
@@ -35,7 +38,7 @@ async function knowTheIdleService(): Promise<void> {
   // What is loaded for the first request only (the log, for one) belongs to an idle service from then on.
   await ask({ type: ReqType.VERSION });
   const pid = mainPid();
-  await eventually('the engine is reaped', () => childrenOf(pid).length === 0);
+  await allWait(pid);
   known = { pid, fds: await settled(() => openFds(pid).length) };
 }
 
@@ -49,10 +52,26 @@ async function settled(count: () => number): Promise<number> {
   }
 }
 
-/** Processes called criu that belong to no instance of CRIU's own service. */
+/** Processes called criu that belong to no instance of CRIU's own service, and have a request. */
 export function engines(): number[] {
   const reference = referencePid();
-  return processesNamed('criu').filter((pid) => pid !== reference && parentOf(pid) !== reference);
+  return processesNamed('criu').filter(
+    (pid) => pid !== reference && parentOf(pid) !== reference && !waitsAhead(pid),
+  );
+}
+
+/** The engines that the service has started ahead. */
+export function waitingEngines(pid: number = mainPid()): number[] {
+  return childrenOf(pid).filter(waitsAhead);
+}
+
+/** Waits until a service is idle, which is when its only children are the engines for the next requests. @returns those. */
+export async function allWait(pid: number = mainPid()): Promise<number[]> {
+  await eventually(
+    `${ahead} engines wait, and nothing else is there`,
+    () => childrenOf(pid).length === ahead && waitingEngines(pid).length === ahead,
+  );
+  return waitingEngines(pid);
 }
 
 async function assertNothingIsLeft(): Promise<void> {
@@ -62,7 +81,7 @@ async function assertNothingIsLeft(): Promise<void> {
   // A test may have stopped the service: the next one finds another.
   if (!known || !isAlive(known.pid)) return;
   const { pid, fds } = known;
-  await eventually('the service has no children', () => childrenOf(pid).length === 0);
+  await allWait(pid);
   try {
     await eventually('the service is idle', () => openFds(pid).length <= fds);
   } catch {

@@ -55,6 +55,15 @@ export function childrenOf(pid: number): number[] {
     .map(Number);
 }
 
+/** An engine that was started ahead and has no request yet: it holds its stdio and its connection, and nothing else. */
+export function waitsAhead(pid: number): boolean {
+  try {
+    return commOf(pid) === 'criu' && openFds(pid).join() === '0,1,2,3';
+  } catch {
+    return false;
+  }
+}
+
 export function openFds(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`);
 }

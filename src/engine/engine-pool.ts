@@ -1,0 +1,154 @@
+/**
+ * Privileged engines that were started before there was a request for them. Starting one is mostly the work of the dynamic
+ * linker, and takes longer than CRIU takes for a small request.
+ *
+ * A waiting engine holds nothing of anybody: /dev/null, its stderr, its end of a connection. It serves one session, as any
+ * other. What it took over at its start is what a new one would: it has the service's limits and cgroup, shares its mount
+ * table, and reads /proc and the kernel's features only with its request. The one thing that it has read is the
+ * configuration; when that or the program has changed since, it is let go.
+ */
+import { engineIdentity } from './criu-binary.ts';
+import type { Engine, EngineEvents } from './engine.ts';
+import { type PrivilegedEngineOptions, startRelayedEngine } from './privileged.ts';
+
+export interface EnginePoolOptions extends PrivilegedEngineOptions {
+  /** How many engines wait. */
+  readonly ahead: number;
+}
+
+/** An engine whose session cannot go on by itself yet is not replaced before this: starting one stops the event loop. */
+const refillMs = 50;
+
+/** The first pause after an engine that did not wait but ended; it doubles with each one that does so in a row. */
+const firstPauseMs = 100;
+const longestPauseMs = 60_000;
+
+/** Hears what an engine says: nobody does before it is taken. */
+interface Waiting {
+  readonly engine: Engine;
+  readonly identity: string;
+  owner: EngineEvents | undefined;
+}
+
+export class EnginePool {
+  readonly #options: EnginePoolOptions;
+  readonly #waiting: Waiting[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #pauseMs = 0;
+  #closed = false;
+
+  constructor(options: EnginePoolOptions) {
+    this.#options = options;
+  }
+
+  /** How many engines wait. They are no work of anybody's. */
+  get size(): number {
+    return this.#waiting.length;
+  }
+
+  /**
+   * One that waits and is what would be started now. It may still end before it has its request, like any process;
+   * {@link Engine.leftUnread} and a failing {@link Engine.send} tell.
+   * @returns undefined when there is none.
+   */
+  take(events: EngineEvents): Engine | undefined {
+    const identity = this.#waiting.length > 0 ? currentIdentity(this.#options) : undefined;
+    let taken: Engine | undefined;
+    // A request is worth another try.
+    this.#pauseMs = 0;
+    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
+      if (next.identity === identity && next.engine.waits) {
+        next.owner = events;
+        taken = next.engine;
+        break;
+      }
+      next.engine.dismiss();
+    }
+    this.#refillIn(refillMs);
+    return taken;
+  }
+
+  /** Starts what is missing, one at a time and later: other work comes first. */
+  refill(): void {
+    this.#refillIn(0);
+  }
+
+  /** Lets all go; new ones come with the next request. */
+  letGo(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    for (const { engine } of this.#waiting.splice(0)) engine.dismiss();
+  }
+
+  /** Lets all go, for good. */
+  close(): void {
+    this.#closed = true;
+    this.letGo();
+  }
+
+  #refillIn(delayMs: number): void {
+    if (this.#closed || this.#waiting.length >= this.#options.ahead) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#startOne();
+      },
+      Math.max(delayMs, this.#pauseMs),
+    );
+    // A service with nothing else to do may leave.
+    this.#timer.unref();
+  }
+
+  #startOne(): void {
+    const identity = currentIdentity(this.#options);
+    // Without criu the next request says so.
+    if (identity === undefined) return;
+    try {
+      const engine = startRelayedEngine(this.#options, [], {
+        onMessage: (packet, from) => {
+          const owner = this.#ownerOf(waiting);
+          if (owner) owner.onMessage(packet, from);
+          else for (const fd of packet.fds) fd.close();
+        },
+        onHangup: (from) => this.#ownerOf(waiting)?.onHangup(from),
+        onEnd: (exit, from) => {
+          waiting.owner?.onEnd(exit, from);
+          // Its reply is out: there is time for the next one.
+          this.refill();
+        },
+      });
+      const waiting: Waiting = { engine, identity, owner: undefined };
+      this.#waiting.push(waiting);
+    } catch {
+      // As for a request, which gets the reason; here nobody waits for it.
+      this.#pause();
+    }
+    this.refill();
+  }
+
+  /** One that says something, or ends, before it was asked anything waits no more. */
+  #ownerOf(waiting: Waiting): EngineEvents | undefined {
+    const at = this.#waiting.indexOf(waiting);
+    if (at !== -1) {
+      this.#waiting.splice(at, 1);
+      waiting.engine.dismiss();
+      this.#pause();
+      this.refill();
+    }
+    return waiting.owner;
+  }
+
+  /** An engine that cannot even wait is not to be started over and over. */
+  #pause(): void {
+    this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, firstPauseMs), longestPauseMs);
+  }
+}
+
+function currentIdentity(options: PrivilegedEngineOptions): string | undefined {
+  try {
+    return engineIdentity(options.criu);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,194 @@
+/** Engines that were started before their request: what becomes of a request when one of them ends at an exact moment. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { constants as os } from 'node:os';
+import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { Client, sends } from './support/client.ts';
+import { eventually, ServiceUnderTest } from './support/service.ts';
+
+const dump: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1, pid: 2 } };
+const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: false } };
+const version: CriuResp = {
+  type: ReqType.VERSION,
+  success: true,
+  version: { major_number: 4, minor_number: 1 },
+};
+
+function nameOf(pid: string): string {
+  return readFileSync(`/proc/${pid}/comm`, 'latin1').trim();
+}
+
+describe('an engine that was started ahead', () => {
+  let service: ServiceUnderTest;
+
+  /** Starts a service whose engines follow these steps, and waits until one of them waits. @returns its pid. */
+  async function withOneThat(...steps: string[]): Promise<number> {
+    service = new ServiceUnderTest();
+    service.engine(...steps);
+    await service.start('--engines-ahead', '1');
+    return oneWaits();
+  }
+
+  async function oneWaits(): Promise<number> {
+    // Until it was executed it runs on the memory of the service, which stands still.
+    await eventually('one engine waits', () => {
+      const [pid, ...more] = service.children();
+      return more.length === 0 && pid !== undefined && nameOf(pid) === 'engine';
+    });
+    return Number(service.children()[0]);
+  }
+
+  afterEach(() => service.stop());
+
+  it('gets the request, and another one takes its place', async () => {
+    const first = await withOneThat('receive', sends(dumped));
+    assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
+    await eventually('another one waits', () => service.children().some((pid) => Number(pid) !== first));
+    assert.equal(await oneWaits().then((pid) => pid !== first), true);
+    assert.equal(service.received().length, 1);
+  });
+
+  it('does not matter to its request when it was killed while it waited', async () => {
+    const engine = await withOneThat('receive', sends(dumped));
+    process.kill(engine, 'SIGKILL');
+    assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
+  });
+
+  it('does not matter to its request when it is killed with the request unread', async () => {
+    const engine = await withOneThat('receive', sends(dumped));
+    process.kill(engine, 'SIGSTOP');
+    const client = new Client(service.address).send(dump);
+    await eventually('it has been taken', () => service.children().length === 2);
+    process.kill(engine, 'SIGKILL');
+    assert.deepEqual(await client.all(), [dumped]);
+    assert.equal(service.received().length, 1, 'an engine has read the request, and only one');
+  });
+
+  it('is not replaced once it has read its request: that may not be done twice', async () => {
+    await withOneThat('receive', 'kill 9');
+    const reply = await new Client(service.address).ask(dump);
+    assert.deepEqual([reply.success, reply.cr_errno], [false, os.errno.EIO]);
+    assert.match(reply.cr_errmsg!, /signal 9/);
+    assert.equal(service.received().length, 1);
+  });
+
+  it('gives its caller one reply when the one in its place cannot be started either', async () => {
+    const engine = await withOneThat('receive', sends(dumped));
+    process.kill(engine, 'SIGSTOP');
+    const client = new Client(service.address).send(dump);
+    await eventually('it has been taken', () => service.children().length === 2);
+    writeFileSync(service.script, '#!/nonexistent\n');
+    process.kill(engine, 'SIGKILL');
+    const [reply, ...more] = await client.all();
+    assert.deepEqual([reply!.type, reply!.success, more.length], [ReqType.DUMP, false, 0]);
+    assert.match(reply!.cr_errmsg!, /ENOENT|No such file/);
+  });
+
+  it('gets no request of a caller that has left', async () => {
+    const engine = await withOneThat('receive', sends(dumped));
+    process.kill(engine, 'SIGSTOP');
+    const client = new Client(service.address).send(dump);
+    await eventually('it has been taken', () => service.children().length === 2);
+    const [other] = service.children().filter((pid) => Number(pid) !== engine);
+    client.close();
+    await eventually('the end was noticed', () => !service.stderr.includes('unexpected'));
+    process.kill(engine, 'SIGKILL');
+    await eventually('only the waiting one is left', () => service.children().join() === other);
+  });
+
+  it('is not used when criu has been replaced since', async () => {
+    await withOneThat('receive', sends({ ...dumped, success: false }));
+    service.engine('receive', sends(dumped));
+    assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
+  });
+
+  it('is let go, and started anew, on SIGHUP', async () => {
+    const before = await withOneThat('receive', sends(dumped));
+    service.signal('SIGHUP');
+    await eventually('another one waits', () => {
+      const children = service.children();
+      return children.length === 1 && Number(children[0]) !== before;
+    });
+  });
+
+  it('leaves with the service', async () => {
+    await withOneThat('receive');
+    service.signal('SIGTERM');
+    assert.equal(await service.ended(), 0);
+    await eventually('it read the end', () => service.received()[0] === 'eof');
+  });
+
+  it('is not started over and over when it does not wait but ends', async () => {
+    service = new ServiceUnderTest();
+    service.engine('receive');
+    // Each start leaves a mark, and the engine leaves at once.
+    service.engine('mark', 'exit 3');
+    await service.start('--engines-ahead', '1');
+    await eventually('it was started', () => service.received().length > 0);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    // After 100, 200, 400 ms and so on; a machine that is slower starts fewer.
+    assert.ok(service.received().length <= 5, `${service.received().length} starts`);
+    const reply = await new Client(service.address).ask(dump);
+    assert.match(reply.cr_errmsg!, /status 3/);
+  });
+});
+
+describe('answers that cannot change', () => {
+  let service: ServiceUnderTest;
+
+  beforeEach(async () => {
+    service = new ServiceUnderTest();
+    service.engine('receive', sends(version));
+    await service.start();
+  });
+
+  afterEach(() => service.stop());
+
+  const ask = (): Promise<CriuResp> => new Client(service.address).ask({ type: ReqType.VERSION });
+
+  it('are asked of an engine once', async () => {
+    for (let i = 0; i < 3; i += 1) assert.deepEqual(await ask(), version);
+    assert.equal(service.received().length, 1);
+  });
+
+  it('are asked anew when criu was replaced, and on SIGHUP', async () => {
+    assert.deepEqual(await ask(), version);
+    const newer = { ...version, version: { major_number: 4, minor_number: 2 } };
+    service.engine('receive', sends(newer));
+    assert.deepEqual(await ask(), newer);
+    service.signal('SIGHUP');
+    await ask();
+    await ask();
+    assert.equal(service.received().length, 2);
+  });
+
+  it('are not kept when they are a failure, or come from a program that was replaced meanwhile', async () => {
+    const failure = { ...version, success: false };
+    service.engine('receive', sends(failure));
+    assert.deepEqual(await ask(), failure);
+    service.engine('receive', 'sleep 300', sends(version));
+    const client = new Client(service.address).send({ type: ReqType.VERSION });
+    await eventually('the engine has its request', () => service.received().length === 1);
+    const newer = { ...version, version: { major_number: 5, minor_number: 0 } };
+    service.engine('receive', sends(newer));
+    assert.deepEqual(await client.all(), [version]);
+    assert.deepEqual(await ask(), newer);
+  });
+
+  it('are for that very question: whatever else is in the packet goes to an engine', async () => {
+    const say = { type: ReqType.VERSION } as const;
+    await ask();
+    const others: CriuReq[] = [
+      { ...say, keep_open: true },
+      { ...say, opts: { images_dir_fd: -1 } },
+      { ...say, features: { mem_track: true } },
+    ];
+    for (const other of others) {
+      const before = service.received().length;
+      const client = new Client(service.address).send(other);
+      await client.next();
+      client.close();
+      await eventually('an engine has read it', () => service.received().length > before);
+    }
+  });
+});

@@ -1,0 +1,165 @@
+/** Engines that were started before their request, and answers that are kept: with real CRIU, nothing of them shows. */
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { eventually, freshDirectory, run } from './support/bench.ts';
+import { ask, withOpen } from './support/client.ts';
+import { Instance } from './support/instance.ts';
+import { allWait, it, waitingEngines } from './support/it.ts';
+import { isAlive, processesNamed, statusLine } from './support/proc.ts';
+import { Target } from './support/targets.ts';
+import { mainPid } from './support/unit.ts';
+
+const configuration = '/etc/criu/default.conf';
+
+async function dump(target: Target, address?: string, leave_running = true): Promise<boolean> {
+  return withOpen([freshDirectory()], async (fd) => {
+    const opts = { images_dir_fd: fd, pid: target.pid, leave_running };
+    return (await ask({ type: ReqType.DUMP, opts }, address)).success;
+  });
+}
+
+/** An engine of which all that is known is its pid has ended. */
+async function assertLeaves(pids: readonly number[]): Promise<void> {
+  await eventually(`the engines ${pids} leave`, () => !pids.some(isAlive));
+}
+
+describe('engines that were started ahead', () => {
+  it('serve one request each, and others take their places', async () => {
+    const before = await allWait();
+    assert.equal(await dump(Target.start()), true);
+    const used = before.filter((pid) => !waitingEngines().includes(pid));
+    assert.equal(used.length, 1);
+    await assertLeaves(used);
+    assert.equal((await allWait()).filter((pid) => before.includes(pid)).length, before.length - 1);
+  });
+
+  it('hold nothing but their stdio and their connection, and are root', async () => {
+    for (const pid of await allWait()) {
+      assert.equal(statusLine(pid, 'Uid'), '0\t0\t0\t0');
+      assert.equal(readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0')[0]?.startsWith('PATH='), true);
+    }
+  });
+
+  it('may be killed while they wait, and no request notices', async () => {
+    const target = Target.start();
+    for (let i = 0; i < 3; i += 1) {
+      // No pause: at the time of the request they may be about to end, have ended, or be replaced.
+      for (const pid of await allWait()) process.kill(pid, 'SIGKILL');
+      assert.equal(await dump(target), true);
+    }
+    await target.assertCountsOn();
+  });
+
+  it('may be killed with a restore unread, and it is restored once', async () => {
+    const target = Target.start();
+    const images = freshDirectory();
+    await withOpen([images], async (fd) => {
+      assert.equal(
+        (await ask({ type: ReqType.DUMP, opts: { images_dir_fd: fd, pid: target.pid } })).success,
+        true,
+      );
+      await target.assertGone();
+      const waiting = await allWait();
+      for (const pid of waiting) process.kill(pid, 'SIGSTOP');
+      const reply = ask({ type: ReqType.RESTORE, opts: { images_dir_fd: fd } });
+      await eventually('one of them is in a scope', () =>
+        waiting.some((pid) => readFileSync(`/proc/${pid}/cgroup`, 'latin1').includes('criu-restore-')),
+      );
+      for (const pid of waiting) process.kill(pid, 'SIGKILL');
+      const { success, restore } = await reply;
+      assert.deepEqual([success, restore?.pid], [true, target.pid]);
+    });
+    await target.assertCountsOn();
+  });
+
+  it('are not used any more when the configuration that they have read was changed', async () => {
+    const [first, second] = [Target.start(), Target.start()];
+    const before = existsSync(configuration) ? readFileSync(configuration) : undefined;
+    await allWait();
+    try {
+      run('mkdir', '-p', '/etc/criu');
+      writeFileSync(configuration, 'leave-running\n');
+      assert.equal(await dump(first, undefined, false), true);
+      await first.assertCountsOn();
+      await allWait();
+    } finally {
+      if (before) writeFileSync(configuration, before);
+      else rmSync(configuration);
+    }
+    assert.equal(await dump(second, undefined, false), true);
+    await second.assertGone();
+  });
+
+  it('are started anew by a reload', async () => {
+    const before = await allWait();
+    run('systemctl', 'kill', '--kill-whom=main', '--signal=HUP', 'criu.service');
+    await assertLeaves(before);
+    await allWait();
+  });
+
+  it('leave with the service, whether it is stopped or killed', async () => {
+    for (const how of ['stop', 'kill']) {
+      await ask({ type: ReqType.VERSION });
+      const waiting = await allWait();
+      if (how === 'stop') run('systemctl', 'stop', 'criu.service');
+      else process.kill(mainPid(), 'SIGKILL');
+      await assertLeaves(waiting);
+    }
+    await ask({ type: ReqType.VERSION });
+  });
+});
+
+describe('a criu that is replaced while the service runs', () => {
+  it('serves from the next request on', async () => {
+    const directory = freshDirectory();
+    const criu = join(directory, 'criu');
+    copyFileSync('/usr/sbin/criu', criu);
+    chmodSync(criu, 0o755);
+    const service = await Instance.start('--criu', criu);
+    try {
+      await eventually('engines wait', () => waitingEngines(mainPid(service.unit)).length > 0);
+      for (let i = 0; i < 2; i += 1) {
+        assert.equal((await ask({ type: ReqType.VERSION }, service.address)).success, true);
+      }
+      // As a package manager does it: a file of its own, renamed over the old one.
+      writeFileSync(`${criu}.new`, '#!/bin/sh\nexit 3\n', { mode: 0o755 });
+      renameSync(`${criu}.new`, criu);
+      const target = Target.start();
+      assert.equal(await dump(target, service.address), false);
+      const reply = await ask({ type: ReqType.VERSION }, service.address);
+      assert.match(reply.cr_errmsg ?? '', /status 3/);
+      await target.assertCountsOn();
+    } finally {
+      service.stop();
+    }
+  });
+});
+
+describe('answers that are kept', () => {
+  it('are those of an engine, for root and for a user, and need none', async () => {
+    await ask({ type: ReqType.VERSION });
+    run('systemctl', 'kill', '--kill-whom=main', '--signal=HUP', 'criu.service');
+    const features = { mem_track: true, lazy_pages: true, pidfd_store: true };
+    for (const request of [{ type: ReqType.VERSION }, { type: ReqType.FEATURE_CHECK, features }]) {
+      const first = await ask(request);
+      assert.equal(first.success, true);
+      const waiting = await allWait();
+      assert.deepEqual(await ask(request), first);
+      assert.deepEqual(waitingEngines(), waiting);
+    }
+    assert.deepEqual(
+      processesNamed('criu').filter((pid) => statusLine(pid, 'PPid') === `${mainPid()}`).length,
+      2,
+    );
+  });
+});
