@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 /** Parse, build, run, one exit code. */
-import { spawnSync } from 'node:child_process';
 import { closeSync, existsSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -12,8 +11,9 @@ import { Service } from '../daemon/service.ts';
 import type { Restorers } from '../policy/authorize.ts';
 import { adoptActivation, StartError } from '../systemd/activation.ts';
 import { createFdStore } from '../systemd/fd-store.ts';
-import { createLog, type Log } from '../systemd/log.ts';
+import type { Log } from '../systemd/log.ts';
 import { createNotifier } from '../systemd/notifier.ts';
+import { createLog } from '../systemd/open-log.ts';
 import { version } from '../version.ts';
 
 /** The launcher and its configuration lie beside the bundle. */
@@ -41,7 +41,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
   let leaveAtOnce = false;
   let bound: string | undefined;
   try {
-    log = createLog({
+    log = await createLog({
       verbosity: options.verbosity,
       sink: sinkFor(readyFd !== undefined),
       ...(options.logFile === undefined ? {} : { file: at(options.logFile) }),
@@ -63,7 +63,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
         configFile: join(programDirectory, 'unprivileged.conf'),
         deadlineMs: launchTimeoutMs,
       },
-      restorers: findRestorers(options.restore),
+      restorers: await findRestorers(options.restore),
       standing: { confinedCallers: true, allowNoNewPrivs: options.allowNoNewPrivs },
       limits: options.limits,
       timeouts: options.timeouts,
@@ -104,9 +104,10 @@ function sinkFor(background: boolean): 'journal' | 'stderr' | 'none' {
 }
 
 /** getent(1) knows the groups of every name service; Node knows none. */
-function findRestorers(restore: string): Restorers {
+async function findRestorers(restore: string): Promise<Restorers> {
   if (restore === 'all' || restore === 'root') return { who: restore };
   const name = restore.replace(/^group=/, '');
+  const { spawnSync } = await import('node:child_process');
   const entry = spawnSync('getent', ['group', name], { encoding: 'utf8' });
   const gid = Number(entry.stdout?.split(':')[2]);
   if (entry.status !== 0 || !Number.isInteger(gid)) {

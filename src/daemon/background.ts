@@ -2,14 +2,14 @@
  * --daemon: Node cannot fork, so the service is started once more, and this process leaves when that one is ready.
  * What the new one has to say before that comes on our stderr; afterwards it holds no descriptor of ours.
  */
-import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 
 /** Names the descriptor on which the new process says that it is ready. */
 const variable = 'CRIU_SERVICE_READY_FD';
 
 /** @returns the exit status: 0 when the service is ready, 1 when it ended before. */
-export function runInBackground(environment: NodeJS.ProcessEnv): Promise<number> {
+export async function runInBackground(environment: NodeJS.ProcessEnv): Promise<number> {
+  const { spawn } = await import('node:child_process');
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       detached: true,

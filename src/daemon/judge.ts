@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { isEngineCgroup } from '../engine/engine-cgroup.ts';
+import { isConstant } from '../engine/kept-answers.ts';
 import { authorize, type Restorers, targetOf } from '../policy/authorize.ts';
 import { type Caller, CallerGoneError, type CallerState, identifyCaller, isThere } from '../policy/caller.ts';
 import type { CallerReader } from '../policy/caller-reader.ts';
@@ -24,6 +25,9 @@ export interface JudgeContext {
   readonly standing: StandingOptions;
   readonly restorers: Restorers;
 }
+
+/** Enough for what everybody may ask, a probe answers, and no descriptor goes along with. */
+const unread: Standing = { kind: 'refused', reason: 'what it is was not looked at' };
 
 /** What was decided about a packet. */
 export type Judgement = Extract<Input, { on: 'decided' | 'malformed' }>;
@@ -67,7 +71,10 @@ export class Judge {
   judge(data: Buffer, phase: Phase, socket: SeqpacketSocket): Judgement | Promise<Judgement> {
     const lenient = decodeRequest(data, 'lenient');
     if (lenient.kind === 'malformed') return malformed(lenient.reason);
-    const standing = this.#identify(socket);
+    const standing =
+      phase === 'first' && isConstant(lenient.message.type, data)
+        ? this.#identifyOnly(socket)
+        : this.#identify(socket);
     return standing instanceof Promise
       ? standing.then((read) => this.#judgeAs(read, data, lenient.message, phase))
       : this.#judgeAs(standing, data, lenient.message, phase);
@@ -132,6 +139,16 @@ export class Judge {
       return state instanceof Promise
         ? state.then((read) => this.#stand(read)).catch(unidentified)
         : this.#stand(state);
+    } catch (error) {
+      return unidentified(error as Error);
+    }
+  }
+
+  /** Whom the record names. Nothing in /proc is read, which takes longer than the answer, and could be made to. */
+  #identifyOnly(socket: SeqpacketSocket): Standing {
+    try {
+      this.#caller ??= identifyCaller(socket);
+      return unread;
     } catch (error) {
       return unidentified(error as Error);
     }

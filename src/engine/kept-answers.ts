@@ -72,8 +72,11 @@ export class KeptAnswers {
   }
 }
 
-/** The bytes say the same to every parser, and nothing but the question. */
-function isConstant(type: number, bytes: Uint8Array): boolean {
+/**
+ * A question that everybody may ask and nobody learns anything from: VERSION or FEATURE_CHECK, in bytes that say the same to
+ * every parser, and nothing but that.
+ */
+export function isConstant(type: number, bytes: Uint8Array): boolean {
   if (type !== ReqType.VERSION && type !== ReqType.FEATURE_CHECK) return false;
   const decoded = decodeRequest(bytes, 'strict');
   if (decoded.kind === 'malformed') return false;

@@ -1,14 +1,9 @@
-/** A winston transport that writes journald's native records, see sd_journal_sendv(3) and systemd.journal-fields(7). */
-import { LEVEL } from 'triple-beam';
-import winston from 'winston';
-import Transport from 'winston-transport';
+/** A log that writes journald's native records, see sd_journal_sendv(3) and systemd.journal-fields(7). */
 import { native } from '../socket/binding.ts';
+import { type Fields, type Level, type Log, levels } from './log.ts';
 
-interface LogInfo {
-  readonly [LEVEL]: string;
-  readonly message: string;
-  readonly fields?: Readonly<Record<string, string | number | bigint>>;
-}
+/** syslog(3). */
+const priorities: Readonly<Record<Level, number>> = { error: 3, warning: 4, info: 6, debug: 7 };
 
 /** Explained in units/criu.catalog. */
 const lostMessageId = 'd0395aebc04e4708a44d4faa72c2db46';
@@ -17,43 +12,51 @@ const lostMessageId = 'd0395aebc04e4708a44d4faa72c2db46';
 const closeMs = 2000;
 const pollMs = 5;
 
-export class JournalTransport extends Transport {
+/** @param most the least important level that is written. */
+export function journalLog(most: Level): Log {
+  const records = new JournalRecords();
+  const at =
+    (level: Level) =>
+    (message: string, fields: Fields = {}): void => {
+      if (levels.indexOf(level) > levels.indexOf(most)) return;
+      records.send({ MESSAGE: message, PRIORITY: priorities[level], ...fields });
+    };
+  return {
+    error: at('error'),
+    warning: at('warning'),
+    info: at('info'),
+    debug: at('debug'),
+    close: () => records.close(),
+  };
+}
+
+class JournalRecords {
   /** Records that found no room since the last one that did. */
   #lost = 0;
 
-  override log(info: LogInfo, next: () => void): void {
-    const priority = winston.config.syslog.levels[info[LEVEL]] ?? 6;
-    const fields = {
-      MESSAGE: info.message,
-      PRIORITY: priority,
-      SYSLOG_IDENTIFIER: 'criu-service',
-      ...info.fields,
-    };
-    // A field is NAME=value in one element, so a newline in a value starts no new field.
-    this.#send(Object.entries(fields).map(([name, value]) => Buffer.from(`${name}=${value}`)));
-    next();
+  /** A journal that is down must not stop the service, nor be waited for. */
+  send(record: Fields): void {
+    if (this.#lost > 0) {
+      const told = this.#write({
+        MESSAGE: `${this.#lost} records were lost, because the journal did not take them`,
+        PRIORITY: priorities.warning,
+        MESSAGE_ID: lostMessageId,
+      });
+      if (told) this.#lost = 0;
+    }
+    if (!this.#write(record)) this.#lost += 1;
   }
 
-  /** winston waits for this before it says that it has finished. */
-  override async _final(callback: (error?: Error | null) => void): Promise<void> {
+  async close(): Promise<void> {
     const end = performance.now() + closeMs;
     while (native.journalPending() > 0 && performance.now() < end) {
       await new Promise((resolve) => setTimeout(resolve, pollMs));
     }
-    callback();
   }
 
-  /** A journal that is down must not stop the service, nor be waited for. */
-  #send(fields: Buffer[]): void {
-    if (this.#lost > 0) {
-      const told = native.journalSend([
-        Buffer.from(`MESSAGE=${this.#lost} records were lost, because the journal did not take them`),
-        Buffer.from('PRIORITY=4'),
-        Buffer.from('SYSLOG_IDENTIFIER=criu-service'),
-        Buffer.from(`MESSAGE_ID=${lostMessageId}`),
-      ]);
-      if (told) this.#lost = 0;
-    }
-    if (!native.journalSend(fields)) this.#lost += 1;
+  /** A field is NAME=value in one element, so a newline in a value starts no new field. */
+  #write(record: Fields): boolean {
+    const all = { ...record, SYSLOG_IDENTIFIER: 'criu-service' };
+    return native.journalSend(Object.entries(all).map(([name, value]) => Buffer.from(`${name}=${value}`)));
   }
 }
