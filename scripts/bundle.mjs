@@ -25,6 +25,9 @@ await build({
   format: 'cjs',
   // CommonJS has no import.meta; the files beside the bundle are found by its own path.
   define: { 'import.meta.url': 'bundleUrl' },
+  // commander wants it for subcommands that are programs of their own, of which there are none. Loading it costs Debian's Node,
+  // which compiles its own modules anew each time, a tenth of the time until the first answer.
+  alias: { 'node:child_process': './scripts/no-child-process.cjs' },
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
 });
 

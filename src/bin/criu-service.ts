@@ -63,7 +63,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
         configFile: join(programDirectory, 'unprivileged.conf'),
         deadlineMs: launchTimeoutMs,
       },
-      restorers: await findRestorers(options.restore),
+      restorers: findRestorers(options.restore),
       standing: { confinedCallers: true, allowNoNewPrivs: options.allowNoNewPrivs },
       limits: options.limits,
       timeouts: options.timeouts,
@@ -104,10 +104,10 @@ function sinkFor(background: boolean): 'journal' | 'stderr' | 'none' {
 }
 
 /** getent(1) knows the groups of every name service; Node knows none. */
-async function findRestorers(restore: string): Promise<Restorers> {
+function findRestorers(restore: string): Restorers {
   if (restore === 'all' || restore === 'root') return { who: restore };
   const name = restore.replace(/^group=/, '');
-  const { spawnSync } = await import('node:child_process');
+  const { spawnSync } = process.getBuiltinModule('node:child_process');
   const entry = spawnSync('getent', ['group', name], { encoding: 'utf8' });
   const gid = Number(entry.stdout?.split(':')[2]);
   if (entry.status !== 0 || !Number.isInteger(gid)) {

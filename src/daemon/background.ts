@@ -8,8 +8,8 @@ import type { Readable } from 'node:stream';
 const variable = 'CRIU_SERVICE_READY_FD';
 
 /** @returns the exit status: 0 when the service is ready, 1 when it ended before. */
-export async function runInBackground(environment: NodeJS.ProcessEnv): Promise<number> {
-  const { spawn } = await import('node:child_process');
+export function runInBackground(environment: NodeJS.ProcessEnv): Promise<number> {
+  const { spawn } = process.getBuiltinModule('node:child_process');
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       detached: true,

@@ -2,7 +2,6 @@
  * The engines of one session: the latest, which has the request, and those before it that have yet to leave. Each has an
  * owner here until its process is gone and its cgroup is empty, or left to what may stay in it.
  */
-import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
 import { Engine, type EngineEvents, type EngineExit } from '../engine/engine.ts';
@@ -440,5 +439,6 @@ export class SessionEngines {
 
 /** Unique among the cgroups and scopes of this machine. */
 function newId(): string {
-  return randomBytes(6).toString('hex');
+  // Loaded here, because the first answer hardly ever needs it.
+  return process.getBuiltinModule('node:crypto').randomBytes(6).toString('hex');
 }

@@ -25,6 +25,8 @@ export interface Memory {
   readonly processes: number;
   readonly pssKiB: number;
   readonly rssKiB: number;
+  /** Open in all of them. */
+  readonly descriptors: number;
 }
 
 export interface Results {
@@ -49,21 +51,35 @@ export function readResults(directory: string): Results {
   return {
     machine: Object.fromEntries(table('machine.tsv').map(([key = '', value = '']) => [key, value])),
     works: summarizeAll(table('samples.tsv')),
-    memory: table('memory.tsv').map(([what = '', way = '', processes, pss, rss]) => ({
+    memory: table('memory.tsv').map(([what = '', way = '', processes, pss, rss, descriptors]) => ({
       what,
       way,
       processes: Number(processes),
       pssKiB: Number(pss),
       rssKiB: Number(rss),
+      descriptors: Number(descriptors),
     })),
     failures: table('failures.tsv').map((line) => line.join(': ')),
   };
 }
 
-/** Ours to CRIU's service (or to the service that does nothing), of medians. Below 1 is better, and above it for what is a rate. */
+/** Ours to CRIU's service (or, where that has no part in it, to what is beside us), of medians. Below 1 is better, and above it for what is a rate. */
 export function ratio({ ways }: Work): number | undefined {
-  const other = ways.c ?? ways.nothing;
+  const other = ways.c ?? ways.nothing ?? ways.cli;
   return ways.ours && other ? ways.ours.median / other.median : undefined;
+}
+
+/** Microseconds that each further task of a tree takes to be looked at, by the largest tree; from medians. */
+export function perTask(works: readonly Work[]): number | undefined {
+  const trees = works.flatMap(({ work, ways }) => {
+    const size = /^tree (\d+)$/.exec(work)?.[1];
+    return size && ways.ours ? [{ size: Number(size), ms: ways.ours.median }] : [];
+  });
+  const first = trees[0];
+  const last = trees.at(-1);
+  return first && last && last.size > first.size
+    ? ((last.ms - first.ms) * 1000) / (last.size - first.size)
+    : undefined;
 }
 
 export function summarize(samples: readonly number[]): Summary {

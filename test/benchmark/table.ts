@@ -1,5 +1,5 @@
 /** The results as lines of text. */
-import { type Memory, type Results, ratio, type Summary, type Work } from './results.ts';
+import { type Memory, perTask, type Results, ratio, type Summary, type Work } from './results.ts';
 
 /** What a work is called to people. */
 const titles: Readonly<Record<string, string>> = {
@@ -11,11 +11,20 @@ const titles: Readonly<Record<string, string>> = {
 };
 
 export function title(work: string): string {
-  return titles[work] ?? work.replace(/^dump/, 'DUMP').replace(/^restore/, 'RESTORE');
+  return (
+    titles[work] ??
+    work
+      .replace(/^dump/, 'DUMP')
+      .replace(/alice$/, 'user without root **')
+      .replace(/^restore/, 'RESTORE')
+      .replace(/^tree (\d+)/, 'refusal after a look at $1 tasks')
+      .replace(/^beside tree (\d+)/, 'VERSION beside looks at $1 tasks')
+  );
 }
 
 export function renderTable(results: Results): string {
   const { machine, failures } = results;
+  const task = perTask(results.works);
   return [
     '',
     ...Object.entries(machine).map(([key, value]) => `${key}: ${value}`),
@@ -26,9 +35,13 @@ export function renderTable(results: Results): string {
       ...results.works.map(timeRow),
     ]),
     '* beside a Node service that does nothing, activated by systemd in the same way',
+    '** beside `criu dump --unprivileged` with CAP_CHECKPOINT_RESTORE',
+    ...(task === undefined
+      ? []
+      : [`Each task of a tree takes ${threeDigits(task)} microseconds to be looked at`]),
     '',
     'Memory',
-    ...columns([['', 'processes', 'PSS', 'RSS'], ...results.memory.map(memoryRow)]),
+    ...columns([['', 'processes', 'PSS', 'RSS', 'descriptors'], ...results.memory.map(memoryRow)]),
     ...(failures.length === 0 ? [] : ['', `${failures.length} samples could not be taken:`, ...failures]),
     '',
   ].join('\n');
@@ -59,15 +72,18 @@ const whats: Readonly<Record<string, string>> = {
   idle: 'idle',
   'before silence': 'before 500 silent connections',
   silent: 'with 500 silent connections',
+  'growth first': 'after a tenth of many requests in a row',
+  'growth all': 'after all of them',
 };
 const ways: Readonly<Record<string, string>> = { ours: 'ours', c: 'criu service', bare: 'bare node' };
 
-function memoryRow({ what, way, processes, pssKiB, rssKiB }: Memory): string[] {
+function memoryRow({ what, way, processes, pssKiB, rssKiB, descriptors }: Memory): string[] {
   return [
     `${ways[way] ?? way}, ${whats[what] ?? what}`,
     String(processes),
     mebibytes(pssKiB),
     mebibytes(rssKiB),
+    String(descriptors),
   ];
 }
 

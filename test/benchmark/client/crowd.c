@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
     while (now_ns() < begin) usleep(1000);
     while (now_ns() < end) {
       int fd = make_socket(SOCK_SEQPACKET);
-      exchange(fd, &address, &request, VERSION);
+      exchange(fd, &address, &request, VERSION, SUCCESS);
       close(fd);
       if (now_ns() < end) (*answers)++;
     }

@@ -3,6 +3,7 @@
 //
 //   version COUNT     features COUNT     check COUNT DIRECTORY     restore DIRECTORY
 //   dump PID DIRECTORY (leaves it running)     take PID DIRECTORY (dumps it for good)
+//   tree PID (a dump that fails once the tree was looked at: there is no such directory)
 //
 // -s connects to a stream socket: Node knows no other kind without an addon, see
 // inside/nothing.cjs.
@@ -29,6 +30,7 @@ int main(int argc, char** argv) {
   const char *kind = argv[2], *last = argv[argc - 1];
   struct options options = {.images_dir_fd = -1};
   enum request_type type;
+  enum expected expected = SUCCESS;
   int count = 1;
 
   if (!strcmp(kind, "version")) {
@@ -50,15 +52,21 @@ int main(int argc, char** argv) {
                                .pid = atoi(argv[3]),
                                .leave_running = kind[0] == 'd',
                                .log_file = "dump.log"};
+  } else if (!strcmp(kind, "tree")) {
+    type = DUMP;
+    expected = ANY_ANSWER;
+    options = (struct options){.images_dir_fd = 9999, .pid = atoi(argv[3]), .log_file = "dump.log"};
   } else {
     errx(2, "%s: no such kind", kind);
   }
 
   const struct packet request = make_request(type, &options);
+  // Whoever is ended in the middle has still printed what it has measured.
+  setvbuf(stdout, NULL, _IOLBF, 0);
   for (int i = 0; i < count; i++) {
     int fd = make_socket(kind_of_socket);
     int64_t began = now_ns();
-    exchange(fd, &address, &request, type);
+    exchange(fd, &address, &request, type, expected);
     printf("%lld\n", (long long)(now_ns() - began));
     close(fd);
   }

@@ -6,3 +6,6 @@ count_1=40 count_100=30 count_500=10
 first_count=15
 crowd_rounds=5 crowd_ms=1000
 settle=2
+alice_count=40 at_once_rounds=6
+tree_sizes='1 100 5000' tree_rounds=20
+growth_first=10000 growth_rest=90000

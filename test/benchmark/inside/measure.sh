@@ -20,16 +20,24 @@ sample() {
 # address WAY: the socket of a service.
 address() { if [ "$1" = ours ]; then echo "$ours"; else echo "$theirs"; fi; }
 
-# start_target MEGABYTES: prints its pid once its memory is filled. Its streams are not the journal's socket, which CRIU cannot dump.
-start_target() {
-  local unit=target-$1-$RANDOM ready
+# start_as USER PROGRAM COUNT: prints its pid once it is ready. Its streams are not the journal's socket, which CRIU cannot dump.
+start_as() {
+  local unit=$2-$3-$RANDOM ready user=()
+  [ "$1" = root ] || user=("${as_alice[@]}")
   ready=$(mktemp -u "$images/ready.XXXXXX")
   systemd-run --quiet --collect --unit="$unit" -p StandardInput=null -p StandardOutput=null -p StandardError=null \
-    /bench/target "$1" "$ready"
+    "${user[@]}" "/bench/$2" "$3" "$ready"
   until [ -e "$ready" ]; do sleep 0.02; done
   rm "$ready"
   systemctl show --property=MainPID --value "$unit"
 }
+
+# start_target MEGABYTES
+start_target() { start_as root target "$1"; }
+
+# What a login gives to a user, and the same with the one capability that CRIU needs, for its command line.
+as_alice=(setpriv --reuid=alice --regid=alice --init-groups --inh-caps=-all --)
+as_capable=(setpriv --reuid=alice --regid=alice --init-groups --inh-caps=-all,+checkpoint_restore --ambient-caps=+checkpoint_restore --)
 
 # end_target PID: returns when the pid is free, whoever has to reap it.
 end_target() {
@@ -45,6 +53,32 @@ dump() {
   case $way in
     cli) sample "dump $megabytes MB" cli ./command criu dump --tree "$pid" --images-dir "$directory" --leave-running --log-file dump.log ;;
     *) sample "dump $megabytes MB" "$way" ./request "$(address "$way")" dump "$pid" "$directory" ;;
+  esac
+}
+
+# dump_of_alice WAY PID: of 1 MB, by herself. Her own command line has the capability; the service lends it to an engine.
+dump_of_alice() {
+  local way=$1 pid=$2 directory=$images/dump
+  rm -rf "$directory"
+  install -d -o alice "$directory"
+  case $way in
+    cli)
+      sample 'dump 1 MB, alice' cli "${as_capable[@]}" ./command criu dump --unprivileged --tree "$pid" --images-dir "$directory" \
+        --leave-running --log-file dump.log
+      ;;
+    *) sample 'dump 1 MB, alice' "$way" "${as_alice[@]}" ./request "$(address "$way")" dump "$pid" "$directory" ;;
+  esac
+}
+
+# dump_at_once WAY PID...: of 50 MB each.
+dump_at_once() {
+  local way=$1 directory=$images/dump
+  shift
+  rm -rf "$directory"
+  mkdir "$directory" "${@/#/$directory/}"
+  case $way in
+    cli) sample 'dump 8 x 50 MB at once' cli ./dumps criu "$directory" "$@" ;;
+    *) sample 'dump 8 x 50 MB at once' "$way" ./dumps "$(address "$way")" "$directory" "$@" ;;
   esac
 }
 
@@ -66,13 +100,15 @@ check() {
 }
 
 # memory WHAT WAY UNIT: of all processes in the unit, in KiB. PSS shares out what several of them map; RSS counts it for each.
+# Descriptors are those of all of them, too.
 memory() {
-  local what=$1 way=$2 pids pid count=0
+  local what=$1 way=$2 pids pid count=0 fds=0
   pids=$(cat "/sys/fs/cgroup/system.slice/$3/cgroup.procs")
   for pid in $pids; do
     count=$((count + 1))
+    fds=$((fds + $(find "/proc/$pid/fd" -mindepth 1 2>/dev/null | wc -l)))
     cat "/proc/$pid/smaps_rollup" 2>/dev/null || true
   done >"$out/.memory"
-  awk -v what="$what" -v way="$way" -v count="$count" -v OFS='\t' \
-    '/^Pss:/ { pss += $2 } /^Rss:/ { rss += $2 } END { print what, way, count, pss, rss }' "$out/.memory" >>"$out/memory.tsv"
+  awk -v what="$what" -v way="$way" -v count="$count" -v fds="$fds" -v OFS='\t' \
+    '/^Pss:/ { pss += $2 } /^Rss:/ { rss += $2 } END { print what, way, count, pss, rss, fds }' "$out/.memory" >>"$out/memory.tsv"
 }

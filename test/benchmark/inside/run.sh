@@ -75,6 +75,24 @@ for megabytes in 1 100 500; do
   rm -rf "$images/dump"
 done
 
+say "a dump without root"
+pid=$(start_as alice target 1)
+for way in ours cli; do samples=/dev/null dump_of_alice "$way" "$pid"; done
+for ((round = 0; round < alice_count; round++)); do
+  for way in ours cli; do dump_of_alice "$way" "$pid"; done
+done
+end_target "$pid"
+
+say "eight dumps at once"
+pids=()
+for _ in {1..8}; do pids+=("$(start_target 50)"); done
+for way in ours c cli; do samples=/dev/null dump_at_once "$way" "${pids[@]}"; done
+for ((round = 0; round < at_once_rounds; round++)); do
+  for way in ours c cli; do dump_at_once "$way" "${pids[@]}"; done
+done
+for pid in "${pids[@]}"; do end_target "$pid"; done
+rm -rf "$images/dump"
+
 say "the first request after a stop"
 for ((round = 0; round < first_count; round++)); do
   systemctl --quiet --no-warn stop criu.service
@@ -100,6 +118,29 @@ for way in ours c; do
   systemctl --quiet --no-warn stop "silent-$way"
 done
 
+say "trees of ${tree_sizes// /, } tasks"
+for size in $tree_sizes; do
+  pid=$(start_as alice forest "$size")
+  # Somebody else asks meanwhile: whoever holds up the event loop holds up these answers.
+  systemd-run --quiet --collect --unit="beside-$size" -p StandardOutput="truncate:$out/.beside" /bench/request "$ours" version 1000000
+  for ((round = 0; round < tree_rounds; round++)); do
+    sample "tree $size" ours "${as_alice[@]}" ./request "$ours" tree "$pid"
+  done
+  systemctl --quiet --no-warn stop "beside-$size"
+  # The last line may be half of one.
+  sed '$d' "$out/.beside" | awk -v work="beside tree $size" -v OFS='\t' '{ print work, "ours", $1 }' >>"$out/samples.tsv"
+  kill -KILL "$pid"
+done
+
+say "$((growth_first + growth_rest)) requests in a row"
+systemctl --quiet --no-warn stop criu.service
+./request "$ours" version "$growth_first" >/dev/null
+sleep "$settle"
+memory 'growth first' ours criu.service
+./request "$ours" version "$growth_rest" >/dev/null
+sleep "$settle"
+memory 'growth all' ours criu.service
+
 printf 'load at the end\t%s\n' "$(cut -d' ' -f1-3 /proc/loadavg)" >>"$out/machine.tsv"
-rm -f "$out"/.numbers "$out"/.errors "$out"/.memory
+rm -f "$out"/.numbers "$out"/.errors "$out"/.memory "$out"/.beside
 journalctl --no-pager --quiet -u criu.service -p warning -o cat >"$out/warnings.log" || true
