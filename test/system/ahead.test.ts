@@ -102,7 +102,7 @@ describe('engines that were started ahead', () => {
 
   it('are started anew by a reload', async () => {
     const before = await allWait();
-    run('systemctl', 'kill', '--kill-whom=main', '--signal=HUP', 'criu.service');
+    run('systemctl', 'reload', 'criu.service');
     await assertLeaves(before);
     await allWait();
   });
@@ -148,7 +148,7 @@ describe('a criu that is replaced while the service runs', () => {
 describe('answers that are kept', () => {
   it('are those of an engine, for root and for a user, and need none', async () => {
     await ask({ type: ReqType.VERSION });
-    run('systemctl', 'kill', '--kill-whom=main', '--signal=HUP', 'criu.service');
+    run('systemctl', 'reload', 'criu.service');
     const features = { mem_track: true, lazy_pages: true, pidfd_store: true };
     for (const request of [{ type: ReqType.VERSION }, { type: ReqType.FEATURE_CHECK, features }]) {
       const first = await ask(request);
