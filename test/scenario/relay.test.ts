@@ -32,7 +32,7 @@ describe('relay with a scripted engine', () => {
 
   afterEach('no fd and no process is left', async () => {
     await eventually('all engines are reaped', () => service.children().length === 0);
-    await eventually('all fds are closed', () => service.openFds() === idleFds);
+    await eventually('all fds are closed', () => service.openFds() <= idleFds);
   });
 
   it('gives the caller the one reply of the engine, and closes', async () => {
