@@ -3,7 +3,11 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { exitCodes } from '../../src/cli/exit-codes.ts';
+import { verbs } from '../../src/cli/option-table.ts';
 import { program } from './support/service.ts';
+
+const criuctl = join(program, '..', 'criuctl.cjs');
 
 /** The text of a page or of one of its sections, without the escapes of roff(7) that stand in words. */
 function page(name: string, section?: string): string {
@@ -38,6 +42,24 @@ describe('the manual pages', () => {
     const { stdout } = spawnSync(process.execPath, [program, '--help'], { encoding: 'utf8' });
     const listed = stdout.split('\n').map((line) => line.match(/^ {2}(-.*?)( {2,}|$)/)?.[1] ?? '');
     assert.deepEqual(matches(option, ...headings('criu-service.8', 'OPTIONS')), matches(option, ...listed));
+  });
+
+  it('criuctl(1) has the options that criuctl VERB --help has', () => {
+    const help = (...verb: string[]) => {
+      const { stdout } = spawnSync(process.execPath, [criuctl, ...verb, '--help'], { encoding: 'utf8' });
+      return stdout.split('\n').map((line) => line.match(/^ {2}(-.*?)( {2,}|$)/)?.[1] ?? '');
+    };
+    assert.deepEqual(
+      matches(option, ...headings('criuctl.1', 'OPTIONS')),
+      matches(option, ...help(), ...verbs.flatMap((verb) => help(verb))),
+    );
+  });
+
+  it('criuctl(1) has the exit statuses of criuctl', () => {
+    assert.deepEqual(
+      headings('criuctl.1', 'EXIT STATUS').map((heading) => Number(heading.replace('.B ', ''))),
+      Object.values(exitCodes),
+    );
   });
 
   it('criu-service(8) has the journal fields that records have', () => {

@@ -15,6 +15,7 @@ import { mainPid, show } from './support/unit.ts';
 const name = 'criu-service';
 const pages = [
   ['criu-service', 8],
+  ['criuctl', 1],
   ['criu.socket', 5],
   ['criu.service', 5],
 ] as const;
