@@ -20,7 +20,7 @@ function packageOf(file) {
 }
 
 function licenceText(directory) {
-  const file = readdirSync(directory).find((name) => /^licen[cs]e(\.|$)/i.test(name));
+  const file = readdirSync(directory).find((name) => /^licen[cs]e([.-]|$)/i.test(name));
   return file === undefined ? undefined : readFileSync(`${directory}/${file}`, 'utf8').trim();
 }
 

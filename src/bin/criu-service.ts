@@ -14,6 +14,7 @@ import { createFdStore } from '../systemd/fd-store.ts';
 import type { Log } from '../systemd/log.ts';
 import { createNotifier } from '../systemd/notifier.ts';
 import { createLog } from '../systemd/open-log.ts';
+import { startWatchdog } from '../systemd/watchdog.ts';
 import { version } from '../version.ts';
 
 /** The launcher and its configuration lie beside the bundle. */
@@ -68,14 +69,18 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
       limits: options.limits,
       timeouts: options.timeouts,
       maxPacketBytes: options.maxPacketBytes,
+      // Who listens by itself would not be started again.
+      idleTimeoutMs: activation ? options.idleTimeoutMs : undefined,
     });
     const stopped = new Promise<'stop' | 'restart'>((resolve) => {
       for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve('stop'));
       // RestartKillSignal= of criu.service: what is at work stays in systemd's store, and the next start goes on with it.
       process.once('SIGUSR2', () => resolve('restart'));
+      service.onIdle(() => resolve('stop'));
     });
     process.on('SIGHUP', () => service.reload());
     service.start(activation?.stored);
+    startWatchdog(process.env, notifier);
     for (const fd of [options.statusFd, readyFd]) if (fd !== undefined) reportReady(fd);
     if ((await stopped) === 'restart' && service.keepForRestart()) leaveAtOnce = true;
     else await service.drain();

@@ -25,6 +25,8 @@ export interface CommandLine {
   readonly maxPacketBytes: number;
   /** How many engines wait for requests of root's. */
   readonly enginesAhead: number;
+  /** Undefined for never. */
+  readonly idleTimeoutMs?: number;
 }
 
 /** What is to be printed instead of a service being started, and the exit status. */
@@ -89,6 +91,12 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
     .option('--max-engines-per-user <n>', 'CRIU processes of one user at once', parseCount, 16)
     .option('--max-packet-size <bytes>', 'the largest request', parsePacketSize, maxPacketBytes)
     .option(
+      '--idle-timeout <seconds>',
+      'leave after so long with nothing to do, when systemd passed the socket; 0 for never',
+      parseIdle,
+      60,
+    )
+    .option(
       '--engines-ahead <count>',
       'how many engines wait for a request, so that it needs not wait',
       parseAhead,
@@ -125,6 +133,7 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
     },
     maxPacketBytes: given.maxPacketSize,
     enginesAhead: given.enginesAhead,
+    ...(given.idleTimeout === 0 ? {} : { idleTimeoutMs: given.idleTimeout * 1000 }),
     ...(pidFile === undefined ? {} : { pidFile }),
     ...(given.logFile === undefined ? {} : { logFile: given.logFile }),
     ...(given.workDir === undefined ? {} : { workDir: given.workDir }),
@@ -160,6 +169,10 @@ function parsePacketSize(value: string): number {
   const bytes = Number(value);
   if (Number.isInteger(bytes) && bytes >= smallestLimit && bytes <= maxPacketBytes) return bytes;
   throw new InvalidArgumentError(`it is a number of bytes from ${smallestLimit} to ${maxPacketBytes}.`);
+}
+
+function parseIdle(value: string): number {
+  return value === '0' ? 0 : parseSeconds(value);
 }
 
 function parseSeconds(value: string): number {

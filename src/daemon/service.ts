@@ -28,6 +28,8 @@ export interface ServiceOptions {
   readonly timeouts: Timeouts;
   /** The largest packet of a caller, in bytes. */
   readonly maxPacketBytes: number;
+  /** How long a service with nothing to do stays; undefined for ever. */
+  readonly idleTimeoutMs: number | undefined;
 }
 
 /** How many connections are accepted before others on the event loop get their turn. */
@@ -53,6 +55,9 @@ export class Service {
   #nextId = 1;
   #statusPending = false;
   #onDrained: (() => void) | undefined;
+  readonly #idleTimeoutMs: number | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
+  #onIdle: () => void = () => {};
 
   /** Takes over `listener`. */
   constructor(
@@ -69,6 +74,7 @@ export class Service {
     this.#notifier = notifier;
     const own = readOwnState();
     this.#quota = new SessionQuota(options.limits);
+    this.#idleTimeoutMs = options.idleTimeoutMs;
     this.#context = {
       engine: options.engine,
       store,
@@ -93,6 +99,24 @@ export class Service {
     this.#notifier.ready(this.#status());
     this.#log.debug('Ready');
     this.#context.pool.refill();
+    this.#armIdle();
+  }
+
+  /**
+   * Calls back when nothing was to be done for a while. systemd keeps the socket with whoever has connected and was not accepted
+   * yet, and starts the service again for them.
+   */
+  onIdle(callback: () => void): void {
+    this.#onIdle = callback;
+  }
+
+  #armIdle(): void {
+    clearTimeout(this.#idleTimer);
+    if (this.#idleTimeoutMs === undefined || this.#sessions.size > 0) return;
+    this.#idleTimer = setTimeout(() => {
+      if (this.#sessions.size === 0) this.#onIdle();
+    }, this.#idleTimeoutMs);
+    this.#idleTimer.unref();
   }
 
   /** What was prepared may be stale: engines are started anew, and asked anew. */
@@ -196,6 +220,7 @@ export class Service {
       this.#context,
       (ended) => {
         this.#sessions.delete(ended);
+        this.#armIdle();
         // One that was taken over was let in by an earlier start.
         if (!stored) this.#quota.leave(user.key);
         this.#changed();
@@ -205,6 +230,7 @@ export class Service {
     );
     this.#nextId = Math.max(this.#nextId, id + 1);
     if (!session.isOver) this.#sessions.add(session);
+    this.#armIdle();
     this.#changed();
   }
 

@@ -22,12 +22,15 @@ export interface Notifier {
   ready(status: string): void;
   status(text: string): void;
   stopping(status: string): void;
+  /** A sign of life. */
+  watchdog(): void;
   /** ERRNO= of a start that failed. */
   failed(errno: number, status: string): void;
 }
 
 export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
-  if (!environment.NOTIFY_SOCKET) return { ready() {}, status() {}, stopping() {}, failed() {} };
+  if (!environment.NOTIFY_SOCKET)
+    return { ready() {}, status() {}, stopping() {}, watchdog() {}, failed() {} };
   const sdNotify = loadSdNotify();
   const send = (state: string): void => {
     try {
@@ -49,6 +52,7 @@ export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
       if (sdNotify) sdNotify.stopping(process.pid);
       else send('STOPPING=1');
     },
+    watchdog: () => send('WATCHDOG=1'),
     failed: (errno, status) => send(`STATUS=${oneLine(status)}\nERRNO=${errno}`),
   };
 }

@@ -18,7 +18,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { constants } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import {
   encodeParameters,
   FileFault,
@@ -326,8 +326,8 @@ for (const [build, compile] of [
       let root: string;
       let own: string;
       before(() => {
-        root = workshop.path(`root-only-${launcher.length}`);
-        own = workshop.path(`own-${launcher.length}`);
+        root = workshop.path(`root-only-${basename(launcher)}`);
+        own = workshop.path(`own-${basename(launcher)}`);
         mkdirSync(root, { mode: 0o700 });
         mkdirSync(own, { mode: 0o700 });
         chownSync(own, uid, uid + 1);
@@ -397,7 +397,7 @@ for (const [build, compile] of [
       });
 
       it("are no way to write root's file: what O_PATH holds, the engine cannot open either", async () => {
-        const file = workshop.path(`root-file-${launcher.length}`);
+        const file = workshop.path(`root-file-${basename(launcher)}`);
         writeFileSync(file, 'root', { mode: 0o644 });
         const caller = await callerWith(...alice);
         const held = Number(await caller.ask(`open-path ${file}`));
@@ -475,7 +475,7 @@ for (const [build, compile] of [
 
     describe('criu and its configuration', () => {
       const copy = (name: string): string => {
-        const path = workshop.path(`${name}-${launcher.length}`);
+        const path = workshop.path(`${name}-${basename(launcher)}`);
         copyFileSync(workshop.path('report'), path);
         chmodSync(path, 0o755);
         return path;
@@ -523,7 +523,7 @@ for (const [build, compile] of [
 
       it('is not run with a configuration that others than root may write, or that the caller cannot read', async () => {
         const caller = await callerWith(...alice);
-        const config = workshop.path(`config-${launcher.length}`);
+        const config = workshop.path(`config-${basename(launcher)}`);
         writeFileSync(config, 'unprivileged\n', { mode: 0o644 });
         requireReady(await run(caller, { config }));
         chmodSync(config, 0o646);
@@ -571,7 +571,7 @@ for (const [build, compile] of [
       it('that has executed a set-user-ID program since is not read', async () => {
         const caller = await callerWith(...alice);
         const packet = encodeParameters(caller.parameters(workshop));
-        const su = workshop.path(`su-${launcher.length}`);
+        const su = workshop.path(`su-${basename(launcher)}`);
         copyFileSync(workshop.path('caller'), su);
         chmodSync(su, 0o4755);
         await caller.ask(`become ${su}`);
@@ -627,7 +627,7 @@ for (const [build, compile] of [
       it('cannot trace, nor look into, a launcher that has its uid already', async function () {
         if (!existsSync('/dev/fuse'))
           cannotShow(this, 'no /dev/fuse, and so no directory that never answers');
-        const mount = workshop.path(`silent-${launcher.length}`);
+        const mount = workshop.path(`silent-${basename(launcher)}`);
         mkdirSync(mount);
         const child = spawn(workshop.path('silent-mount'), [mount], {
           stdio: ['pipe', 'pipe', 'inherit'],
@@ -758,7 +758,7 @@ for (const [build, compile] of [
 
       it('whose answer nobody can hear execute nothing', async () => {
         const caller = await callerWith(...alice);
-        const marker = workshop.path(`marker-${launcher.length}`);
+        const marker = workshop.path(`marker-${basename(launcher)}`);
         mkdirSync(marker);
         chmodSync(marker, 0o777);
         const file = join(marker, 'status');

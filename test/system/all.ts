@@ -14,6 +14,7 @@ import './versions.test.ts';
 import './alice.test.ts';
 import './systemd.test.ts';
 import './resume.test.ts';
+import './lifecycle.test.ts';
 import './listener-errors.test.ts';
 import './limits.test.ts';
 import './journal.test.ts';

@@ -1,0 +1,83 @@
+/** A service that costs nothing while it has nothing to do, and that is started anew when it has stopped. */
+import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { eventually, freshDirectory, inVm, run } from './support/bench.ts';
+import { ask, Client, withOpen } from './support/client.ts';
+import { it } from './support/it.ts';
+import { isAlive } from './support/proc.ts';
+import { Target } from './support/targets.ts';
+import { mainPid, show } from './support/unit.ts';
+
+const dropIn = '/run/systemd/system/criu.service.d';
+
+/** Settings of the unit, for the tests of one suite. */
+function withSettings(...lines: string[]): void {
+  before(() => {
+    mkdirSync(dropIn, { recursive: true });
+    writeFileSync(`${dropIn}/lifecycle-test.conf`, `[Service]\n${lines.join('\n')}\n`);
+    run('systemctl', 'daemon-reload');
+    run('systemctl', 'stop', 'criu.service');
+  });
+  after(() => {
+    rmSync(`${dropIn}/lifecycle-test.conf`);
+    run('systemctl', 'daemon-reload');
+    run('systemctl', 'stop', 'criu.service');
+  });
+}
+
+describe('a service with nothing to do', () => {
+  withSettings('ExecStart=', 'ExecStart=/usr/lib/criu-service/criu-service --idle-timeout 0.5');
+
+  it('leaves, and is there again for the next request', async () => {
+    await ask({ type: ReqType.VERSION });
+    const pid = mainPid();
+    await eventually('it has left', () => mainPid() === 0 && !isAlive(pid));
+    assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+    assert.equal(show('criu.service', 'Result').Result, 'success');
+  });
+
+  it('stays while somebody is connected', async () => {
+    const client = new Client();
+    const first = await client.send({ type: ReqType.VERSION, keep_open: true }).next();
+    assert.ok(first !== 'closed' && first.success);
+    const pid = mainPid();
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    assert.equal(mainPid(), pid);
+    assert.equal((await client.send({ type: ReqType.VERSION }).only()).success, true);
+  });
+
+  const rounds = inVm ? 5 : 20;
+  it(`loses no request that comes while it leaves (${rounds} rounds)`, async () => {
+    for (let round = 0; round < rounds; round += 1) {
+      // From well before the moment of its leaving to well after it.
+      await new Promise((resolve) => setTimeout(resolve, 400 + (round * 300) / rounds));
+      assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+    }
+    assert.equal(show('criu.socket', 'ActiveState').ActiveState, 'active');
+  });
+});
+
+describe('a service that has stopped', () => {
+  withSettings('WatchdogSec=5s');
+
+  it('is started anew by the watchdog, and goes on with its sessions', async () => {
+    const target = Target.start();
+    await withOpen([freshDirectory()], async (images) => {
+      const client = new Client();
+      const opts = { images_dir_fd: images, pid: target.pid, notify_scripts: true, leave_running: true };
+      client.send({ type: ReqType.DUMP, opts });
+      await client.notified('pre-dump');
+      const pid = mainPid();
+      process.kill(pid, 'SIGSTOP');
+      await eventually('another one is there', () => mainPid() > 0 && mainPid() !== pid);
+      client.answer(true);
+      await client.notified('query-ext-files');
+      client.answer(true);
+      await client.notified('post-dump');
+      const reply = await client.answer(true).only();
+      assert.equal(reply.success, true, JSON.stringify(reply));
+    });
+    await target.assertCountsOn();
+  });
+});

@@ -1,0 +1,16 @@
+import assert from 'node:assert/strict';
+import { watchdogIntervalMs } from '../../../src/systemd/watchdog.ts';
+
+describe('the watchdog', () => {
+  it('is told twice in the time that systemd waits', () => {
+    assert.equal(watchdogIntervalMs({ WATCHDOG_USEC: '60000000', WATCHDOG_PID: '7' }, 7), 30_000);
+    assert.equal(watchdogIntervalMs({ WATCHDOG_USEC: '3000' }, 7), 1);
+  });
+
+  it('is told nothing where systemd waits for nothing, or for somebody else', () => {
+    assert.equal(watchdogIntervalMs({}, 7), undefined);
+    assert.equal(watchdogIntervalMs({ WATCHDOG_USEC: '0' }, 7), undefined);
+    assert.equal(watchdogIntervalMs({ WATCHDOG_USEC: 'soon' }, 7), undefined);
+    assert.equal(watchdogIntervalMs({ WATCHDOG_USEC: '60000000', WATCHDOG_PID: '8' }, 7), undefined);
+  });
+});
