@@ -633,6 +633,8 @@ export class Session {
     if (hint !== undefined && this.#final) this.#final = withHint(this.#final, hint);
     const data = hint !== undefined && this.#final ? encodeResponse(this.#final) : packet?.data;
     if (packet && data) this.#connection.send(fitReply(data), packet.fds);
+    // The last reply is out: the sooner nobody goes on from here, the less likely it is passed on twice.
+    if (this.#state.at === 'draining' || this.#state.at === 'over') this.#forget();
   }
 
   // ---- the end

@@ -31,18 +31,25 @@ export function refusedTree(
   facts: TreeFacts,
 ): { readonly errno: number; readonly reason: string } | undefined {
   if (tree.length === 0) return { errno: ESRCH, reason: `there is no process ${target}` };
-  for (const thread of tree) {
-    const reason = refusedThread(thread, owner, facts);
-    if (reason !== undefined) return { errno: EPERM, reason: `process ${thread.pid} of the tree ${reason}` };
+  // Whose it is comes first, whatever else is in the way.
+  for (const rule of [notTheirs, beyondThem]) {
+    for (const thread of tree) {
+      const reason = rule(thread, owner, facts);
+      if (reason !== undefined)
+        return { errno: EPERM, reason: `process ${thread.pid} of the tree ${reason}` };
+    }
   }
   return undefined;
 }
 
-function refusedThread(thread: TreeThread, owner: TreeOwner, facts: TreeFacts): string | undefined {
+function notTheirs(thread: TreeThread, owner: TreeOwner, facts: TreeFacts): string | undefined {
   const foreign = thread.uids.slice(0, 3).find((uid) => uid !== owner.uid);
   if (foreign !== undefined) return `has the uid ${foreign}, and yours is ${owner.uid}`;
   if ((thread.permitted & ~owner.permitted) !== 0n) return 'holds capabilities that you do not hold';
-  if (facts.isOurCgroup(thread.cgroup)) return 'is an engine of this service';
+  return facts.isOurCgroup(thread.cgroup) ? 'is an engine of this service' : undefined;
+}
+
+function beyondThem(thread: TreeThread, _owner: TreeOwner, facts: TreeFacts): string | undefined {
   const lost = facts.ends ? beyondRestore(thread, facts.allCapabilities) : 0n;
   return lost === 0n
     ? undefined

@@ -20,7 +20,7 @@ function withSettings(...lines: string[]): void {
     run('systemctl', 'stop', 'criu.service');
   });
   after(() => {
-    rmSync(`${dropIn}/lifecycle-test.conf`);
+    rmSync(dropIn, { recursive: true });
     run('systemctl', 'daemon-reload');
     run('systemctl', 'stop', 'criu.service');
   });

@@ -213,7 +213,8 @@ describe('a service that is killed at random moments', () => {
         const replies = await client.all();
         // A connection that was accepted and not yet looked at ends with the service, and nothing was done for it.
         if (replies.length === 0 && readdirSync(directory).length === 0) unheard += 1;
-        else if (replies.length !== 1 || !replies[0]!.success) {
+        // The last reply may be passed on twice: by the service that was killed, and by the one that does not know it.
+        else if (replies.length === 0 || replies.some(({ success }) => !success)) {
           wrong += 1;
           console.log(`      round ${round}: ${JSON.stringify(replies)}`);
         }

@@ -54,6 +54,12 @@ describe('the tree of a caller without root', () => {
     assert.match(reasonOf({ cgroup: '/ours/engine-1' }) ?? '', /engine of this service/);
   });
 
+  it('is somebody else’s before it is anything else', () => {
+    const narrowed = { ...hers, bounding: 1n };
+    const bobs = { ...hers, pid: 501, uids: [1501, 1501, 1501, 1501] };
+    assert.match(refusedTree(500, [narrowed, bobs], alice, facts)?.reason ?? '', /process 501 .*uid 1501/);
+  });
+
   it('is not dumped to its end when only CAP_SETPCAP could restore it', () => {
     const bounding = all & ~bitOf('SYS_ADMIN') & ~bitOf('BPF');
     assert.match(
