@@ -231,6 +231,41 @@ static int thread(char *what)
 	return thread_result;
 }
 
+static void *idle(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+
+/* threads COUNT: as many more, with stacks as small as they come. */
+static int threads(int count)
+{
+	pthread_attr_t attributes;
+	pthread_t id;
+	int error;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 16384);
+	for (; count > 0; count--) {
+		if ((error = pthread_create(&id, &attributes, idle, NULL))) {
+			errno = error;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* pending FD: whether something is there to be received. */
+static int pending(int fd)
+{
+	ssize_t size = recv(fd, packet, sizeof(packet), MSG_PEEK | MSG_DONTWAIT);
+
+	if (size < 0)
+		return errno == EAGAIN ? 0 : -1;
+	return 1;
+}
+
 /* fork: the child goes on with the lines, as the first process of a new pid namespace, for example. */
 static int go_on_in_a_child(void)
 {
@@ -340,6 +375,11 @@ static long obey(char **word, int count)
 		return send_packet(atoi(word[1]), count > 2 ? word[2] : "", count > 2 ? word + 3 : word + 2);
 	if (strcmp(verb, "close") == 0)
 		return close(atoi(word[1]));
+	/* Under the number that it has, because close(2) would be a request to the file system behind it; until the next execve(2). */
+	if (strcmp(verb, "hold-until-exec") == 0)
+		return open(word[1], O_RDONLY | O_CLOEXEC);
+	if (strcmp(verb, "chdir") == 0)
+		return chdir(word[1]);
 	if (strcmp(verb, "become") == 0)
 		return become(atoi(word[1]), atoi(word[2]));
 	if (strcmp(verb, "filter") == 0)
@@ -352,6 +392,10 @@ static long obey(char **word, int count)
 		return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (strcmp(verb, "thread") == 0)
 		return thread(word[1]);
+	if (strcmp(verb, "threads") == 0)
+		return threads(atoi(word[1]));
+	if (strcmp(verb, "pending") == 0)
+		return pending(atoi(word[1]));
 	if (strcmp(verb, "unshare") == 0)
 		return unshare(atoi(word[1]));
 	if (strcmp(verb, "child") == 0)

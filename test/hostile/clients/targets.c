@@ -2,14 +2,18 @@
  * Processes that somebody tries to have dumped. Each prints its pid when it is ready, and counts into FILE.
  *
  *   targets family UID CHILD_UID FILE    with a child that is somebody else's; to be started by root
+ *   targets forest CHILDREN THREADS CHILD_UID UID FILE
+ *                                        with CHILDREN children of so many threads, the first of which is somebody else's
  *   targets undumpable FILE              which nobody without privilege may trace
  *   targets breathe [filtered] FILE      makes FILE over and over, in two threads: nothing of it runs without leaving a trace;
  *                                        filtered: capset(2) does nothing and says that it did
  *   targets tree FILE                    three processes and a thread; what is counted goes through a pipe and shared memory
+ *   targets keyring FILE                 which does not count: in FILE is the serial number of its session keyring
  *   targets at PID FILE                  under a pid that is free; to be started by root
  */
 #define _GNU_SOURCE
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -70,6 +74,72 @@ static void family(const char *uid, const char *child_uid, const char *file)
 	become(uid);
 	ready();
 	count_into(fd);
+}
+
+static void *idle(void *unused)
+{
+	for (;;)
+		pause();
+	return unused;
+}
+
+static void grow(int grown, int threads, const char *uid)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	close(ready_pipe[1]), close(0), close(1), close(2);
+	become(uid);
+	/* Nobody else would end it. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 16384);
+	while (--threads > 0) {
+		if (pthread_create(&thread, &attributes, idle, NULL))
+			exit(1);
+	}
+	write(grown, "", 1);
+	close(grown);
+	idle(NULL);
+}
+
+static void forest(int children, int threads, const char *child_uid, const char *uid, const char *file)
+{
+	int fd, grown[2], i;
+	char byte;
+
+	daemonize();
+	fd = counting_file(file);
+	if (pipe(grown))
+		exit(1);
+	for (i = 0; i < children; i++) {
+		if (fork() == 0)
+			grow(grown[1], threads, i == 0 ? child_uid : uid);
+	}
+	for (i = 0; i < children; i++) {
+		if (read(grown[0], &byte, 1) != 1)
+			exit(1);
+	}
+	become(uid);
+	ready();
+	count_into(fd);
+}
+
+/* Puts the serial number of its session keyring where others count. */
+static void keyring(const char *file)
+{
+	char line[32];
+	int fd;
+
+	daemonize();
+	fd = counting_file(file);
+	ready();
+	for (;; usleep(10000)) {
+		snprintf(line, sizeof(line), "%020ld\n",
+			 syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0));
+		if (pwrite(fd, line, 21, 0) != 21)
+			exit(1);
+	}
 }
 
 static void undumpable(const char *file)
@@ -194,6 +264,10 @@ int main(int argc, char **argv)
 {
 	if (argc == 5 && strcmp(argv[1], "family") == 0)
 		family(argv[2], argv[3], argv[4]);
+	if (argc == 7 && strcmp(argv[1], "forest") == 0)
+		forest(atoi(argv[2]), atoi(argv[3]), argv[4], argv[5], argv[6]);
+	if (argc == 3 && strcmp(argv[1], "keyring") == 0)
+		keyring(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "undumpable") == 0)
 		undumpable(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "tree") == 0)

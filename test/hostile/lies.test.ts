@@ -1,0 +1,115 @@
+/** What an engine says is what alice says, as soon as a bug in CRIU is hers: no number and no text of it is believed. */
+import assert from 'node:assert/strict';
+import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { ourAddress } from '../system/support/client.ts';
+import { journalOf } from '../system/support/journal.ts';
+import { statusLine } from '../system/support/proc.ts';
+import { show } from '../system/support/unit.ts';
+import { Attacker } from './support/attacker.ts';
+import { assertServed, it } from './support/guarantee.ts';
+import { LyingEngine, type Saying } from './support/lying-engine.ts';
+import { directoryOf, targetOf } from './support/people.ts';
+
+async function askAsAlice(
+  address: string,
+  type: ReqType,
+  opts: Partial<CriuOpts>,
+): Promise<{ reply: CriuResp | 'closed'; caller: number }> {
+  const alice = new Attacker('alice');
+  await alice.do('open', 10, 0, directoryOf('alice'));
+  const reply = await alice.ask({ type, opts: { images_dir_fd: 10, ...opts } }, address);
+  await alice.end();
+  return { reply, caller: alice.pid };
+}
+
+const notify = (script: string, pid: number): Saying => ({
+  send: { type: ReqType.NOTIFY, success: true, notify: { script, pid } },
+});
+
+const restored = (success: boolean, pid: number): Saying => ({
+  send: { type: ReqType.RESTORE, success, restore: { pid } },
+});
+
+// The bite: a service that ended what an engine names, in the place of the engine's cgroup, would end bob's process here.
+describe('an engine that says of somebody else’s process that it is the root of what it restored', () => {
+  let engine: LyingEngine;
+  before(async () => {
+    engine = await LyingEngine.start();
+  });
+  after(() => engine.service.stop());
+
+  /** Each of these makes the service end what is in the engine's cgroup, or look at it. */
+  const lies: Readonly<Record<string, (pid: number) => readonly Saying[]>> = {
+    'and is done without having been looked at': (pid) => ['receive', restored(true, pid), 'receive'],
+    'and is lost before it was looked at': (pid) => [
+      'receive',
+      notify('post-restore', pid),
+      'receive',
+      'die',
+    ],
+    'and has failed': (pid) => ['receive', notify('pre-restore', pid), 'receive', restored(false, pid)],
+    'when it is looked at, and dies then': (pid) => ['receive', notify('pre-resume', pid), 'receive', 'die'],
+  };
+  for (const [what, lie] of Object.entries(lies)) {
+    it(`has nobody signalled ${what}`, async () => {
+      const target = targetOf('bob');
+      for (const named of [target.pid, 1, -1]) {
+        engine.says(...lie(named));
+        const { reply } = await askAsAlice(engine.service.address, ReqType.RESTORE, {});
+        assert.ok(reply !== 'closed' && !reply.success, JSON.stringify(reply));
+        await target.assertCountsOn();
+        assert.match(statusLine(1, 'State') ?? '', /^[SR]/);
+      }
+    });
+  }
+});
+
+/** Lines, fields of the journal, and what terminals take for orders. */
+const forged = 'forged\nCRIU_FORGED=1\nMESSAGE=forged\r\u001b[2J\u0007\u0085\u009b';
+
+function assertPlain(unit: string, caller: number): void {
+  const records = journalOf(unit, `CRIU_CALLER_PID=${caller}`);
+  assert.ok(records.length > 0);
+  for (const record of records) {
+    // What is no text is a list of bytes there.
+    assert.equal(typeof record.MESSAGE, 'string', JSON.stringify(record));
+    assert.doesNotMatch(record.MESSAGE!, /\p{Cc}/u);
+    assert.notEqual(record.CRIU_RESULT, 'done');
+    assert.equal(record.CRIU_FORGED, undefined);
+  }
+  // The bite: it does get there.
+  assert.ok(
+    records.some(({ MESSAGE }) => MESSAGE!.includes('forged')),
+    JSON.stringify(records.map(({ MESSAGE }) => MESSAGE)),
+  );
+  assert.doesNotMatch(show(unit, 'StatusText').StatusText!, /forged/);
+}
+
+// The bite is what sanitize() in src/systemd/log.ts takes away; and the journal is told of each field with its length.
+describe('text of alice’s that looks like records of the journal', () => {
+  it('is one line of one record (the name of an images directory)', async () => {
+    const opts = { images_dir_fd: -1, images_dir: `/${forged}` };
+    const { reply, caller } = await askAsAlice(ourAddress, ReqType.CPUINFO_DUMP, opts);
+    assert.ok(reply !== 'closed' && !reply.success, JSON.stringify(reply));
+    assertPlain('criu.service', caller);
+  });
+
+  it('is one line of one record (the last words of an engine, the sentence of its reply, and a script that it names)', async () => {
+    const engine = await LyingEngine.start();
+    const { CPUINFO_DUMP: type } = ReqType;
+    try {
+      for (const said of [
+        [{ stderr: `Error: ${forged}\n` }, 'die'],
+        [{ send: { type, success: false, cr_errno: 1, cr_errmsg: forged } }],
+        [notify(forged, 1), { stderr: `Error: ${forged}\n` }, 'die'],
+      ] as const) {
+        engine.says('receive', ...said);
+        const { caller } = await askAsAlice(engine.service.address, type, {});
+        assertPlain(engine.service.unit, caller);
+      }
+    } finally {
+      engine.service.stop();
+    }
+    await assertServed('bob');
+  });
+});

@@ -1,0 +1,45 @@
+/** A service whose criu says what a test has it say (clients/lying-engine.c): what a bug in CRIU would let alice say. */
+import { chmodSync, copyFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { encodeResponse } from '../../../src/protocol/codec.ts';
+import type { CriuResp } from '../../../src/protocol/messages.ts';
+import { binary } from '../../system/support/bench.ts';
+import { Instance } from '../../system/support/instance.ts';
+import { directoryOf } from './people.ts';
+
+export type Saying =
+  | 'receive'
+  | 'die'
+  | { readonly send: CriuResp }
+  /** Its last words. */
+  | { readonly stderr: string };
+
+export class LyingEngine {
+  readonly service: Instance;
+  readonly #path: string;
+
+  private constructor(service: Instance, path: string) {
+    this.service = service;
+    this.#path = path;
+  }
+
+  static async start(): Promise<LyingEngine> {
+    // Not called criu: those that wait for root's requests are none that a test may have left behind.
+    const path = join(directoryOf('root'), 'liar');
+    copyFileSync(binary('lying-engine'), path);
+    chmodSync(path, 0o755);
+    writeFileSync(`${path}.says`, 'receive\n', { mode: 0o644 });
+    return new LyingEngine(await Instance.start('--criu', path), path);
+  }
+
+  /** The next engines say this. */
+  says(...sayings: readonly Saying[]): void {
+    const lines = sayings.map((saying) => {
+      if (typeof saying === 'string') return saying;
+      return 'send' in saying
+        ? `send ${encodeResponse(saying.send).toString('hex')}`
+        : `stderr ${Buffer.from(saying.stderr).toString('hex')}`;
+    });
+    writeFileSync(`${this.#path}.says`, `${lines.join('\n')}\n`, { mode: 0o644 });
+  }
+}
