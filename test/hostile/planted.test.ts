@@ -1,14 +1,14 @@
 /** Files and directories that are not what the service is told: what CRIU writes for alice, alice writes. */
 import assert from 'node:assert/strict';
-import { constants, readdirSync, symlinkSync } from 'node:fs';
+import { chownSync, constants, mkdirSync, readdirSync, renameSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { pageServers } from '../system/support/proc.ts';
 import { Attacker } from './support/attacker.ts';
-import { besideReference, it, type Outcome, show } from './support/guarantee.ts';
-import { directoryOf, RootsFile } from './support/people.ts';
+import { besideReference, it, needsSysResource, type Outcome, show } from './support/guarantee.ts';
+import { directoryOf, RootsFile, targetOf, uids } from './support/people.ts';
 
 const O_PATH = 0o10000000;
 
@@ -125,6 +125,51 @@ describe('what alice plants in her directories', () => {
     },
     refused: 'by the kernel',
     bites: true,
+  });
+
+  show({
+    guarantee:
+      'a symbolic link that is planted when the directory was opened and the request authorized is not followed',
+    carriedOut: async (address) => {
+      const victim = new RootsFile();
+      const target = targetOf('alice');
+      const images = directoryOf('alice');
+      const alice = new Attacker('alice');
+      await alice.do('open', 10, constants.O_RDONLY, images);
+      const opts = { images_dir_fd: 10, pid: target.pid, leave_running: true, notify_scripts: true };
+      let reply = await alice.ask({ type: ReqType.DUMP, opts }, address);
+      while (reply !== 'closed' && reply.type === ReqType.NOTIFY) {
+        if (reply.notify?.script === 'pre-dump') symlinkSync(victim.path, join(images, 'inventory.img'));
+        await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+        reply = await alice.receive();
+      }
+      return { reply, succeeded: !victim.unchanged, survivor: target };
+    },
+    refused: 'by the kernel',
+    bites: needsSysResource,
+  });
+
+  // No bite for the directory itself: the engine has it open, and so does CRIU's own service.
+  it('a directory that is exchanged for a link to root’s when it was opened and authorized stays what it was', async () => {
+    const secret = directoryOf('root', 0o777);
+    const target = targetOf('alice');
+    const images = join(directoryOf('alice'), 'images');
+    mkdirSync(images);
+    chownSync(images, uids.alice, uids.alice);
+    const alice = new Attacker('alice');
+    const opts = { images_dir_fd: -1, images_dir: images, pid: target.pid, notify_scripts: true };
+    let reply = await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
+    while (reply !== 'closed' && reply.type === ReqType.NOTIFY) {
+      if (reply.notify?.script === 'pre-dump') {
+        renameSync(images, `${images}-before`);
+        symlinkSync(secret, images);
+      }
+      await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+      reply = await alice.receive();
+    }
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    assert.deepEqual(readdirSync(secret), []);
+    assert.ok(readdirSync(`${images}-before`).includes('inventory.img'));
   });
 
   // No bite: what counts is the one moment at which the launcher opens, as alice; whichever directory it finds then is held to

@@ -15,6 +15,7 @@ import { AlicesImages, assertNeverRan, checkpointRestore, restoreUntil } from '.
 import { as } from './support/people.ts';
 
 const { SIGKILL, SIGSTOP, SIGCONT } = constants.signals;
+const RLIMIT_NOFILE = 7;
 
 /** What CRIU announces before the tree has its credentials and stands still. */
 const early = ['pre-restore', 'post-restore'] as const;
@@ -46,6 +47,14 @@ describe('an engine that restores the capability of engines for alice', () => {
       const { alice } = await restoreUntil(images, script);
       const yes = hex({ type: ReqType.NOTIFY, notify_success: true });
       await alice.rush(`send ${connection} ${yes}`, `close ${connection}`);
+      await assertNeverRan(images);
+    });
+
+    it(`leaves nothing that runs when it may have no more descriptors from ${script} on`, async () => {
+      const { alice, engine } = await restoreUntil(images, script);
+      await alice.do('prlimit', engine, RLIMIT_NOFILE, 0);
+      await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+      assertRefused(await alice.receive(), /./);
       await assertNeverRan(images);
     });
 
