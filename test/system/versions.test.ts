@@ -1,12 +1,12 @@
 /** What this machine does not have, or cannot do: each is a sentence that says what to do, in the reply and in the journal. */
 import assert from 'node:assert/strict';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuOpts, ReqType } from '../../src/protocol/messages.ts';
 import { Attacker as Client } from '../hostile/support/attacker.ts';
 import { assertRefused, it } from '../hostile/support/guarantee.ts';
 import { directoryOf, startCounting } from '../hostile/support/people.ts';
-import { binary } from './support/bench.ts';
+import { binary, cannotShowHere } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
 import { Instance } from './support/instance.ts';
 import { journalOf } from './support/journal.ts';
@@ -70,6 +70,41 @@ describe('what cannot be done here', () => {
       const sentence = await refusalOf(type, { pid: target.pid, ...opts });
       assert.match(sentence.source, /clear_refs/);
       await target.assertCountsOn();
+    }
+  });
+
+  it('is said of Yama where it keeps users from tracing, and not where it does not', async function () {
+    const knob = '/proc/sys/kernel/yama/ptrace_scope';
+    if (!existsSync(knob)) cannotShowHere(this, 'this kernel has no Yama');
+    const target = startCounting('alice', ['--no-new-privs'], binary('counter'));
+    const images = directoryOf('alice');
+    const ask = async (type: ReqType, opts: Partial<CriuOpts>): Promise<boolean> => {
+      const alice = new Client('alice');
+      await alice.do('open', 10, 0, images);
+      const reply = await alice.ask({ type, opts: { images_dir_fd: 10, ...opts } }, ourAddress);
+      await alice.end();
+      return reply !== 'closed' && (reply.success ?? false);
+    };
+    try {
+      for (const scope of [1, 2]) {
+        writeFileSync(knob, String(scope));
+        const sentence = await refusalOf(ReqType.DUMP, { pid: target.pid });
+        assert.match(
+          sentence.source,
+          new RegExp(`yama.ptrace.scope is ${scope}.*an administrator can set it to 0`),
+        );
+        await target.assertCountsOn();
+      }
+      assert.match((await refusalOf(ReqType.RESTORE, {})).source, /ptrace.scope is 2.*set it to 1/);
+      writeFileSync(knob, '0');
+      assert.ok(await ask(ReqType.DUMP, { pid: target.pid }));
+      await target.assertGone();
+      // What an engine restores descends from it, which is enough for scope 1.
+      writeFileSync(knob, '1');
+      assert.ok(await ask(ReqType.RESTORE, {}));
+      await target.assertCountsOn();
+    } finally {
+      writeFileSync(knob, '0');
     }
   });
 });
