@@ -43,9 +43,25 @@ async function ask(
   return { scripts, reply: message as CriuResp };
 }
 
+/** As pam_loginuid(8) does; a container may not. */
+const setLoginUid = `echo ${uids.alice} 2>/dev/null >/proc/self/loginuid || true`;
+
+const capabilitySets = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'];
+
+/** alice with limits, a priority, a mask and groups that nobody else has; /etc/group does not give her these, as some logins do. */
+function unlikeOthers(...options: string[]): string[] {
+  const alice = as('alice', ...options);
+  return [
+    ...['sh', '-c', `${setLoginUid}; umask 0137; exec "$@"`, 'sh'],
+    ...['prlimit', '--nofile=700:900', '--core=4096:8192', '--memlock=65536:65536', '--'],
+    ...['nice', '-n', '5', 'choom', '--adjust', '300', '--'],
+    ...alice.map((word) => (word === '--init-groups' ? '--groups=1500,27,60001' : word)),
+  ];
+}
+
 /** What of a process must be the same before its dump and after its restore. */
 function traitsOf(pid: number): Record<string, string | undefined> {
-  const credentials = ['Uid', 'Gid', 'Groups', 'CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'];
+  const credentials = ['Uid', 'Gid', 'Groups', ...capabilitySets];
   const lines = [...credentials, 'NoNewPrivs', 'Seccomp', 'Umask'];
   const files = ['limits', 'oom_score_adj', 'loginuid'].filter((name) => existsSync(`/proc/${pid}/${name}`));
   return {
@@ -85,6 +101,86 @@ describe('alice', () => {
     assert.equal(childrenOf(target.pid).length, 2);
     assert.equal(readdirSync(`/proc/${target.pid}/task`).length, 2);
     assert.deepEqual(traitsOf(target.pid), before);
+  });
+
+  it('gets back what she had, where it is not what others have', async () => {
+    const own = unlikeOthers();
+    const [program, ...argv] = [...unlikeOthers(...unshackled()), binary('targets'), 'tree'];
+    const file = join(directoryOf('alice', 0o777), 'count');
+    const target = new Target(Number(run(program!, ...argv, file)), file);
+    const images = directoryOf('alice');
+    const before = traitsOf(target.pid);
+    assert.deepEqual(
+      [before.Groups?.trim(), before.Umask, before.oom_score_adj?.trim(), before.nice],
+      ['27 1500 60001', '0137', '300', '5'],
+    );
+    assert.match(before.limits!, /^Max open files +700 +900 /m);
+    if (inVm) assert.equal(before.loginuid, String(uids.alice));
+    const dumped = await ask(ReqType.DUMP, images, { pid: target.pid }, ourAddress, own);
+    assert.equal(dumped.reply.success, true, JSON.stringify(dumped.reply));
+    await target.assertGone();
+    const { reply } = await ask(ReqType.RESTORE, images, {}, ourAddress, own);
+    assert.equal(reply.success, true, JSON.stringify(reply));
+    await target.assertCountsOn();
+    assert.deepEqual(traitsOf(target.pid), before);
+  });
+
+  it('gets back no process that holds more than she does', async () => {
+    // Whoever is root's child has what no login gives: what is restored has what she has, who asks.
+    const target = tree();
+    const images = directoryOf('alice');
+    await ask(ReqType.DUMP, images, { pid: target.pid });
+    await target.assertGone();
+    const alice = new Client('alice');
+    await alice.do('open', 10, 0, images);
+    const reply = await alice.ask({ type: ReqType.RESTORE, opts: { images_dir_fd: 10 } }, ourAddress);
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    const members = [target.pid, ...childrenOf(target.pid)];
+    const threads = members.flatMap((pid) => readdirSync(`/proc/${pid}/task`).map(Number));
+    assert.equal(threads.length, 4);
+    for (const set of capabilitySets) {
+      const hers = BigInt(`0x${statusLine(alice.pid, set)}`);
+      for (const tid of threads) {
+        const its = BigInt(`0x${statusLine(tid, set)}`);
+        assert.equal(its & ~hers, 0n, `${set} of ${tid} is ${its.toString(16)}`);
+      }
+    }
+  });
+
+  it('gets back a session keyring that is the process’s own, neither hers nor the service’s', async () => {
+    const target = startCounting('alice', unshackled(), binary('targets'), 'keyring');
+    await eventually('it says which keyring it has', () => target.count > 0);
+    const images = directoryOf('alice');
+    const before = target.count;
+    await ask(ReqType.DUMP, images, { pid: target.pid });
+    await target.assertGone();
+    const { reply } = await ask(ReqType.RESTORE, images, {});
+    assert.equal(reply.success, true, JSON.stringify(reply));
+    await eventually('it has another one', () => target.count !== before);
+    // As she sees them: keyrings of the service's are none that she may look at.
+    const [file, ...argv] = as('alice');
+    const serial = target.count.toString(16).padStart(8, '0');
+    const keys = run(file!, ...argv, 'cat', '/proc/keys');
+    assert.match(keys, new RegExp(`^${serial} .* 1500 +1500 keyring +_ses`, 'm'));
+  });
+
+  it('keeps no_new_privs, where callers that have it are served', async () => {
+    const service = await Instance.start('--allow-no-new-privs');
+    const own = as('alice', '--no-new-privs');
+    try {
+      const target = startCounting('alice', ['--no-new-privs'], binary('targets'), 'tree');
+      const images = directoryOf('alice');
+      await ask(ReqType.DUMP, images, { pid: target.pid }, service.address, own);
+      await target.assertGone();
+      const { reply } = await ask(ReqType.RESTORE, images, {}, service.address, own);
+      assert.equal(reply.success, true, JSON.stringify(reply));
+      for (const pid of [target.pid, ...childrenOf(target.pid)]) {
+        assert.equal(statusLine(pid, 'NoNewPrivs'), '1');
+      }
+      await target.assertCountsOn();
+    } finally {
+      service.stop();
+    }
   });
 
   it('finds what was restored in a scope of its own in her slice, and an administrator stops it there', async () => {
