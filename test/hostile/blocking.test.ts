@@ -2,14 +2,15 @@
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
-import { cannotShowHere, eventually, inVm } from '../system/support/bench.ts';
+import { binary, cannotShowHere, eventually, inVm } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { allWait, engines } from '../system/support/it.ts';
-import { childrenOf } from '../system/support/proc.ts';
+import { childrenOf, statusLine } from '../system/support/proc.ts';
 import { referenceAddress, referencePid } from '../system/support/reference.ts';
+import { mainPid } from '../system/support/unit.ts';
 import { Attacker, AttackFailed, connection } from './support/attacker.ts';
-import { assertServed, besideReference, it } from './support/guarantee.ts';
-import { directoryOf, targetOf } from './support/people.ts';
+import { assertRefused, assertServed, besideReference, it } from './support/guarantee.ts';
+import { directoryOf, startCounting, targetOf } from './support/people.ts';
 import { SilentMount } from './support/silent-mount.ts';
 
 /** Longer than any test may take: whoever waits for it has stopped. */
@@ -99,6 +100,150 @@ describe('a directory of alice’s on a file system that never answers', () => {
       }
     });
   }
+});
+
+/** The first process of hers is inside execve(2) from here on, which waits for her file system; a child of it goes on. */
+async function enterExec(alice: Attacker, mount: SilentMount): Promise<void> {
+  await alice.do('leave-to-child', '/usr/bin/true');
+  await mount.asked();
+}
+
+/** The service's own threads: one more for each reading that is lost. */
+const threadsOfService = (): number => Number(statusLine(mainPid(), 'Threads'));
+
+// The bite is a service that reads such a process on its event loop: with caller-reader.ts answering at once bob waits for ever.
+describe('a process inside execve(2), where a file system of alice’s keeps it', () => {
+  let mount: SilentMount;
+
+  /**
+   * @param how what has to wait for her file system: the end of a mapping, with which exec's locks are held that readings of /proc
+   *   need, on any kernel (exec_mmap in fs/exec.c); or the end of a descriptor, which Linux 6.12 waits for before it takes all of them.
+   */
+  const itInside = (
+    title: string,
+    how: 'map' | 'hold-until-exec',
+    body: (alice: Attacker) => Promise<void>,
+  ): void => {
+    it(title, async function () {
+      if (!inVm) cannotShowHere(this, 'the container may not open /dev/fuse');
+      mount = SilentMount.of('alice', 'flush');
+      const alice = new Attacker('alice');
+      try {
+        await alice.do(how, mount.file);
+        await body(alice);
+      } finally {
+        mount.end();
+      }
+    });
+  };
+
+  itInside(
+    'holds up nobody else when it is the caller, and nobody at all when it is over',
+    'map',
+    async (alice) => {
+      const before = threadsOfService();
+      await alice.do('open', 10, 0, directoryOf('alice'));
+      await alice.connect(ourAddress);
+      await enterExec(alice, mount);
+      await alice.send({ type: ReqType.CPUINFO_DUMP, opts: { images_dir_fd: 10 } });
+      await assertServed('bob');
+      assertRefused(await alice.receive(), /inside execve/);
+      await assertServed('bob');
+      // A thread is lost; a second one is not spent on her.
+      assert.equal(threadsOfService(), before + 1);
+      const other = new Attacker('alice');
+      await other.do('open', 10, 0, directoryOf('alice'));
+      const request = { type: ReqType.CPUINFO_DUMP, opts: { images_dir_fd: 10 } };
+      assertRefused(await other.ask(request, ourAddress), /earlier caller with this uid/);
+      assert.equal(threadsOfService(), before + 1);
+      mount.end();
+      await eventually('the thread is back', () => threadsOfService() === before);
+      await assertServed('alice');
+    },
+  );
+
+  itInside('holds up nobody else when it is to be dumped', 'map', async (alice) => {
+    await enterExec(alice, mount);
+    await dumpAndLeave(alice.pid);
+  });
+
+  itInside(
+    'holds up nobody else when it is in a tree that is to be dumped',
+    'hold-until-exec',
+    async (alice) => {
+      // Her first process is the root of it, and waits; the second one goes into execve(2), and a third one goes on.
+      await alice.do('fork');
+      await alice.do('leave-to-child', '/usr/bin/true');
+      await mount.asked();
+      await dumpAndLeave(alice.pid);
+    },
+  );
+
+  /** She has it dumped, and gives up: the engine waits for the process as long as the kernel does. */
+  async function dumpAndLeave(pid: number): Promise<void> {
+    const other = new Attacker('alice');
+    await other.do('open', 10, 0, directoryOf('alice'));
+    await other.connect(ourAddress);
+    await other.send({ type: ReqType.DUMP, opts: { images_dir_fd: 10, pid } });
+    await eventually('an engine is at work', () => engines().length > 0);
+    await assertServed('bob');
+    await other.end();
+    await assertServed('bob');
+    mount.end();
+    await eventually('the engine has left', () => engines().length === 0);
+  }
+});
+
+describe('a process whose directories are on a file system of alice’s that has fallen silent', () => {
+  let mount: SilentMount;
+
+  const itThere = (title: string, body: () => Promise<void>): void => {
+    it(title, async function () {
+      if (!inVm) cannotShowHere(this, 'the container may not open /dev/fuse');
+      mount = SilentMount.of('alice', 'flush');
+      try {
+        await body();
+      } finally {
+        mount.end();
+      }
+    });
+  };
+
+  itThere('is served as others are when it is the caller’s working directory', async () => {
+    const alice = new Attacker('alice');
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    await alice.do('chdir', mount.path);
+    await mount.fallSilent();
+    const request = { type: ReqType.CPUINFO_DUMP, opts: { images_dir_fd: 10 } };
+    const reply = await alice.ask(request, ourAddress);
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    await assertServed('bob');
+  });
+
+  itThere('is refused when it is the caller’s root', async () => {
+    const alice = new Attacker('root');
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    await alice.do('reconnect-as', 'alice', ourAddress, mount.path);
+    await mount.fallSilent();
+    await alice.send({ type: ReqType.CPUINFO_DUMP, opts: { images_dir_fd: 10 } });
+    await assertServed('bob');
+    assertRefused(await alice.receive(), /root directory/);
+  });
+
+  itThere('holds up nobody else when it is to be dumped', async () => {
+    const there = startCounting('alice', [], 'env', `--chdir=${mount.path}`, binary('counter'));
+    await mount.fallSilent();
+    const alice = new Attacker('alice');
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    await alice.connect(ourAddress);
+    await alice.send({ type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: there.pid } });
+    await mount.asked();
+    await assertServed('bob');
+    await alice.end();
+    await assertServed('bob');
+    mount.end();
+    await eventually('the engine has left', () => engines().length === 0);
+  });
 });
 
 describe('connections that say nothing', () => {

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -266,6 +267,18 @@ static int pending(int fd)
 	return 1;
 }
 
+/* map PATH: writes into a mapping of a file; the next execve(2) ends it, and does not come back before it is written back. */
+static int map(const char *path)
+{
+	int fd = open(path, O_RDWR);
+	char *page = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (page == MAP_FAILED)
+		return -1;
+	page[0] = 1;
+	return fd;
+}
+
 /* fork: the child goes on with the lines, as the first process of a new pid namespace, for example. */
 static int go_on_in_a_child(void)
 {
@@ -378,6 +391,8 @@ static long obey(char **word, int count)
 	/* Under the number that it has, because close(2) would be a request to the file system behind it; until the next execve(2). */
 	if (strcmp(verb, "hold-until-exec") == 0)
 		return open(word[1], O_RDONLY | O_CLOEXEC);
+	if (strcmp(verb, "map") == 0)
+		return map(word[1]);
 	if (strcmp(verb, "chdir") == 0)
 		return chdir(word[1]);
 	if (strcmp(verb, "become") == 0)

@@ -1,4 +1,4 @@
-/** A FUSE file system that answers nothing (clients/silent-fuse.c). */
+/** A FUSE file system that answers nothing, or stops to answer at a moment of its owner's choice (clients/silent-fuse.c). */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ export class SilentMount {
   readonly path: string;
   readonly #log: string;
   readonly #pid: number;
+  #ended = false;
 
   private constructor(path: string, log: string, pid: number) {
     this.path = path;
@@ -17,24 +18,43 @@ export class SilentMount {
   }
 
   /** Mounted by root, in the mount namespace of all, as fusermount3 would have done it for this user. */
-  static of(user: User): SilentMount {
+  static of(user: User, ...from: 'flush'[]): SilentMount {
     succeeds('modprobe', 'fuse');
     if (!existsSync('/dev/fuse')) run('mknod', '-m', '666', '/dev/fuse', 'c', '10', '229');
     const path = directoryOf(user);
     const log = join(directoryOf('root'), 'asked');
-    const child = spawn(binary('silent-fuse'), [path, String(uids[user]), log], { stdio: 'inherit' });
+    const child = spawn(binary('silent-fuse'), [path, String(uids[user]), log, ...from], {
+      stdio: 'inherit',
+    });
     for (let i = 0; i < 200 && !existsSync(log); i += 1) execFileSync('sleep', ['0.1']);
     return new SilentMount(path, log, child.pid!);
   }
 
-  /** Somebody waits for an answer. */
-  asked(): Promise<void> {
-    return eventually('the file system is asked for something', () => readFileSync(this.#log, 'utf8') !== '');
+  /** A file in it: whatever its name is, where the first thing without an answer is that it is closed. */
+  get file(): string {
+    return join(this.path, 'file');
   }
 
-  /** The end of its server frees whoever waits. */
+  /** Somebody waits for an answer. */
+  asked(): Promise<void> {
+    return eventually('the file system is asked for something', () => /^\d/m.test(this.#said));
+  }
+
+  /** From here on nothing is answered. */
+  fallSilent(): Promise<void> {
+    process.kill(this.#pid, 'SIGUSR1');
+    return eventually('the file system is silent', () => this.#said.includes('silent'));
+  }
+
+  /** The end of its server frees whoever waits. Once is enough. */
   end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
     process.kill(this.#pid, 'SIGKILL');
     run('umount', '--lazy', this.path);
+  }
+
+  get #said(): string {
+    return readFileSync(this.#log, 'utf8');
   }
 }
