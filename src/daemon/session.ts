@@ -450,7 +450,8 @@ export class Session {
       return;
     }
     const before = this.#state;
-    this.#connection.stopListening();
+    // The packet is here: no deadline for it counts any more, however long its caller and its target take to be read.
+    this.#stopListening();
     judged.then(
       (judgement) => {
         if (this.#state === before) this.#advanceAs(judgement);
