@@ -263,6 +263,10 @@ export class Session {
     this.#context.records.resumed(this.#subject(), this.#request);
     switch (state.at) {
       case 'idle':
+        // It would look for the descriptors of its next request in the process that made its connection, and that one is gone. No
+        // state passes from one request to the next but the images.
+        this.#engines.dismiss();
+        this.#state = { ...state, engine: false };
         this.#listen(state.engine || snapshot.progress !== 'unread' ? 'none' : 'request');
         break;
       case 'working':
