@@ -21,8 +21,14 @@ export class ServiceUnderTest {
   readonly script = join(this.directory, 'engine');
   readonly #pidFile = join(this.directory, 'pid');
   readonly #statusFile = join(this.directory, 'status');
+  readonly #nodeOptions: readonly string[];
   pid = 0;
   stderr = '';
+
+  /** @param nodeOptions of V8, for example. */
+  constructor(...nodeOptions: string[]) {
+    this.#nodeOptions = nodeOptions;
+  }
 
   /**
    * Starts the service and waits until it says that it is ready. It is no descendant of the tests: a dump of the tests'
@@ -42,6 +48,7 @@ export class ServiceUnderTest {
         `"$@" & exec 3>&-; wait $!; echo $? >${this.#statusFile}`,
         'sh',
         process.execPath,
+        ...this.#nodeOptions,
         ...words,
         ...options,
         '--pid-file',
