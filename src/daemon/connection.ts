@@ -4,7 +4,8 @@
  * One message is buffered when the caller's queue is full; whoever sends more waits until {@link full} is false again. A caller
  * that has left loses what was for it, as on any connection.
  */
-import { native, type OwnedFd, type Peeked, type SeqpacketSocket, Watch } from '../socket/binding.ts';
+import { constants as os } from 'node:os';
+import { native, type OwnedFd, type SeqpacketSocket, Watch } from '../socket/binding.ts';
 
 interface Message {
   readonly data: Uint8Array;
@@ -19,6 +20,18 @@ export interface ConnectionEvents {
   /** The outbox was full and is empty now. */
   onRoom(): void;
 }
+
+/** What waits at the head of the caller's queue; `malformed` is what cannot be a request, whatever it says. */
+export type Head =
+  | { readonly kind: 'nothing' | 'end' }
+  | { readonly kind: 'packet'; readonly data: Buffer }
+  | { readonly kind: 'malformed'; readonly errno: number; readonly reason: string };
+
+function malformed(errno: number, reason: string): Head {
+  return { kind: 'malformed', errno, reason };
+}
+
+const { EINVAL, EMSGSIZE } = os.errno;
 
 /** How long a caller that does not read may take for what is left to be read. */
 const closeGraceMs = 10_000;
@@ -72,8 +85,22 @@ export class CallerConnection {
   }
 
   /** The head of the queue, which stays there. */
-  peek(): Peeked {
-    return this.#socket?.peek(this.#maxPacketBytes) ?? { kind: 'end' };
+  head(): Head {
+    const head = this.#socket?.peek(this.#maxPacketBytes) ?? { kind: 'end' };
+    if (head.kind === 'nothing' || head.kind === 'end') return head;
+    if (this.headCarriesFds) {
+      return malformed(
+        EINVAL,
+        'This packet carries descriptors; a request names those of its caller by their numbers',
+      );
+    }
+    if (head.kind === 'empty-packet') return malformed(EINVAL, 'An empty packet is no request');
+    return head.data
+      ? { kind: 'packet', data: head.data }
+      : malformed(
+          EMSGSIZE,
+          `A packet of ${head.size} bytes is too large: the limit is ${this.#maxPacketBytes}`,
+        );
   }
 
   /** True when the packet at the head carries descriptors, which no request does: CRIU reads none from its client. */

@@ -13,6 +13,7 @@ import type { CallerReader } from '../policy/caller-reader.ts';
 import { readTree, type TreeThread, treeContains } from '../policy/process-tree.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { judgeStanding, type Standing, type StandingOptions } from '../policy/standing.ts';
+import { foreignUid } from '../policy/tree-rule.ts';
 import { decodeRequest } from '../protocol/codec.ts';
 import type { CriuReq } from '../protocol/messages.ts';
 import type { SeqpacketSocket } from '../socket/binding.ts';
@@ -90,7 +91,14 @@ export class Judge {
     const target = this.#caller && targetOf(message, this.#caller.identity.pid);
     return standing.kind !== 'confined' || target === undefined || target <= 0
       ? this.#authorize(message, phase, [])
-      : readTree(target).then((tree) => this.#authorize(message, phase, tree));
+      : readTree(target, (thread) => this.#isForeign(thread)).then((tree) =>
+          this.#authorize(message, phase, tree),
+        );
+  }
+
+  /** One thread that is somebody else's is enough to refuse a tree. */
+  #isForeign(thread: TreeThread): boolean {
+    return foreignUid(thread, this.#caller?.identity.uid ?? -1) !== undefined;
   }
 
   /**

@@ -37,9 +37,14 @@ export class SessionQuota {
     const reason = this.#reason(own);
     if (reason !== undefined && !(user === 0 && this.#total < this.#limits.sessions && isRoot()))
       return reason;
-    this.#byUser.set(user, own + 1);
-    this.#total += 1;
+    this.count(user);
     return undefined;
+  }
+
+  /** A session of an earlier start, which has let it in: it counts, whatever the limits are. */
+  count(user: UserKey): void {
+    this.#byUser.set(user, (this.#byUser.get(user) ?? 0) + 1);
+    this.#total += 1;
   }
 
   leave(user: UserKey): void {
@@ -102,17 +107,13 @@ export class EngineQueue {
   /** @param privileged for a fully privileged caller, which nobody else's engines may hold up. */
   ask(user: UserKey, privileged: boolean): EngineTurn {
     const queue: Queue = privileged ? 'root' : user;
+    // Whoever waits comes first.
+    if (!this.#queues.has(queue) && this.#mayStart(queue)) return this.count(user, privileged);
     let held = false;
     const release = (): void => {
       if (held) this.#leave(queue);
       held = false;
     };
-    // Whoever waits comes first.
-    if (!this.#queues.has(queue) && this.#mayStart(queue)) {
-      held = true;
-      this.#enter(queue);
-      return { ready: undefined, cancel: () => {}, release };
-    }
     let waiting: Waiting | undefined;
     const ready = new Promise<void>((resolve, reject) => {
       waiting = {
@@ -131,6 +132,18 @@ export class EngineQueue {
       waiting = undefined;
     };
     return { ready, cancel, release };
+  }
+
+  /** One that runs already, whatever the limits are. */
+  count(user: UserKey, privileged: boolean): EngineTurn {
+    const queue: Queue = privileged ? 'root' : user;
+    let held = true;
+    this.#enter(queue);
+    const release = (): void => {
+      if (held) this.#leave(queue);
+      held = false;
+    };
+    return { ready: undefined, cancel: () => {}, release };
   }
 
   #mayStart(queue: Queue): boolean {

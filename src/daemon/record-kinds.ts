@@ -7,6 +7,8 @@ export const messageIds = {
   accepted: '92be71a9a43e47518765350440b1396e',
   /** A session of an earlier start of the service goes on. */
   resumed: '9c5fc585b41e40f9af7522ba9861247c',
+  /** One that cannot. */
+  notResumed: 'adc7b2d2909d49c292eee4160b9fcf9b',
   done: '7d9525304ff74a6cb0953598229bb564',
   failed: 'd9ada98df0eb4989ab8af4c87ea94930',
   refused: '2934f6699a18430f8114d2a9ac018653',

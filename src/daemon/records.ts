@@ -87,6 +87,14 @@ export class Records {
     this.#write('info', 'resumed', message, subject, 'work', requestFields(request));
   }
 
+  /** What systemd has kept of a session is not enough to go on, or not to be understood. */
+  notResumed(session: number): void {
+    this.#log.warning(`Session ${session} was lost with an earlier start of this service, and is closed`, {
+      MESSAGE_ID: messageIds.notResumed,
+      CRIU_SESSION: session,
+    });
+  }
+
   finished(subject: Subject, end: Finished): void {
     const { request, result, errno, reason, restoredPid, durationUsec, enginePid } = end;
     this.totals[result] += 1;

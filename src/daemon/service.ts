@@ -1,6 +1,7 @@
 /** The service: accepts, keeps its sessions, tells systemd, drains. */
 import { constants as os } from 'node:os';
 import type { ConfinedEngineOptions } from '../engine/confined.ts';
+import { EngineCgroup } from '../engine/engine-cgroup.ts';
 import { EnginePool, type EnginePoolOptions } from '../engine/engine-pool.ts';
 import { KeptAnswers } from '../engine/kept-answers.ts';
 import type { Restorers } from '../policy/authorize.ts';
@@ -39,7 +40,7 @@ const acceptsPerTurn = 64;
 const statusIntervalMs = 200;
 
 /** How long it may take to read what a caller is: it may be inside execve(2), and a file system behind that may never answer. */
-const callerDeadlineMs = 5000;
+const callerDeadlineMs = 10_000;
 
 /** When accept(2) finds no free descriptor, trying again at once would only burn time. */
 const acceptPauseMs = 100;
@@ -142,12 +143,16 @@ export class Service {
       const session = sortStored(Number(name), fds);
       if (!session) {
         this.#context.store.drop(name);
+        this.#context.records.notResumed(Number(name));
         continue;
       }
       if (session.snapshot.engine?.cgroup) cgroups.add(session.snapshot.engine.cgroup.path);
       const socket = native.adopt(session.caller);
-      this.#open(Number(name), socket, userOf(socket), session);
+      const user = userOf(socket);
+      this.#quota.count(user.key);
+      this.#open(Number(name), socket, user, session);
     }
+    EngineCgroup.removeEmpty();
     endUnverified(cgroups).catch((error: Error) =>
       this.#log.error(`Cannot look for what was left: ${error.message}`),
     );
@@ -221,8 +226,7 @@ export class Service {
       (ended) => {
         this.#sessions.delete(ended);
         this.#armIdle();
-        // One that was taken over was let in by an earlier start.
-        if (!stored) this.#quota.leave(user.key);
+        this.#quota.leave(user.key);
         this.#changed();
         this.#checkDrained();
       },

@@ -18,12 +18,11 @@ import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { ThreadState } from '../policy/caller.ts';
 import type { UserKey } from '../policy/connection-user.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
-import type { Traits } from '../policy/standing.ts';
 import { native, type OwnedFd, type Packet } from '../socket/binding.ts';
 import { sliceOfCaller, startEngineAs } from './confined-start.ts';
 import type { Judge } from './judge.ts';
 import type { EngineQueue, EngineTurn } from './limits.ts';
-import type { EngineSnapshot, SessionSnapshot } from './session-file.ts';
+import type { ConfinedIdentity, EngineSnapshot, SessionSnapshot } from './session-file.ts';
 import type { StoredSession } from './stored-sessions.ts';
 import { endEscaped } from './sweep.ts';
 import { verifyRestored } from './verify-restored.ts';
@@ -76,8 +75,8 @@ interface Held {
   cgroup: EngineCgroup | undefined;
   /** What it leaves behind may stay: a restored tree. */
   stays: boolean;
-  /** What it took over from a confined caller when it started, whatever that caller has become since. */
-  readonly traits: Traits | undefined;
+  /** Whom it has become: what it took over from a confined caller, whatever that caller is since, and whether or not it is there. */
+  readonly confined: ConfinedIdentity | undefined;
   /** Until the engine has said something, or is to leave. */
   ahead?: Ahead | undefined;
 }
@@ -144,7 +143,10 @@ export class SessionEngines {
   }
 
   /** Goes on with an engine that an earlier start of this service has started. Takes over its descriptors. */
-  adopt(stored: NonNullable<StoredSession['engine']>, { pid, cgroup, stays, traits }: EngineSnapshot): void {
+  adopt(
+    stored: NonNullable<StoredSession['engine']>,
+    { pid, cgroup, stays, confined }: EngineSnapshot,
+  ): void {
     const engine = new Engine(
       native.adoptProcess(stored.pidfd, pid),
       stored.socket && native.adopt(stored.socket),
@@ -152,13 +154,13 @@ export class SessionEngines {
       this.#heard(),
     );
     // It runs already, whatever the limits are now.
-    const turn = { ready: undefined, cancel() {}, release() {} };
+    const turn = this.#context.queue.count(this.#user, confined === undefined);
     this.#latest = {
       engine,
       turn,
       cgroup: cgroup && EngineCgroup.again(cgroup.path, cgroup.scope),
       stays,
-      traits,
+      confined,
     };
     this.#held.add(this.#latest);
   }
@@ -180,14 +182,14 @@ export class SessionEngines {
 
   #describe(): { readonly snapshot: EngineSnapshot; readonly inode?: string } | undefined {
     if (!this.#latest || !this.running) return undefined;
-    const { engine, cgroup, stays, traits } = this.#latest;
+    const { engine, cgroup, stays, confined } = this.#latest;
     const inode = engine.fds.socket?.inode().toString();
     return {
       snapshot: {
         pid: engine.pid,
         stays,
         ...(cgroup ? { cgroup: { path: cgroup.path, scope: cgroup.scope !== undefined } } : {}),
-        ...(traits ? { traits } : {}),
+        ...(confined ? { confined } : {}),
       },
       ...(inode ? { inode } : {}),
     };
@@ -223,16 +225,15 @@ export class SessionEngines {
    * (move_in_cgroup in CRIU's cgroup.c); a confined tree was verified to be where it should.
    */
   scopeOf(restored: number): string | undefined {
-    const { cgroup, traits } = this.#latest ?? {};
-    if (traits) return cgroup?.scope;
-    try {
-      return parseCgroup(readFileSync(`/proc/${restored}/cgroup`, 'latin1')) === cgroup?.path
-        ? cgroup?.scope
-        : undefined;
-    } catch {
-      // It has ended.
-      return undefined;
-    }
+    const { cgroup } = this.#latest ?? {};
+    return cgroup && livesIn(cgroup, restored) ? cgroup.scope : undefined;
+  }
+
+  /** What an engine says that it has restored: a confined one could name anybody, and counts only for what is in its scope. */
+  restored(pid: number | null | undefined): number | undefined {
+    const { cgroup, confined } = this.#latest ?? {};
+    if (pid == null || (confined && !(cgroup && livesIn(cgroup, pid)))) return undefined;
+    return pid;
   }
 
   get lastWords(): readonly string[] {
@@ -275,17 +276,23 @@ export class SessionEngines {
 
   /** @returns why what the engine restored must not run; undefined when it may. */
   async verify(surroundings: ThreadState): Promise<string | undefined> {
-    const { engine, cgroup, traits } = this.#latest ?? {};
+    const { engine, cgroup, confined } = this.#latest ?? {};
     const { caller } = this.#judge;
-    if (!engine || !cgroup || !caller || !traits) return 'is not where it should be';
+    if (!engine || !cgroup || !caller || !confined) return 'is not where it should be';
     const { uid, gid, groups } = caller.identity;
-    return verifyRestored(cgroup, engine.pid, { uid, gid, groups, traits, surroundings });
+    return verifyRestored(cgroup, engine.pid, {
+      uid,
+      gid,
+      groups,
+      traits: confined.traits,
+      surroundings,
+    });
   }
 
   #sweep(held: Held): void {
-    const uid = this.#judge.caller?.identity.uid;
-    if (uid === undefined || !held.traits) return;
-    this.#starts(() => endEscaped(uid, held.traits!.permitted)).catch(() => {
+    const { confined } = held;
+    if (!confined) return;
+    this.#starts(() => endEscaped(confined.uid, confined.traits.permitted)).catch(() => {
       // Reading /proc of others cannot fail as a whole; what ends meanwhile is what is wanted.
     });
   }
@@ -330,7 +337,8 @@ export class SessionEngines {
       home,
       this.#heard(),
     );
-    this.#hold(engine, turn, cgroup, request, standing.traits);
+    const { traits } = standing;
+    this.#hold(engine, turn, cgroup, request, { uid: caller.identity.uid, traits });
     return files;
   }
 
@@ -356,9 +364,9 @@ export class SessionEngines {
     turn: EngineTurn,
     cgroup: EngineCgroup | undefined,
     request: AuthorizedRequest,
-    traits: Traits | undefined,
+    confined: ConfinedIdentity | undefined,
   ): Held {
-    const held: Held = { engine, turn, cgroup, stays: request.scope !== undefined, traits };
+    const held: Held = { engine, turn, cgroup, stays: request.scope !== undefined, confined };
     this.#latest = held;
     this.#held.add(held);
     return held;
@@ -396,7 +404,7 @@ export class SessionEngines {
         if (isLatest(engine)) {
           const latest = this.#latest!;
           latest.ahead = undefined;
-          this.#events.onMessage(packet, latest.traits !== undefined);
+          this.#events.onMessage(packet, latest.confined !== undefined);
         } else for (const fd of packet.fds) fd.close();
       },
       onHangup: (engine) => {
@@ -434,6 +442,15 @@ export class SessionEngines {
 
   #left(): void {
     if (!this.busy) this.#events.onAllGone();
+  }
+}
+
+function livesIn(cgroup: EngineCgroup, pid: number): boolean {
+  try {
+    return parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1')) === cgroup.path;
+  } catch {
+    // It has ended.
+    return false;
   }
 }
 

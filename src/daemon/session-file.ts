@@ -33,8 +33,14 @@ export interface EngineSnapshot {
   readonly pid: number;
   readonly cgroup?: { readonly path: string; readonly scope: boolean };
   readonly stays: boolean;
-  /** What a confined engine took over from its caller. */
-  readonly traits?: Traits;
+  /** Absent for a privileged one. */
+  readonly confined?: ConfinedIdentity;
+}
+
+/** Whom a confined engine has become. */
+export interface ConfinedIdentity {
+  readonly uid: number;
+  readonly traits: Traits;
 }
 
 const pageBytes = 4096;

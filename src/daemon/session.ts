@@ -4,7 +4,6 @@
  * Each packet of the caller is looked at while it waits in the queue, where its sender cannot change it any more, and is
  * consumed only to be relayed or thrown away.
  */
-import { fstatSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import type { EngineExit } from '../engine/engine.ts';
 import type { KeptAnswers, Question } from '../engine/kept-answers.ts';
@@ -22,13 +21,14 @@ import {
   type SeqpacketSocket,
 } from '../socket/binding.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
-import { CallerConnection, closeSocket } from './connection.ts';
+import { CallerConnection, closeSocket, type Head } from './connection.ts';
 import { EBADRQC } from './errnos.ts';
 import { Judge, type JudgeContext, type Judgement } from './judge.ts';
 import type { Asked, Records, Subject } from './records.ts';
 import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
 import { type EnginesContext, NotStartedError, SessionEngines } from './session-engines.ts';
-import { type Progress, SessionFile } from './session-file.ts';
+import type { Progress } from './session-file.ts';
+import { SessionKeeper, type Stand } from './session-keeper.ts';
 import {
   type Action,
   type EngineEnd,
@@ -43,7 +43,7 @@ import {
 import type { StoredSession } from './stored-sessions.ts';
 import { lookAfter } from './unfinished.ts';
 
-const { EAGAIN, ECANCELED, EINVAL, EMSGSIZE, EPERM, ESRCH } = os.errno;
+const { EAGAIN, ECANCELED, EPERM, ESRCH } = os.errno;
 
 /** A program that the caller executed meanwhile may have lent the engine more than the caller's own. */
 class CallerChangedError extends Error {
@@ -104,14 +104,11 @@ export class Session {
   /** Readings for the journal that have yet to end. */
   #looking = 0;
   #startedAt = 0n;
-  /** What the next start of this service would go on from; undefined while nothing is kept. */
-  #file: SessionFile | undefined;
-  #progress: Progress = 'unread';
+  readonly #keeper: SessionKeeper;
   /** The engine at work got its request from an earlier start of this service, and has said nothing since. */
   #inherited = false;
   /** The request was taken from the queue before: it is asked again from our copy. */
   #again = false;
-  #callerInode = '';
   /** What was asked for last, until its record is written. */
   #request: Asked | undefined;
   /** True from the decision that an engine gets the request to its record. */
@@ -135,12 +132,13 @@ export class Session {
     this.#context = context;
     this.#onOver = onOver;
     this.#judge = new Judge(context);
+    this.#keeper = new SessionKeeper(context.store, id, (error) => context.records.unexpected(id, error));
     this.#engines = new SessionEngines(context, user.key, this.#judge, {
       onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
       onEnd: (end) => this.#advance({ on: 'engine-end', end: this.#known(end) }),
       // What the store has is the engine that is gone. A restart in just this moment would lose the session.
-      onReplaced: () => this.#forget(),
+      onReplaced: () => this.#keeper.forget(),
       onAllGone: () => this.#finish(),
     });
     this.#connection = new CallerConnection(socket, context.maxPacketBytes, {
@@ -180,68 +178,42 @@ export class Session {
 
   /** Leaves everything as it is to the next start. A connection on which nothing was asked yet is kept, too. */
   keepForRestart(): void {
-    if (this.#state.at === 'idle' && !this.#file) this.#keep();
+    if (this.#state.at === 'idle' && !this.#keeper.keeps) this.#keep();
   }
 
   /** From here to its end the session is systemd's to keep, too. */
   #keep(): void {
-    const { store } = this.#context;
     const copy = this.#handedOver ? native.duplicate(this.#handedOver) : this.#connection.copy();
     if (!copy) return;
-    try {
-      this.#forget();
-      const file = SessionFile.make(this.#waiting);
-      this.#file = file;
-      this.#callerInode = String(fstatSync(copy.number).ino);
-      this.#progress = 'unread';
-      this.#save();
-      if (!store.keep(String(this.id), [copy, file.fd])) this.#forget();
-      else this.#keepEngine();
-    } finally {
-      copy.close();
-    }
+    this.#keeper.start(copy, this.#waiting, this.#stand());
+    copy.close();
+    this.#keepEngine();
   }
 
   /** To be called while it waits for a request. */
   #keepEngine(): void {
-    if (!this.#file) return;
     this.#save();
-    this.#engines.lend((fds) => this.#context.store.keep(String(this.id), fds));
+    this.#engines.lend((fds) => this.#keeper.add(fds));
   }
 
   #save(): void {
-    if (!this.#file) return;
-    if (this.#state.at === 'draining' || this.#state.at === 'over') {
-      this.#forget();
-      return;
-    }
-    try {
-      this.#file.write({
-        state: this.#state,
-        progress: this.#progress,
-        callerInode: this.#callerInode,
-        startedAtMs: Date.now() - Number((process.hrtime.bigint() - this.#startedAt) / 1_000_000n),
-        ...this.#engines.snapshot,
-      });
-    } catch (error) {
-      this.#context.records.unexpected(this.id, error);
-      this.#forget();
-    }
+    if (!this.#keeper.keeps) return;
+    if (this.#state.at === 'draining' || this.#state.at === 'over') this.#keeper.forget();
+    else this.#keeper.save(this.#stand());
   }
 
-  #forget(): void {
-    if (!this.#file) return;
-    this.#context.store.drop(String(this.id));
-    this.#file.close();
-    this.#file = undefined;
+  #stand(): Stand {
+    return {
+      state: this.#state,
+      startedAtMs: Date.now() - Number((process.hrtime.bigint() - this.#startedAt) / 1_000_000n),
+      ...this.#engines.snapshot,
+    };
   }
 
   /** Takes up what an earlier start of this service has left. */
   #goOn(stored: StoredSession, socket: SeqpacketSocket): void {
     const { snapshot, engine } = stored;
-    this.#file = stored.file;
-    this.#callerInode = snapshot.callerInode;
-    this.#progress = snapshot.progress;
+    this.#keeper.takeOver(stored);
     const elapsedMs = Math.max(0, Date.now() - snapshot.startedAtMs);
     this.#startedAt = process.hrtime.bigint() - BigInt(Math.round(elapsedMs)) * 1_000_000n;
     this.#judge.recall(socket);
@@ -250,7 +222,7 @@ export class Session {
     if (state.at !== 'idle' && snapshot.progress === 'unread' && (state.at !== 'handed-over' || !engine)) {
       // Nobody has begun: its packet is still there, and is looked at anew. An engine that had no request leaves.
       this.#engines.dismiss();
-      this.#forget();
+      this.#keeper.forget();
       this.#perform(initialActions);
       return;
     }
@@ -259,6 +231,7 @@ export class Session {
     if ('request' in state) {
       this.#request = state.request;
       this.#begun = true;
+      this.#armOperationAfter(elapsedMs);
     }
     this.#context.records.resumed(this.#subject(), this.#request);
     switch (state.at) {
@@ -271,6 +244,7 @@ export class Session {
         break;
       case 'working':
         if (!state.callerEnded) this.#connection.stopListening();
+        if (state.cutOff !== undefined) this.#armOperation(rollbackMs, 'CRIU did not roll back in time');
         // Whether its engine has the request is not known. It reads an end of file where it has none, and leaves.
         if (snapshot.progress === 'sending') this.#advance({ on: 'uncertain' });
         break;
@@ -278,6 +252,7 @@ export class Session {
         this.#listen('notify');
         break;
       case 'verifying':
+        this.#connection.stopListening();
         this.#verify();
         break;
       case 'handed-over':
@@ -300,12 +275,11 @@ export class Session {
    * A privileged engine opens the directories of its request among the descriptors of the service that gave it the request. If
    * that one was killed in this moment it found none (EBADRQC of setup_opts_from_req in cr-service.c), and has done nothing.
    */
-  #askAgain(): void {
-    const packet = this.#file?.packet;
+  #askAgain(packet: Buffer): void {
     this.#engines.dismiss();
     this.#state = initialState;
     this.#again = true;
-    if (packet) this.#decide(packet, 'first');
+    this.#decide(packet, 'first');
   }
 
   /** An engine that is no child of ours leaves no status. One that dumped its caller has dumped it, if the caller is gone. */
@@ -406,49 +380,35 @@ export class Session {
   #lookAtPacket(): void {
     const phase = phaseOf(this.#state);
     if (phase === undefined) return;
-    let input: Input;
+    const head = this.#head();
+    switch (head.kind) {
+      case 'nothing':
+        break;
+      case 'end':
+        this.#advance({ on: 'caller-end' });
+        break;
+      case 'malformed':
+        this.#advance({ on: 'malformed', errno: head.errno, reason: head.reason });
+        break;
+      case 'packet':
+        this.#decide(head.data, phase);
+    }
+  }
+
+  #head(): Head {
     try {
-      const head = this.#connection.peek();
-      if (head.kind !== 'nothing' && head.kind !== 'end' && this.#connection.headCarriesFds) {
-        this.#advance({
-          on: 'malformed',
-          errno: EINVAL,
-          reason: 'This packet carries descriptors; a request names those of its caller by their numbers',
-        });
-        return;
-      }
-      switch (head.kind) {
-        case 'nothing':
-          return;
-        case 'end':
-          input = { on: 'caller-end' };
-          break;
-        case 'empty-packet':
-          input = { on: 'malformed', errno: EINVAL, reason: 'An empty packet is no request' };
-          break;
-        case 'packet':
-          if (head.data) {
-            this.#decide(head.data, phase);
-            return;
-          }
-          input = {
-            on: 'malformed',
-            errno: EMSGSIZE,
-            reason: `A packet of ${head.size} bytes is too large: the limit is ${this.#context.maxPacketBytes}`,
-          };
-      }
+      return this.#connection.head();
     } catch (error) {
       this.#context.records.unexpected(this.id, error);
-      input = { on: 'caller-end' };
+      return { kind: 'end' };
     }
-    this.#advance(input);
   }
 
   /** Nothing is read from the caller while its packet is judged, and whatever happens to it meanwhile counts first. */
   #decide(data: Buffer, phase: Phase): void {
     this.#waiting = data;
     this.#startedAt = process.hrtime.bigint();
-    const judged = this.#judge.judge(data, phase, this.#connection.socket!);
+    const judged = this.#judgementOf(data, phase);
     if (!(judged instanceof Promise)) {
       this.#advanceAs(judged);
       return;
@@ -456,16 +416,24 @@ export class Session {
     const before = this.#state;
     // The packet is here: no deadline for it counts any more, however long its caller and its target take to be read.
     this.#stopListening();
-    judged.then(
-      (judgement) => {
+    judged
+      .catch((error) => this.#cannotJudge(error))
+      .then((judgement) => {
         if (this.#state === before) this.#advanceAs(judgement);
-      },
-      (error) => {
-        this.#context.records.unexpected(this.id, error);
-        if (this.#state === before)
-          this.#advance({ on: 'malformed', errno: ESRCH, reason: (error as Error).message });
-      },
-    );
+      });
+  }
+
+  #judgementOf(data: Buffer, phase: Phase): Judgement | Promise<Judgement> {
+    try {
+      return this.#judge.judge(data, phase, this.#connection.socket!);
+    } catch (error) {
+      return this.#cannotJudge(error);
+    }
+  }
+
+  #cannotJudge(error: unknown): Judgement {
+    this.#context.records.unexpected(this.id, error);
+    return { on: 'malformed', errno: ESRCH, reason: (error as Error).message };
   }
 
   #advanceAs(judgement: Judgement): void {
@@ -511,7 +479,10 @@ export class Session {
   #relay(request: AuthorizedRequest, plan: RelayPlan, fresh: boolean): void {
     this.#begin(request);
     if (fresh && this.#isAnswered(request, plan)) return;
-    if (request.engine !== 'probe') this.#keep();
+    this.#keeper.progress = 'unread';
+    // Nobody is frozen for a probe, and what was kept of the request before is not true of this one.
+    if (request.engine === 'probe') this.#keeper.forget();
+    else this.#keep();
     const start = async (): Promise<void> => {
       const preparation = new RelayPreparation(this.#judge.caller!, plan);
       this.#preparation = preparation;
@@ -540,7 +511,7 @@ export class Session {
   }
 
   #mark(progress: Progress): void {
-    this.#progress = progress;
+    this.#keeper.progress = progress;
     this.#save();
   }
 
@@ -570,16 +541,21 @@ export class Session {
   }
 
   #begin(request: AuthorizedRequest): void {
-    const { operationMs } = this.#context.timeouts;
     this.#request = request;
     this.#begun = true;
+    this.#armOperationAfter(0);
+  }
+
+  /** @param elapsedMs how long the request has taken already. */
+  #armOperationAfter(elapsedMs: number): void {
+    const { operationMs } = this.#context.timeouts;
     if (operationMs !== undefined)
-      this.#armOperation(operationMs, `it took longer than ${operationMs / 1000} s`);
+      this.#armOperation(Math.max(0, operationMs - elapsedMs), `it took longer than ${operationMs / 1000} s`);
   }
 
   #notStarted(request: AuthorizedRequest, error: unknown): void {
     const { message, errno } = error as NativeError;
-    if (!this.#handedOver && this.#progress === 'unread' && !this.#again) this.#connection.discard();
+    if (!this.#handedOver && this.#keeper.progress === 'unread' && !this.#again) this.#connection.discard();
     this.#advance({
       on: 'not-started',
       errno: error instanceof BadDescriptorError ? EBADRQC : (errno ?? ESRCH),
@@ -612,8 +588,8 @@ export class Session {
       this.#engines.dismiss();
     } else if (decoded.message.type === ReqType.NOTIFY) {
       this.#advance({ on: 'engine-notify', script: decoded.message.notify?.script ?? '' });
-    } else if (this.#inherited && !confined && decoded.message.cr_errno === EBADRQC) {
-      this.#askAgain();
+    } else if (this.#inherited && !confined && decoded.message.cr_errno === EBADRQC && this.#keeper.packet) {
+      this.#askAgain(this.#keeper.packet);
     } else {
       this.#final = decoded.message;
       if (decoded.message.success) this.#question?.keep(packet.data);
@@ -639,7 +615,7 @@ export class Session {
     const data = hint !== undefined && this.#final ? encodeResponse(this.#final) : packet?.data;
     if (packet && data) this.#connection.send(fitReply(data), packet.fds);
     // The last reply is out: the sooner nobody goes on from here, the less likely it is passed on twice.
-    if (this.#state.at === 'draining' || this.#state.at === 'over') this.#forget();
+    if (this.#state.at === 'draining' || this.#state.at === 'over') this.#keeper.forget();
   }
 
   // ---- the end
@@ -648,7 +624,7 @@ export class Session {
     clearTimeout(this.#operationTimer);
     const { result } = action;
     const preparation = this.#preparation;
-    const restoredPid = result === 'done' ? (this.#final?.restore?.pid ?? undefined) : undefined;
+    const restoredPid = result === 'done' ? this.#engines.restored(this.#final?.restore?.pid) : undefined;
     const end = {
       request: this.#request,
       result,
@@ -712,7 +688,7 @@ export class Session {
       return;
     }
     this.#over = true;
-    this.#forget();
+    this.#keeper.forget();
     this.#judge.close();
     this.#onOver(this);
   }

@@ -1,6 +1,7 @@
 /** Descriptors that came back from systemd's store, sorted into what each of them is to its session. */
 import { readFileSync, readlinkSync } from 'node:fs';
-import type { OwnedFd } from '../socket/binding.ts';
+import { native, type OwnedFd } from '../socket/binding.ts';
+import { closeSocket } from './connection.ts';
 import { SessionFile, type SessionSnapshot, sessionFileName } from './session-file.ts';
 
 /** A session of an earlier start. Whoever takes it owns its descriptors. */
@@ -28,7 +29,7 @@ export function sortStored(id: number, fds: readonly OwnedFd[]): StoredSession |
   const snapshot = file && readSnapshot(file);
   const caller = snapshot && find((link) => link === `socket:[${snapshot.callerInode}]`);
   if (!file || !snapshot || !caller) {
-    for (const fd of fds) fd.close();
+    for (const fd of fds) closeSafely(fd, links.get(fd)!);
     return undefined;
   }
   const pidfd = find((link, fd) => link.includes('pidfd') || isPidfd(fd));
@@ -36,8 +37,14 @@ export function sortStored(id: number, fds: readonly OwnedFd[]): StoredSession |
   const socket = find((link) => link === `socket:[${snapshot.engineInode}]`);
   const engine = pidfd && stderr ? { pidfd, stderr, socket } : undefined;
   const taken = new Set([file.fd, caller, ...(engine ? [pidfd, stderr, socket] : [])]);
-  for (const fd of fds) if (!taken.has(fd)) fd.close();
+  for (const fd of fds) if (!taken.has(fd)) closeSafely(fd, links.get(fd)!);
   return { id, file, snapshot, caller, engine };
+}
+
+/** The queue of a connection may hold descriptors of its peer's, whose last close can block. */
+function closeSafely(fd: OwnedFd, link: string): void {
+  if (link.startsWith('socket:')) closeSocket(native.adopt(fd));
+  else fd.close();
 }
 
 function readSnapshot(file: SessionFile): SessionSnapshot | undefined {

@@ -7,7 +7,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { EngineCgroup, isEngineCgroup, isEngineScope } from '../engine/engine-cgroup.ts';
+import { isEngineCgroup, isEngineScope } from '../engine/engine-cgroup.ts';
 import { bitOf } from '../policy/capabilities.ts';
 import { parseThreadStatus, parseTracing } from '../policy/proc-status.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
@@ -52,33 +52,32 @@ export async function endEscaped(uid: number, permitted: bigint): Promise<void> 
     const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
     return !isEngineCgroup(cgroup) && !isEngineScope(cgroup);
   };
-  for (let sweep = 0; sweep < maxSweeps; sweep += 1) {
-    const found = await readInTurns(findProcesses(escaped));
-    if (found.length === 0) return;
-    for (const pid of found) endIf(pid, escaped);
-  }
+  await endAll(escaped);
 }
 
 /**
- * Ends the restores that nobody verifies any more: an earlier start of this service was killed, and could not say whose they are.
- * What was verified holds nothing of an engine's, and stays.
+ * Ends what holds an engine's capability in scopes of restores that nobody owns any more: an earlier start of this service was
+ * killed, and could not say whose they are. Without its engine and that capability a tree is no more than its owner, and may be one
+ * that was verified.
  * @param owned the cgroups of the sessions that go on.
  */
 export async function endUnverified(owned: ReadonlySet<string>): Promise<void> {
-  const abandoned = (pid: number): boolean => {
+  await endAll((pid) => {
     const holds = threadsOf(pid).some((text) => {
-      const { uids, permitted } = parseThreadStatus(text);
-      return !uids.includes(0) && (permitted & CAP_CHECKPOINT_RESTORE) !== 0n;
+      const { uids, permitted, ambient } = parseThreadStatus(text);
+      return !uids.includes(0) && ((permitted | ambient) & CAP_CHECKPOINT_RESTORE) !== 0n;
     });
+    if (!holds) return false;
     const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
-    return holds && isEngineScope(cgroup, 'restore') && !owned.has(cgroup);
-  };
-  for (const pid of await readInTurns(findProcesses(abandoned))) {
-    try {
-      EngineCgroup.again(parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1')), true).kill();
-    } catch {
-      // It has ended.
-    }
+    return isEngineScope(cgroup, 'restore') && !owned.has(cgroup);
+  });
+}
+
+async function endAll(condition: (pid: number) => boolean): Promise<void> {
+  for (let sweep = 0; sweep < maxSweeps; sweep += 1) {
+    const found = await readInTurns(findProcesses(condition));
+    if (found.length === 0) return;
+    for (const pid of found) endIf(pid, condition);
   }
 }
 

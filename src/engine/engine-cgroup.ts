@@ -5,7 +5,7 @@
  * caller a directory below this service's own cgroup, which systemd has delegated to us (Delegate=yes).
  * See cgroups(7) and Documentation/admin-guide/cgroup-v2.rst of the kernel: cgroup.freeze (Linux 5.2), cgroup.kill (5.14).
  */
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { native } from '../socket/binding.ts';
 
@@ -58,6 +58,18 @@ export class EngineCgroup {
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
       return EngineCgroup.below(id, pid);
+    }
+  }
+
+  /** Removes the directories of engines that have left while this service was not there. What has somebody in it stays. */
+  static removeEmpty(): void {
+    try {
+      const own = join(unifiedMount(), ownCgroup());
+      for (const name of readdirSync(own)) {
+        if (name.startsWith(enginePrefix)) new EngineCgroup(join(ownCgroup(), name), false).remove(0);
+      }
+    } catch {
+      // Without cgroup v2 there are none.
     }
   }
 

@@ -101,7 +101,7 @@ export class CallerReader {
     const { pid, uid } = caller.identity;
     if (lane.lost || this.#lost >= maxLost) {
       throw new CallerGoneError(
-        'An earlier caller with this uid is inside execve(2) and does not let itself be read',
+        'An earlier caller with this uid has yet to be read: it is inside execve(2), or has very many threads',
       );
     }
     const directory = openProcDirectory(caller);
@@ -114,7 +114,11 @@ export class CallerReader {
     const late = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => {
         this.#lose(uid, lane, over);
-        reject(new CallerGoneError(`Process ${pid} does not let itself be read: it is inside execve(2)`));
+        reject(
+          new CallerGoneError(
+            `Process ${pid} could not be read within ${this.#deadlineMs / 1000} s: it is inside execve(2), or has very many threads`,
+          ),
+        );
       }, this.#deadlineMs);
     });
     try {

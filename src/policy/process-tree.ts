@@ -56,24 +56,39 @@ export interface TreeThread {
   readonly cgroup: string;
 }
 
+/** More threads than a machine runs for one user. Whoever forks faster than they are read would never be done with. */
+export const maxTreeThreads = 100_000;
+
 /**
  * Reads every thread of every process below `root`, itself included. What ends meanwhile is left out; what is born
  * meanwhile may be: this is for a clear refusal before an engine starts, and the kernel checks again while the tree is frozen.
+ * @param enough a thread after which there is nothing more to be found out: the reading ends with it.
  * @returns an empty list when there is no such process.
+ * @param most how many are read, and one more, which tells that there are more.
  */
-export function readTree(root: number): Promise<TreeThread[]> {
-  return readInTurns(readThreads(root));
+export function readTree(
+  root: number,
+  enough: (thread: TreeThread) => boolean = () => false,
+  most = maxTreeThreads,
+): Promise<TreeThread[]> {
+  return readInTurns(readThreads(root, enough, most));
 }
 
-function* readThreads(root: number): Reading<TreeThread[]> {
+function* readThreads(
+  root: number,
+  enough: (thread: TreeThread) => boolean,
+  most: number,
+): Reading<TreeThread[]> {
   const threads: TreeThread[] = [];
   const waiting = [root];
   for (let pid = waiting.pop(); pid !== undefined; pid = waiting.pop()) {
+    const before = threads.length;
     try {
       yield* readProcess(pid, threads, waiting);
     } catch {
       // ENOENT or ESRCH: it has ended.
     }
+    if (threads.length > most || threads.slice(before).some(enough)) break;
   }
   return threads;
 }

@@ -4,7 +4,7 @@
  */
 import { constants as os } from 'node:os';
 import { namesOf } from './capabilities.ts';
-import type { TreeThread } from './process-tree.ts';
+import { maxTreeThreads, type TreeThread } from './process-tree.ts';
 
 const { EPERM, ESRCH } = os.errno;
 
@@ -39,11 +39,18 @@ export function refusedTree(
         return { errno: EPERM, reason: `process ${thread.pid} of the tree ${reason}` };
     }
   }
-  return undefined;
+  return tree.length > maxTreeThreads
+    ? { errno: EPERM, reason: `the tree of process ${target} has more than ${maxTreeThreads} threads` }
+    : undefined;
+}
+
+/** Real, effective and saved uid: the last is that of the file system alone, and follows the effective one. */
+export function foreignUid({ uids }: TreeThread, uid: number): number | undefined {
+  return uids.slice(0, 3).find((each) => each !== uid);
 }
 
 function notTheirs(thread: TreeThread, owner: TreeOwner, facts: TreeFacts): string | undefined {
-  const foreign = thread.uids.slice(0, 3).find((uid) => uid !== owner.uid);
+  const foreign = foreignUid(thread, owner.uid);
   if (foreign !== undefined) return `has the uid ${foreign}, and yours is ${owner.uid}`;
   if ((thread.permitted & ~owner.permitted) !== 0n) return 'holds capabilities that you do not hold';
   return facts.isOurCgroup(thread.cgroup) ? 'is an engine of this service' : undefined;

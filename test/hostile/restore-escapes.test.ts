@@ -8,9 +8,9 @@ import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually, run } from '../system/support/bench.ts';
 import { engines } from '../system/support/it.ts';
 import { isAlive } from '../system/support/proc.ts';
-import { show } from '../system/support/unit.ts';
+import { mainPid, show } from '../system/support/unit.ts';
 import { assertRefused, it } from './support/guarantee.ts';
-import { AlicesImages, checkpointRestore, restoreUntil } from './support/images.ts';
+import { AlicesImages, assertNeverRan, checkpointRestore, restoreUntil } from './support/images.ts';
 import { as } from './support/people.ts';
 
 /** Has systemd move a process of hers into a group below her own manager's. */
@@ -86,5 +86,16 @@ describe('what alice has moved out of the scope of her restore', () => {
     await alice.end();
     await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
     assert.equal(images.ran, false);
+  });
+
+  it('never runs when the service is killed meanwhile, and she has gone before it is back', async () => {
+    const { alice } = await restoreUntil(images, 'post-restore');
+    moveAway(images.pid);
+    const service = mainPid();
+    process.kill(service, 'SIGSTOP');
+    await alice.end();
+    process.kill(service, 'SIGKILL');
+    await eventually('it is back', () => mainPid() > 0 && mainPid() !== service);
+    await assertNeverRan(images);
   });
 });

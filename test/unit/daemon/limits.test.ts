@@ -27,6 +27,14 @@ describe('session quota', () => {
     assert.equal(enter(quota, alice, 2), 1);
   });
 
+  it('counts what an earlier start has let in, whatever the limits are', () => {
+    const quota = new SessionQuota(limits);
+    for (let session = 0; session < 6; session += 1) quota.count(alice);
+    assert.equal(enter(quota, alice, 1), 0);
+    for (let session = 0; session < 3; session += 1) quota.leave(alice);
+    assert.equal(enter(quota, alice, 2), 1);
+  });
+
   it('counts callers of other user namespaces as one user', () => {
     assert.equal(enter(new SessionQuota(limits), 'strangers', 10), 4);
   });
@@ -84,6 +92,19 @@ describe('engine queue', () => {
     await settled();
     assert.deepEqual(started, ['a1', 'a2', 'a3', 'b1']);
     assert.equal(queue.waiting, 1);
+  });
+
+  it('counts an engine that runs already, whatever the limits are', async () => {
+    const queue = new EngineQueue(limits);
+    const { started, ask } = asker(queue);
+    const running = Array.from({ length: 4 }, () => queue.count(alice, false));
+    ask('waits', alice);
+    for (const turn of running.slice(0, 1)) turn.release();
+    await settled();
+    assert.deepEqual(started, []);
+    running[1]!.release();
+    await settled();
+    assert.deepEqual(started, ['waits']);
   });
 
   it('serves the requests of one user in their order, as engines leave', async () => {

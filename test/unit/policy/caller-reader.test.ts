@@ -5,7 +5,9 @@ import { CallerReader } from '../../../src/policy/caller-reader.ts';
 import { answerElsewhere } from '../../../src/policy/proc-reading.ts';
 import { native } from '../../../src/socket/binding.ts';
 
-const deadlineMs = 50;
+const deadlineMs = 500;
+/** Longer than any reading takes: it only ends a run that hangs. */
+const patienceMs = 60_000;
 
 /** This process, under a uid of somebody else's: whom it belongs to does not matter to a reader. */
 function callerOf(uid: number): Caller {
@@ -23,11 +25,16 @@ describe('a reader of callers', () => {
   beforeEach(() => {
     stuck = [];
     blocking = false;
-    reader = new CallerReader(readOwnState(), deadlineMs, async (reading, directory) => {
+    reader = readerWith(deadlineMs);
+  });
+
+  function readerWith(ms: number): CallerReader {
+    return new CallerReader(readOwnState(), ms, async (reading, directory) => {
       if (blocking) await new Promise<void>((resolve) => stuck.push(resolve));
       return answerElsewhere(reading, directory);
     });
-  });
+  }
+
   afterEach(() => {
     for (const go of stuck) go();
   });
@@ -39,6 +46,7 @@ describe('a reader of callers', () => {
   };
 
   it('says of a process what that process says of itself', async () => {
+    reader = readerWith(patienceMs);
     const { threads, secureExec } = await reader.read(callerOf(1500));
     const own = readOwnState();
     const leader = (state: CallerState) => state.threads.find(({ tid }) => tid === process.pid);
@@ -74,6 +82,7 @@ describe('a reader of callers', () => {
   });
 
   it('reads one caller of a uid at a time', async () => {
+    reader = readerWith(patienceMs);
     blocking = true;
     const first = reader.read(callerOf(1500));
     const second = reader.read(callerOf(1500));

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { lineage, parentOf, parseParent, treeContains } from '../../../src/policy/process-tree.ts';
+import { lineage, parentOf, parseParent, readTree, treeContains } from '../../../src/policy/process-tree.ts';
 
 describe('process tree', () => {
   it('finds the parent behind a command name that imitates the fields after it', () => {
@@ -11,6 +11,19 @@ describe('process tree', () => {
     assert.ok(treeContains(process.ppid, process.pid));
     assert.ok(treeContains(1, process.pid));
     assert.ok(!treeContains(process.pid, process.ppid));
+  });
+
+  it('is read no further than there is something to be found out', async () => {
+    const whole = await readTree(1);
+    assert.ok(new Set(whole.map(({ pid }) => pid)).size > 1);
+    const first = await readTree(1, () => true);
+    assert.ok(first.length > 0 && first.every(({ pid }) => pid === 1));
+  });
+
+  it('is not read without end, whatever it forks meanwhile', async () => {
+    const whole = await readTree(1);
+    const cut = await readTree(1, () => false, 1);
+    assert.ok(cut.length > 1 && cut.length < whole.length);
   });
 
   it('ends at a process that has gone, and at pid 1', () => {

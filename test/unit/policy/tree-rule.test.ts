@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { bitOf, namesOf } from '../../../src/policy/capabilities.ts';
-import type { TreeThread } from '../../../src/policy/process-tree.ts';
+import { maxTreeThreads, type TreeThread } from '../../../src/policy/process-tree.ts';
 import { refusedTree, type TreeFacts } from '../../../src/policy/tree-rule.ts';
 
 const all = (1n << 41n) - 1n;
@@ -52,6 +52,12 @@ describe('the tree of a caller without root', () => {
 
   it('is refused when an engine of ours is in it', () => {
     assert.match(reasonOf({ cgroup: '/ours/engine-1' }) ?? '', /engine of this service/);
+  });
+
+  it('is refused when it is larger than anybody looks through', () => {
+    const many = Array.from({ length: maxTreeThreads + 1 }, () => hers);
+    assert.match(refusedTree(500, many, alice, facts)?.reason ?? '', /more than 100000 threads/);
+    assert.equal(refusedTree(500, many.slice(1), alice, facts), undefined);
   });
 
   it('is somebody else’s before it is anything else', () => {
