@@ -94,10 +94,12 @@ describe('what alice writes into the journal', () => {
     };
     const reply = await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
     assert.ok(reply !== 'closed' && !reply.success);
-    for (const entry of since(cursor)) {
-      assert.notEqual(entry.MESSAGE, 'forged');
-      for (const value of Object.values(entry)) assert.doesNotMatch(String(value), /\p{Cc}/u);
-    }
+    for (const entry of since(cursor)) assert.notEqual(entry.MESSAGE, 'forged');
+    const records = since(cursor, `CRIU_CALLER_UID=${uids.alice}`);
+    assert.notEqual(records.length, 0);
+    // Fields with an underscore are journald's own; its _SELINUX_CONTEXT ends in a newline under AppArmor.
+    const ours = records.flatMap(Object.entries<unknown>).filter(([name]) => !name.startsWith('_'));
+    for (const [, value] of ours) assert.doesNotMatch(String(value), /\p{Cc}/u);
     assert.deepEqual(since(cursor, 'CRIU_RESULT=done', `CRIU_CALLER_UID=${uids.alice}`), []);
   });
 
