@@ -6,6 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { backgroundReadyFd, runInBackground } from '../daemon/background.ts';
 import { bindListener } from '../daemon/listener.ts';
+import { MetricsFile } from '../daemon/metrics-file.ts';
 import { type CommandLine, parseCommandLine } from '../daemon/options.ts';
 import { Service } from '../daemon/service.ts';
 import type { Restorers } from '../policy/authorize.ts';
@@ -39,6 +40,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
   const notifier = createNotifier(process.env);
   const at = (file: string): string => resolve(options.workDir ?? '.', file);
   let log: Log | undefined;
+  let metrics: MetricsFile | undefined;
   let leaveAtOnce = false;
   let bound: string | undefined;
   try {
@@ -47,6 +49,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
       sink: sinkFor(readyFd !== undefined),
       ...(options.logFile === undefined ? {} : { file: at(options.logFile) }),
     });
+    if (options.metricsFile !== undefined) metrics = new MetricsFile(at(options.metricsFile), log);
     const store = createFdStore(process.env);
     const activation = adoptActivation(process.env);
     let listener = activation?.listener;
@@ -71,6 +74,8 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
       maxPacketBytes: options.maxPacketBytes,
       // Who listens by itself would not be started again.
       idleTimeoutMs: activation ? options.idleTimeoutMs : undefined,
+      stopTimeoutMs: options.stopTimeoutMs,
+      metrics,
     });
     const stopped = new Promise<'stop' | 'restart'>((resolve) => {
       for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve('stop'));
@@ -83,7 +88,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
     startWatchdog(process.env, notifier);
     for (const fd of [options.statusFd, readyFd]) if (fd !== undefined) reportReady(fd);
     if ((await stopped) === 'restart' && service.keepForRestart()) leaveAtOnce = true;
-    else await service.drain();
+    else leaveAtOnce = !(await service.drain());
     return 0;
   } catch (error) {
     const { message, errno } = error as NodeJS.ErrnoException;
@@ -95,6 +100,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
   } finally {
     if (bound !== undefined) rmSync(bound, { force: true });
     if (options.pidFile !== undefined) removePidFile(at(options.pidFile));
+    await metrics?.close();
     await log?.close();
     // Sessions hold the event loop, and go on elsewhere.
     if (leaveAtOnce) process.exit(0);

@@ -27,6 +27,9 @@ export interface CommandLine {
   readonly enginesAhead: number;
   /** Undefined for never. */
   readonly idleTimeoutMs?: number;
+  readonly stopTimeoutMs: number;
+  /** Where Prometheus' totals are kept, for node_exporter to read. */
+  readonly metricsFile?: string;
 }
 
 /** What is to be printed instead of a service being started, and the exit status. */
@@ -97,6 +100,13 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
       60,
     )
     .option(
+      '--stop-timeout <seconds>',
+      'how long a stop waits for work before CRIU is asked to roll back',
+      parseSeconds,
+      300,
+    )
+    .option('--metrics-file <file>', 'keep totals for Prometheus in this file')
+    .option(
       '--engines-ahead <count>',
       'how many engines wait for a request, so that it needs not wait',
       parseAhead,
@@ -133,9 +143,11 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
     },
     maxPacketBytes: given.maxPacketSize,
     enginesAhead: given.enginesAhead,
+    stopTimeoutMs: given.stopTimeout * 1000,
     ...(given.idleTimeout === 0 ? {} : { idleTimeoutMs: given.idleTimeout * 1000 }),
     ...(pidFile === undefined ? {} : { pidFile }),
     ...(given.logFile === undefined ? {} : { logFile: given.logFile }),
+    ...(given.metricsFile === undefined ? {} : { metricsFile: given.metricsFile }),
     ...(given.workDir === undefined ? {} : { workDir: given.workDir }),
     ...(given.statusFd === undefined ? {} : { statusFd: given.statusFd }),
     ...(given.criu === undefined ? {} : { criu: given.criu }),

@@ -10,6 +10,7 @@ import type { ConnectionUser, UserKey } from '../policy/connection-user.ts';
 import { type Fields, type Log, sanitize } from '../systemd/log.ts';
 import { messageIds } from './record-kinds.ts';
 import { type RecordClass, RecordLimiter } from './record-limiter.ts';
+import type { Ended } from './request-totals.ts';
 import type { Result, Unfinished } from './session-machine.ts';
 import type { TreeState } from './unfinished.ts';
 
@@ -62,14 +63,14 @@ const maxFieldLength = 4096;
 export class Records {
   readonly totals: Totals = { done: 0, failed: 0, refused: 0 };
   readonly #log: Log;
-  readonly #onChange: () => void;
+  readonly #onEnded: (ended: Ended) => void;
   readonly #limiter = new RecordLimiter();
   #droppedTimer: NodeJS.Timeout | undefined;
 
-  /** @param onChange called whenever the totals have changed. */
-  constructor(log: Log, onChange: () => void) {
+  /** @param onEnded called with each request that has ended, when it is in the totals. */
+  constructor(log: Log, onEnded: (ended: Ended) => void) {
     this.#log = log;
-    this.#onChange = onChange;
+    this.#onEnded = onEnded;
   }
 
   /** Work begins. What changes nothing and nobody (VERSION, FEATURE_CHECK) is not worth a record of its own. */
@@ -121,7 +122,7 @@ export class Records {
         ...lines('CRIU_ENGINE_LOG', end.log),
       },
     );
-    this.#onChange();
+    this.#onEnded({ request: request?.name, result, durationUsec });
   }
 
   /** A connection that never became a session. */
@@ -140,7 +141,7 @@ export class Records {
         CRIU_REASON: reason,
       },
     );
-    this.#onChange();
+    this.#onEnded({ request: undefined, result: 'refused', durationUsec: undefined });
   }
 
   /** How the tree of an operation that was cut off is, now that its engine has gone. */

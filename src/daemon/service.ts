@@ -14,8 +14,10 @@ import type { FdStore } from '../systemd/fd-store.ts';
 import type { Log } from '../systemd/log.ts';
 import type { Notifier } from '../systemd/notifier.ts';
 import { EngineQueue, type Limits, SessionQuota } from './limits.ts';
+import type { Load, MetricsFile } from './metrics-file.ts';
 import { Records } from './records.ts';
-import { Session, type SessionContext, type Timeouts } from './session.ts';
+import { rollbackMs, Session, type SessionContext, type Timeouts } from './session.ts';
+import { startStopTimer } from './stop-timer.ts';
 import { type StoredSession, sortStored } from './stored-sessions.ts';
 import { endUnverified } from './sweep.ts';
 import { TurnedAway } from './turned-away.ts';
@@ -31,6 +33,9 @@ export interface ServiceOptions {
   readonly maxPacketBytes: number;
   /** How long a service with nothing to do stays; undefined for ever. */
   readonly idleTimeoutMs: number | undefined;
+  /** How long a stop waits for engines at work. */
+  readonly stopTimeoutMs: number;
+  readonly metrics: MetricsFile | undefined;
 }
 
 /** How many connections are accepted before others on the event loop get their turn. */
@@ -41,6 +46,9 @@ const statusIntervalMs = 200;
 
 /** How long it may take to read what a caller is: it may be inside execve(2), and a file system behind that may never answer. */
 const callerDeadlineMs = 10_000;
+
+/** How long a reply takes at the end of a stop. */
+const graceMs = 1000;
 
 /** When accept(2) finds no free descriptor, trying again at once would only burn time. */
 const acceptPauseMs = 100;
@@ -57,6 +65,8 @@ export class Service {
   #statusPending = false;
   #onDrained: (() => void) | undefined;
   readonly #idleTimeoutMs: number | undefined;
+  readonly #stopTimeoutMs: number;
+  readonly #metrics: MetricsFile | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
   #onIdle: () => void = () => {};
 
@@ -76,12 +86,17 @@ export class Service {
     const own = readOwnState();
     this.#quota = new SessionQuota(options.limits);
     this.#idleTimeoutMs = options.idleTimeoutMs;
+    this.#stopTimeoutMs = options.stopTimeoutMs;
+    this.#metrics = options.metrics;
     this.#context = {
       engine: options.engine,
       store,
       pool: new EnginePool(options.engine),
       answers: new KeptAnswers(options.engine),
-      records: new Records(log, () => this.#changed()),
+      records: new Records(log, (ended) => {
+        this.#metrics?.ended(ended);
+        this.#changed();
+      }),
       own,
       reader: new CallerReader(own, callerDeadlineMs),
       confined: options.confined,
@@ -122,9 +137,11 @@ export class Service {
 
   /** What was prepared may be stale: engines are started anew, and asked anew. */
   reload(): void {
+    this.#notifier.reloading();
     this.#context.answers.drop();
     this.#context.pool.letGo();
     this.#context.pool.refill();
+    this.#notifier.ready(this.#status());
   }
 
   /** Leaves every session to the next start. @returns false where nothing keeps them. */
@@ -158,16 +175,38 @@ export class Service {
     );
   }
 
-  /** Stops accepting; connections that nothing was asked on get their one reply, engines finish. Resolves when all are gone. */
-  drain(): Promise<void> {
+  /**
+   * Stops accepting; connections that nothing was asked on get their one reply, engines finish.
+   * @returns true when all are gone; false when it took too long, and engines that do not roll back are left to themselves.
+   */
+  async drain(): Promise<boolean> {
     this.#listener.close();
     this.#turnedAway.close();
     this.#context.pool.close();
     this.#notifier.stopping('Stopping');
     for (const session of [...this.#sessions]) session.leaveIfIdle('The service is stopping: connect again');
     this.#changed();
+    const drained = await this.#drained();
+    this.#context.records.close();
+    return drained;
+  }
+
+  #drained(): Promise<boolean> {
     return new Promise((resolve) => {
-      this.#onDrained = resolve;
+      const reason = `it was cut off, because this service stops and waits no longer than ${this.#stopTimeoutMs / 1000} s`;
+      const endTimer = startStopTimer(this.#notifier, this.#stopTimeoutMs, rollbackMs + graceMs, {
+        onOverdue: () => {
+          for (const session of [...this.#sessions]) session.cutOff(reason);
+        },
+        onEnd: () => {
+          endTimer();
+          resolve(false);
+        },
+      });
+      this.#onDrained = () => {
+        endTimer();
+        resolve(true);
+      };
       this.#checkDrained();
     });
   }
@@ -239,9 +278,7 @@ export class Service {
   }
 
   #checkDrained(): void {
-    if (!this.#onDrained || this.#sessions.size > 0) return;
-    this.#context.records.close();
-    this.#onDrained();
+    if (this.#sessions.size === 0) this.#onDrained?.();
   }
 
   /** Many changes are one status: each costs systemd more than a small request costs us. */
@@ -251,15 +288,20 @@ export class Service {
     setTimeout(() => {
       this.#statusPending = false;
       this.#notifier.status(this.#status());
+      this.#metrics?.load(this.#load);
     }, statusIntervalMs).unref();
+  }
+
+  get #load(): Load {
+    const busy = [...this.#sessions].filter((session) => session.busy).length;
+    return { connections: this.#sessions.size, busy, waiting: this.#context.queue.waiting };
   }
 
   #status(): string {
     const { done, failed, refused } = this.#context.records.totals;
-    const busy = [...this.#sessions].filter((session) => session.busy).length;
-    const { waiting } = this.#context.queue;
+    const { connections, busy, waiting } = this.#load;
     const queued = waiting === 0 ? '' : `, ${waiting} waiting for an engine`;
     const serving = this.#onDrained ? `Stopping, waiting for ${busy} of` : `Serving ${busy} of`;
-    return `${serving} ${this.#sessions.size} connections${queued}; ${done} requests done, ${failed} failed, ${refused} refused`;
+    return `${serving} ${connections} connections${queued}; ${done} requests done, ${failed} failed, ${refused} refused`;
   }
 }

@@ -76,7 +76,7 @@ export interface Timeouts {
 }
 
 /** How long CRIU may take to roll back, before its caller is told without it. */
-const rollbackMs = 10_000;
+export const rollbackMs = 10_000;
 
 export class Session {
   readonly id: number;
@@ -164,6 +164,11 @@ export class Session {
   leaveIfIdle(reason: string): void {
     if (this.#state.at === 'idle') this.#advance({ on: 'deadline', reason });
     else this.#engines.stopWaiting(EAGAIN, reason);
+  }
+
+  /** @param reason continues a sentence that begins with the request. */
+  cutOff(reason: string): void {
+    this.#advance({ on: 'deadline', reason });
   }
 
   #advance(input: Input): void {

@@ -21,7 +21,11 @@ interface SdNotify {
 export interface Notifier {
   ready(status: string): void;
   status(text: string): void;
+  /** The configuration is read anew (Type=notify-reload of systemd.service(5)); `ready` ends it. */
+  reloading(): void;
   stopping(status: string): void;
+  /** From now on it takes at least so much longer to stop. */
+  extendTimeout(ms: number): void;
   /** A sign of life. */
   watchdog(): void;
   /** ERRNO= of a start that failed. */
@@ -30,7 +34,15 @@ export interface Notifier {
 
 export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
   if (!environment.NOTIFY_SOCKET)
-    return { ready() {}, status() {}, stopping() {}, watchdog() {}, failed() {} };
+    return {
+      ready() {},
+      status() {},
+      reloading() {},
+      stopping() {},
+      extendTimeout() {},
+      watchdog() {},
+      failed() {},
+    };
   const sdNotify = loadSdNotify();
   const send = (state: string): void => {
     try {
@@ -47,11 +59,14 @@ export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
       else send('READY=1');
     },
     status: (text) => send(`STATUS=${oneLine(text)}`),
+    // hrtime is CLOCK_MONOTONIC, as systemd compares it.
+    reloading: () => send(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`),
     stopping(status) {
       send(`STATUS=${oneLine(status)}`);
       if (sdNotify) sdNotify.stopping(process.pid);
       else send('STOPPING=1');
     },
+    extendTimeout: (ms) => send(`EXTEND_TIMEOUT_USEC=${ms * 1000}`),
     watchdog: () => send('WATCHDOG=1'),
     failed: (errno, status) => send(`STATUS=${oneLine(status)}\nERRNO=${errno}`),
   };

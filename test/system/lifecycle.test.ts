@@ -58,6 +58,72 @@ describe('a service with nothing to do', () => {
   });
 });
 
+describe('a stop of the service', () => {
+  withSettings('TimeoutStopSec=2s');
+
+  it('waits for a dump at work beyond the time that systemd has set, and the dump succeeds', async () => {
+    const target = Target.start();
+    await withOpen([freshDirectory()], async (images) => {
+      const client = new Client();
+      const opts = { images_dir_fd: images, pid: target.pid, notify_scripts: true, leave_running: true };
+      client.send({ type: ReqType.DUMP, opts });
+      await client.notified('pre-dump');
+      run('systemctl', 'stop', '--no-block', 'criu.service');
+      await new Promise((resolve) => setTimeout(resolve, 6000));
+      assert.equal(show('criu.service', 'ActiveState').ActiveState, 'deactivating');
+      assert.match(show('criu.service', 'StatusText').StatusText!, /^Stopping, waiting for 1 of 1 /);
+      client.answer(true);
+      await client.notified('query-ext-files');
+      client.answer(true);
+      await client.notified('post-dump');
+      const reply = await client.answer(true).only();
+      assert.equal(reply.success, true, JSON.stringify(reply));
+    });
+    await eventually('it has stopped', () => show('criu.service', 'ActiveState').ActiveState === 'inactive');
+    assert.equal(show('criu.service', 'Result').Result, 'success');
+    await target.assertCountsOn();
+  });
+});
+
+describe('a stop of the service with a caller that answers no notification', () => {
+  withSettings(
+    'TimeoutStopSec=2s',
+    'ExecStart=',
+    'ExecStart=/usr/lib/criu-service/criu-service --stop-timeout 4',
+  );
+
+  it('has CRIU roll back, tells the caller, and ends by itself; the process runs on', async () => {
+    const target = Target.start();
+    await withOpen([freshDirectory()], async (images) => {
+      const client = new Client();
+      const opts = { images_dir_fd: images, pid: target.pid, notify_scripts: true };
+      client.send({ type: ReqType.DUMP, opts });
+      await client.notified('pre-dump');
+      run('systemctl', 'stop', '--no-block', 'criu.service');
+      const reply = await client.only();
+      assert.equal(reply.success, false);
+      assert.match(reply.cr_errmsg ?? '', /this service stops/);
+    });
+    await eventually('it has stopped', () => show('criu.service', 'ActiveState').ActiveState === 'inactive');
+    assert.equal(show('criu.service', 'Result').Result, 'success');
+    await target.assertCountsOn();
+  });
+});
+
+describe('a reload', () => {
+  it('is told to systemd, which waits for its end, and stops nothing', async () => {
+    await ask({ type: ReqType.VERSION });
+    const pid = mainPid();
+    run('systemctl', 'reload', 'criu.service');
+    assert.equal(mainPid(), pid);
+    assert.deepEqual(show('criu.service', 'ActiveState', 'SubState'), {
+      ActiveState: 'active',
+      SubState: 'running',
+    });
+    assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+  });
+});
+
 describe('a service that has stopped', () => {
   withSettings('WatchdogSec=5s');
 

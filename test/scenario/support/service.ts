@@ -36,6 +36,7 @@ export class ServiceUnderTest {
    */
   async start(...options: string[]): Promise<this> {
     if (!existsSync(this.script)) this.engine();
+    rmSync(this.#statusFile, { force: true });
     const words = [program, '--address', this.address, '--criu', this.script, '--status-fd', '3', '-v4'];
     // A scripted engine reads its script when it starts, which is to be that of its request.
     words.push('--engines-ahead', '0');
