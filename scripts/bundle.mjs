@@ -1,4 +1,5 @@
-// Bundles the programs into one CommonJS file each, which Node loads in half the time of many, with their addons beside them; and
+// Bundles the programs into one CommonJS file each, which Node loads in half the time of many, with their addons beside them; what
+// the service needs only where an option says so, in a file of its own, because V8 keeps the text of what it has read; and
 // the client library into a directory of its own, build/client, with its declarations.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -27,9 +28,29 @@ const program = {
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
 };
 await build({ ...program, entryPoints: ['src/bin/criuctl.ts'] });
+
+/** By their names in import(): what winston and prom-client bring along is more than all the rest. */
+const optional = {
+  './text-log.ts': 'src/systemd/text-log.ts',
+  './metrics-text.ts': 'src/daemon/metrics-text.ts',
+};
+const inFilesOfTheirOwn = {
+  name: 'optional',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\// }, ({ kind, path }) =>
+      kind === 'dynamic-import' && path in optional
+        ? { path: path.replace(/\.ts$/, '.cjs'), external: true }
+        : undefined,
+    );
+  },
+};
+for (const file of Object.values(optional)) await build({ ...program, banner: {}, entryPoints: [file] });
 await build({
   ...program,
   entryPoints: ['src/bin/criu-service.ts'],
+  plugins: [inFilesOfTheirOwn],
+  // Node's own modules for import() are not needed for a file that is CommonJS.
+  supported: { 'dynamic-import': false },
   // commander wants it for subcommands that are programs of their own, of which there are none. Loading it costs Debian's Node,
   // which compiles its own modules anew each time, a tenth of the time until the first answer.
   alias: { 'node:child_process': './scripts/no-child-process.cjs' },

@@ -17,7 +17,7 @@ import { foreignUid } from '../policy/tree-rule.ts';
 import { decodeRequest } from '../protocol/codec.ts';
 import type { CriuReq } from '../protocol/messages.ts';
 import type { SeqpacketSocket } from '../socket/binding.ts';
-import type { Input } from './session-machine.ts';
+import type { Input } from './session-states.ts';
 
 export interface JudgeContext {
   /** What the service itself holds: the measure for "fully privileged". */

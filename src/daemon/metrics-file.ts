@@ -6,16 +6,8 @@
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { Log } from '../systemd/log.ts';
-import { countName, type Ended, RequestTotals, secondsName } from './request-totals.ts';
-
-/** What is going on now. */
-export interface Load {
-  readonly connections: number;
-  /** Of them, those with an engine at work. */
-  readonly busy: number;
-  /** Requests that wait for an engine. */
-  readonly waiting: number;
-}
+import type { Load } from './metrics-text.ts';
+import { type Ended, RequestTotals } from './request-totals.ts';
 
 /** How often it is written, at most. */
 const intervalMs = 1000;
@@ -81,27 +73,8 @@ export class MetricsFile {
 
   /** prom-client is loaded only here: a first answer does not wait for it. */
   async #text(): Promise<string> {
-    const { Counter, Gauge, Registry } = await import('prom-client');
-    const registry = new Registry();
-    const registers = [registry];
-    const labelNames = ['request', 'result'] as const;
-    const count = new Counter({ name: countName, help: 'Requests that have ended.', labelNames, registers });
-    const seconds = new Counter({
-      name: secondsName,
-      help: 'Time that requests took, from their packet to the final reply.',
-      labelNames,
-      registers,
-    });
-    for (const { request, result, ...total } of this.#totals.all) {
-      count.inc({ request, result }, total.count);
-      seconds.inc({ request, result }, total.seconds);
-    }
-    const gauge = (name: string, help: string, value: number): void =>
-      new Gauge({ name, help, registers }).set(value);
-    gauge('criu_service_connections', 'Connections that are served.', this.#load.connections);
-    gauge('criu_service_connections_busy', 'Connections with an engine at work.', this.#load.busy);
-    gauge('criu_service_requests_waiting', 'Requests that wait for an engine.', this.#load.waiting);
-    return registry.metrics();
+    const { metricsText } = await import('./metrics-text.ts');
+    return metricsText(this.#totals.all, this.#load);
   }
 }
 

@@ -1,9 +1,9 @@
 /** The command line of criu-service: the options of `criu service`, under the same names. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { maxPacketBytes } from '../socket/limits.ts';
+import type { Timeouts } from './deadlines.ts';
 import type { Limits } from './limits.ts';
 import { defaultAddress } from './listener.ts';
-import type { Timeouts } from './session.ts';
 
 export interface CommandLine {
   readonly address: string;

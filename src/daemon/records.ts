@@ -11,7 +11,7 @@ import { type Fields, type Log, sanitize } from '../systemd/log.ts';
 import { messageIds } from './record-kinds.ts';
 import { type RecordClass, RecordLimiter } from './record-limiter.ts';
 import type { Ended } from './request-totals.ts';
-import type { Result, Unfinished } from './session-machine.ts';
+import type { Result, Unfinished } from './session-states.ts';
 import type { TreeState } from './unfinished.ts';
 
 /** Totals since the service started. */

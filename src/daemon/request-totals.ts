@@ -1,5 +1,5 @@
 /** How many requests ended how, and how long they took, over all starts of this service. Pure. */
-import type { Result } from './session-machine.ts';
+import type { Result } from './session-states.ts';
 
 /** A request that has ended. */
 export interface Ended {

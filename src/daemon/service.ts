@@ -13,10 +13,12 @@ import { type NativeError, native, type OwnedFd, type SeqpacketSocket, Watch } f
 import type { FdStore } from '../systemd/fd-store.ts';
 import type { Log } from '../systemd/log.ts';
 import type { Notifier } from '../systemd/notifier.ts';
+import { rollbackMs, type Timeouts } from './deadlines.ts';
 import { EngineQueue, type Limits, SessionQuota } from './limits.ts';
-import type { Load, MetricsFile } from './metrics-file.ts';
+import type { MetricsFile } from './metrics-file.ts';
+import type { Load } from './metrics-text.ts';
 import { Records } from './records.ts';
-import { rollbackMs, Session, type SessionContext, type Timeouts } from './session.ts';
+import { Session, type SessionContext } from './session.ts';
 import { startStopTimer } from './stop-timer.ts';
 import { type StoredSession, sortStored } from './stored-sessions.ts';
 import { endUnverified } from './sweep.ts';

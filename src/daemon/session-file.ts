@@ -8,7 +8,7 @@
 import { fstatSync, readSync, writeSync } from 'node:fs';
 import type { Traits } from '../policy/standing.ts';
 import { native, type OwnedFd } from '../socket/binding.ts';
-import type { State } from './session-machine.ts';
+import type { State } from './session-states.ts';
 
 /**
  * How far a request has come on its way to its engine.

@@ -13,35 +13,22 @@ import type { Phase } from '../policy/request-table.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec.ts';
 import { type CriuResp, ReqType } from '../protocol/messages.ts';
 import { fitReply, refusal, withHint } from '../protocol/replies.ts';
-import {
-  type NativeError,
-  native,
-  type OwnedFd,
-  type Packet,
-  type SeqpacketSocket,
-} from '../socket/binding.ts';
+import { type NativeError, native, type Packet, type SeqpacketSocket } from '../socket/binding.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
-import { CallerConnection, closeSocket, type Head } from './connection.ts';
+import { CallerConnection, type Head } from './connection.ts';
+import { Deadlines, type Timeouts } from './deadlines.ts';
 import { EBADRQC } from './errnos.ts';
+import { HandedOver } from './handed-over.ts';
 import { Judge, type JudgeContext, type Judgement } from './judge.ts';
-import type { Asked, Records, Subject } from './records.ts';
+import type { Records } from './records.ts';
 import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
 import { type EnginesContext, NotStartedError, SessionEngines } from './session-engines.ts';
 import type { Progress } from './session-file.ts';
 import { SessionKeeper, type Stand } from './session-keeper.ts';
-import {
-  type Action,
-  type EngineEnd,
-  type Input,
-  initialActions,
-  initialState,
-  phaseOf,
-  type State,
-  step,
-  type Unfinished,
-} from './session-machine.ts';
+import { initialActions, initialState, phaseOf, step } from './session-machine.ts';
+import { SessionRecords } from './session-records.ts';
+import type { Action, EngineEnd, Input, State } from './session-states.ts';
 import type { StoredSession } from './stored-sessions.ts';
-import { lookAfter } from './unfinished.ts';
 
 const { EAGAIN, ECANCELED, EPERM, ESRCH } = os.errno;
 
@@ -65,32 +52,17 @@ export interface SessionContext extends JudgeContext, EnginesContext {
   readonly answers: KeptAnswers;
 }
 
-/** All in milliseconds. */
-export interface Timeouts {
-  /** Until the first packet must be here. */
-  readonly requestMs: number;
-  /** Until a notification must be answered. */
-  readonly notifyMs: number;
-  /** For a whole operation, its waiting for an engine included; undefined for as long as it takes. */
-  readonly operationMs: number | undefined;
-}
-
-/** How long CRIU may take to roll back, before its caller is told without it. */
-export const rollbackMs = 10_000;
-
 export class Session {
   readonly id: number;
-  readonly #user: ConnectionUser;
   readonly #context: SessionContext;
   readonly #onOver: (session: Session) => void;
   #state: State = initialState;
   readonly #connection: CallerConnection;
-  /** Our copy of a handed-over connection, for the one reply if the engine dies. */
-  #handedOver: OwnedFd | undefined;
+  /** The connection, once an engine owns it. */
+  #handedOver: HandedOver | undefined;
   readonly #judge: Judge;
   readonly #engines: SessionEngines;
-  /** What the request at work was lent, until its final reply. */
-  #preparation: RelayPreparation | undefined;
+  readonly #records: SessionRecords;
   /** The engine's message that is being dealt with. */
   #message: Packet | undefined;
   /** The engine's final reply, while it is being dealt with. */
@@ -99,20 +71,12 @@ export class Session {
   #question: Question | undefined;
   /** The bytes of the packet that was decided about last. */
   #waiting: Buffer = Buffer.alloc(0);
-  #timer: NodeJS.Timeout | undefined;
-  #operationTimer: NodeJS.Timeout | undefined;
-  /** Readings for the journal that have yet to end. */
-  #looking = 0;
-  #startedAt = 0n;
+  readonly #deadlines: Deadlines;
   readonly #keeper: SessionKeeper;
   /** The engine at work got its request from an earlier start of this service, and has said nothing since. */
   #inherited = false;
   /** The request was taken from the queue before: it is asked again from our copy. */
   #again = false;
-  /** What was asked for last, until its record is written. */
-  #request: Asked | undefined;
-  /** True from the decision that an engine gets the request to its record. */
-  #begun = false;
   #over = false;
 
   /**
@@ -128,11 +92,11 @@ export class Session {
     stored?: StoredSession,
   ) {
     this.id = id;
-    this.#user = user;
     this.#context = context;
     this.#onOver = onOver;
     this.#judge = new Judge(context);
-    this.#keeper = new SessionKeeper(context.store, id, (error) => context.records.unexpected(id, error));
+    this.#keeper = new SessionKeeper(context.store, id, (error) => this.#records.unexpected(error));
+    this.#deadlines = new Deadlines(context.timeouts, (reason) => this.#advance({ on: 'deadline', reason }));
     this.#engines = new SessionEngines(context, user.key, this.#judge, {
       onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
@@ -141,6 +105,8 @@ export class Session {
       onReplaced: () => this.#keeper.forget(),
       onAllGone: () => this.#finish(),
     });
+    const subject = () => ({ session: id, user, caller: this.#judge.caller?.identity });
+    this.#records = new SessionRecords(context.records, this.#engines, subject, () => this.#finish());
     this.#connection = new CallerConnection(socket, context.maxPacketBytes, {
       onReadable: () => this.#lookAtPacket(),
       onEnd: () => this.#advance({ on: 'caller-end' }),
@@ -188,7 +154,8 @@ export class Session {
 
   /** From here to its end the session is systemd's to keep, too. */
   #keep(): void {
-    const copy = this.#handedOver ? native.duplicate(this.#handedOver) : this.#connection.copy();
+    const handedOver = this.#handedOver?.fd;
+    const copy = handedOver ? native.duplicate(handedOver) : this.#connection.copy();
     if (!copy) return;
     this.#keeper.start(copy, this.#waiting, this.#stand());
     copy.close();
@@ -210,7 +177,7 @@ export class Session {
   #stand(): Stand {
     return {
       state: this.#state,
-      startedAtMs: Date.now() - Number((process.hrtime.bigint() - this.#startedAt) / 1_000_000n),
+      startedAtMs: this.#records.receivedAtMs,
       ...this.#engines.snapshot,
     };
   }
@@ -220,7 +187,6 @@ export class Session {
     const { snapshot, engine } = stored;
     this.#keeper.takeOver(stored);
     const elapsedMs = Math.max(0, Date.now() - snapshot.startedAtMs);
-    this.#startedAt = process.hrtime.bigint() - BigInt(Math.round(elapsedMs)) * 1_000_000n;
     this.#judge.recall(socket);
     if (engine && snapshot.engine) this.#engines.adopt(engine, snapshot.engine);
     const { state } = snapshot;
@@ -233,12 +199,9 @@ export class Session {
     }
     this.#state = state;
     this.#inherited = state.at === 'working';
-    if ('request' in state) {
-      this.#request = state.request;
-      this.#begun = true;
-      this.#armOperationAfter(elapsedMs);
-    }
-    this.#context.records.resumed(this.#subject(), this.#request);
+    const request = 'request' in state ? state.request : undefined;
+    if (request) this.#deadlines.forOperation(elapsedMs);
+    this.#records.resumed(elapsedMs, request);
     switch (state.at) {
       case 'idle':
         // It would look for the descriptors of its next request in the process that made its connection, and that one is gone. No
@@ -249,7 +212,7 @@ export class Session {
         break;
       case 'working':
         if (!state.callerEnded) this.#connection.stopListening();
-        if (state.cutOff !== undefined) this.#armOperation(rollbackMs, 'CRIU did not roll back in time');
+        if (state.cutOff !== undefined) this.#deadlines.forRollback();
         // Whether its engine has the request is not known. It reads an end of file where it has none, and leaves.
         if (snapshot.progress === 'sending') this.#advance({ on: 'uncertain' });
         break;
@@ -261,7 +224,7 @@ export class Session {
         this.#verify();
         break;
       case 'handed-over':
-        this.#handedOver = this.#connection.release();
+        this.#handedOver = new HandedOver(this.#connection.release(), this.#context.maxPacketBytes);
         break;
       case 'draining':
       case 'over':
@@ -343,16 +306,17 @@ export class Session {
         this.#engines.dismiss();
         break;
       case 'await-rollback':
-        this.#armOperation(rollbackMs, 'CRIU did not roll back in time');
+        this.#deadlines.forRollback();
         break;
       case 'check-tree':
-        this.#lookAfter(action.left);
+        this.#records.leftBehind(action.left);
         break;
       case 'close-caller':
         this.#closeCaller();
         break;
       case 'record':
-        this.#record(action);
+        this.#deadlines.endOperation();
+        this.#records.ended(action, this.#final);
         break;
     }
   }
@@ -360,25 +324,12 @@ export class Session {
   // ---- the caller's side
 
   #listen(deadline: 'request' | 'notify' | 'none'): void {
-    const { requestMs, notifyMs } = this.#context.timeouts;
-    clearTimeout(this.#timer);
-    if (deadline === 'request') this.#arm(requestMs, `No request came within ${requestMs / 1000} s`);
-    if (deadline === 'notify')
-      this.#arm(notifyMs, `no answer to a notification came within ${notifyMs / 1000} s`);
+    this.#deadlines.forPacket(deadline);
     this.#connection.listen();
   }
 
-  #arm(ms: number, reason: string): void {
-    this.#timer = setTimeout(() => this.#advance({ on: 'deadline', reason }), ms);
-  }
-
-  #armOperation(ms: number, reason: string): void {
-    clearTimeout(this.#operationTimer);
-    this.#operationTimer = setTimeout(() => this.#advance({ on: 'deadline', reason }), ms);
-  }
-
   #stopListening(): void {
-    clearTimeout(this.#timer);
+    this.#deadlines.endPacket();
     this.#connection.stopListening();
   }
 
@@ -404,7 +355,7 @@ export class Session {
     try {
       return this.#connection.head();
     } catch (error) {
-      this.#context.records.unexpected(this.id, error);
+      this.#records.unexpected(error);
       return { kind: 'end' };
     }
   }
@@ -412,7 +363,7 @@ export class Session {
   /** Nothing is read from the caller while its packet is judged, and whatever happens to it meanwhile counts first. */
   #decide(data: Buffer, phase: Phase): void {
     this.#waiting = data;
-    this.#startedAt = process.hrtime.bigint();
+    this.#records.received();
     const judged = this.#judgementOf(data, phase);
     if (!(judged instanceof Promise)) {
       this.#advanceAs(judged);
@@ -437,7 +388,7 @@ export class Session {
   }
 
   #cannotJudge(error: unknown): Judgement {
-    this.#context.records.unexpected(this.id, error);
+    this.#records.unexpected(error);
     return { on: 'malformed', errno: ESRCH, reason: (error as Error).message };
   }
 
@@ -446,7 +397,7 @@ export class Session {
       const { name, target } = judgement.decision;
       // An answer to a notification that is refused is no request of its own.
       if (name !== undefined && this.#state.at === 'idle') {
-        this.#request = { name, ...(target === undefined ? {} : { target }) };
+        this.#records.asks({ name, ...(target === undefined ? {} : { target }) });
       }
     }
     this.#advance(judgement);
@@ -454,28 +405,13 @@ export class Session {
 
   #reply(type: number, errno: number, reason: string): void {
     const bytes = encodeResponse(refusal(type, errno, reason));
-    if (this.#handedOver) {
-      // The engine is gone, so the connection is ours alone again.
-      const socket = native.adopt(this.#handedOver);
-      this.#handedOver = undefined;
-      try {
-        // A request that no engine has read would turn the end of the connection into a reset, ahead of the reply.
-        if (!socket.headCarriesFds()) socket.receive(this.#context.maxPacketBytes, 0);
-        socket.send(bytes);
-      } catch {
-        // The caller has left meanwhile.
-      } finally {
-        closeSocket(socket);
-      }
-    } else {
-      this.#connection.send(bytes);
-    }
+    if (this.#handedOver) this.#handedOver.reply(bytes);
+    else this.#connection.send(bytes);
   }
 
   #closeCaller(): void {
-    clearTimeout(this.#timer);
-    if (this.#handedOver) closeSocket(native.adopt(this.#handedOver));
-    this.#handedOver = undefined;
+    this.#deadlines.endPacket();
+    this.#handedOver?.close();
     this.#connection.close(() => this.#finish());
   }
 
@@ -490,8 +426,7 @@ export class Session {
     else this.#keep();
     const start = async (): Promise<void> => {
       const preparation = new RelayPreparation(this.#judge.caller!, plan);
-      this.#preparation = preparation;
-      this.#context.records.accepted(this.#subject(), request, preparation.imagesDir);
+      this.#records.accepted(request, preparation);
       const opened = fresh ? await this.#engines.relay(request, plan, preparation.engineFds) : {};
       if (!fresh) await this.#engines.house(request);
       const stands = request.engine !== 'confined' || (await this.#judge.stillStands());
@@ -535,27 +470,20 @@ export class Session {
 
   #handOver(request: AuthorizedRequest): void {
     this.#begin(request);
-    this.#context.records.accepted(this.#subject(), request, undefined);
+    this.#records.accepted(request);
     // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
-    this.#handedOver = this.#connection.release();
+    const fd = this.#connection.release();
+    this.#handedOver = new HandedOver(fd, this.#context.maxPacketBytes);
     this.#keep();
-    this.#engines.handOver(request, this.#handedOver).then(
+    this.#engines.handOver(request, fd).then(
       () => this.#keepEngine(),
       (error) => this.#notStarted(request, error),
     );
   }
 
   #begin(request: AuthorizedRequest): void {
-    this.#request = request;
-    this.#begun = true;
-    this.#armOperationAfter(0);
-  }
-
-  /** @param elapsedMs how long the request has taken already. */
-  #armOperationAfter(elapsedMs: number): void {
-    const { operationMs } = this.#context.timeouts;
-    if (operationMs !== undefined)
-      this.#armOperation(Math.max(0, operationMs - elapsedMs), `it took longer than ${operationMs / 1000} s`);
+    this.#records.begin(request);
+    this.#deadlines.forOperation(0);
   }
 
   #notStarted(request: AuthorizedRequest, error: unknown): void {
@@ -625,67 +553,10 @@ export class Session {
 
   // ---- the end
 
-  #record(action: Extract<Action, { do: 'record' }>): void {
-    clearTimeout(this.#operationTimer);
-    const { result } = action;
-    const preparation = this.#preparation;
-    const restoredPid = result === 'done' ? this.#engines.restored(this.#final?.restore?.pid) : undefined;
-    const end = {
-      request: this.#request,
-      result,
-      errno: action.errno ?? this.#final?.cr_errno ?? undefined,
-      // CRIU keeps its first error line for a success, too.
-      reason: action.reason ?? (result === 'done' ? undefined : saidBy(this.#final)),
-      restoredPid,
-      durationUsec:
-        this.#startedAt === 0n ? undefined : Number((process.hrtime.bigint() - this.#startedAt) / 1000n),
-      enginePid: this.#begun ? this.#engines.pid : undefined,
-      scope: restoredPid === undefined ? undefined : this.#engines.scopeOf(restoredPid),
-      imagesDir: preparation?.imagesDir,
-      stderr: result === 'failed' ? this.#engines.lastWords : [],
-    };
-    const subject = this.#subject();
-    this.#preparation = undefined;
-    this.#request = undefined;
-    this.#begun = false;
-    if (result !== 'failed' || !preparation) {
-      preparation?.close();
-      this.#context.records.finished(subject, { ...end, log: [] });
-      return;
-    }
-    this.#look(async () => {
-      const log = await preparation.logLines();
-      preparation.close();
-      this.#context.records.finished(subject, { ...end, log });
-    });
-  }
-
-  #lookAfter(left: Unfinished): void {
-    const subject = this.#subject();
-    this.#look(async () =>
-      this.#context.records.leftBehind(subject, left, await lookAfter(left.request.target!)),
-    );
-  }
-
-  /** The session is not over before what is looked at for the journal is written there. */
-  #look(reading: () => Promise<void>): void {
-    this.#looking += 1;
-    reading()
-      .catch((error) => this.#context.records.unexpected(this.id, error))
-      .then(() => {
-        this.#looking -= 1;
-        this.#finish();
-      });
-  }
-
-  #subject(): Subject {
-    return { session: this.id, user: this.#user, caller: this.#judge.caller?.identity };
-  }
-
   #finish(): void {
     if (
       this.#over ||
-      this.#looking > 0 ||
+      this.#records.looking ||
       this.#state.at !== 'over' ||
       this.busy ||
       !this.#connection.closed
@@ -697,12 +568,4 @@ export class Session {
     this.#judge.close();
     this.#onOver(this);
   }
-}
-
-/** CRIU says nothing where it cannot open its log. */
-function saidBy(final: CriuResp | undefined): string {
-  if (final?.cr_errmsg) return final.cr_errmsg;
-  return final?.cr_errno === EBADRQC
-    ? 'CRIU gave no reason: an option of the request cannot be used, or nothing can be written into its directory'
-    : 'CRIU gave no reason';
 }

@@ -1,13 +1,6 @@
 import assert from 'node:assert/strict';
-import {
-  type Action,
-  type Input,
-  initialActions,
-  initialState,
-  phaseOf,
-  type State,
-  step,
-} from '../../../src/daemon/session-machine.ts';
+import { initialActions, initialState, phaseOf, step } from '../../../src/daemon/session-machine.ts';
+import type { Action, Input, State } from '../../../src/daemon/session-states.ts';
 import type { AuthorizedRequest, Decision, RelayPlan } from '../../../src/policy/authorize.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
 

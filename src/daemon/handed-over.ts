@@ -1,0 +1,40 @@
+/** Our copy of a connection that an engine owns, for the one reply if that engine dies. */
+import { native, type OwnedFd } from '../socket/binding.ts';
+import { closeSocket } from './connection.ts';
+
+export class HandedOver {
+  #fd: OwnedFd | undefined;
+  readonly #maxPacketBytes: number;
+
+  /** Takes over `fd`. */
+  constructor(fd: OwnedFd, maxPacketBytes: number) {
+    this.#fd = fd;
+    this.#maxPacketBytes = maxPacketBytes;
+  }
+
+  /** Undefined once it is closed. */
+  get fd(): OwnedFd | undefined {
+    return this.#fd;
+  }
+
+  /** The engine is gone, so the connection is ours alone again: one reply, and its end. */
+  reply(bytes: Uint8Array): void {
+    if (!this.#fd) return;
+    const socket = native.adopt(this.#fd);
+    this.#fd = undefined;
+    try {
+      // A request that no engine has read would turn the end of the connection into a reset, ahead of the reply.
+      if (!socket.headCarriesFds()) socket.receive(this.#maxPacketBytes, 0);
+      socket.send(bytes);
+    } catch {
+      // The caller has left meanwhile.
+    } finally {
+      closeSocket(socket);
+    }
+  }
+
+  close(): void {
+    if (this.#fd) closeSocket(native.adopt(this.#fd));
+    this.#fd = undefined;
+  }
+}

@@ -1,0 +1,121 @@
+/** What session-machine.ts is made of: the states of a session, what may happen to it, what may be done about that. */
+import type { AuthorizedRequest, Decision, RelayPlan } from '../policy/authorize.ts';
+
+export type State =
+  /** Waits for a packet of the caller. `engine`: one from the request before waits too. */
+  | { readonly at: 'idle'; readonly phase: 'first' | 'pre-dump-loop'; readonly engine: boolean }
+  /**
+   * The engine has the request. `verified`: what it restored was looked at, and may run. `cutOff`: it is to roll back, and why.
+   */
+  | {
+      readonly at: 'working';
+      readonly request: AuthorizedRequest;
+      readonly callerEnded: boolean;
+      readonly verified: boolean;
+      readonly cutOff?: string;
+    }
+  /** The engine waits at pre-resume, and the tree that it restored is looked at. */
+  | { readonly at: 'verifying'; readonly request: AuthorizedRequest }
+  /** The engine waits for the caller's answer to a notification. */
+  | { readonly at: 'notifying'; readonly request: AuthorizedRequest; readonly verified: boolean }
+  /** The engine owns the caller's connection. */
+  | { readonly at: 'handed-over'; readonly request: AuthorizedRequest }
+  /** The last reply is out, the engine has yet to leave. `after`: its work was not finished, and is looked at then. */
+  | { readonly at: 'draining'; readonly after?: Unfinished }
+  | { readonly at: 'over' };
+
+/** A request that ended otherwise than by its engine's own decision. */
+export interface Unfinished {
+  readonly request: AuthorizedRequest;
+  /** One sentence. */
+  readonly reason: string;
+}
+
+/** How an engine ended, as far as it is known. */
+export interface EngineEnd {
+  /**
+   * - `success`, `failure`: it left by itself with exit status 0, or another; whatever it had to say, it said;
+   * - `lost`: a signal ended it, or nobody knows what did.
+   */
+  readonly how: 'success' | 'failure' | 'lost';
+  /** One sentence, with its last error line where there is one. */
+  readonly reason: string;
+}
+
+export type Input =
+  /** A packet waits unread, and this was decided about it. */
+  | { readonly on: 'decided'; readonly decision: Decision }
+  /** A packet waits unread that is no request: it does not parse, or is too large. */
+  | { readonly on: 'malformed'; readonly errno: number; readonly reason: string }
+  /** `script` is the notification's name, for example `pre-resume`. */
+  | { readonly on: 'engine-notify'; readonly script: string }
+  | { readonly on: 'verified' }
+  /** What was restored must not run; the reason begins with a verb. */
+  | { readonly on: 'unverified'; readonly reason: string }
+  | { readonly on: 'engine-final'; readonly success: boolean }
+  /** The engine closed its end of the connection, but may still run (exec_cmd). */
+  | { readonly on: 'engine-hangup' }
+  | { readonly on: 'engine-end'; readonly end: EngineEnd }
+  /** The last `relay` or `hand-over` could not be carried out; no engine has the request. */
+  | {
+      readonly on: 'not-started';
+      readonly errno: number;
+      readonly reason: string;
+      readonly engineRemains: boolean;
+    }
+  /** The caller has closed the connection, or its sending half of it. */
+  | { readonly on: 'caller-end' }
+  /** This service was killed while it gave the request to the engine, which may have it or not. */
+  | { readonly on: 'uncertain' }
+  /** What is waited for took too long: a packet, an answer, the operation, its rolling back. */
+  | { readonly on: 'deadline'; readonly reason: string };
+
+export type Action =
+  /** Consume the packet, fetch the descriptors, rewrite, send to the engine; start one where `fresh`. */
+  | {
+      readonly do: 'relay';
+      readonly request: AuthorizedRequest;
+      readonly plan: RelayPlan;
+      readonly fresh: boolean;
+    }
+  /** Leave the packet unread and start an engine on the caller's connection. */
+  | { readonly do: 'hand-over'; readonly request: AuthorizedRequest }
+  /** Consume the packet and pass it to the engine: the answer to its notification. */
+  | { readonly do: 'answer' }
+  /** Consume the packet and tell the engine that its notification failed. */
+  | { readonly do: 'answer-failure' }
+  /** Tell the engine that its notification succeeded, on our own. */
+  | { readonly do: 'acknowledge' }
+  /** Look at what was restored; the input `verified` or `unverified` follows. */
+  | { readonly do: 'verify' }
+  /** End everything in the engine's cgroup, itself included: it holds what must not run. */
+  | { readonly do: 'kill-tree' }
+  /** Consume the packet without using it. */
+  | { readonly do: 'discard' }
+  /** Pass the engine's message on; what `hint` says is added to the sentence of a failing reply. */
+  | { readonly do: 'forward'; readonly hint?: string }
+  /** A reply of our own. */
+  | { readonly do: 'reply'; readonly type: number; readonly errno: number; readonly reason: string }
+  /**
+   * Watch for a packet of the caller. The first has a deadline, and an answer to a notification: how long a caller takes between
+   * two rounds of a pre-dump loop is its own affair.
+   */
+  | { readonly do: 'listen'; readonly deadline: 'request' | 'notify' | 'none' }
+  /** Watch for nothing but its end. */
+  | { readonly do: 'stop-listening' }
+  /** Let the engine read an end of file where it waits: it rolls back and leaves. It is never killed. */
+  | { readonly do: 'dismiss-engine' }
+  /** Once more a deadline: for CRIU to roll back. */
+  | { readonly do: 'await-rollback' }
+  /** The engine has gone: is the tree of its request as it was? Said in the journal. */
+  | { readonly do: 'check-tree'; readonly left: Unfinished }
+  | { readonly do: 'close-caller' }
+  | { readonly do: 'record'; readonly result: Result; readonly errno?: number; readonly reason?: string };
+
+/** How a request ended, in the words of the journal. */
+export type Result = 'done' | 'failed' | 'refused';
+
+export interface Step {
+  readonly state: State;
+  readonly actions: readonly Action[];
+}
