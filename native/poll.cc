@@ -102,6 +102,10 @@ void Poll::Stop() {
   if (handle_ != nullptr) uv_poll_stop(&handle_->poll);
 }
 
+void Poll::Unref() {
+  if (handle_ != nullptr) uv_unref(reinterpret_cast<uv_handle_t*>(&handle_->poll));
+}
+
 void CallFromLoop(Napi::Env env, const Napi::Object& self, const Napi::Function& function,
                   const std::vector<napi_value>& arguments) {
   // The C function, not its C++ wrapper: a worker that is being terminated fails here without an

@@ -64,6 +64,8 @@ class Poll {
   // Returns 0 or an errno. Replaces the events of an earlier call.
   int Start(int events);
   void Stop();
+  // It does not keep the event loop from ending.
+  void Unref();
 
  private:
   friend class EventLoop;

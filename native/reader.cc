@@ -6,21 +6,26 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "addon.h"
 #include "args.h"
 #include "error.h"
+#include "poll.h"
 
 namespace criu_service {
 namespace {
@@ -29,6 +34,12 @@ namespace {
 constexpr size_t kStackSize = size_t{256} * 1024;
 // No file that is asked for is as long; what is longer is not what it should be.
 constexpr size_t kLargestFile = size_t{256} * 1024;
+// A process with more is refused, however many there are.
+constexpr size_t kMostThreads = 100'001;
+
+constexpr std::array<std::string_view, 5> kKinds = {"file", "link", "names", "mount", "tasks"};
+constexpr std::array<std::string_view, 5> kThreadLines = {"Pid:\t", "Uid:\t", "CapPrm:\t",
+                                                          "CapBnd:\t", "NoNewPrivs:\t"};
 
 struct Question {
   std::string read;
@@ -108,23 +119,55 @@ Answer ReadMount(const UniqueFd& directory, const std::string& path) {
   return {0, target.text + '\n' + all.text};
 }
 
+// The lines of a thread's status that tell whose it is, in the kernel's order, and its children.
+void AppendThread(const UniqueFd& directory, const std::string& thread, std::string* text) {
+  const Answer status = ReadFile(directory, thread + "/status");
+  const Answer children = ReadFile(directory, thread + "/children");
+  // It has ended meanwhile.
+  if (status.failure != 0 || children.failure != 0) return;
+  for (size_t begin = 0; begin < status.text.size();) {
+    size_t end = status.text.find('\n', begin);
+    if (end == std::string::npos) end = status.text.size();
+    const std::string_view line = std::string_view(status.text).substr(begin, end - begin);
+    for (const std::string_view name : kThreadLines) {
+      if (line.substr(0, name.size()) == name) text->append(line).push_back('\n');
+    }
+    begin = end + 1;
+  }
+  text->append("Children:\t").append(children.text).push_back('\n');
+}
+
+// One process at one call, because a tree has thousands of them.
+Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
+  Answer answer = ReadFile(directory, process + "/cgroup");
+  if (answer.failure != 0) return answer;
+  Answer names = ReadNames(directory, process + "/task");
+  if (names.failure != 0) return names;
+  for (size_t begin = 0, count = 0; begin < names.text.size() && count < kMostThreads; ++count) {
+    const size_t end = names.text.find('\n', begin);
+    AppendThread(directory, process + "/task/" + names.text.substr(begin, end - begin),
+                 &answer.text);
+    begin = end + 1;
+  }
+  return answer;
+}
+
 Answer Read(const UniqueFd& directory, const Question& question) {
   if (question.read == "file") return ReadFile(directory, question.path);
   if (question.read == "link") return ReadLink(directory, question.path);
   if (question.read == "names") return ReadNames(directory, question.path);
+  if (question.read == "tasks") return ReadTasks(directory, question.path);
   return ReadMount(directory, question.path);
 }
 
-// The thread's own; what it shares with JavaScript is handed over when it is done.
+// What the thread and the event loop share. Either may be the last: a thread that was lost may
+// come back when the environment has ended.
 struct Reading {
   UniqueFd directory;
   std::vector<Question> questions;
+  // Written before `done` becomes readable, read afterwards.
   std::vector<Answer> answers;
-};
-
-struct Waiting {
-  explicit Waiting(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
-  Napi::Promise::Deferred deferred;
+  UniqueFd done;
 };
 
 Napi::Value AnswerValue(Napi::Env env, const Answer& answer) {
@@ -137,47 +180,70 @@ Napi::Value AnswerValue(Napi::Env env, const Answer& answer) {
   return {env, text};
 }
 
-void Deliver(Napi::Env env, Napi::Function, Waiting* waiting, Reading* reading) {
-  const std::unique_ptr<Reading> done(reading);
-  // Without an environment nobody waits any more.
-  if (static_cast<napi_env>(env) == nullptr) return;
-  Napi::Array answers = Napi::Array::New(env, done->answers.size());
-  for (uint32_t index = 0; index < done->answers.size(); ++index) {
-    answers.Set(index, AnswerValue(env, done->answers[index]));
+// Waits on the event loop for one reading, and goes with it.
+class Pending : public PollListener {
+ public:
+  Pending(Napi::Env env, std::shared_ptr<Reading> reading)
+      : env_(env),
+        reading_(std::move(reading)),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        poll_(env, Addon::Of(env).loop, reading_->done.Get(), *this) {
+    // A thread that is lost must not keep the service from leaving.
+    poll_.Unref();
   }
-  waiting->deferred.Resolve(answers);
-}
+  virtual ~Pending() = default;
 
-using Delivery = Napi::TypedThreadSafeFunction<Waiting, Reading, Deliver>;
+  int Start() { return poll_.Start(UV_READABLE); }
+  Napi::Promise Promise() const { return deferred_.Promise(); }
 
-struct Job {
-  std::unique_ptr<Reading> reading;
-  Delivery delivery;
+  void OnPoll(int status, int) override {
+    const std::unique_ptr<Pending> self(this);
+    const Napi::Env env = env_;
+    // What waits for the promise runs when this scope ends.
+    const Napi::AsyncContext context(env, "criu-service:reading");
+    const Napi::CallbackScope scope(env, context);
+    if (status != 0) {
+      deferred_.Reject(SystemError(env, "poll", -status).Value());
+      return;
+    }
+    Napi::Array answers = Napi::Array::New(env, reading_->answers.size());
+    for (uint32_t index = 0; index < reading_->answers.size(); ++index) {
+      answers.Set(index, AnswerValue(env, reading_->answers[index]));
+    }
+    deferred_.Resolve(answers);
+  }
+
+ private:
+  napi_env env_;
+  std::shared_ptr<Reading> reading_;
+  Napi::Promise::Deferred deferred_;
+  Poll poll_;
 };
 
 void* Run(void* data) {
-  const std::unique_ptr<Job> job(static_cast<Job*>(data));
-  for (const Question& question : job->reading->questions) {
-    job->reading->answers.push_back(Read(job->reading->directory, question));
+  const std::unique_ptr<std::shared_ptr<Reading>> held(
+      static_cast<std::shared_ptr<Reading>*>(data));
+  Reading& reading = **held;
+  for (const Question& question : reading.questions) {
+    reading.answers.push_back(Read(reading.directory, question));
   }
-  job->reading->directory.Reset();
-  Reading* reading = job->reading.release();
-  // An environment that has ended takes nothing.
-  if (job->delivery.BlockingCall(reading) != napi_ok) delete reading;
-  job->delivery.Release();
+  reading.directory.Reset();
+  // Never fails: the first has room.
+  ::eventfd_write(reading.done.Get(), 1);
   return nullptr;
 }
 
-int StartThread(std::unique_ptr<Job>& job) {
+int StartThread(const std::shared_ptr<Reading>& reading) {
+  auto held = std::make_unique<std::shared_ptr<Reading>>(reading);
   pthread_attr_t attributes;
   int failure = ::pthread_attr_init(&attributes);
   if (failure != 0) return failure;
   pthread_t thread{};
   failure = ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   if (failure == 0) failure = ::pthread_attr_setstacksize(&attributes, kStackSize);
-  if (failure == 0) failure = ::pthread_create(&thread, &attributes, Run, job.get());
+  if (failure == 0) failure = ::pthread_create(&thread, &attributes, Run, held.get());
   // The thread's from here on.
-  if (failure == 0) static_cast<void>(job.release());
+  if (failure == 0) static_cast<void>(held.release());
   ::pthread_attr_destroy(&attributes);
   return failure;
 }
@@ -190,8 +256,8 @@ std::vector<Question> Questions(const Napi::Value& value) {
     const std::string name = "questions[" + std::to_string(index) + "]";
     const Napi::Object question = RequireObject(list.Get(index), name);
     const std::string read = RequireString(question.Get("read"), name + ".read");
-    if (read != "file" && read != "link" && read != "names" && read != "mount") {
-      ThrowArgument(value.Env(), name + ".read", "must be file, link, names or mount");
+    if (std::find(kKinds.begin(), kKinds.end(), read) == kKinds.end()) {
+      ThrowArgument(value.Env(), name + ".read", "must be file, link, names, mount or tasks");
     }
     questions.push_back({read, RequireString(question.Get("path"), name + ".path")});
   }
@@ -201,24 +267,19 @@ std::vector<Question> Questions(const Napi::Value& value) {
 Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int source = RequireFd(info[0], "directory").Get();
-  auto reading = std::make_unique<Reading>();
+  auto reading = std::make_shared<Reading>();
   reading->questions = Questions(info[1]);
   // A copy, because the reading may outlast whoever asked for it.
   reading->directory.Reset(Check(env, "fcntl", ::fcntl(source, F_DUPFD_CLOEXEC, 0)));
+  reading->done.Reset(Check(env, "eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
 
-  auto* waiting = new Waiting(env);
-  const Napi::Promise promise = waiting->deferred.Promise();
-  Delivery delivery = Delivery::New(env, "criu-service:reading", 0, 1, waiting,
-                                    [](Napi::Env, void*, Waiting* done) { delete done; });
-  // A thread that is lost must not keep the service from leaving.
-  delivery.Unref(env);
-  auto job = std::unique_ptr<Job>(new Job{std::move(reading), delivery});
-  const int failure = StartThread(job);
-  if (failure != 0) {
-    delivery.Release();
-    throw SystemError(env, "pthread_create", failure);
-  }
-  return promise;
+  auto pending = std::make_unique<Pending>(env, reading);
+  int failure = pending->Start();
+  if (failure != 0) throw SystemError(env, "uv_poll_start", failure);
+  failure = StartThread(reading);
+  if (failure != 0) throw SystemError(env, "pthread_create", failure);
+  // Its own, until the answers are there.
+  return pending.release()->Promise();
 }
 
 }  // namespace

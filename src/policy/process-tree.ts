@@ -1,6 +1,6 @@
 /** Who descends from whom, as /proc tells it. */
-import { readdirSync, readFileSync } from 'node:fs';
-import { parseThreadStatus } from './proc-status.ts';
+import { constants, readFileSync } from 'node:fs';
+import { native } from '../socket/binding.ts';
 import { type Reading, readInTurns } from './turns.ts';
 
 /** Deeper chains do not occur on a healthy system; the bound keeps a reading that races with reparenting from going on. */
@@ -59,52 +59,76 @@ export interface TreeThread {
 /** More threads than a machine runs for one user. Whoever forks faster than they are read would never be done with. */
 export const maxTreeThreads = 100_000;
 
+/** How many processes are read at once, on a thread of their own. */
+const batch = 64;
+
 /**
  * Reads every thread of every process below `root`, itself included. What ends meanwhile is left out; what is born
  * meanwhile may be: this is for a clear refusal before an engine starts, and the kernel checks again while the tree is frozen.
- * @param enough a thread after which there is nothing more to be found out: the reading ends with it.
+ * @param enough a thread after which there is nothing more to be found out: the reading ends with its process.
+ * @param most how many are read, and some more, which tell that there are more.
  * @returns an empty list when there is no such process.
- * @param most how many are read, and one more, which tells that there are more.
  */
-export function readTree(
+export async function readTree(
   root: number,
   enough: (thread: TreeThread) => boolean = () => false,
   most = maxTreeThreads,
 ): Promise<TreeThread[]> {
-  return readInTurns(readThreads(root, enough, most));
-}
-
-function* readThreads(
-  root: number,
-  enough: (thread: TreeThread) => boolean,
-  most: number,
-): Reading<TreeThread[]> {
   const threads: TreeThread[] = [];
-  const waiting = [root];
-  for (let pid = waiting.pop(); pid !== undefined; pid = waiting.pop()) {
-    const before = threads.length;
-    try {
-      yield* readProcess(pid, threads, waiting);
-    } catch {
-      // ENOENT or ESRCH: it has ended.
+  const proc = native.open('/proc', constants.O_DIRECTORY);
+  try {
+    for (const pids = [root]; pids.length > 0; ) {
+      const questions = pids.splice(0, batch).map((pid) => ({ read: 'tasks' as const, path: String(pid) }));
+      const answers = await native.readElsewhere(proc, questions);
+      for (const [at, { path }] of questions.entries()) {
+        const answer = answers[at];
+        // ENOENT or ESRCH: it has ended.
+        if (typeof answer !== 'string') continue;
+        const process = await readInTurns(parseProcess(Number(path), answer));
+        for (const thread of process.threads) threads.push(thread);
+        for (const child of process.children) pids.push(child);
+        if (threads.length > most || process.threads.some(enough)) return threads;
+      }
     }
-    if (threads.length > most || threads.slice(before).some(enough)) break;
+    return threads;
+  } finally {
+    proc.close();
   }
-  return threads;
 }
 
-/** Adds the threads of one process, and its children to those that wait. */
-function* readProcess(pid: number, threads: TreeThread[], waiting: number[]): Reading<void> {
-  const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
-  for (const tid of readdirSync(`/proc/${pid}/task`)) {
-    const status = parseThreadStatus(readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'));
-    const { uids, permitted, bounding, noNewPrivs } = status;
-    threads.push({ pid, tid: Number(tid), uids, permitted, bounding, noNewPrivs, cgroup });
-    for (const child of readFileSync(`/proc/${pid}/task/${tid}/children`, 'latin1').split(' ')) {
-      if (child !== '') waiting.push(Number(child));
-    }
+const threadLines =
+  /Pid:\t(\d+)\nUid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nCapPrm:\t([0-9a-f]+)\nCapBnd:\t([0-9a-f]+)\nNoNewPrivs:\t([01])\nChildren:\t([\d ]*)\n/y;
+
+/**
+ * @param text as the question `tasks` is answered.
+ * @throws Error when it is anything else: then nothing is known, and nothing may be assumed.
+ */
+export function* parseProcess(
+  pid: number,
+  text: string,
+): Reading<{ readonly threads: TreeThread[]; readonly children: number[] }> {
+  const threads: TreeThread[] = [];
+  const children: number[] = [];
+  const cgroup = parseCgroup(text);
+  const begin = text.search(/^Pid:/m);
+  for (let at = begin === -1 ? text.length : begin; at < text.length; at = threadLines.lastIndex) {
+    threadLines.lastIndex = at;
+    const found = threadLines.exec(text);
+    if (!found) throw new Error(`/proc/${pid}/task does not say whose its threads are`);
+    const [, tid, real, effective, saved, fileSystem, permitted, bounding, noNewPrivs, born] = found;
+    threads.push({
+      pid,
+      tid: Number(tid),
+      uids: [real, effective, saved, fileSystem].map(Number),
+      permitted: BigInt(`0x${permitted}`),
+      bounding: BigInt(`0x${bounding}`),
+      noNewPrivs: noNewPrivs === '1',
+      cgroup,
+    });
+    for (const child of born!.split(' ')) if (child !== '') children.push(Number(child));
     yield;
   }
+  return { threads, children };
 }
 
 /** The unified hierarchy's line of cgroups(7), `0::/path`; `/` where there is none. */

@@ -166,6 +166,16 @@ export interface ProcQuestion {
   readonly path: string;
 }
 
+/**
+ * All threads of a process at one call, by the path of its directory: its cgroup file; then for each thread the lines Pid, Uid,
+ * CapPrm, CapBnd and NoNewPrivs of its status, and `Children:`, a tab and their pids. A thread that ends meanwhile is left out, and
+ * so is what comes after 100,001.
+ */
+export interface TasksQuestion {
+  readonly read: 'tasks';
+  readonly path: string;
+}
+
 /** The answer, or a positive errno. */
 export type ProcAnswer = string | number;
 
@@ -207,7 +217,10 @@ export interface NativeBinding {
    * promise waits with it, and nothing else does.
    * @returns for each question its answer, byte by byte as Latin-1, or the positive errno.
    */
-  readElsewhere(directory: OwnedFd, questions: readonly ProcQuestion[]): Promise<ProcAnswer[]>;
+  readElsewhere(
+    directory: OwnedFd,
+    questions: readonly (ProcQuestion | TasksQuestion)[],
+  ): Promise<ProcAnswer[]>;
   /** fcntl(F_DUPFD_CLOEXEC). */
   duplicate(fd: OwnedFd): OwnedFd;
   /** open(2) with O_CLOEXEC and O_NOCTTY; flags as in node:fs constants. A new file is its owner's alone (0600) unless `mode` says more. */

@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { lineage, parentOf, parseParent, readTree, treeContains } from '../../../src/policy/process-tree.ts';
+import {
+  lineage,
+  parentOf,
+  parseParent,
+  parseProcess,
+  readTree,
+  treeContains,
+} from '../../../src/policy/process-tree.ts';
+import { readInTurns } from '../../../src/policy/turns.ts';
 
 describe('process tree', () => {
   it('finds the parent behind a command name that imitates the fields after it', () => {
@@ -24,6 +32,31 @@ describe('process tree', () => {
     const whole = await readTree(1);
     const cut = await readTree(1, () => false, 1);
     assert.ok(cut.length > 1 && cut.length < whole.length);
+  });
+
+  it('has every thread of a process, and whose it is', async () => {
+    const thread = (tid: number, uid: number, children: string): string =>
+      `Pid:\t${tid}\nUid:\t${uid}\t0\t0\t0\nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nChildren:\t${children}\n`;
+    const text = `1:cpu:/\n0::/user.slice/x.scope\n${thread(7, 1500, '8 9 ')}${thread(70, 0, '')}`;
+    const { threads, children } = await readInTurns(parseProcess(7, text));
+    assert.deepEqual(children, [8, 9]);
+    assert.deepEqual(
+      threads.map(({ tid, uids }) => [tid, ...uids]),
+      [
+        [7, 1500, 0, 0, 0],
+        [70, 0, 0, 0, 0],
+      ],
+    );
+    const [{ pid, permitted, bounding, noNewPrivs, cgroup }] = threads as [(typeof threads)[0]];
+    assert.deepEqual(
+      [pid, permitted, bounding, noNewPrivs, cgroup],
+      [7, 0xc0n, 0xffffn, true, '/user.slice/x.scope'],
+    );
+    await assert.rejects(
+      readInTurns(parseProcess(7, text.replace('CapBnd', 'CapBad'))),
+      /does not say whose/,
+    );
+    await assert.rejects(readInTurns(parseProcess(7, `${text}Pid:`)), /does not say whose/);
   });
 
   it('ends at a process that has gone, and at pid 1', () => {
