@@ -1,22 +1,12 @@
 import assert from 'node:assert/strict';
 import { decodeRequest, encodeRequest } from '../../src/protocol/codec.ts';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
+import { random } from '../support/random.ts';
 import { Client, sends } from './support/client.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
 
 const count = 10_000;
 const seed = Number(process.env.CRIU_TEST_SEED ?? Date.now() % 1_000_000_000);
-
-/** mulberry32: small, seeded, and good enough to choose bytes. */
-function random(state: number): () => number {
-  let a = state;
-  return () => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), a | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const honest: CriuReq[] = [
   {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { decodeRequest, encodeRequest } from '../../src/protocol/codec.ts';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
+import { random } from '../support/random.ts';
 import { eventually, freshDirectory, inVm } from './support/bench.ts';
 import { Client, withOpen } from './support/client.ts';
 import { allWait, it } from './support/it.ts';
@@ -19,17 +20,6 @@ const harmless: readonly number[] = [
   ReqType.FEATURE_CHECK,
   ReqType.VERSION,
 ];
-
-/** mulberry32: small, seeded, and good enough to choose bytes. */
-function random(state: number): () => number {
-  let a = state;
-  return () => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), a | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 function mutate(bytes: Buffer, next: () => number): Buffer {
   let mutated = Buffer.from(bytes);

@@ -1,0 +1,12 @@
+/** Chance that follows from a seed alone, so that the seed is all there is to know of a run. */
+
+/** mulberry32: small, seeded, and good enough to choose bytes and moments. @returns numbers from 0 to below 1. */
+export function random(seed: number): () => number {
+  let a = seed;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), a | 1);
+    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
