@@ -216,18 +216,31 @@ export class CallerConnection {
   }
 }
 
-/** After shutdown(2) nothing can be queued any more; what is still unread may hold descriptors, and is left to another thread. */
+/**
+ * After shutdown(2) nothing can be queued any more. What is still unread is thrown away, because it would turn the end into a
+ * reset (ECONNRESET), which its caller would read ahead of the reply; unless it holds descriptors: that is left to another thread.
+ */
 export function closeSocket(socket: SeqpacketSocket): void {
   try {
     socket.shutdown('both');
-    const head = socket.peek(0);
-    if (head.kind === 'packet' || head.kind === 'empty-packet') {
-      const { uid } = socket.peerCredentials();
-      native.closeElsewhere(socket.release(), uid);
-      return;
+    for (let { kind } = socket.peek(0); kind !== 'end' && kind !== 'nothing'; { kind } = socket.peek(0)) {
+      if (socket.headCarriesFds()) {
+        const { uid } = socket.peerCredentials();
+        native.closeElsewhere(socket.release(), uid);
+        return;
+      }
+      consume(socket);
     }
   } catch {
     // ENOTCONN and the like: there is nothing in its queue.
   }
   socket.close();
+}
+
+function consume(socket: SeqpacketSocket): void {
+  try {
+    socket.receive(0, 0);
+  } catch {
+    // Too large: consumed all the same.
+  }
 }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { closeSync, openSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { decodeRequest, encodeRequest } from '../../src/protocol/codec.ts';
+import { text } from 'node:stream/consumers';
+import { decodeRequest, encodeRequest, encodeResponse } from '../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Client, sends } from './support/client.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
@@ -38,6 +40,26 @@ describe('relay with a scripted engine', () => {
   it('gives the caller the one reply of the engine, and closes', async () => {
     service.engine('receive', sends(dumped));
     assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
+  });
+
+  it('gives it to a caller that has sent more than is read, too', async () => {
+    service.engine('receive', sends(dumped));
+    // It reads as most clients do, which do not look for an error of the connection first.
+    const script = `
+import socket, sys
+connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+connection.connect(sys.argv[1])
+for _ in range(3):
+    connection.send(bytes.fromhex(sys.argv[2]))
+sys.stdin.readline()
+print(connection.recv(4096).hex())
+`;
+    const packet = encodeRequest(dump).toString('hex');
+    const caller = spawn('python3', ['-c', script, service.address, packet]);
+    await eventually('the request has reached its engine', () => service.received().length > 0);
+    await eventually('the service has closed the connection', () => service.openFds() <= idleFds);
+    caller.stdin.end('\n');
+    assert.equal((await text(caller.stdout)).trim(), encodeResponse(dumped).toString('hex'));
   });
 
   it('passes a request that needs no rewriting on byte for byte, unknown fields included', async () => {
