@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -32,6 +33,9 @@ using Record = std::vector<std::string>;
 
 // More than a healthy journald leaves waiting, and a few megabytes at most.
 constexpr size_t kMaxWaiting = 4096;
+
+// How often a journal that is not there is tried again.
+constexpr std::chrono::milliseconds kRestartPause{100};
 
 class Writer {
  public:
@@ -90,14 +94,18 @@ class Writer {
     }
   }
 
-  // A journal that is not there (ENOENT) is none of our callers' business.
+  // A journal whose socket nobody holds is being restarted, and is waited for, as one that does not
+  // read is. One that was never there (ENOENT, which libsystemd takes for sent) is none of our
+  // callers' business.
   static void Send(const Record& record) {
     std::vector<iovec> parts;
     parts.reserve(record.size());
     for (const std::string& field : record) {
       parts.push_back({const_cast<char*>(field.data()), field.size()});
     }
-    sd_journal_sendv(parts.data(), static_cast<int>(parts.size()));
+    while (sd_journal_sendv(parts.data(), static_cast<int>(parts.size())) == -ECONNREFUSED) {
+      std::this_thread::sleep_for(kRestartPause);
+    }
   }
 
   std::mutex mutex_;

@@ -147,6 +147,11 @@ describe('journalSend', () => {
     assert.ok(datagram.includes('PRIORITY=6\n'), JSON.stringify(datagram));
   });
 
+  it('keeps a record for a journal that is being restarted', () => {
+    const sent = inJournal('restarts', 'journal-restarts');
+    assert.match(Buffer.from(sent, 'hex').toString('latin1'), /^MESSAGE=said meanwhile\n/m);
+  });
+
   it('refuses what is no field', () => {
     requireNativeError(
       () => native.journalSend([Buffer.from('no equals sign')]),
@@ -178,7 +183,7 @@ describe('journalSend', () => {
 });
 
 /** Runs a call in a mount namespace where /run is ours: libsystemd knows the journal by that path alone. */
-function inJournal(journal: 'reads' | 'silent', call: string): string {
+function inJournal(journal: 'reads' | 'silent' | 'restarts', call: string): string {
   const receiver = fileURLToPath(new URL('./fixtures/journal-receiver.py', import.meta.url));
   const script = 'mount -t tmpfs none /run && mkdir -p /run/systemd/journal && exec "$@"';
   const command = ['python3', receiver, journal, process.execPath, '--import=tsx', child, call];
