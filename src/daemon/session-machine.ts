@@ -11,7 +11,7 @@ import type { Phase } from '../policy/request-table.ts';
 import { ReqType } from '../protocol/messages.ts';
 import type { Action, EngineEnd, Input, State, Step, Unfinished } from './session-states.ts';
 
-const { ECANCELED, EIO, EPERM, ETIMEDOUT } = os.errno;
+const { EAGAIN, ECANCELED, EIO, EPERM, ETIMEDOUT } = os.errno;
 
 export const initialState: State = { at: 'idle', phase: 'first', engine: false };
 
@@ -51,6 +51,8 @@ function whenIdle(state: Extract<State, { at: 'idle' }>, input: Input): Step {
       return turnAway(state, { do: 'discard' }, ReqType.EMPTY, input.errno, input.reason);
     case 'deadline':
       return turnAway(state, undefined, ReqType.EMPTY, ETIMEDOUT, input.reason);
+    case 'stopping':
+      return turnAway(state, undefined, ReqType.EMPTY, EAGAIN, input.reason);
     case 'caller-end':
       return leave(state, []);
     case 'engine-hangup':

@@ -68,7 +68,9 @@ export type Input =
   /** This service was killed while it gave the request to the engine, which may have it or not. */
   | { readonly on: 'uncertain' }
   /** What is waited for took too long: a packet, an answer, the operation, its rolling back. */
-  | { readonly on: 'deadline'; readonly reason: string };
+  | { readonly on: 'deadline'; readonly reason: string }
+  /** This service stops, and begins nothing any more. */
+  | { readonly on: 'stopping'; readonly reason: string };
 
 export type Action =
   /** Consume the packet, fetch the descriptors, rewrite, send to the engine; start one where `fresh`. */

@@ -128,7 +128,7 @@ export class Session {
 
   /** Ends a session that has no engine at work, or none yet; others go on. */
   leaveIfIdle(reason: string): void {
-    if (this.#state.at === 'idle') this.#advance({ on: 'deadline', reason });
+    if (this.#state.at === 'idle') this.#advance({ on: 'stopping', reason });
     else this.#engines.stopWaiting(EAGAIN, reason);
   }
 

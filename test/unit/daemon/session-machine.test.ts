@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { constants as os } from 'node:os';
 import { initialActions, initialState, phaseOf, step } from '../../../src/daemon/session-machine.ts';
 import type { Action, Input, State } from '../../../src/daemon/session-states.ts';
 import type { AuthorizedRequest, Decision, RelayPlan } from '../../../src/policy/authorize.ts';
@@ -187,6 +188,22 @@ describe('session machine', () => {
       assert.equal(count(did, 'reply'), 1);
       assert.equal(did.at(-1), 'close-caller');
     }
+  });
+
+  it('tells a caller that has asked for nothing yet to ask again when the service stops', () => {
+    const { state, actions } = step(initialState, { on: 'stopping', reason: 'stops' });
+    assert.equal(state.at, 'over');
+    const reply = { do: 'reply', type: ReqType.EMPTY, errno: os.errno.EAGAIN, reason: 'stops' };
+    assert.deepEqual(
+      actions.find((action) => action.do === 'reply'),
+      reply,
+    );
+  });
+
+  it('lets a stop wait for what is at work', () => {
+    const { did, state } = run(relay(ReqType.DUMP), { on: 'stopping', reason: 'stops' });
+    assert.equal(state.at, 'working');
+    assert.equal(count(did, 'reply'), 0);
   });
 
   it('dismisses the engine that waits when the next request of a loop is turned away', () => {
