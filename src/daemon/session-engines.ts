@@ -215,6 +215,11 @@ export class SessionEngines {
     }
   }
 
+  /** True while the latest engine, which was sent at most one message so far, has had none. */
+  get waitsForRequest(): boolean {
+    return this.running && this.#latest!.engine.sleepsReading;
+  }
+
   /** The latest engine's, for records. */
   get pid(): number | undefined {
     return this.#latest?.engine.pid;
@@ -256,6 +261,12 @@ export class SessionEngines {
     if (!ended) return;
     held.turn?.release();
     this.#events.onEnd(ended);
+  }
+
+  /** Lets go of an engine that has done nothing. What a confined one might do all the same must not stay. */
+  abandon(): void {
+    if (this.#latest?.confined) this.killTree();
+    this.dismiss();
   }
 
   resume(): void {

@@ -125,11 +125,6 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
     }
     case 'deadline':
       return onOverdue(state, input.reason);
-    case 'uncertain':
-      // Without the request it leaves at the end of file; with it, it answers, unless it has to ask somebody.
-      return unverifiedYet(state)
-        ? refuseToRun(state.request, 'lost this service before it was verified')
-        : { state, actions: [{ do: 'dismiss-engine' }] };
     case 'engine-hangup':
       return unverifiedYet(state)
         ? refuseToRun(state.request, 'lost its engine before it was verified')

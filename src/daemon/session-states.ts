@@ -65,8 +65,6 @@ export type Input =
     }
   /** The caller has closed the connection, or its sending half of it. */
   | { readonly on: 'caller-end' }
-  /** This service was killed while it gave the request to the engine, which may have it or not. */
-  | { readonly on: 'uncertain' }
   /** What is waited for took too long: a packet, an answer, the operation, its rolling back. */
   | { readonly on: 'deadline'; readonly reason: string }
   /** This service stops, and begins nothing any more. */

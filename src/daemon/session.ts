@@ -52,6 +52,9 @@ export interface SessionContext extends JudgeContext, EnginesContext {
   readonly answers: KeptAnswers;
 }
 
+/** How often it is looked whether an engine has its request. */
+const findOutMs = 10;
+
 export class Session {
   readonly id: number;
   readonly #context: SessionContext;
@@ -213,8 +216,10 @@ export class Session {
       case 'working':
         if (!state.callerEnded) this.#connection.stopListening();
         if (state.cutOff !== undefined) this.#deadlines.forRollback();
-        // Whether its engine has the request is not known. It reads an end of file where it has none, and leaves.
-        if (snapshot.progress === 'sending') this.#advance({ on: 'uncertain' });
+        if (snapshot.progress === 'sending') {
+          this.#discardAsked();
+          this.#findOut();
+        }
         break;
       case 'notifying':
         this.#listen('notify');
@@ -239,12 +244,32 @@ export class Session {
     }
   }
 
+  /** What was being given to the engine may still be in its caller's queue. A caller sends no second request before the reply. */
+  #discardAsked(): void {
+    const head = this.#head();
+    if (head.kind === 'packet' && this.#keeper.packet?.equals(head.data)) this.#connection.discard();
+  }
+
+  /**
+   * The service before was killed when it gave the engine its request. One that has it says something in the end, or leaves; one that
+   * does not waits for it as long as we hold its connection, and is asked again.
+   */
+  #findOut(): void {
+    if (!this.#inherited || this.#state.at !== 'working') return;
+    const { callerEnded, cutOff } = this.#state;
+    // It reads an end of file now.
+    if (callerEnded || cutOff !== undefined) return;
+    if (this.#engines.waitsForRequest && this.#keeper.packet) this.#askAgain(this.#keeper.packet);
+    else setTimeout(() => this.#findOut(), findOutMs);
+  }
+
   /**
    * A privileged engine opens the directories of its request among the descriptors of the service that gave it the request. If
    * that one was killed in this moment it found none (EBADRQC of setup_opts_from_req in cr-service.c), and has done nothing.
    */
   #askAgain(packet: Buffer): void {
-    this.#engines.dismiss();
+    this.#engines.abandon();
+    this.#inherited = false;
     this.#state = initialState;
     this.#again = true;
     this.#decide(packet, 'first');
@@ -375,7 +400,7 @@ export class Session {
     judged
       .catch((error) => this.#cannotJudge(error))
       .then((judgement) => {
-        if (this.#state === before) this.#advanceAs(judgement);
+        if (this.#state.at === before.at) this.#advanceAs(judgement);
       });
   }
 

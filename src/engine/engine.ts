@@ -11,7 +11,11 @@ import {
   Watch,
 } from '../socket/binding.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
+import { sleepsOn } from './sleeping.ts';
 import type { StderrFile } from './stderr-file.ts';
+
+/** The connection of `criu swrk 3`. */
+const connectionNumber = 3;
 
 /** How an engine ended; `lost` when a signal did it, `unknown` where it was no child of ours. */
 export interface EngineExit {
@@ -72,6 +76,11 @@ export class Engine {
     } catch {
       return false;
     }
+  }
+
+  /** True while it sleeps in a read of its connection, whose queue is empty then, and has said nothing that waits to be heard. */
+  get sleepsReading(): boolean {
+    return this.waits && sleepsOn(this.pid, connectionNumber);
   }
 
   /** True when its end of the connection was closed with a message of ours unread: it did nothing about that one. */

@@ -1,0 +1,23 @@
+/** What a process sleeps in, as the kernel tells it. */
+import { readFileSync } from 'node:fs';
+
+/**
+ * @param line of /proc/PID/syscall, see proc_pid_syscall(5): the number of a system call and its arguments, or `running`. A process
+ * that was stopped in a call shows that call, too.
+ * @param status of /proc/PID/status
+ * @returns whether it sleeps in a call whose first argument is the descriptor `fd`. Of those that CRIU sleeps in, only the calls that
+ * read its connection have a small first argument.
+ */
+export function isSleepOn(line: string, status: string, fd: number): boolean {
+  return /^State:\s+S/m.test(status) && new RegExp(`^\\d+ 0x${fd.toString(16)} `).test(line);
+}
+
+/** False where it cannot be known, too. */
+export function sleepsOn(pid: number, fd: number): boolean {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    return isSleepOn(readFileSync(`/proc/${pid}/syscall`, 'latin1'), status, fd);
+  } catch {
+    return false;
+  }
+}
