@@ -1,16 +1,23 @@
 /** Engines that are missing or die, and callers that leave or object: one reply, and the target is as it was. */
 import assert from 'node:assert/strict';
+import { messageIds } from '../../src/daemon/record-kinds.ts';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
 import { eventually, freshDirectory } from './support/bench.ts';
 import { ask, Client, ourAddress, withOpen } from './support/client.ts';
 import { Instance } from './support/instance.ts';
 import { engines, it } from './support/it.ts';
-import { statusLine } from './support/proc.ts';
+import { journal } from './support/journal.ts';
+import { childrenOf, statusLine, waitsAhead } from './support/proc.ts';
 import { Target } from './support/targets.ts';
+import { mainPid } from './support/unit.ts';
+
+/** What CRIU says before, between and after its work, in this order, where nothing of a tree is in a namespace of its own. */
+const dumpScripts = ['pre-dump', 'query-ext-files', 'post-dump'] as const;
+const restoreScripts = ['pre-restore', 'post-restore', 'pre-resume', 'post-resume'] as const;
 
 /** Brings a dump to the notification `script` and hands over the connection, on which CRIU waits for the answer. */
 async function dumpUntil(
-  script: 'pre-dump' | 'post-dump',
+  script: (typeof dumpScripts)[number],
   then: (client: Client, target: Target) => Promise<void>,
 ): Promise<void> {
   const target = Target.start();
@@ -20,30 +27,56 @@ async function dumpUntil(
       opts: { images_dir_fd: fd, pid: target.pid, notify_scripts: true, log_level: 4 },
     };
     const client = new Client().send(request);
-    await client.notified('pre-dump');
-    if (script === 'post-dump') {
-      await client.answer(true).notified('query-ext-files');
-      await client.answer(true).notified('post-dump');
-      assert.notEqual(statusLine(target.pid, 'TracerPid'), '0');
-    }
+    await passThrough(client, dumpScripts, script);
+    if (script !== 'pre-dump') assert.notEqual(statusLine(target.pid, 'TracerPid'), '0');
     await then(client, target);
   });
 }
 
+async function passThrough(client: Client, scripts: readonly string[], until: string): Promise<void> {
+  for (const script of scripts) {
+    await client.notified(script);
+    if (script === until) return;
+    client.answer(true);
+  }
+}
+
+/** The one engine that has a request. */
+function engineAtWork(): number {
+  const [engine, ...others] = childrenOf(mainPid()).filter((pid) => !waitsAhead(pid));
+  assert.ok(engine !== undefined && others.length === 0, `${engine}, ${others}`);
+  return engine;
+}
+
+/** What CRIU was asked to do ends once: for the caller, and in the journal. */
+async function assertFailsOnce(client: Client, type: ReqType, ...record: string[]): Promise<void> {
+  const reply = await client.only();
+  assert.deepEqual([reply.type, reply.success], [type, false]);
+  assert.ok(reply.cr_errno! > 0);
+  assert.match(reply.cr_errmsg ?? '', /signal 9/);
+  const matches = [`CRIU_CALLER_PID=${process.pid}`, `MESSAGE_ID=${messageIds.failed}`, ...record];
+  await eventually('its record is there', () => journal(...matches).length > 0);
+  const [failed, ...more] = journal(...matches);
+  assert.match(failed!.CRIU_REASON ?? '', /signal 9/);
+  assert.deepEqual(more, []);
+}
+
 describe('an engine that waits for the answer to a notification', () => {
-  for (const script of ['pre-dump', 'post-dump'] as const) {
-    it(`gets its caller one reply when it is killed at ${script}, and the target runs again`, async () => {
+  for (const script of dumpScripts) {
+    it(`gets its caller one reply when it is killed at ${script}, and the target runs again, which the journal says`, async () => {
       await dumpUntil(script, async (client, target) => {
-        for (const engine of engines()) process.kill(engine, 'SIGKILL');
-        const reply = await client.only();
-        assert.equal(reply.type, ReqType.DUMP);
-        assert.equal(reply.success, false);
-        assert.ok(reply.cr_errno! > 0);
-        assert.match(reply.cr_errmsg ?? '', /signal 9/);
+        process.kill(engineAtWork(), 'SIGKILL');
+        await assertFailsOnce(client, ReqType.DUMP, `CRIU_TARGET_PID=${target.pid}`);
         await target.assertCountsOn();
+        await eventually('the journal says how the process is', () => {
+          const left = journal(`CRIU_TARGET_PID=${target.pid}`, `MESSAGE_ID=${messageIds.treeRuns}`);
+          return left.length === 1 && left[0]!.MESSAGE!.includes(`the tree of process ${target.pid} runs on`);
+        });
       });
     });
+  }
 
+  for (const script of ['pre-dump', 'post-dump'] as const) {
     it(`rolls the dump back when the caller leaves at ${script}`, async () => {
       await dumpUntil(script, async (client, target) => {
         client.close();
@@ -68,6 +101,27 @@ describe('an engine that waits for the answer to a notification', () => {
       await target.assertCountsOn();
     });
   });
+});
+
+describe('an engine that restores', () => {
+  for (const script of restoreScripts) {
+    it(`gets its caller one reply when it is killed at ${script}, which the journal says`, async () => {
+      const target = Target.start();
+      const directory = freshDirectory();
+      await withOpen([directory], async (fd) => {
+        const opts = { images_dir_fd: fd };
+        const dumped = await ask({ type: ReqType.DUMP, opts: { ...opts, pid: target.pid } });
+        assert.equal(dumped.success, true, JSON.stringify(dumped));
+        await eventually('it is gone', () => statusLine(target.pid, 'Pid') === undefined);
+        const client = new Client().send({ type: ReqType.RESTORE, opts: { ...opts, notify_scripts: true } });
+        await passThrough(client, restoreScripts, script);
+        process.kill(engineAtWork(), 'SIGKILL');
+        await assertFailsOnce(client, ReqType.RESTORE, `CRIU_IMAGES_DIR=${directory}`);
+      });
+      // Between these two it is in CRIU's hands, waits for it, and has to be ended by somebody who knows that.
+      if (target.alive && script !== 'post-restore') await target.assertCountsOn();
+    });
+  }
 });
 
 describe('a service without an engine', () => {

@@ -12,7 +12,7 @@ import { ask, ourAddress, withOpen } from './support/client.ts';
 import { Instance } from './support/instance.ts';
 import { type Entry, journal, journalOf } from './support/journal.ts';
 import { Target } from './support/targets.ts';
-import { mainPid } from './support/unit.ts';
+import { mainPid, show } from './support/unit.ts';
 
 /** The records of criu.service since the last call of this. */
 function since(cursor: string, ...matches: string[]): Entry[] {
@@ -169,18 +169,47 @@ describe('a directory that CRIU cannot write', () => {
 });
 
 describe('a journal that is down', () => {
-  it('keeps nobody from being served', async () => {
+  const dump = async (): Promise<Target> => {
+    const target = Target.start();
+    await withOpen([freshDirectory()], async (fd) => {
+      const opts = { images_dir_fd: fd, pid: target.pid, leave_running: true };
+      assert.equal((await ask({ type: ReqType.DUMP, opts })).success, true);
+    });
+    await target.assertCountsOn();
+    return target;
+  };
+
+  /** Records are kept for a journal that comes back. */
+  const assertToldLater = async (target: Target): Promise<void> => {
+    await eventually('its records are there', () => {
+      const told = journal(`CRIU_TARGET_PID=${target.pid}`).map(({ MESSAGE_ID }) => MESSAGE_ID);
+      return told.join() === [messageIds.accepted, messageIds.done].join();
+    });
+  };
+
+  it('because it is stuck keeps nobody from being served, and has the records when it goes on', async () => {
     const journald = mainPid('systemd-journald.service');
     process.kill(journald, 'SIGSTOP');
+    let target: Target;
     try {
       for (let i = 0; i < 50; i += 1) assert.equal((await ask({ type: ReqType.VERSION })).success, true);
-      const target = Target.start();
-      await withOpen([freshDirectory()], async (fd) => {
-        const opts = { images_dir_fd: fd, pid: target.pid, leave_running: true };
-        assert.equal((await ask({ type: ReqType.DUMP, opts })).success, true);
-      });
+      target = await dump();
     } finally {
       process.kill(journald, 'SIGCONT');
     }
+    await assertToldLater(target);
+  });
+
+  it('because it was stopped, its socket too, keeps nobody from being served, and has the records when it is back', async () => {
+    const { TriggeredBy } = show('systemd-journald.service', 'TriggeredBy');
+    const sockets = TriggeredBy!.split(' ');
+    run('systemctl', 'stop', ...sockets, 'systemd-journald.service');
+    let target: Target;
+    try {
+      target = await dump();
+    } finally {
+      run('systemctl', 'start', ...sockets, 'systemd-journald.service');
+    }
+    await assertToldLater(target);
   });
 });

@@ -1,5 +1,9 @@
 /** What an operator sees: systemctl and journalctl. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { constants as os } from 'node:os';
+import { join } from 'node:path';
 import { messageIds } from '../../src/daemon/record-kinds.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually, freshDirectory, inVm, run, succeeds } from './support/bench.ts';
@@ -106,7 +110,7 @@ describe('criu.service under systemd', () => {
     const only = waiting.only();
     run('systemctl', 'stop', 'criu.service');
     const reply = await only;
-    assert.deepEqual([reply.type, reply.success], [ReqType.EMPTY, false]);
+    assert.deepEqual([reply.type, reply.success, reply.cr_errno], [ReqType.EMPTY, false, os.errno.EAGAIN]);
     assert.match(reply.cr_errmsg ?? '', /stopping/);
   });
 
@@ -146,4 +150,77 @@ describe('criu.service under systemd', () => {
     }
     assert.equal(succeeds('systemctl', 'is-active', 'criu.socket'), true);
   });
+});
+
+describe('criu.socket and criu.service', () => {
+  it('are as systemd wants units to be', async () => {
+    const { status, stdout, stderr } = spawnSync(
+      'systemd-analyze',
+      ['verify', '--recursive-errors=no', 'criu.socket', 'criu.service'],
+      { encoding: 'utf8' },
+    );
+    assert.deepEqual([status, stdout, stderr], [0, '', '']);
+  });
+});
+
+describe('a service that systemd does not hear', () => {
+  /** Started by its socket, as the real one is. Its store, its status and its readiness go nowhere. */
+  async function withoutListener(
+    notifySocket: string,
+    body: (address: string) => Promise<void>,
+  ): Promise<void> {
+    const [unit, address] = ['criu-unheard', '/run/criu-unheard.socket'];
+    run(
+      'systemd-run',
+      '--quiet',
+      '--collect',
+      `--unit=${unit}`,
+      `--socket-property=ListenSequentialPacket=${address}`,
+      '--property=Type=exec',
+      `--setenv=NOTIFY_SOCKET=${notifySocket}`,
+      '/usr/sbin/criu-service',
+    );
+    try {
+      await body(address);
+      const pid = mainPid(`${unit}.service`);
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+      assert.ok(environment.includes(`NOTIFY_SOCKET=${notifySocket}`));
+      assert.ok(environment.includes('LISTEN_FDS=1'));
+    } finally {
+      run('systemctl', 'stop', `${unit}.socket`, `${unit}.service`);
+    }
+  }
+
+  /** A socket that nobody holds any more. */
+  function abandonedSocket(): string {
+    const path = join(freshDirectory(), 'notify');
+    const script = 'import socket, sys; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).bind(sys.argv[1])';
+    run('python3', '-c', script, path);
+    return path;
+  }
+
+  for (const [how, socket] of [
+    ['removed', () => '/run/gone/notify'],
+    ['closed', abandonedSocket],
+  ] as const) {
+    it(`because its socket for that was ${how} answers requests and carries dumps through`, async () => {
+      await withoutListener(socket(), async (address) => {
+        assert.equal((await ask({ type: ReqType.VERSION }, address)).success, true);
+        const target = Target.start();
+        await withOpen([freshDirectory()], async (fd) => {
+          const client = new Client(address).send({
+            type: ReqType.DUMP,
+            opts: { images_dir_fd: fd, pid: target.pid, notify_scripts: true, leave_running: true },
+          });
+          for (const script of ['pre-dump', 'query-ext-files', 'post-dump']) {
+            await client.notified(script);
+            client.answer(true);
+          }
+          const reply = await client.only();
+          assert.deepEqual([reply.type, reply.success], [ReqType.DUMP, true]);
+        });
+        await target.assertCountsOn();
+      });
+    });
+  }
 });
