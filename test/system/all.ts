@@ -15,6 +15,7 @@ import './alice.test.ts';
 import './systemd.test.ts';
 import './resume.test.ts';
 import './lifecycle.test.ts';
+import '../soak/tenth.ts';
 import './listener-errors.test.ts';
 import './limits.test.ts';
 import './journal.test.ts';

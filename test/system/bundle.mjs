@@ -1,4 +1,4 @@
-// Bundles the system tests of each boot into one CommonJS file, which an emulated machine loads in a fraction of the time, and
+// Bundles the system tests of each boot, and the soak, into one CommonJS file, which an emulated machine loads in a fraction of the time, and
 // copies mocha with what it needs. All are plain JavaScript; the addon lies beside the bundles.
 import { cpSync, existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -7,7 +7,11 @@ import { build } from 'esbuild';
 const payload = process.argv[2];
 
 await build({
-  entryPoints: { 'system-tests': 'test/system/all.ts', 'after-reboot': 'test/system/after-reboot.test.ts' },
+  entryPoints: {
+    'system-tests': 'test/system/all.ts',
+    'after-reboot': 'test/system/after-reboot.test.ts',
+    soak: 'test/soak/all.ts',
+  },
   outdir: payload,
   outExtension: { '.js': '.cjs' },
   bundle: true,

@@ -1,30 +1,13 @@
 /** A service that costs nothing while it has nothing to do, and that is started anew when it has stopped. */
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { ReqType } from '../../src/protocol/messages.ts';
-import { eventually, freshDirectory, inVm, run } from './support/bench.ts';
+import { eventually, freshDirectory, run } from './support/bench.ts';
 import { ask, Client, withOpen } from './support/client.ts';
 import { it } from './support/it.ts';
 import { isAlive } from './support/proc.ts';
+import { withSettings } from './support/settings.ts';
 import { Target } from './support/targets.ts';
 import { mainPid, show } from './support/unit.ts';
-
-const dropIn = '/run/systemd/system/criu.service.d';
-
-/** Settings of the unit, for the tests of one suite. */
-function withSettings(...lines: string[]): void {
-  before(() => {
-    mkdirSync(dropIn, { recursive: true });
-    writeFileSync(`${dropIn}/lifecycle-test.conf`, `[Service]\n${lines.join('\n')}\n`);
-    run('systemctl', 'daemon-reload');
-    run('systemctl', 'stop', 'criu.service');
-  });
-  after(() => {
-    rmSync(dropIn, { recursive: true });
-    run('systemctl', 'daemon-reload');
-    run('systemctl', 'stop', 'criu.service');
-  });
-}
 
 describe('a service with nothing to do', () => {
   withSettings('ExecStart=', 'ExecStart=/usr/lib/criu-service/criu-service --idle-timeout 0.5');
@@ -45,16 +28,6 @@ describe('a service with nothing to do', () => {
     await new Promise((resolve) => setTimeout(resolve, 1500));
     assert.equal(mainPid(), pid);
     assert.equal((await client.send({ type: ReqType.VERSION }).only()).success, true);
-  });
-
-  const rounds = inVm ? 5 : 20;
-  it(`loses no request that comes while it leaves (${rounds} rounds)`, async () => {
-    for (let round = 0; round < rounds; round += 1) {
-      // From well before the moment of its leaving to well after it.
-      await new Promise((resolve) => setTimeout(resolve, 400 + (round * 300) / rounds));
-      assert.equal((await ask({ type: ReqType.VERSION })).success, true);
-    }
-    assert.equal(show('criu.socket', 'ActiveState').ActiveState, 'active');
   });
 });
 

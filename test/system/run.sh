@@ -34,6 +34,11 @@ if ! DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends .
 fi
 systemctl enable --now criu.socket || exit 1
 
+if [ -e soak ]; then
+  run_tests ./soak.cjs
+  exit "$code"
+fi
+
 run_tests ./system-tests.cjs
 # What is to be found after it was left by the last of the tests, unless those were narrowed to others.
 [ ! -e /var/lib/bench/other-boot.json ] || touch /bench/reboot

@@ -42,8 +42,8 @@ async function knowTheIdleService(): Promise<void> {
   known = { pid, fds: await settled(() => openFds(pid).length) };
 }
 
-/** The log opens its connection to the journal beside the event loop. */
-async function settled(count: () => number): Promise<number> {
+/** What a count comes to: the log opens its connection to the journal beside the event loop. */
+export async function settled(count: () => number): Promise<number> {
   for (let last = -1; ; ) {
     const now = count();
     if (now === last) return now;

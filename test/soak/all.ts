@@ -1,0 +1,8 @@
+/** The soak in full: `npm run test:soak`. */
+import { eachCall } from './each-call.ts';
+import { idleExit } from './idle-exit.ts';
+import { restarts } from './restarts.ts';
+
+restarts(200);
+eachCall(1);
+idleExit(200);

@@ -1,0 +1,76 @@
+/** Nothing in flight is lost where it could be lost most easily: between two system calls of the service. */
+import assert from 'node:assert/strict';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { it } from '../hostile/support/guarantee.ts';
+import { ask } from '../system/support/client.ts';
+import { allWait } from '../system/support/it.ts';
+import { assertNothingIsLeft } from './support/leftovers.ts';
+import { Party } from './support/party.ts';
+import { strikeAt } from './support/strike.ts';
+import { judge, type Verdict } from './support/verdict.ts';
+
+/** More than any request has, so that a service which is never struck does not go on for ever. */
+const mostCalls = 500;
+
+/** @param every how far the calls are apart that it is killed at. */
+export function eachCall(every: number): void {
+  describe('a service that is killed at a system call', () => {
+    for (const user of ['root', 'alice'] as const) {
+      for (const what of ['dump', 'restore'] as const) {
+        it(`carries a ${what} of ${user}’s through, whichever call it is (every ${every})`, async function () {
+          // Each wait in it has a limit of its own.
+          this.timeout(0);
+          const party = new Party(user);
+          try {
+            await sweep(party, what, every);
+          } finally {
+            await party.end();
+          }
+          await assertNothingIsLeft();
+        });
+      }
+    }
+  });
+}
+
+async function sweep(party: Party, what: 'dump' | 'restore', every: number): Promise<void> {
+  const verdicts: Record<Verdict, number> = { right: 0, twice: 0, closed: 0, told: 0 };
+  for (let call = 1; ; call += every) {
+    assert.ok(call <= mostCalls, 'there is no end to the calls of a request');
+    if (party.runs !== (what === 'dump')) await carriedOut(party);
+    const { verdict, struck } = await struckAt(call, party);
+    if (!struck) {
+      const { right, twice, closed } = verdicts;
+      console.log(
+        `      ${call} calls; ${right} answered once, ${twice} twice, ${closed} closed before they were judged`,
+      );
+      return;
+    }
+    verdicts[verdict] += 1;
+  }
+}
+
+/** By nobody disturbed. */
+async function carriedOut(party: Party): Promise<void> {
+  const turn = await party.nextTurn({ leaveRunning: false, notified: false });
+  const verdict = await judge(party, turn, Date.now(), await party.ask(turn.request));
+  assert.equal(verdict, 'right');
+}
+
+async function struckAt(call: number, party: Party): Promise<{ verdict: Verdict; struck: boolean }> {
+  // Both its engines wait, so that each time the same calls come in the same order.
+  await ask({ type: ReqType.VERSION });
+  await allWait();
+  const turn = await party.nextTurn({ leaveRunning: false, notified: true });
+  const sinceMs = Date.now();
+  const disarm = await strikeAt(call);
+  try {
+    const replies = await party.ask(turn.request);
+    const struck = await disarm();
+    return { verdict: await judge(party, turn, sinceMs, replies), struck };
+  } catch (error) {
+    await disarm();
+    const what = `${ReqType[turn.request.type]} of ${party.user}’s, killed at call ${call}`;
+    throw new Error(`${what}: ${(error as Error).message}`, { cause: error });
+  }
+}

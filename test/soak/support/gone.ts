@@ -1,0 +1,26 @@
+/** How a service may go while it is asked. Each resolves when systemd has done what it was told. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { mainPid } from '../../system/support/unit.ts';
+
+const execute = promisify(execFile);
+
+/** A service that waits for an answer to a notification is waited for, so nothing here may stop the event loop. */
+export const ways = {
+  /** systemd starts it again at once, with what it has kept. */
+  killed: async (): Promise<void> => {
+    const pid = mainPid();
+    if (pid > 0) process.kill(pid, 'SIGKILL');
+  },
+  restarted: async (): Promise<void> => {
+    await execute('systemctl', ['restart', 'criu.service']);
+  },
+  /** Who connects next starts it. */
+  stopped: async (): Promise<void> => {
+    await execute('systemctl', ['stop', 'criu.service']);
+  },
+} as const;
+
+export type Way = keyof typeof ways;
+
+export const wayNames = Object.keys(ways) as readonly Way[];

@@ -1,0 +1,88 @@
+/** What an idle machine must not have, however often the service was killed on the way. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ReqType } from '../../../src/protocol/messages.ts';
+import { eventually, run } from '../../system/support/bench.ts';
+import { ask } from '../../system/support/client.ts';
+import { allWait, settled } from '../../system/support/it.ts';
+import { openFds, processesNamed } from '../../system/support/proc.ts';
+import { mainPid, show } from '../../system/support/unit.ts';
+
+/** CAP_CHECKPOINT_RESTORE of capabilities(7), by which an engine of a user without root is known. */
+const checkpointRestore = 1n << 40n;
+
+/** To be called when no process is left that was restored. */
+export async function assertNothingIsLeft(): Promise<void> {
+  // Where the service has left, the next one takes up what systemd has kept.
+  await ask({ type: ReqType.VERSION });
+  await eventually(
+    'systemd keeps nothing any more',
+    () => show('criu.service', 'NFileDescriptorStore').NFileDescriptorStore === '0',
+  );
+  const waiting = await allWait();
+  await eventually('no engine is left but those that wait', () => {
+    const all = processesNamed('criu');
+    return all.length === waiting.length && all.every((pid) => waiting.includes(pid));
+  });
+  await eventually('no scope is left', () => scopes() === '');
+  await eventually('no cgroup of an engine is left', () => engineCgroups().length === 0);
+  await eventually('nothing is traced or stopped', () => threadsThat(isHeld).length === 0);
+  assert.deepEqual(threadsThat(holdsCapability), [], 'somebody has kept the capability of an engine');
+  await assertNoDescriptorIsLeft();
+}
+
+/** A service that has gone on with the sessions of others holds what one holds that was just started. */
+async function assertNoDescriptorIsLeft(): Promise<void> {
+  const pid = mainPid();
+  const held = await settled(() => openFds(pid).length);
+  run('systemctl', 'restart', 'criu.service');
+  await ask({ type: ReqType.VERSION });
+  await allWait();
+  const fresh = await settled(() => openFds(mainPid()).length);
+  assert.ok(held <= fresh, `the service held ${held} descriptors, and ${fresh} when it was just started`);
+}
+
+function scopes(): string {
+  return run('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'criu-*.scope');
+}
+
+function engineCgroups(): string[] {
+  const { ControlGroup } = show('criu.service', 'ControlGroup');
+  return readdirSync(join('/sys/fs/cgroup', ControlGroup!), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name);
+}
+
+function isHeld(status: string): boolean {
+  return /^State:\s+[tT]/m.test(status) || !/^TracerPid:\s+0$/m.test(status);
+}
+
+function holdsCapability(status: string): boolean {
+  const isRoots = /^Uid:\s+0\s+0\s+0\s+0$/m.test(status);
+  return !isRoots && ['CapPrm', 'CapAmb'].some((name) => (setOf(status, name) & checkpointRestore) !== 0n);
+}
+
+function setOf(status: string, name: string): bigint {
+  return BigInt(`0x${new RegExp(`^${name}:\\s+([0-9a-f]+)$`, 'm').exec(status)![1]}`);
+}
+
+/** The first lines (Name:) of /proc/PID/task/TID/status of these. */
+function threadsThat(condition: (status: string) => boolean): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap(statusesOf)
+    .filter(condition)
+    .map((status) => status.slice(0, status.indexOf('\n')));
+}
+
+function statusesOf(pid: string): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map((tid) =>
+      readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'),
+    );
+  } catch {
+    // It has ended.
+    return [];
+  }
+}

@@ -1,0 +1,128 @@
+/** Somebody who has a process of theirs dumped and restored, over and over, and what they hear on the way. */
+import assert from 'node:assert/strict';
+import { constants as os } from 'node:os';
+import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
+import { Attacker, AttackFailed, connection } from '../../hostile/support/attacker.ts';
+import { directoryOf, targetOf, type User } from '../../hostile/support/people.ts';
+import { eventually, inVm } from '../../system/support/bench.ts';
+import { ourAddress } from '../../system/support/client.ts';
+import { statusLine } from '../../system/support/proc.ts';
+import type { Target } from '../../system/support/targets.ts';
+
+/** Number of the images directory in the process that asks. */
+const imagesFd = 10;
+
+/** Longer than any request takes, a restart included: it only ends a run that hangs. */
+const patienceMs = inVm ? 110_000 : 60_000;
+
+export interface Turn {
+  readonly request: CriuReq;
+  readonly images: string;
+}
+
+/** How a turn is asked for, drawn anew for each. */
+export interface Manner {
+  /** A dump after which the process runs on. */
+  readonly leaveRunning: boolean;
+  /** The caller is asked at each step on the way. */
+  readonly notified: boolean;
+}
+
+export class Party {
+  readonly user: User;
+  readonly #caller: Attacker;
+  readonly #target: Target;
+  /** Where it was dumped to; undefined while it runs. */
+  #images: string | undefined;
+
+  constructor(user: User) {
+    this.user = user;
+    // One process asks for everything: a caller is a process, not a connection.
+    this.#caller = new Attacker(user);
+    this.#target = targetOf(user);
+  }
+
+  /** Of the process that asks. */
+  get pid(): number {
+    return this.#caller.pid;
+  }
+
+  get runs(): boolean {
+    return this.#images === undefined;
+  }
+
+  /** A dump of what runs, or a restore of what does not. */
+  async nextTurn({ leaveRunning, notified }: Manner): Promise<Turn> {
+    const images = this.#images ?? directoryOf(this.user);
+    await this.#caller.do('open', imagesFd, 0, images);
+    const opts = { images_dir_fd: imagesFd, notify_scripts: notified, log_level: 4 };
+    const request: CriuReq = this.runs
+      ? {
+          type: ReqType.DUMP,
+          opts: { ...opts, pid: this.#target.pid, leave_running: leaveRunning, log_file: 'dump.log' },
+        }
+      : { type: ReqType.RESTORE, opts: { ...opts, log_file: 'restore.log' } };
+    return { request, images };
+  }
+
+  /** Asks on a connection of its own, and says yes to what it is asked. @returns all replies until the connection is closed. */
+  async ask(request: CriuReq): Promise<CriuResp[]> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      const reason = new Error(
+        `${this.user} has heard neither an answer nor an end for ${patienceMs / 1000} s`,
+      );
+      timer = setTimeout(() => reject(reason), patienceMs);
+    });
+    try {
+      return await Promise.race([this.#dialog(request), late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #dialog(request: CriuReq): Promise<CriuResp[]> {
+    const caller = this.#caller;
+    const replies: CriuResp[] = [];
+    await caller.connect(ourAddress);
+    try {
+      await caller.send(request);
+      for (let got = await caller.receive(); got !== 'closed'; got = await caller.receive()) {
+        if (got.type === ReqType.NOTIFY) await caller.send({ type: ReqType.NOTIFY, notify_success: true });
+        else replies.push(got);
+      }
+    } catch (error) {
+      // A connection that ends with something of ours unread.
+      const { ECONNRESET, EPIPE } = os.errno;
+      if (!(error instanceof AttackFailed) || ![ECONNRESET, EPIPE].includes(error.errno)) throw error;
+    }
+    await caller.do('close', connection);
+    return replies;
+  }
+
+  /** The turn was answered with yes: the process is what it should be now. */
+  async done({ request, images }: Turn, reply: CriuResp): Promise<void> {
+    if (request.type === ReqType.RESTORE) {
+      assert.equal(reply.restore?.pid, this.#target.pid);
+      this.#images = undefined;
+    } else if (!request.opts?.leave_running) {
+      await eventually(
+        `process ${this.#target.pid} is gone, and its parent knows`,
+        () => statusLine(this.#target.pid, 'Pid') === undefined,
+      );
+      this.#images = images;
+    }
+    await this.assertAsItShouldBe();
+  }
+
+  /** It counts on, or is gone. */
+  async assertAsItShouldBe(): Promise<void> {
+    if (this.runs) await this.#target.assertCountsOn();
+    else assert.equal(this.#target.alive, false, `process ${this.#target.pid} runs beside its images`);
+  }
+
+  async end(): Promise<void> {
+    await this.#caller.end();
+    await this.#target.kill();
+  }
+}

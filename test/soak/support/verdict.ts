@@ -1,0 +1,49 @@
+/** What may come of a request while the service goes: the right reply, or, where it was not judged yet, nothing at all. */
+import assert from 'node:assert/strict';
+import { constants as os } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
+import { messageIds } from '../../../src/daemon/record-kinds.ts';
+import { type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
+import { run } from '../../system/support/bench.ts';
+import type { Party, Turn } from './party.ts';
+
+/**
+ * - `right`: one reply, which says yes;
+ * - `twice`: the same, passed on by the service that was killed in this moment, and by the next one, which does not know it;
+ * - `closed`: the connection ended, and nothing was done;
+ * - `told`: the caller was told to ask again, and nothing was done.
+ */
+export type Verdict = 'right' | 'twice' | 'closed' | 'told';
+
+/** @param sinceMs when it was asked, since the epoch. @throws AssertionError where anything else came of it. */
+export async function judge(
+  party: Party,
+  turn: Turn,
+  sinceMs: number,
+  replies: readonly CriuResp[],
+): Promise<Verdict> {
+  const [reply, ...further] = replies;
+  const said = JSON.stringify(replies);
+  if (!reply || (reply.type === ReqType.EMPTY && reply.cr_errno === os.errno.EAGAIN)) {
+    assert.equal(further.length, 0, said);
+    assert.equal(wasAccepted(party, turn, sinceMs), false, `it was accepted, and then came ${said}`);
+    await party.assertAsItShouldBe();
+    return reply ? 'told' : 'closed';
+  }
+  assert.equal(reply.success, true, said);
+  for (const each of further) assert.ok(isDeepStrictEqual(each, reply), said);
+  await party.done(turn, reply);
+  return further.length === 0 ? 'right' : 'twice';
+}
+
+/** Of a service that is gone journald may not know the unit any more, but what its records say. */
+function wasAccepted(party: Party, { request }: Turn, sinceMs: number): boolean {
+  run('journalctl', '--sync');
+  const matches = [
+    `MESSAGE_ID=${messageIds.accepted}`,
+    `CRIU_CALLER_PID=${party.pid}`,
+    `CRIU_REQUEST=${ReqType[request.type]}`,
+  ];
+  const since = `--since=@${(sinceMs / 1000).toFixed(3)}`;
+  return run('journalctl', '--output=json', '--no-pager', since, ...matches).trim() !== '';
+}
