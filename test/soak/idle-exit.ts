@@ -2,17 +2,21 @@
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { random } from '../support/random.ts';
-import { eventually, run } from '../system/support/bench.ts';
-import { isAlive, processesNamed } from '../system/support/proc.ts';
+import { eventually, inVm, run } from '../system/support/bench.ts';
+import { processesNamed } from '../system/support/proc.ts';
 import { withSettings } from '../system/support/settings.ts';
 import { mainPid, show } from '../system/support/unit.ts';
 import { seed } from './seed.ts';
 import { Party } from './support/party.ts';
 
-const idleMs = 300;
+/** Longer than what is looked at between two requests takes. */
+const idleMs = inVm ? 3000 : 300;
 
-/** The moments that requests come at lie this far before and after the service is due to leave, and has left. */
-const marginMs = 30;
+/**
+ * Requests come this much before and after the moment at which it is as likely that the service is still there as that it has left.
+ * That moment is sought on the way: it comes a step earlier after each request that was too late, and a step later after any other.
+ */
+const [marginMs, stepMs] = inVm ? [100, 50] : [20, 5];
 
 export function idleExit(count: number): void {
   describe('a service that leaves because it has nothing to do', () => {
@@ -29,17 +33,19 @@ export function idleExit(count: number): void {
       const parties = [new Party('root'), new Party('alice')] as const;
       let anew = 0;
       try {
-        const goneMs = await untilGone(parties[0]);
+        let due = idleMs;
+        let replied = await answered(parties[0], 'the first request');
         for (let round = 0; round < count; round += 1) {
-          const before = mainPid();
-          const moment = idleMs - marginMs + next() * (goneMs - idleMs + 2 * marginMs);
+          const moment = due + (next() * 2 - 1) * marginMs;
           const party = parties[Math.floor(next() * 2)]!;
-          const probe = next() < 0.5;
-          await new Promise((resolve) => setTimeout(resolve, moment));
-          const where = `round ${round}, ${party.user} after ${moment.toFixed(1)} ms`;
-          if (probe) await answered(party, where);
-          else await dumped(party, where);
-          if (mainPid() !== before) anew += 1;
+          const ask = next() < 0.5 ? answered : dumped;
+          const before = mainPid();
+          const left = replied + moment - performance.now();
+          await new Promise((resolve) => setTimeout(resolve, left));
+          replied = await ask(party, `round ${round}, ${party.user} after ${moment.toFixed(1)} ms`);
+          const late = mainPid() !== before;
+          if (late) anew += 1;
+          due += late ? -stepMs : stepMs;
         }
         console.log(`      ${count} answered, ${anew} of them by a service that was started for them`);
       } finally {
@@ -55,23 +61,19 @@ export function idleExit(count: number): void {
   });
 }
 
-/** How long after an answer the service has left, in milliseconds. */
-async function untilGone(party: Party): Promise<number> {
-  await answered(party, 'the first request');
-  const start = performance.now();
-  const pid = mainPid();
-  await eventually('the service has left', () => !isAlive(pid));
-  return performance.now() - start;
-}
-
-async function answered(party: Party, where: string): Promise<void> {
+/** @returns when the answer was there, as {@link performance.now} has it. */
+async function answered(party: Party, where: string): Promise<number> {
   const replies = await party.ask({ type: ReqType.VERSION });
+  const replied = performance.now();
   assert.deepEqual([replies.length, replies[0]?.success], [1, true], `${where}: ${JSON.stringify(replies)}`);
+  return replied;
 }
 
-async function dumped(party: Party, where: string): Promise<void> {
+async function dumped(party: Party, where: string): Promise<number> {
   const turn = await party.nextTurn({ leaveRunning: true, notified: false });
   const replies = await party.ask(turn.request);
+  const replied = performance.now();
   assert.deepEqual([replies.length, replies[0]?.success], [1, true], `${where}: ${JSON.stringify(replies)}`);
   await party.done(turn, replies[0]!);
+  return replied;
 }
