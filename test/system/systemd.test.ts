@@ -31,7 +31,7 @@ describe('criu.service under systemd', () => {
     const reply = await ask({ type: ReqType.VERSION });
     assert.equal(reply.success, true);
     const after = show('criu.service', 'ActiveState', 'SubState', 'Type', 'MainPID');
-    assert.deepEqual([after.ActiveState, after.SubState, after.Type], ['active', 'running', 'notify']);
+    assert.deepEqual([after.ActiveState, after.SubState, after.Type], ['active', 'running', 'notify-reload']);
     assert.match(run('ps', '-o', 'args=', '-p', after.MainPID!), /criu-service/);
   });
 
