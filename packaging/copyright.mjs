@@ -1,5 +1,5 @@
-// Prints the package's copyright file, in Debian's machine-readable format: what packaging/debian/copyright.in says of this
-// project, then a paragraph for every npm package whose code is in the package, with the text of its licence.
+// copyright.mjs [--in-full]: prints the package's copyright file, in Debian's machine-readable format: what packaging/debian/copyright.in
+// says of this project, then a paragraph for every npm package whose code is in the package, with the text of its licence.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -9,10 +9,12 @@ const native = ['node-addon-api', 'sd-notify'];
 /** Debian's names for licences whose names in package.json are SPDX's. */
 const debianNames = { MIT: 'Expat', ISC: 'ISC', 'BSD-3-Clause': 'BSD-3-clause', 'Apache-2.0': 'Apache-2.0' };
 
-/** What Debian has on every machine is referred to instead of being repeated. */
-const common = {
-  'Apache-2.0': 'On Debian systems the text of this licence is in /usr/share/common-licenses/Apache-2.0.',
-};
+/** What Debian has on every machine is referred to instead of being repeated, unless it is to be read elsewhere, too. */
+const common = process.argv.includes('--in-full')
+  ? {}
+  : {
+      'Apache-2.0': 'On Debian systems the text of this licence is in /usr/share/common-licenses/Apache-2.0.',
+    };
 
 /** The innermost package of a bundled file: node_modules may hold node_modules. */
 function packageOf(file) {

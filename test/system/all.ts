@@ -21,6 +21,7 @@ import './limits.test.ts';
 import './journal.test.ts';
 import './mutations.test.ts';
 import '../hostile/all.ts';
+import './rpm.test.ts';
 // These come last: the package is removed, and the machine is left as it is to be found after a reboot.
 import './package.test.ts';
 import './before-reboot.test.ts';

@@ -1,13 +1,14 @@
 /** The package, as an administrator meets it: what it brings, an upgrade, a removal. It is installed and enabled again in the end. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { as, directoryOf, targetOf } from '../hostile/support/people.ts';
-import { eventually, freshDirectory, inVm, payload, run, succeeds } from './support/bench.ts';
+import { eventually, freshDirectory, inVm, run, succeeds } from './support/bench.ts';
 import { ask, Client, ourAddress, withOpen } from './support/client.ts';
 import { it } from './support/it.ts';
+import { packageFile, packagePatienceMs, remains, rpm, theSocket } from './support/package.ts';
 import { isAlive } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 import { mainPid, show } from './support/unit.ts';
@@ -20,17 +21,10 @@ const pages = [
   ['criu.service', 5],
 ] as const;
 
-/** What run.sh has installed. */
-function packageFile(): string {
-  const file = readdirSync(payload).find((entry) => entry.endsWith('.deb'));
-  assert.ok(file, `there is no package in ${payload}`);
-  return join(payload, file);
-}
-
 /** The same package under a later version. */
 function nextVersion(): { file: string; version: string } {
   const directory = join(freshDirectory(), 'next');
-  run('dpkg-deb', '--raw-extract', packageFile(), directory);
+  run('dpkg-deb', '--raw-extract', packageFile('deb'), directory);
   const control = join(directory, 'DEBIAN', 'control');
   const text = readFileSync(control, 'utf8');
   const version = `${text.match(/^Version: (.*)$/m)?.[1]}+next`;
@@ -51,14 +45,8 @@ function contents(): string[] {
   return run('dpkg-query', '--listfiles', name).trim().split('\n').slice(1);
 }
 
-/** What would be another socket, or the same one started anew. */
-function theSocket(): unknown {
-  const { ino } = statSync(ourAddress);
-  return { ino, ...show('criu.socket', 'ActiveState', 'InvocationID') };
-}
-
-/** dpkg reads and writes its whole database, and starts programs in Perl: under emulation that is a minute and more. */
-const packagePatienceMs = inVm ? 400_000 : 60_000;
+/** Whether a unit is enabled, and whether it runs. */
+const state = (unit: string) => show(unit, 'UnitFileState', 'ActiveState');
 
 /** Runs a command beside the tests. @returns its exit status and what it printed. */
 function begin(file: string, ...argv: string[]): Promise<{ status: number | null; output: string }> {
@@ -174,34 +162,84 @@ describe('the package', () => {
         files.filter((path) => existsSync(path) && !statSync(path).isDirectory()),
         [],
       );
-      const named = [
-        '-name',
-        '*criu-service*',
-        '-o',
-        '-name',
-        'criu.service*',
-        '-o',
-        '-name',
-        'criu.socket*',
-      ];
-      const others = ['/etc', '/run', '/usr', '/var'];
-      assert.equal(run('find', ...others, '-xdev', '(', ...named, ')', '-print'), '');
-      assert.equal(run('systemctl', 'list-units', '--all', '--no-legend', '--plain', 'criu.s*'), '');
+      assert.equal(remains(), '');
     });
 
-    global.it('is neither enabled nor started when it is installed again', () => {
-      run('dpkg', '--install', packageFile());
-      const state = (unit: string) => show(unit, 'UnitFileState', 'ActiveState');
-      assert.deepEqual(state('criu.socket'), { ActiveState: 'inactive', UnitFileState: 'disabled' });
-      // It is enabled by its socket (Also=), which systemd calls indirect.
-      assert.deepEqual(state('criu.service'), { ActiveState: 'inactive', UnitFileState: 'indirect' });
-      assert.equal(existsSync(ourAddress), false);
+    describe('and installed by rpm', () => {
+      // With these presets of Fedora's nothing is enabled unless it is named.
+      const preset = '/etc/systemd/system-preset/99-default-disable.preset';
+      const explained = () => run('journalctl', '--list-catalog').includes('criu-service');
+      let installed: string[];
+
+      before(() => {
+        mkdirSync(join(preset, '..'), { recursive: true });
+        writeFileSync(preset, 'disable *\n');
+        // The entries of the other package stay in systemd's database until it is made anew.
+        run('journalctl', '--update-catalog');
+        assert.equal(explained(), false);
+        rpm('--install', packageFile('rpm'));
+        installed = run('rpm', '--query', '--list', 'criu-service').trim().split('\n');
+      });
+
+      after(() => {
+        if (succeeds('rpm', '--query', 'criu-service')) rpm('--erase', 'criu-service');
+        rmSync(preset);
+      });
+
+      global.it('is neither enabled nor started', () => {
+        assert.deepEqual(state('criu.socket'), { ActiveState: 'inactive', UnitFileState: 'disabled' });
+        assert.deepEqual(state('criu.service'), { ActiveState: 'inactive', UnitFileState: 'indirect' });
+      });
+
+      global.it('serves once its socket is enabled, and explains its records', async () => {
+        run('systemctl', 'enable', '--now', 'criu.socket');
+        assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+        assert.equal(explained(), true);
+      });
+
+      global.it('restarts on an upgrade the service that runs, and never the socket', async () => {
+        const before = { pid: mainPid(), socket: theSocket() };
+        assert.equal(isAlive(before.pid), true);
+        // The scripts of the package that comes run with what is left, and of the one that goes, as on an upgrade.
+        rpm('--reinstall', packageFile('rpm'));
+        assert.notEqual(mainPid(), before.pid);
+        assert.deepEqual(theSocket(), before.socket);
+        assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+        assert.equal(show('criu.socket', 'UnitFileState').UnitFileState, 'enabled');
+      });
+
+      global.it('starts no service on an upgrade that does not run', () => {
+        run('systemctl', 'stop', 'criu.service');
+        rpm('--reinstall', packageFile('rpm'));
+        assert.equal(mainPid(), 0);
+        assert.equal(show('criu.socket', 'ActiveState').ActiveState, 'active');
+      });
+
+      global.it('is stopped and leaves nothing once it is erased', async () => {
+        assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+        rpm('--erase', 'criu-service');
+        assert.deepEqual(
+          installed.filter((path) => existsSync(path)),
+          [],
+        );
+        assert.equal(remains(), '');
+      });
     });
 
-    global.it('answers again once its socket is enabled', async () => {
-      run('systemctl', 'enable', '--now', 'criu.socket');
-      assert.equal((await ask({ type: ReqType.VERSION })).success, true);
-      assert.equal(isAlive(mainPid()), true);
+    describe('and installed again', () => {
+      global.it('is neither enabled nor started', () => {
+        run('dpkg', '--install', packageFile('deb'));
+        assert.deepEqual(state('criu.socket'), { ActiveState: 'inactive', UnitFileState: 'disabled' });
+        // It is enabled by its socket (Also=), which systemd calls indirect.
+        assert.deepEqual(state('criu.service'), { ActiveState: 'inactive', UnitFileState: 'indirect' });
+        assert.equal(existsSync(ourAddress), false);
+      });
+
+      global.it('answers again once its socket is enabled', async () => {
+        run('systemctl', 'enable', '--now', 'criu.socket');
+        assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+        assert.equal(isAlive(mainPid()), true);
+      });
     });
   });
 });

@@ -1,0 +1,122 @@
+/** The package for Fedora and its relatives, before anything is done with it: what is in it, and what it says of itself. */
+import assert from 'node:assert/strict';
+import { lstatSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { version } from '../../src/version.ts';
+import { freshDirectory, run } from './support/bench.ts';
+import { packageFile, rpm } from './support/package.ts';
+
+/** Where the two distributions have what is in both packages. */
+const places: readonly (readonly [debian: RegExp, fedora: string])[] = [
+  [/^usr\/lib\/[^/]+-linux-gnu\/nodejs\//, 'usr/lib/node_modules/'],
+  [/^usr\/share\/zsh\/vendor-completions\//, 'usr/share/zsh/site-functions/'],
+  [/^usr\/share\/doc\/criu-service\/copyright$/, 'usr/share/licenses/criu-service/copyright'],
+];
+const debianOnly = ['usr/share/doc/criu-service/changelog.gz', 'usr/share/lintian/overrides/criu-service'];
+const fedoraOnly = ['usr/share/licenses/criu-service/LICENSE'];
+
+/** Paths below a directory, without directories. */
+function filesBelow(directory: string): string[] {
+  const entries = readdirSync(directory, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => relative(directory, join(entry.parentPath, entry.name)))
+    .sort();
+}
+
+/** @returns what `rpm --query` prints in this format. */
+function query(format: string): string {
+  return run('rpm', '--query', '--queryformat', format, '--package', packageFile('rpm'));
+}
+
+const lines = (format: string): string[] => query(`[${format}\\n]`).trim().split('\n');
+
+/** Both packages, unpacked and not installed: no script has run. */
+let unpacked: { readonly deb: string; readonly rpm: string };
+
+describe('the rpm', () => {
+  before(() => {
+    unpacked = { deb: freshDirectory(), rpm: freshDirectory() };
+    run('dpkg-deb', '--extract', packageFile('deb'), unpacked.deb);
+    rpm(`--root=${unpacked.rpm}`, '--noscripts', '--install', packageFile('rpm'));
+    rmSync(join(unpacked.rpm, 'var'), { recursive: true });
+  });
+
+  after(() => {
+    for (const directory of Object.values(unpacked)) rmSync(directory, { recursive: true });
+  });
+
+  it('has the files of the Debian package, where Fedora looks for them', () => {
+    const moved = (path: string) => places.reduce((to, [debian, fedora]) => to.replace(debian, fedora), path);
+    const inDeb = filesBelow(unpacked.deb).filter((path) => !debianOnly.includes(path));
+    const inRpm = filesBelow(unpacked.rpm).filter((path) => !fedoraOnly.includes(path));
+    assert.deepEqual(inRpm, inDeb.map(moved).sort());
+    for (const path of inDeb) {
+      const [here, there] = [join(unpacked.deb, path), join(unpacked.rpm, moved(path))];
+      if (lstatSync(here).isSymbolicLink()) assert.equal(readlinkSync(there), readlinkSync(here), path);
+      else if (!path.endsWith('.node')) assert.equal(lstatSync(there).mode, lstatSync(here).mode, path);
+      // Each is stripped in the manner of its distribution, and Debian refers to a licence that it has on every machine.
+      if (!/\.node$|launcher$|copyright$/.test(path))
+        assert.deepEqual(readFileSync(there), readFileSync(here), path);
+    }
+  });
+
+  it('has no file that anybody but root can write, and no program with a privilege of its own', () => {
+    for (const line of lines('%{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEMODES:octal} %{FILENAMES}')) {
+      assert.match(line, /^root:root (120777|[0-7]*0[0-7][0145][0145]) \//);
+    }
+    assert.equal(query('[%{FILECAPS}]'), '');
+  });
+
+  it('runs from where it was unpacked', () => {
+    const program = (path: string) => run(join(unpacked.rpm, path), '--version');
+    assert.equal(program('usr/sbin/criu-service'), `criu-service ${version}\n`);
+    assert.equal(program('usr/bin/criuctl'), `criuctl ${version}\n`);
+    const load = `console.log(typeof require('${unpacked.rpm}/usr/lib/node_modules/criu-service').CriuClient)`;
+    assert.equal(run('node', '-e', load), 'function\n');
+  });
+
+  it('requires criu, Node, and every library that a program or an addon of it is linked to', () => {
+    const requires = lines('%{REQUIRENAME} %{REQUIREFLAGS:depflags} %{REQUIREVERSION}').map((line) =>
+      line.trim(),
+    );
+    for (const one of ['criu >= 4.1', 'nodejs >= 20.19', '/usr/bin/node'])
+      assert.ok(requires.includes(one), one);
+    const linked = filesBelow(unpacked.rpm).filter((path) => /\.node$|launcher$/.test(path));
+    assert.ok(linked.length > 2);
+    const needed = linked.flatMap((path) =>
+      [...run('readelf', '--dynamic', join(unpacked.rpm, path)).matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(
+        ([, one]) => one,
+      ),
+    );
+    assert.ok(needed.includes('libsystemd.so.0'));
+    for (const library of needed)
+      assert.ok(
+        requires.some((one) => one.startsWith(`${library}(`)),
+        library,
+      );
+  });
+
+  it('provides itself and the npm packages that are bundled, and nothing that somebody else may mean', () => {
+    const provides = lines('%{PROVIDENAME}').filter((name) => !name.startsWith('criu-service'));
+    assert.ok(provides.includes('bundled(npm(commander))') && provides.includes('bundled(npm(protobufjs))'));
+    assert.deepEqual(
+      provides.filter((name) => !name.startsWith('bundled(npm(')),
+      [],
+    );
+  });
+
+  it('tells neither when nor where it was built', () => {
+    assert.equal(query('%{BUILDHOST}'), 'localhost');
+    // The times are those of the last change that is written down, of which rpm takes the day.
+    const times = new Set([query('%{BUILDTIME}'), ...lines('%{FILEMTIMES}')]);
+    const dayOf = (seconds: string) => Math.floor(Number(seconds) / 86_400);
+    assert.equal(times.size, 1, [...times].join(' '));
+    assert.equal(dayOf([...times][0]!), dayOf(query('%{CHANGELOGTIME}')));
+    for (const path of filesBelow(unpacked.rpm)) {
+      const file = join(unpacked.rpm, path);
+      if (lstatSync(file).isFile())
+        assert.doesNotMatch(readFileSync(file, 'latin1'), /\/mnt\/|BUILDROOT/, path);
+    }
+  });
+});
