@@ -1,30 +1,70 @@
 /** Whether root may restore from a directory: whoever can write images decides what root's CRIU does with them. */
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { lstatSync, readdirSync, readlinkSync, type Stats, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 /** Group and others. */
 const othersMayWrite = 0o022;
 
+/** In a directory of root's with this bit others can rename and remove only what is theirs. */
+const sticky = 0o1000;
+
 /**
  * @returns a sentence about the first thing that others can write: the directory, an image, or one of those before it, which the
- * link `parent` names. Undefined where there is none.
+ * link `parent` names; or a directory on the way there, in which they could put something else in its place at any time. Undefined where
+ * there is none.
  */
 export function whoElseWrites(directory: string): string | undefined {
   const seen = new Set<string>();
   for (let current: string | undefined = directory; current !== undefined; ) {
-    const at: string = current;
-    const { ino, dev } = statSync(at);
-    if (seen.has(`${dev}:${ino}`)) return undefined;
-    seen.add(`${dev}:${ino}`);
+    const { at, through } = walk(current);
+    if (seen.has(at)) return undefined;
+    seen.add(at);
     current = undefined;
+    for (const path of through) {
+      const stat = statSync(path);
+      if (stat.uid === 0 && (stat.mode & sticky) !== 0) continue;
+      const reason = openToOthers(path, stat);
+      if (reason !== undefined) return reason;
+    }
     for (const path of [at, ...readdirSync(at).map((name) => join(at, name))]) {
       const stat = statSync(path, { throwIfNoEntry: false });
       if (!stat) continue;
-      if (stat.uid !== 0) return `${path} belongs to uid ${stat.uid}`;
-      if ((stat.mode & othersMayWrite) !== 0)
-        return `${path} can be written by others (mode ${(stat.mode & 0o777).toString(8)})`;
+      const reason = openToOthers(path, stat);
+      if (reason !== undefined) return reason;
       if (path === join(at, 'parent')) current = path;
     }
   }
   return undefined;
+}
+
+function openToOthers(path: string, { uid, mode }: Stats): string | undefined {
+  if (uid !== 0) return `${path} belongs to uid ${uid}`;
+  if ((mode & othersMayWrite) === 0) return undefined;
+  return `${path} can be written by others (mode ${(mode & 0o777).toString(8)})`;
+}
+
+/** As the kernel does, path_resolution(7). @returns where a path leads, and every directory in which one of its names, or of a link's, is looked up. */
+function walk(path: string): { readonly at: string; readonly through: ReadonlySet<string> } {
+  // Here and not below, where a path that leads nowhere would be followed link by link.
+  statSync(path);
+  const through = new Set<string>();
+  const names = (path.startsWith('/') ? path : `${process.cwd()}/${path}`).split('/');
+  let at = '/';
+  for (let name = names.shift(); name !== undefined; name = names.shift()) {
+    if (name === '' || name === '.') continue;
+    if (name === '..') {
+      at = dirname(at);
+      continue;
+    }
+    through.add(at);
+    const next = join(at, name);
+    if (!lstatSync(next).isSymbolicLink()) {
+      at = next;
+      continue;
+    }
+    const target = readlinkSync(next);
+    if (target.startsWith('/')) at = '/';
+    names.unshift(...target.split('/'));
+  }
+  return { at, through };
 }

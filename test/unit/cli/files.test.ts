@@ -71,13 +71,34 @@ describe('what criuctl reads in a directory', () => {
     symlinkSync('../1', at('2/parent'));
     assert.equal(whoElseWrites(at('2')), undefined);
     chmodSync(at('1/core-1.img'), 0o620);
-    assert.match(whoElseWrites(at('2')) ?? '', /parent\/core-1\.img can be written by others \(mode 620\)/);
+    assert.match(whoElseWrites(at('2')) ?? '', /\/1\/core-1\.img can be written by others \(mode 620\)/);
     chmodSync(at('1/core-1.img'), 0o600);
     chmodSync(at('2'), 0o777);
     assert.match(whoElseWrites(at('2')) ?? '', /\/2 can be written by others \(mode 777\)/);
     chmodSync(at('2'), 0o700);
     execFileSync('chown', ['1500', at('2/core-1.img')]);
     assert.match(whoElseWrites(at('2')) ?? '', /core-1\.img belongs to uid 1500/);
+  });
+
+  it('tells root who could put other images in the place of these', () => {
+    assert.equal(process.geteuid?.(), 0, 'these tests run as root');
+    mkdirSync(at('hers/images'), { recursive: true, mode: 0o700 });
+    mkdirSync(at('roots'), { mode: 0o700 });
+    symlinkSync('../roots', at('hers/link'));
+    symlinkSync('hers/images', at('link'));
+    symlinkSync(at('hers/link'), at('link-to-link'));
+    const ways = ['hers/images', 'hers/link', 'link', 'link-to-link', 'hers/images/../../link'];
+    for (const way of ways) assert.equal(whoElseWrites(`${directory}/${way}`), undefined, way);
+    execFileSync('chown', ['1500', at('hers')]);
+    for (const way of ways)
+      assert.match(whoElseWrites(`${directory}/${way}`) ?? '', /\/hers belongs to uid 1500/, way);
+    assert.equal(whoElseWrites(at('roots')), undefined);
+    execFileSync('chown', ['0', at('hers')]);
+    chmodSync(at('hers'), 0o777);
+    assert.match(whoElseWrites(at('hers/images')) ?? '', /\/hers can be written by others \(mode 777\)/);
+    // As /tmp is: nobody can rename or remove there what is root's.
+    chmodSync(at('hers'), 0o1777);
+    assert.equal(whoElseWrites(at('hers/images')), undefined);
   });
 
   it('ends where images name themselves as those before', () => {
