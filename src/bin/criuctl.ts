@@ -61,7 +61,7 @@ async function run({ action, options, own }: Parsed, verb: Verb): Promise<number
       const { message, lines, log, advice } = explanation;
       const words = [
         `criuctl: ${message}`,
-        ...lines.map((line) => `  ${line}`),
+        ...(lines.every((line) => message.includes(line)) ? [] : lines.map((line) => `  ${line}`)),
         ...(log === undefined ? [] : [`CRIU's log: ${log}`]),
         ...advice,
       ];

@@ -16,6 +16,8 @@ export interface Circumstances {
   readonly taken?: { readonly pid: number; readonly name: string; readonly user: string } | undefined;
   /** Where the images go, and what is left there, in bytes. */
   readonly disk?: { readonly path: string; readonly free: number } | undefined;
+  /** A restore found no images there at all. */
+  readonly noImages?: string | undefined;
   /** The directory that cannot be opened. */
   readonly directory?: string | undefined;
   /** Where the service was looked for. */
@@ -61,7 +63,7 @@ function directory({ verb, errnoName, directory: path = 'it' }: Circumstances): 
 }
 
 function failed(circumstances: Circumstances): string[] {
-  const { target, uid, taken, disk, lines, errnoName, criuMessage, verb } = circumstances;
+  const { target, uid, taken, disk, noImages, lines, errnoName, criuMessage, verb } = circumstances;
   const text = [...lines, criuMessage ?? ''].join('\n');
   const advice: string[] = [];
   if (target && uid !== 0 && target.uid !== uid) {
@@ -73,6 +75,8 @@ function failed(circumstances: Circumstances): string[] {
       `Process ${taken.pid} exists: it is ${taken.name} of ${taken.user}. Restore when it has ended`,
     );
   }
+  if (noImages !== undefined)
+    advice.push(`There are no images in ${noImages}: name the directory of a dump with -D`);
   if (disk) advice.push(`The file system of ${disk.path} is full: ${disk.free} bytes are left`);
   for (const option of suggestedOptions(text)) advice.push(`Try it with ${option}`);
   if (/yama/i.test(text)) {

@@ -1,5 +1,6 @@
 /** From a failure to what is printed: the sentence, CRIU's own lines, its log, and what to do. */
-import { statfsSync } from 'node:fs';
+import { statfsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { defaultAddress } from '../client/connection.ts';
 import { CriuError } from '../client/criu-error.ts';
 import { advise } from './advice.ts';
@@ -47,6 +48,7 @@ export function explain(error: unknown, invocation: Invocation): Explanation {
       uid: process.geteuid?.() ?? -1,
       target: pid === undefined ? undefined : lookAt(pid),
       taken: takenPid(error, lines),
+      noImages: verb === 'restore' && !hasImages(places.images) ? places.images : undefined,
       disk: fullDisk(error, lines, places.images),
       directory: places.images,
       address: own.service ?? defaultAddress,
@@ -76,6 +78,15 @@ function exitCodeOf({ code, errnoName }: CriuError): number {
 function takenPid({ criuMessage }: CriuError, lines: readonly string[]) {
   const match = /Can't fork for (\d+): File exists/.exec([criuMessage ?? '', ...lines].join('\n'));
   return match ? lookAt(Number(match[1])) : undefined;
+}
+
+/** Every dump has this one (criu/image.c). A directory that cannot be searched may have it. */
+function hasImages(directory: string): boolean {
+  try {
+    return statSync(join(directory, 'inventory.img'), { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true;
+  }
 }
 
 function fullDisk({ errnoName }: CriuError, lines: readonly string[], path: string) {

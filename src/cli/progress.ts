@@ -27,7 +27,7 @@ export class Progress {
 
   /** @param total how many bytes `measure` may come to. */
   constructor(verb: string, total: number, measure: () => number) {
-    this.#total = Math.max(total, 1);
+    this.#total = total;
     this.#measure = measure;
     this.#bar = new SingleBar(
       {
@@ -40,7 +40,8 @@ export class Progress {
       },
       Presets.shades_classic,
     );
-    this.#bar.start(this.#total, 0, { phase: 'asking', amount: inBytes(this.#total) });
+    // A bar needs something to be a part of.
+    this.#bar.start(Math.max(total, 1), 0, { phase: 'asking', amount: inBytes(total) });
     this.#timer = setInterval(() => this.#update(), intervalMs);
   }
 

@@ -182,6 +182,13 @@ describe('criuctl', () => {
     chmodSync(images, 0o777);
     failed(criuctl('restore', '-D', images), 3, /can be written by others \(mode 777\)/, /--trust-images/);
     must(criuctl('restore', '-D', images, '--trust-images'));
+    const empty = freshDirectory();
+    failed(
+      criuctl('restore', '-D', empty),
+      1,
+      /Unexpected EOF/,
+      new RegExp(`There are no images in ${empty}: .* -D`),
+    );
     await target.assertCountsOn();
   });
 

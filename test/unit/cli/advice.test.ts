@@ -36,6 +36,15 @@ describe('the advice of criuctl', () => {
     assert.match(advice({ ...missing, errnoName: 'EACCES' }), /You may not open it/);
   });
 
+  it('says that a directory has no images, whatever CRIU says of that', () => {
+    const text = 'Error (criu/protobuf.c:72): Unexpected EOF on (empty-image)';
+    assert.match(
+      advice({ verb: 'restore', lines: [text], noImages: '/i' }),
+      /^There are no images in \/i: .* -D$/,
+    );
+    assert.equal(advice({ verb: 'restore', lines: [text] }), '');
+  });
+
   it('says whose a process is, to somebody else who is not root', () => {
     const target = { pid: 7, uid: 1501, user: 'bob' };
     assert.match(advice({ target }), /Process 7 belongs to bob: only bob and root may/);
