@@ -78,9 +78,12 @@ export class Engine {
     }
   }
 
-  /** True while it sleeps in a read of its connection, whose queue is empty then, and has said nothing that waits to be heard. */
+  /**
+   * True while it sleeps in a read of its connection, whose queue is empty then, and has said nothing that waits to be heard. In
+   * this order: one that answers and waits for the next request (keep_open, a pre-dump loop) between the two looks has said something.
+   */
   get sleepsReading(): boolean {
-    return this.waits && sleepsOn(this.pid, connectionNumber);
+    return sleepsOn(this.pid, connectionNumber) && this.waits;
   }
 
   /** True when its end of the connection was closed with a message of ours unread: it did nothing about that one. */

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { Engine } from '../../../src/engine/engine.ts';
+import { sleepsOn } from '../../../src/engine/sleeping.ts';
+import { StderrFile } from '../../../src/engine/stderr-file.ts';
+import { native, type SeqpacketSocket } from '../../../src/socket/binding.ts';
+
+/** At work until something comes on its standard input; then it answers, and waits for the next request. */
+const work = `
+  const { readSync, writeSync } = require('node:fs');
+  readSync(0, Buffer.alloc(1));
+  writeSync(3, 'the answer');
+  readSync(3, Buffer.alloc(1));
+`;
+
+describe('an engine that may have its request', () => {
+  it('is not taken for one without when it answers, and waits for the next, between two looks', async () => {
+    const input = native.socketpair();
+    const connection = native.socketpair();
+    const engineProcess = native.spawn({
+      file: process.execPath,
+      argv: ['node', '-e', work],
+      env: [],
+      fds: [
+        { source: input.theirs, target: 0 },
+        { source: connection.theirs, target: 3 },
+      ],
+    });
+    const { pid } = engineProcess;
+    while (!sleepsOn(pid, 0));
+    let between = () => {};
+    const socket: Partial<SeqpacketSocket> = {
+      watch() {},
+      close() {},
+      peek(limit) {
+        const seen = connection.ours.peek(limit);
+        between();
+        return seen;
+      },
+    };
+    let waits: boolean | undefined;
+    await new Promise<void>((resolve) => {
+      const events = { onMessage() {}, onHangup() {}, onEnd: () => resolve() };
+      const engine = new Engine(
+        engineProcess,
+        socket as SeqpacketSocket,
+        new StderrFile('criu-stderr'),
+        events,
+      );
+      between = () => {
+        input.ours.send(Buffer.from('\n'));
+        while (!sleepsOn(pid, 3));
+      };
+      waits = engine.sleepsReading;
+      between = () => {};
+      input.ours.send(Buffer.from('\n'));
+      connection.ours.send(Buffer.from('\n'));
+    });
+    assert.equal(waits, false);
+    for (const each of [input.ours, input.theirs, connection.ours, connection.theirs]) each.close();
+  });
+});
