@@ -34,6 +34,8 @@ namespace {
 constexpr size_t kStackSize = size_t{256} * 1024;
 // No file that is asked for is as long; what is longer is not what it should be.
 constexpr size_t kLargestFile = size_t{256} * 1024;
+// One thread may be in 65,536 groups, and have forked as many as a user may run.
+constexpr size_t kLargestThreadFile = size_t{1024} * 1024;
 // A process with more is refused, however many there are.
 constexpr size_t kMostThreads = 100'001;
 
@@ -59,10 +61,10 @@ UniqueFd OpenBelow(const UniqueFd& directory, const std::string& path, int flags
   }));
 }
 
-Answer ReadAll(const UniqueFd& file) {
+Answer ReadAll(const UniqueFd& file, size_t largest = kLargestFile) {
   Answer answer;
   std::array<char, 4096> part{};
-  while (answer.text.size() <= kLargestFile) {
+  while (answer.text.size() <= largest) {
     const ssize_t count =
         RetryOnSignal([&] { return ::read(file.Get(), part.data(), part.size()); });
     if (count == -1) return Failed(errno);
@@ -72,9 +74,9 @@ Answer ReadAll(const UniqueFd& file) {
   return Failed(EFBIG);
 }
 
-Answer ReadFile(const UniqueFd& directory, const std::string& path) {
+Answer ReadFile(const UniqueFd& directory, const std::string& path, size_t largest = kLargestFile) {
   const UniqueFd file = OpenBelow(directory, path, O_RDONLY);
-  return file.IsOpen() ? ReadAll(file) : Failed(errno);
+  return file.IsOpen() ? ReadAll(file, largest) : Failed(errno);
 }
 
 Answer ReadLink(const UniqueFd& directory, const std::string& path) {
@@ -119,12 +121,16 @@ Answer ReadMount(const UniqueFd& directory, const std::string& path) {
   return {0, target.text + '\n' + all.text};
 }
 
+bool HasEnded(const Answer& answer) { return answer.failure == ENOENT || answer.failure == ESRCH; }
+
 // The lines of a thread's status that tell whose it is, in the kernel's order, and its children.
-void AppendThread(const UniqueFd& directory, const std::string& thread, std::string* text) {
-  const Answer status = ReadFile(directory, thread + "/status");
-  const Answer children = ReadFile(directory, thread + "/children");
-  // It has ended meanwhile.
-  if (status.failure != 0 || children.failure != 0) return;
+// Nothing of one that has ended meanwhile. Returns 0 or an errno: one that cannot be read for any
+// other reason must not be taken for one that is not there.
+int AppendThread(const UniqueFd& directory, const std::string& thread, std::string* text) {
+  const Answer status = ReadFile(directory, thread + "/status", kLargestThreadFile);
+  if (status.failure != 0) return HasEnded(status) ? 0 : status.failure;
+  const Answer children = ReadFile(directory, thread + "/children", kLargestThreadFile);
+  if (children.failure != 0) return HasEnded(children) ? 0 : children.failure;
   for (size_t begin = 0; begin < status.text.size();) {
     size_t end = status.text.find('\n', begin);
     if (end == std::string::npos) end = status.text.size();
@@ -135,6 +141,7 @@ void AppendThread(const UniqueFd& directory, const std::string& thread, std::str
     begin = end + 1;
   }
   text->append("Children:\t").append(children.text).push_back('\n');
+  return 0;
 }
 
 // One process at one call, because a tree has thousands of them.
@@ -145,8 +152,9 @@ Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
   if (names.failure != 0) return names;
   for (size_t begin = 0, count = 0; begin < names.text.size() && count < kMostThreads; ++count) {
     const size_t end = names.text.find('\n', begin);
-    AppendThread(directory, process + "/task/" + names.text.substr(begin, end - begin),
-                 &answer.text);
+    const int failure = AppendThread(
+        directory, process + "/task/" + names.text.substr(begin, end - begin), &answer.text);
+    if (failure != 0) return Failed(failure);
     begin = end + 1;
   }
   return answer;

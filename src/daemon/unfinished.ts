@@ -23,7 +23,10 @@ export type TreeState =
 const looks = 20;
 const lookAgainMs = 50;
 
-/** @param root the process whose tree was to be dumped. Never throws: a process that ends meanwhile is none that is held. */
+/**
+ * @param root the process whose tree was to be dumped. A process that ends meanwhile is none that is held.
+ * @throws Error when the tree cannot be read
+ */
 export async function lookAfter(root: number): Promise<TreeState> {
   for (let look = 1; ; look += 1) {
     const pids = new Set((await readTree(root)).map(({ pid }) => pid));

@@ -1,7 +1,10 @@
 /** Who descends from whom, as /proc tells it. */
 import { constants, readFileSync } from 'node:fs';
+import { constants as os } from 'node:os';
 import { native } from '../socket/binding.ts';
 import { type Reading, readInTurns } from './turns.ts';
+
+const { ENOENT, ESRCH } = os.errno;
 
 /** Deeper chains do not occur on a healthy system; the bound keeps a reading that races with reparenting from going on. */
 const maxDepth = 100_000;
@@ -68,6 +71,7 @@ const batch = 64;
  * @param enough a thread after which there is nothing more to be found out: the reading ends with its process.
  * @param most how many are read, and some more, which tell that there are more.
  * @returns an empty list when there is no such process.
+ * @throws Error when one cannot be read for another reason than that it has ended: then nobody knows whose it is.
  */
 export async function readTree(
   root: number,
@@ -81,9 +85,11 @@ export async function readTree(
       const questions = pids.splice(0, batch).map((pid) => ({ read: 'tasks' as const, path: String(pid) }));
       const answers = await native.readElsewhere(proc, questions);
       for (const [at, { path }] of questions.entries()) {
-        const answer = answers[at];
-        // ENOENT or ESRCH: it has ended.
-        if (typeof answer !== 'string') continue;
+        const answer = answers[at]!;
+        if (typeof answer === 'number') {
+          if (answer === ENOENT || answer === ESRCH) continue;
+          throw new Error(`Process ${path} cannot be read (errno ${answer})`);
+        }
         const process = await readInTurns(parseProcess(Number(path), answer));
         for (const thread of process.threads) threads.push(thread);
         for (const child of process.children) pids.push(child);
@@ -110,7 +116,8 @@ export function* parseProcess(
   const threads: TreeThread[] = [];
   const children: number[] = [];
   const cgroup = parseCgroup(text);
-  const begin = text.search(/^Pid:/m);
+  // No `m`: to that a carriage return ends a line, too, and a user may have one in the name of a cgroup.
+  const begin = text.search(/(?<=^|\n)Pid:/);
   for (let at = begin === -1 ? text.length : begin; at < text.length; at = threadLines.lastIndex) {
     threadLines.lastIndex = at;
     const found = threadLines.exec(text);
@@ -131,7 +138,7 @@ export function* parseProcess(
   return { threads, children };
 }
 
-/** The unified hierarchy's line of cgroups(7), `0::/path`; `/` where there is none. */
+/** The unified hierarchy's line of cgroups(7), `0::/path`; `/` where there is none. Any byte but a newline may be in a path. */
 export function parseCgroup(text: string): string {
-  return /^0::(.*)$/m.exec(text)?.[1] ?? '/';
+  return /(?:^|\n)0::([^\n]*)/.exec(text)?.[1] ?? '/';
 }

@@ -1,7 +1,16 @@
 import { strict as assert } from 'node:assert';
 import { spawnSync } from 'node:child_process';
-import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { constants as os } from 'node:os';
+import {
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { constants as os, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native, type ProcQuestion } from '../../src/socket/binding.ts';
@@ -47,6 +56,33 @@ describe('what is read on another thread', () => {
     assert.ok(readdirSync('/proc/self/task').filter((tid) => tids.includes(tid)).length > 1);
     assert.match(parent!, new RegExp(`^Children:\t(\\d+ )*${process.pid} `, 'm'));
     assert.ok(!/^(Name|State|Groups):/m.test(own!));
+  });
+
+  it('has every thread of a process, or says that one cannot be read', async () => {
+    const root = mkdtempSync(join(tmpdir(), 'criu-tasks-'));
+    const thread = join(root, '7', 'task', '7');
+    const ask = async () => {
+      const directory = native.open(root, directoryFlags);
+      const [answer] = await native.readElsewhere(directory, [{ read: 'tasks', path: '7' }]);
+      directory.close();
+      return answer;
+    };
+    try {
+      mkdirSync(thread, { recursive: true });
+      writeFileSync(join(root, '7', 'cgroup'), '0::/\n');
+      writeFileSync(join(thread, 'status'), 'Pid:\t7\n');
+      assert.equal(await ask(), '0::/\n', 'it has ended');
+      // As many as one user may run, if an administrator lets them.
+      writeFileSync(join(thread, 'children'), '1234567 '.repeat(100_000));
+      assert.equal(((await ask()) as string).length, '0::/\nPid:\t7\nChildren:\t\n'.length + 800_000);
+      writeFileSync(join(thread, 'children'), '1234567 '.repeat(200_000));
+      assert.equal(await ask(), os.errno.EFBIG);
+      rmSync(join(thread, 'children'));
+      mkdirSync(join(thread, 'children'));
+      assert.equal(await ask(), os.errno.EISDIR);
+    } finally {
+      rmSync(root, { recursive: true });
+    }
   });
 
   it('is an errno where there is no answer, and the next question is answered all the same', async () => {

@@ -59,6 +59,16 @@ describe('process tree', () => {
     await assert.rejects(readInTurns(parseProcess(7, `${text}Pid:`)), /does not say whose/);
   });
 
+  it('takes nothing in the name of a cgroup for the end of its line', async () => {
+    const status = 'Uid:\t0\t0\t0\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n';
+    const text = `1:name=systemd:/mine\r0::/system.slice\n0::/mine\rPid:\t7\nPid:\t9\n${status}`;
+    const { threads } = await readInTurns(parseProcess(9, text));
+    assert.deepEqual(
+      threads.map(({ tid, cgroup }) => [tid, cgroup]),
+      [[9, '/mine\rPid:\t7']],
+    );
+  });
+
   it('ends at a process that has gone, and at pid 1', () => {
     const parents = new Map([
       [5, 4],
