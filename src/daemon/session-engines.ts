@@ -3,9 +3,10 @@
  * owner here until its process is gone and its cgroup is empty, or left to what may stay in it.
  */
 import { readFileSync } from 'node:fs';
+import { constants as os } from 'node:os';
 import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
 import { Engine, type EngineEvents, type EngineExit } from '../engine/engine.ts';
-import { EngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
+import { EngineCgroup, isEngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
 import type { EnginePool } from '../engine/engine-pool.ts';
 import {
   type EngineFd,
@@ -20,6 +21,7 @@ import type { UserKey } from '../policy/connection-user.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
 import { native, type OwnedFd, type Packet } from '../socket/binding.ts';
 import { sliceOfCaller, startEngineAs } from './confined-start.ts';
+import type { Holder } from './connection-holders.ts';
 import type { Judge } from './judge.ts';
 import type { EngineQueue, EngineTurn } from './limits.ts';
 import type { ConfinedIdentity, EngineSnapshot, SessionSnapshot } from './session-file.ts';
@@ -163,6 +165,23 @@ export class SessionEngines {
       confined,
     };
     this.#held.add(this.#latest);
+  }
+
+  /** Goes on with an engine of which an earlier start of this service has kept nothing. Its words on stderr are lost. */
+  adoptFound({ pid, pidfd }: Holder): void {
+    const { fd: stderr } = new StderrFile('criu-stderr');
+    const path = engineCgroupOf(pid);
+    const cgroup = path === undefined ? {} : { cgroup: { path, scope: false } };
+    this.adopt({ pidfd, stderr, socket: undefined }, { pid, stays: false, ...cgroup });
+  }
+
+  /** Ends a launcher, or an engine that has not read its request: it has done nothing. */
+  endUnbegun({ pid, pidfd }: Holder): void {
+    const path = engineCgroupOf(pid);
+    const held = native.adoptProcess(pidfd, pid);
+    held.signal(os.signals.SIGKILL);
+    held.close();
+    if (path !== undefined) EngineCgroup.again(path, false).remove();
   }
 
   /** The latest engine, for whoever goes on with it after this service: what is no descriptor. */
@@ -453,6 +472,16 @@ export class SessionEngines {
 
   #left(): void {
     if (!this.busy) this.#events.onAllGone();
+  }
+}
+
+/** Undefined for a privileged one, and for one that has ended. */
+function engineCgroupOf(pid: number): string | undefined {
+  try {
+    const path = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
+    return isEngineCgroup(path) ? path : undefined;
+  } catch {
+    return undefined;
   }
 }
 

@@ -16,6 +16,7 @@ import { fitReply, refusal, withHint } from '../protocol/replies.ts';
 import { type NativeError, native, type Packet, type SeqpacketSocket } from '../socket/binding.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
 import { CallerConnection, type Head } from './connection.ts';
+import { holderOf } from './connection-holders.ts';
 import { Deadlines, type Timeouts } from './deadlines.ts';
 import { EBADRQC } from './errnos.ts';
 import { HandedOver } from './handed-over.ts';
@@ -193,7 +194,15 @@ export class Session {
     this.#judge.recall(socket);
     if (engine && snapshot.engine) this.#engines.adopt(engine, snapshot.engine);
     const { state } = snapshot;
-    if (state.at !== 'idle' && snapshot.progress === 'unread' && (state.at !== 'handed-over' || !engine)) {
+    if (state.at === 'handed-over' && !engine) {
+      this.#state = state;
+      this.#findEngine(state.request, snapshot.callerInode, elapsedMs).catch((error) => {
+        this.#records.unexpected(error);
+        this.#advance({ on: 'engine-end', end: { how: 'lost', reason: (error as Error).message } });
+      });
+      return;
+    }
+    if (state.at !== 'idle' && state.at !== 'handed-over' && snapshot.progress === 'unread') {
       // Nobody has begun: its packet is still there, and is looked at anew. An engine that had no request leaves.
       this.#engines.dismiss();
       this.#keeper.forget();
@@ -241,6 +250,31 @@ export class Session {
         on: 'engine-end',
         end: { how: 'lost', reason: 'The engine was lost when this service was restarted' },
       });
+    }
+  }
+
+  /**
+   * The service before was killed when it handed the connection over, and may have started an engine on it. One that has not read
+   * the request is ended, because the next one reads it then, and whatever came behind it nobody has judged.
+   */
+  async #findEngine(request: AuthorizedRequest, inode: string, elapsedMs: number): Promise<void> {
+    const holder = await holderOf(inode);
+    const { kind } = this.#head();
+    if (kind === 'packet' || kind === 'malformed') {
+      if (holder) this.#engines.endUnbegun(holder);
+      this.#state = initialState;
+      this.#keeper.forget();
+      this.#perform(initialActions);
+      return;
+    }
+    this.#records.resumed(elapsedMs, request);
+    this.#handedOver = new HandedOver(this.#connection.release(), this.#context.maxPacketBytes);
+    if (holder) {
+      this.#engines.adoptFound(holder);
+      this.#keepEngine();
+    } else {
+      const reason = 'The engine was lost when this service was restarted';
+      this.#advance({ on: 'engine-end', end: this.#known({ how: 'unknown', reason }) });
     }
   }
 
