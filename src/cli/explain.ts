@@ -89,9 +89,10 @@ function hasImages(directory: string): boolean {
   }
 }
 
-function fullDisk({ errnoName }: CriuError, lines: readonly string[], path: string) {
-  if (errnoName !== 'ENOSPC' && !lines.some((line) => line.includes('No space left on device')))
-    return undefined;
+function fullDisk({ errnoName, criuMessage }: CriuError, lines: readonly string[], path: string) {
+  // There may be no room for a line in the log either.
+  const said = [criuMessage ?? '', ...lines].join('\n');
+  if (errnoName !== 'ENOSPC' && !said.includes('No space left on device')) return undefined;
   try {
     const { bavail, bsize } = statfsSync(path);
     return { path, free: bavail * bsize };

@@ -1,7 +1,7 @@
 /** A service that costs nothing while it has nothing to do, and that is started anew when it has stopped. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
-import { eventually, freshDirectory, run } from './support/bench.ts';
+import { eventually, freshDirectory, inVm, run } from './support/bench.ts';
 import { ask, Client, withOpen } from './support/client.ts';
 import { it } from './support/it.ts';
 import { isAlive } from './support/proc.ts';
@@ -9,8 +9,11 @@ import { withSettings } from './support/settings.ts';
 import { Target } from './support/targets.ts';
 import { mainPid, show } from './support/unit.ts';
 
+/** Longer than what is looked at before each test takes. */
+const idleSeconds = inVm ? 5 : 1.5;
+
 describe('a service with nothing to do', () => {
-  withSettings('ExecStart=', 'ExecStart=/usr/lib/criu-service/criu-service --idle-timeout 0.5');
+  withSettings('ExecStart=', `ExecStart=/usr/lib/criu-service/criu-service --idle-timeout ${idleSeconds}`);
 
   it('leaves, and is there again for the next request', async () => {
     await ask({ type: ReqType.VERSION });
@@ -25,7 +28,7 @@ describe('a service with nothing to do', () => {
     const first = await client.send({ type: ReqType.VERSION, keep_open: true }).next();
     assert.ok(first !== 'closed' && first.success);
     const pid = mainPid();
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await new Promise((resolve) => setTimeout(resolve, 2000 * idleSeconds));
     assert.equal(mainPid(), pid);
     assert.equal((await client.send({ type: ReqType.VERSION }).only()).success, true);
   });
