@@ -234,8 +234,9 @@ export class Session {
         this.#listen('notify');
         break;
       case 'verifying':
+        // The notification that it is looked at for is still in the engine's queue, and is dealt with anew.
+        this.#state = { at: 'working', request: state.request, callerEnded: false, verified: false };
         this.#connection.stopListening();
-        this.#verify();
         break;
       case 'handed-over':
         this.#handedOver = new HandedOver(this.#connection.release(), this.#context.maxPacketBytes);

@@ -44,6 +44,8 @@ export class Engine {
   #leftUnread = false;
   #paused = false;
   #delivering = false;
+  /** Where the message that was delivered last is still to be taken from. */
+  #untaken: SeqpacketSocket | undefined;
   #exit: EngineExit | undefined;
   #ended = false;
   /** Its last lines on stderr, once it has ended. */
@@ -113,12 +115,12 @@ export class Engine {
     return this.#lastWords ?? this.#stderr.tail();
   }
 
-  /** Messages may come again, after one was delivered. */
+  /** What was delivered has been dealt with, and the next message may come. */
   resume(): void {
     if (!this.#paused || this.#ended) return;
     this.#paused = false;
-    // The message that is being delivered is still in the queue.
     if (this.#delivering) return;
+    this.#take();
     if (this.#exit) this.#drain();
     else this.#watch();
   }
@@ -137,8 +139,8 @@ export class Engine {
   }
 
   /**
-   * A message is passed on first and taken from the queue then: a service that is killed between the two finds it there when it is
-   * back. One with descriptors has to be taken first.
+   * A message is dealt with first, which may take its time, and taken from the queue then: a service that is gone between the two
+   * finds it there when it is back. One with descriptors has to be taken first.
    */
   #readOne(): boolean {
     const socket = this.#socket;
@@ -146,15 +148,19 @@ export class Engine {
     if (!next) return false;
     this.#paused = true;
     socket?.watch(0);
+    this.#untaken = next.taken ? undefined : socket;
     this.#delivering = true;
     this.#events.onMessage(next.packet, this);
     this.#delivering = false;
-    if (!next.taken) this.#consume(socket);
-    if (!this.#paused && !this.#exit) this.#watch();
+    if (this.#paused) return true;
+    this.#take();
+    if (!this.#exit) this.#watch();
     return true;
   }
 
-  #consume(socket: SeqpacketSocket | undefined): void {
+  #take(): void {
+    const socket = this.#untaken;
+    this.#untaken = undefined;
     try {
       if (socket && socket.fd >= 0) socket.receive(maxPacketBytes);
     } catch {

@@ -59,3 +59,35 @@ describe('an engine that may have its request', () => {
     for (const each of [input.ours, input.theirs, connection.ours, connection.theirs]) each.close();
   });
 });
+
+describe('a message of an engine', () => {
+  it('stays in its queue until it has been dealt with, however long that takes', async () => {
+    const { ours, theirs } = native.socketpair();
+    const engineProcess = native.spawn({
+      file: process.execPath,
+      argv: ['node', '-e', `require('node:fs').writeSync(3, 'one'); require('node:fs').writeSync(3, 'two');`],
+      env: [],
+      fds: [{ source: theirs, target: 3 }],
+    });
+    const heard: string[] = [];
+    const inQueue = (): string => {
+      const head = ours.peek(100);
+      return head.kind === 'packet' ? `${head.data}` : head.kind;
+    };
+    await new Promise<void>((resolve) => {
+      const engine: Engine = new Engine(engineProcess, ours, new StderrFile('criu-stderr'), {
+        onMessage({ data }) {
+          heard.push(`${data}`);
+          setTimeout(() => {
+            heard.push(inQueue());
+            engine.resume();
+          }, 50);
+        },
+        onHangup() {},
+        onEnd: () => resolve(),
+      });
+    });
+    assert.deepEqual(heard, ['one', 'one', 'two', 'two']);
+    theirs.close();
+  });
+});
