@@ -10,9 +10,10 @@ import { isConstant } from '../engine/kept-answers.ts';
 import { authorize, type Restorers, targetOf } from '../policy/authorize.ts';
 import { type Caller, CallerGoneError, type CallerState, identifyCaller, isThere } from '../policy/caller.ts';
 import type { CallerReader } from '../policy/caller-reader.ts';
-import { readTree, type TreeThread, treeContains } from '../policy/process-tree.ts';
+import { type TreeThread, treeContains } from '../policy/process-tree.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { judgeStanding, type Standing, type StandingOptions } from '../policy/standing.ts';
+import type { TreeReader } from '../policy/tree-reader.ts';
 import { foreignUid } from '../policy/tree-rule.ts';
 import { decodeRequest } from '../protocol/codec.ts';
 import type { CriuReq } from '../protocol/messages.ts';
@@ -23,6 +24,7 @@ export interface JudgeContext {
   /** What the service itself holds: the measure for "fully privileged". */
   readonly own: CallerState;
   readonly reader: CallerReader;
+  readonly trees: TreeReader;
   readonly standing: StandingOptions;
   readonly restorers: Restorers;
 }
@@ -88,12 +90,13 @@ export class Judge {
     const decoded = decodeRequest(data, 'strict');
     if (decoded.kind === 'malformed') return malformed(decoded.reason);
     const { message } = decoded;
-    const target = this.#caller && targetOf(message, this.#caller.identity.pid);
-    return standing.kind !== 'confined' || target === undefined || target <= 0
+    const { pid, uid } = this.#caller?.identity ?? {};
+    const target = pid === undefined ? undefined : targetOf(message, pid);
+    return standing.kind !== 'confined' || uid === undefined || target === undefined || target <= 0
       ? this.#authorize(message, phase, [])
-      : readTree(target, (thread) => this.#isForeign(thread)).then((tree) =>
-          this.#authorize(message, phase, tree),
-        );
+      : this.#context.trees
+          .read(uid, target, (thread) => this.#isForeign(thread))
+          .then((tree) => this.#authorize(message, phase, tree));
   }
 
   /** One thread that is somebody else's is enough to refuse a tree. */

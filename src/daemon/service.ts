@@ -9,6 +9,7 @@ import { readOwnState } from '../policy/caller.ts';
 import { CallerReader } from '../policy/caller-reader.ts';
 import { type ConnectionUser, looksLikeRoot, userOf } from '../policy/connection-user.ts';
 import type { StandingOptions } from '../policy/standing.ts';
+import { TreeReader } from '../policy/tree-reader.ts';
 import { type NativeError, native, type OwnedFd, type SeqpacketSocket, Watch } from '../socket/binding.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
 import type { Log } from '../systemd/log.ts';
@@ -101,6 +102,7 @@ export class Service {
       }),
       own,
       reader: new CallerReader(own, callerDeadlineMs),
+      trees: new TreeReader(),
       confined: options.confined,
       standing: options.standing,
       restorers: options.restorers,

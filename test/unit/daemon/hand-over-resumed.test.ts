@@ -10,6 +10,7 @@ import { KeptAnswers } from '../../../src/engine/kept-answers.ts';
 import { readOwnState } from '../../../src/policy/caller.ts';
 import { CallerReader } from '../../../src/policy/caller-reader.ts';
 import { userOf } from '../../../src/policy/connection-user.ts';
+import { TreeReader } from '../../../src/policy/tree-reader.ts';
 import { decodeResponse } from '../../../src/protocol/codec.ts';
 import { type ExitStatus, native, type OwnedFd, Watch } from '../../../src/socket/binding.ts';
 
@@ -55,6 +56,7 @@ class Resumed {
     const context = {
       own,
       reader: new CallerReader(own, 1000),
+      trees: new TreeReader(),
       standing: { confinedCallers: true, allowNoNewPrivs: false },
       restorers: { who: 'all' as const },
       engine,
