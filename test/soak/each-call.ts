@@ -4,7 +4,7 @@ import { ReqType } from '../../src/protocol/messages.ts';
 import { it } from '../hostile/support/guarantee.ts';
 import { ask } from '../system/support/client.ts';
 import { allWait } from '../system/support/it.ts';
-import { assertNothingIsLeft } from './support/leftovers.ts';
+import { assertNothingIsLeft, rememberScopes } from './support/leftovers.ts';
 import { Party } from './support/party.ts';
 import { strikeAt } from './support/strike.ts';
 import { judge, type Verdict } from './support/verdict.ts';
@@ -15,6 +15,7 @@ const mostCalls = 500;
 /** @param every how far the calls are apart that it is killed at. */
 export function eachCall(every: number): void {
   describe('a service that is killed at a system call', () => {
+    before(rememberScopes);
     for (const user of ['root', 'alice'] as const) {
       for (const what of ['dump', 'restore'] as const) {
         it(`carries a ${what} of ${user}’s through, whichever call it is (every ${every})`, async function () {

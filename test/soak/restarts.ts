@@ -5,7 +5,7 @@ import { it } from '../hostile/support/guarantee.ts';
 import { random } from '../support/random.ts';
 import { seed } from './seed.ts';
 import { type Way, wayNames, ways } from './support/gone.ts';
-import { assertNothingIsLeft } from './support/leftovers.ts';
+import { assertNothingIsLeft, rememberScopes } from './support/leftovers.ts';
 import { Party } from './support/party.ts';
 import { judge, type Verdict } from './support/verdict.ts';
 
@@ -20,6 +20,7 @@ const [earliest, latest] = [-0.8, 1.2];
 
 export function restarts(count: number): void {
   describe('a service that is killed, restarted or stopped at any moment', () => {
+    before(rememberScopes);
     it(`answers each dump and restore as it should, and leaves nothing (${count} of them, seed ${seed})`, async function () {
       // Each wait in it has a limit of its own.
       this.timeout(0);

@@ -12,6 +12,14 @@ import { mainPid, show } from '../../system/support/unit.ts';
 /** CAP_CHECKPOINT_RESTORE of capabilities(7), by which an engine of a user without root is known. */
 const checkpointRestore = 1n << 40n;
 
+/** Scopes that others have left: what they restored may still run. */
+let others: readonly string[] = [];
+
+/** To be called before anything is done. */
+export function rememberScopes(): void {
+  others = scopes();
+}
+
 /** To be called when no process is left that was restored. */
 export async function assertNothingIsLeft(): Promise<void> {
   // Where the service has left, the next one takes up what systemd has kept.
@@ -25,7 +33,11 @@ export async function assertNothingIsLeft(): Promise<void> {
     const all = processesNamed('criu');
     return all.length === waiting.length && all.every((pid) => waiting.includes(pid));
   });
-  await eventually('no scope is left', () => scopes() === '');
+  try {
+    await eventually('no scope is left', () => newScopes().length === 0);
+  } catch (error) {
+    throw new Error(`${(error as Error).message}: ${newScopes().join(', ')}`);
+  }
   await eventually('no cgroup of an engine is left', () => engineCgroups().length === 0);
   await eventually('nothing is traced or stopped', () => threadsThat(isHeld).length === 0);
   assert.deepEqual(threadsThat(holdsCapability), [], 'somebody has kept the capability of an engine');
@@ -43,8 +55,19 @@ async function assertNoDescriptorIsLeft(): Promise<void> {
   assert.ok(held <= fresh, `the service held ${held} descriptors, and ${fresh} when it was just started`);
 }
 
-function scopes(): string {
-  return run('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'criu-*.scope');
+/** A line each, with its state. */
+function scopes(): string[] {
+  const text = run('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'criu-*.scope');
+  return text.split('\n').filter((line) => line !== '');
+}
+
+function nameOf(line: string): string {
+  return line.split(' ')[0]!;
+}
+
+function newScopes(): string[] {
+  const known = others.map(nameOf);
+  return scopes().filter((line) => !known.includes(nameOf(line)));
 }
 
 function engineCgroups(): string[] {
