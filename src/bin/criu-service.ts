@@ -9,6 +9,7 @@ import { bindListener } from '../daemon/listener.ts';
 import { MetricsFile } from '../daemon/metrics-file.ts';
 import { type CommandLine, parseCommandLine } from '../daemon/options.ts';
 import { Service } from '../daemon/service.ts';
+import { Kerndat, startKerndatUnit } from '../engine/kerndat.ts';
 import type { Restorers } from '../policy/authorize.ts';
 import { adoptActivation, StartError } from '../systemd/activation.ts';
 import { createFdStore } from '../systemd/fd-store.ts';
@@ -67,6 +68,8 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
         configFile: join(programDirectory, 'unprivileged.conf'),
         deadlineMs: launchTimeoutMs,
       },
+      // Without systemd there is nobody to make one.
+      kerndat: new Kerndat(options.criu, activation ? startKerndatUnit : () => {}),
       restorers: findRestorers(options.restore),
       standing: { confinedCallers: true, allowNoNewPrivs: options.allowNoNewPrivs },
       limits: options.limits,

@@ -4,6 +4,7 @@ import type { ConfinedEngineOptions } from '../engine/confined.ts';
 import { EngineCgroup } from '../engine/engine-cgroup.ts';
 import { EnginePool, type EnginePoolOptions } from '../engine/engine-pool.ts';
 import { KeptAnswers } from '../engine/kept-answers.ts';
+import type { Kerndat } from '../engine/kerndat.ts';
 import type { Restorers } from '../policy/authorize.ts';
 import { readOwnState } from '../policy/caller.ts';
 import { CallerReader } from '../policy/caller-reader.ts';
@@ -28,6 +29,7 @@ import { TurnedAway } from './turned-away.ts';
 export interface ServiceOptions {
   readonly engine: EnginePoolOptions;
   readonly confined: ConfinedEngineOptions;
+  readonly kerndat: Kerndat;
   readonly standing: StandingOptions;
   readonly restorers: Restorers;
   readonly limits: Limits;
@@ -104,6 +106,7 @@ export class Service {
       reader: new CallerReader(own, callerDeadlineMs),
       trees: new TreeReader(),
       confined: options.confined,
+      kerndat: options.kerndat,
       standing: options.standing,
       restorers: options.restorers,
       queue: new EngineQueue(options.limits),
@@ -143,6 +146,7 @@ export class Service {
   reload(): void {
     this.#notifier.reloading();
     this.#context.answers.drop();
+    this.#context.kerndat.renew();
     this.#context.pool.letGo();
     this.#context.pool.refill();
     this.#notifier.ready(this.#status());

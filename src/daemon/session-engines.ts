@@ -8,6 +8,7 @@ import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
 import { Engine, type EngineEvents, type EngineExit } from '../engine/engine.ts';
 import { EngineCgroup, isEngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
 import type { EnginePool } from '../engine/engine-pool.ts';
+import type { Kerndat } from '../engine/kerndat.ts';
 import {
   type EngineFd,
   type PrivilegedEngineOptions,
@@ -34,6 +35,8 @@ export interface EnginesContext {
   readonly pool: EnginePool;
   readonly confined: ConfinedEngineOptions;
   readonly queue: EngineQueue;
+  /** For engines that have become their callers. */
+  readonly kerndat: Kerndat;
 }
 
 /** The request never got an engine; the message is a whole sentence. */
@@ -363,7 +366,8 @@ export class SessionEngines {
       caller,
       standing.traits,
       plan,
-      connection,
+      // What is looked at in a tree is a dump.
+      { connection, keptKerndat: request.target !== undefined },
       home,
       this.#heard(),
     );
@@ -464,6 +468,7 @@ export class SessionEngines {
     this.#held.delete(held);
     // Another one may be needed in its place, and is in the same turn then.
     if (!held.ahead) held.turn?.release();
+    if (held.confined) this.#context.kerndat.refresh();
     // What an engine leaves behind that may not stay was never verified; what may stay holds nothing of the engine's.
     if (!held.stays) held.cgroup?.kill();
     if (held.cgroup) this.#sweep(held);

@@ -12,6 +12,7 @@ import './refused-callers.test.ts';
 import './page-server.test.ts';
 import './versions.test.ts';
 import './alice.test.ts';
+import './kerndat.test.ts';
 import './systemd.test.ts';
 import './resume.test.ts';
 import './lifecycle.test.ts';

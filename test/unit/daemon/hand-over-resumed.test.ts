@@ -7,6 +7,7 @@ import { Session } from '../../../src/daemon/session.ts';
 import { SessionFile } from '../../../src/daemon/session-file.ts';
 import { EnginePool } from '../../../src/engine/engine-pool.ts';
 import { KeptAnswers } from '../../../src/engine/kept-answers.ts';
+import { Kerndat } from '../../../src/engine/kerndat.ts';
 import { readOwnState } from '../../../src/policy/caller.ts';
 import { CallerReader } from '../../../src/policy/caller-reader.ts';
 import { userOf } from '../../../src/policy/connection-user.ts';
@@ -63,6 +64,7 @@ class Resumed {
       pool: new EnginePool(engine),
       confined: { launcher: '/nonexistent', configFile: '/nonexistent', deadlineMs: 1000 },
       queue: new EngineQueue(limits),
+      kerndat: new Kerndat(engine.criu, () => {}),
       records: new Records(quiet, () => {}),
       store: {
         keeps: true,
