@@ -108,7 +108,7 @@ export function parseCommandLine(argv: readonly string[], version: string): Comm
     .option('--metrics-file <file>', 'keep totals for Prometheus in this file')
     .option(
       '--engines-ahead <count>',
-      'how many engines wait for a request, so that it needs not wait',
+      'how many engines wait for a request, so that it needs not wait (more for a while where more are needed at once)',
       parseAhead,
       2,
     )

@@ -57,8 +57,10 @@ export function fileIdentity(path: string): string {
 
 function isExecutableFile(path: string): boolean {
   try {
+    // Most directories have none, and an error costs more than this.
+    if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
     accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
+    return true;
   } catch {
     return false;
   }

@@ -12,12 +12,17 @@ import type { Engine, EngineEvents } from './engine.ts';
 import { type PrivilegedEngineOptions, startRelayedEngine } from './privileged.ts';
 
 export interface EnginePoolOptions extends PrivilegedEngineOptions {
-  /** How many engines wait. */
+  /** How many engines wait; more for a while where more are needed at once. */
   readonly ahead: number;
 }
 
-/** An engine whose session cannot go on by itself yet is not replaced before this: starting one stops the event loop. */
-const refillMs = 50;
+/** While several engines are at work, they are not replaced before this: starting one takes a core from them. */
+const refillMs = 500;
+
+/** Where more requests come at once than engines wait, as many wait for the next wave, but no more than this. */
+const mostAhead = 8;
+/** So long after the last request. */
+const calmMs = 5000;
 
 /** The first pause after an engine that did not wait but ended; it doubles with each one that does so in a row. */
 const firstPauseMs = 100;
@@ -33,12 +38,19 @@ interface Waiting {
 export class EnginePool {
   readonly #options: EnginePoolOptions;
   readonly #waiting: Waiting[] = [];
+  /** How many are to wait. */
+  #wanted: number;
+  /** Those that were taken and have not ended. */
+  #atWork = 0;
   #timer: NodeJS.Timeout | undefined;
+  #due = 0;
+  #calm: NodeJS.Timeout | undefined;
   #pauseMs = 0;
   #closed = false;
 
   constructor(options: EnginePoolOptions) {
     this.#options = options;
+    this.#wanted = options.ahead;
   }
 
   /** How many engines wait. They are no work of anybody's. */
@@ -64,6 +76,10 @@ export class EnginePool {
       }
       next.engine.dismiss();
     }
+    const { ahead } = this.#options;
+    if (taken) this.#atWork += 1;
+    else if (ahead > 0) this.#wanted = Math.max(ahead, Math.min(this.#wanted + 1, mostAhead));
+    this.#calmDown();
     this.#refillIn(refillMs);
     return taken;
   }
@@ -77,25 +93,41 @@ export class EnginePool {
   letGo(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    for (const { engine } of this.#waiting.splice(0)) engine.dismiss();
+    this.#dismissBeyond(0);
   }
 
   /** Lets all go, for good. */
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#calm);
     this.letGo();
   }
 
+  #dismissBeyond(count: number): void {
+    for (const { engine } of this.#waiting.splice(count)) engine.dismiss();
+  }
+
+  #calmDown(): void {
+    clearTimeout(this.#calm);
+    if (this.#wanted <= this.#options.ahead) return;
+    this.#calm = setTimeout(() => {
+      this.#wanted = this.#options.ahead;
+      this.#dismissBeyond(this.#wanted);
+    }, calmMs);
+    this.#calm.unref();
+  }
+
   #refillIn(delayMs: number): void {
-    if (this.#closed || this.#waiting.length >= this.#options.ahead) return;
+    if (this.#closed || this.#waiting.length >= this.#wanted) return;
+    const delay = Math.max(delayMs, this.#pauseMs);
+    const due = performance.now() + delay;
+    if (this.#timer && this.#due <= due) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = undefined;
-        this.#startOne();
-      },
-      Math.max(delayMs, this.#pauseMs),
-    );
+    this.#due = due;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#startOne();
+    }, delay);
     // A service with nothing else to do may leave.
     this.#timer.unref();
   }
@@ -113,9 +145,11 @@ export class EnginePool {
         },
         onHangup: (from) => this.#ownerOf(waiting)?.onHangup(from),
         onEnd: (exit, from) => {
-          waiting.owner?.onEnd(exit, from);
-          // Its reply is out: there is time for the next one.
-          this.refill();
+          const { owner } = waiting;
+          if (owner) this.#atWork -= 1;
+          owner?.onEnd(exit, from);
+          // With one at work there is a core for the next one: a client that asks again at once would else find none.
+          if (this.#atWork <= 1) this.refill();
         },
       });
       const waiting: Waiting = { engine, identity, owner: undefined };

@@ -101,6 +101,16 @@ describe('an engine that was started ahead', () => {
     assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
   });
 
+  it('is one of as many as were needed at once, for the next wave, and of one again when none came for a while', async () => {
+    await withOneThat('receive', 'receive');
+    const clients = [1, 2, 3].map(() => new Client(service.address).send(dump));
+    await eventually('each has an engine', () => service.received().length === 3);
+    for (const client of clients) client.close();
+    const left = () => service.received().filter((packet) => packet === 'eof').length;
+    await eventually('three others wait', () => left() === 3 && service.children().length === 3);
+    await eventually('one waits', () => service.children().length === 1);
+  });
+
   it('is let go, and started anew, on SIGHUP', async () => {
     const before = await withOneThat('receive', sends(dumped));
     service.signal('SIGHUP');
