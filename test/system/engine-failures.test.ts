@@ -1,8 +1,9 @@
 /** Engines that are missing or die, and callers that leave or object: one reply, and the target is as it was. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { messageIds } from '../../src/daemon/record-kinds.ts';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
-import { eventually, freshDirectory } from './support/bench.ts';
+import { binary, eventually, freshDirectory, run } from './support/bench.ts';
 import { ask, Client, ourAddress, withOpen } from './support/client.ts';
 import { Instance } from './support/instance.ts';
 import { engines, it } from './support/it.ts';
@@ -13,6 +14,14 @@ import { mainPid } from './support/unit.ts';
 
 /** What CRIU says before, between and after its work, in this order, where nothing of a tree is in a namespace of its own. */
 const dumpScripts = ['pre-dump', 'query-ext-files', 'post-dump'] as const;
+/** Of a tree that lives in a network namespace of its own and is to run on: CRIU holds its network still meanwhile. */
+const networkScripts = [
+  'pre-dump',
+  'network-lock',
+  'query-ext-files',
+  'post-dump',
+  'network-unlock',
+] as const;
 const restoreScripts = ['pre-restore', 'post-restore', 'pre-resume', 'post-resume'] as const;
 
 /** Brings a dump to the notification `script` and hands over the connection, on which CRIU waits for the answer. */
@@ -72,6 +81,27 @@ describe('an engine that waits for the answer to a notification', () => {
           const left = journal(`CRIU_TARGET_PID=${target.pid}`, `MESSAGE_ID=${messageIds.treeRuns}`);
           return left.length === 1 && left[0]!.MESSAGE!.includes(`the tree of process ${target.pid} runs on`);
         });
+      });
+    });
+  }
+
+  for (const script of ['network-lock', 'network-unlock'] as const) {
+    it(`gets its caller one reply when it is killed at ${script}, and a target with a network of its own runs again`, async () => {
+      const file = join(freshDirectory(), 'count');
+      const target = new Target(Number(run('unshare', '--net', binary('counter'), file)), file);
+      await withOpen([freshDirectory()], async (fd) => {
+        const opts = { images_dir_fd: fd, pid: target.pid, notify_scripts: true, leave_running: true };
+        const client = new Client().send({ type: ReqType.DUMP, opts });
+        await passThrough(client, networkScripts, script);
+        process.kill(engineAtWork(), 'SIGKILL');
+        await assertFailsOnce(client, ReqType.DUMP, `CRIU_TARGET_PID=${target.pid}`);
+        await target.assertCountsOn();
+        await eventually('the journal says how the process is', () => {
+          return journal(`CRIU_TARGET_PID=${target.pid}`, `MESSAGE_ID=${messageIds.treeRuns}`).length === 1;
+        });
+        // The lock that a killed CRIU leaves is where criu.catalog says that it is.
+        const rules = run('nsenter', `--net=/proc/${target.pid}/ns/net`, 'iptables-save');
+        assert.equal(/^:CRIU /m.test(rules), script === 'network-unlock', rules);
       });
     });
   }
