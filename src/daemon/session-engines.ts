@@ -136,7 +136,7 @@ export class SessionEngines {
     });
   }
 
-  /** Starts an engine on the caller's own connection, which is copied. */
+  /** Starts an engine on the caller's own connection, which is copied; those before it are not heard of any more. */
   async handOver(request: AuthorizedRequest, connection: OwnedFd): Promise<void> {
     await this.#inTurn(request, async (turn) => {
       if (request.engine === 'confined') await this.#startConfined(request, turn, undefined, connection);
@@ -289,6 +289,7 @@ export class SessionEngines {
   abandon(): void {
     if (this.#latest?.confined) this.killTree();
     this.dismiss();
+    this.#setAside();
   }
 
   resume(): void {
@@ -330,10 +331,17 @@ export class SessionEngines {
     });
   }
 
+  /** Nothing is heard of the latest one any more, but that it has left: what it said last has been dealt with. */
+  #setAside(): void {
+    const held = this.#latest;
+    this.#latest = undefined;
+    held?.engine.resume();
+  }
+
   /** There are only so many engines at once. */
   #inTurn<T>(request: AuthorizedRequest, start: (turn: EngineTurn) => Promise<T>): Promise<T> {
     return this.#starts(async () => {
-      this.#latest = undefined;
+      this.#setAside();
       const turn = this.#context.queue.ask(this.#user, request.engine === 'privileged');
       if (turn.ready) {
         this.#waiting = turn;
@@ -439,7 +447,10 @@ export class SessionEngines {
           const latest = this.#latest!;
           latest.ahead = undefined;
           this.#events.onMessage(packet, latest.confined !== undefined);
-        } else for (const fd of packet.fds) fd.close();
+        } else {
+          for (const fd of packet.fds) fd.close();
+          engine.resume();
+        }
       },
       onHangup: (engine) => {
         if (!isLatest(engine)) return;

@@ -1,5 +1,6 @@
 /** What a caller sees of the limits. The tests run as root, whose share is the whole. */
 import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Client, sends } from './support/client.ts';
@@ -83,6 +84,26 @@ describe('a request beyond the limit of engines', () => {
       assert.equal(service.children().length, 1);
       assert.deepEqual(await first.send(yes).all(), [dumped]);
       assert.deepEqual(await second.all(), [dumped]);
+    });
+  });
+
+  it('is not answered by what the engine of the request before it says on the same connection, nor by its end', async () => {
+    await withService(['--max-engines', '1'], async (service) => {
+      const kept: CriuResp = { type: ReqType.CPUINFO_CHECK, success: true };
+      const restored: CriuResp = { type: ReqType.RESTORE, success: true, restore: { pid: 1 } };
+      service.engine('receive', sends(kept), 'receive', 'sleep 200', sends(rolledBack), 'exit 1');
+      const client = new Client(service.address);
+      client.send({ type: ReqType.CPUINFO_CHECK, keep_open: true, opts: { images_dir_fd: -1 } });
+      assert.deepEqual(await client.next(), { reply: kept, fds: 0 });
+      // Descriptors can be put into an engine only when it starts, and that one waits until the first has left.
+      service.engine('receive', sends(restored));
+      const file = openSync('/dev/zero', 'r');
+      client.send({
+        type: ReqType.RESTORE,
+        opts: { images_dir_fd: -1, inherit_fd: [{ key: 'k', fd: file }] },
+      });
+      assert.deepEqual(await client.all(), [restored]);
+      closeSync(file);
     });
   });
 
