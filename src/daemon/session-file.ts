@@ -13,10 +13,11 @@ import type { State } from './session-states.ts';
 /**
  * How far a request has come on its way to its engine.
  * - `unread`: its packet still waits in the caller's queue, and nobody has begun;
+ * - `taken`: it is out of that queue, and no engine has it;
  * - `sending`: it may or may not have reached the engine;
  * - `sent`: the engine has it.
  */
-export type Progress = 'unread' | 'sending' | 'sent';
+export type Progress = 'unread' | 'taken' | 'sending' | 'sent';
 
 export interface SessionSnapshot {
   readonly state: State;

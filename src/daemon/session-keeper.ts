@@ -37,7 +37,6 @@ export class SessionKeeper {
   /** From here on. What was kept before is forgotten. @param connection copied. */
   start(connection: OwnedFd, packet: Uint8Array, stand: Stand): void {
     this.forget();
-    this.progress = 'unread';
     this.#callerInode = String(fstatSync(connection.number).ino);
     try {
       this.#file = SessionFile.make(packet);

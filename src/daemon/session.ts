@@ -23,8 +23,9 @@ import { HandedOver } from './handed-over.ts';
 import { Judge, type JudgeContext, type Judgement } from './judge.ts';
 import type { Records } from './records.ts';
 import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
+import { resumptionOf } from './resumption.ts';
 import { type EnginesContext, NotStartedError, SessionEngines } from './session-engines.ts';
-import type { Progress } from './session-file.ts';
+import type { Progress, SessionSnapshot } from './session-file.ts';
 import { SessionKeeper, type Stand } from './session-keeper.ts';
 import { initialActions, initialState, phaseOf, step } from './session-machine.ts';
 import { SessionRecords } from './session-records.ts';
@@ -79,8 +80,6 @@ export class Session {
   readonly #keeper: SessionKeeper;
   /** The engine at work got its request from an earlier start of this service, and has said nothing since. */
   #inherited = false;
-  /** The request was taken from the queue before: it is asked again from our copy. */
-  #again = false;
   #over = false;
 
   /**
@@ -194,21 +193,29 @@ export class Session {
     this.#judge.recall(socket);
     if (engine && snapshot.engine) this.#engines.adopt(engine, snapshot.engine);
     const { state } = snapshot;
-    if (state.at === 'handed-over' && !engine) {
-      this.#state = state;
-      this.#findEngine(state.request, snapshot.callerInode, elapsedMs).catch((error) => {
-        this.#records.unexpected(error);
-        this.#advance({ on: 'engine-end', end: { how: 'lost', reason: (error as Error).message } });
-      });
-      return;
+    switch (resumptionOf(snapshot, engine !== undefined)) {
+      case 'ask-again':
+        this.#askAgain(stored.file.packet);
+        return;
+      case 'find-engine':
+        this.#state = state;
+        this.#findEngine(snapshot, elapsedMs).catch((error) => {
+          this.#records.unexpected(error);
+          this.#advance({ on: 'engine-end', end: { how: 'lost', reason: (error as Error).message } });
+        });
+        return;
+      case 'look-anew':
+        // An engine that had no request leaves.
+        this.#engines.dismiss();
+        this.#keeper.forget();
+        this.#perform(initialActions);
+        return;
+      case 'go-on':
+        this.#resume(snapshot, elapsedMs);
     }
-    if (state.at !== 'idle' && state.at !== 'handed-over' && snapshot.progress === 'unread') {
-      // Nobody has begun: its packet is still there, and is looked at anew. An engine that had no request leaves.
-      this.#engines.dismiss();
-      this.#keeper.forget();
-      this.#perform(initialActions);
-      return;
-    }
+  }
+
+  #resume({ state, progress }: SessionSnapshot, elapsedMs: number): void {
     this.#state = state;
     this.#inherited = state.at === 'working';
     const request = 'request' in state ? state.request : undefined;
@@ -220,12 +227,12 @@ export class Session {
         // state passes from one request to the next but the images.
         this.#engines.dismiss();
         this.#state = { ...state, engine: false };
-        this.#listen(state.engine || snapshot.progress !== 'unread' ? 'none' : 'request');
+        this.#listen(state.engine || progress !== 'unread' ? 'none' : 'request');
         break;
       case 'working':
         if (!state.callerEnded) this.#connection.stopListening();
         if (state.cutOff !== undefined) this.#deadlines.forRollback();
-        if (snapshot.progress === 'sending') {
+        if (progress === 'sending') {
           this.#discardAsked();
           this.#findOut();
         }
@@ -258,8 +265,8 @@ export class Session {
    * The service before was killed when it handed the connection over, and may have started an engine on it. One that has not read
    * the request is ended, because the next one reads it then, and whatever came behind it nobody has judged.
    */
-  async #findEngine(request: AuthorizedRequest, inode: string, elapsedMs: number): Promise<void> {
-    const holder = await holderOf(inode);
+  async #findEngine({ state, callerInode }: SessionSnapshot, elapsedMs: number): Promise<void> {
+    const holder = await holderOf(callerInode);
     const { kind } = this.#head();
     if (kind === 'packet' || kind === 'malformed') {
       if (holder) this.#engines.endUnbegun(holder);
@@ -268,7 +275,7 @@ export class Session {
       this.#perform(initialActions);
       return;
     }
-    this.#records.resumed(elapsedMs, request);
+    this.#records.resumed(elapsedMs, 'request' in state ? state.request : undefined);
     this.#handedOver = new HandedOver(this.#connection.release(), this.#context.maxPacketBytes);
     if (holder) {
       this.#engines.adoptFound(holder);
@@ -303,10 +310,11 @@ export class Session {
    * that one was killed in this moment it found none (EBADRQC of setup_opts_from_req in cr-service.c), and has done nothing.
    */
   #askAgain(packet: Buffer): void {
-    this.#engines.abandon();
     this.#inherited = false;
     this.#state = initialState;
-    this.#again = true;
+    // Said before the engine is let go: the next start must not take its end for that of the request.
+    this.#mark('taken');
+    this.#engines.abandon();
     this.#decide(packet, 'first');
   }
 
@@ -353,7 +361,7 @@ export class Session {
         this.#engines.killTree();
         break;
       case 'discard':
-        this.#connection.discard();
+        this.#take();
         break;
       case 'forward':
         this.#forward(action.hint);
@@ -480,7 +488,6 @@ export class Session {
   #relay(request: AuthorizedRequest, plan: RelayPlan, fresh: boolean): void {
     this.#begin(request);
     if (fresh && this.#isAnswered(request, plan)) return;
-    this.#keeper.progress = 'unread';
     // Nobody is frozen for a probe, and what was kept of the request before is not true of this one.
     if (request.engine === 'probe') this.#keeper.forget();
     else this.#keep();
@@ -503,11 +510,16 @@ export class Session {
   /** The packet leaves the caller's queue only now: a service that is killed before finds it there again. */
   #send(bytes: Buffer): void {
     this.#keepEngine();
+    const { progress } = this.#keeper;
     this.#mark('sending');
-    if (!this.#again) this.#connection.discard();
-    this.#again = false;
+    this.#take(progress);
     this.#engines.send(bytes);
     this.#mark('sent');
+  }
+
+  /** Consumes the request. Where that was done before, what is in the caller's queue now is another packet. */
+  #take(progress = this.#keeper.progress): void {
+    if (progress !== 'taken') this.#connection.discard();
   }
 
   #mark(progress: Progress): void {
@@ -522,7 +534,7 @@ export class Session {
     const answer = this.#question?.answer;
     if (!answer) return false;
     this.#question = undefined;
-    this.#connection.discard();
+    this.#take();
     this.#onEngineMessage({ data: answer, fds: [] }, false);
     this.#advance({ on: 'engine-end', end: { how: 'success', reason: '' } });
     return true;
@@ -531,6 +543,12 @@ export class Session {
   #handOver(request: AuthorizedRequest): void {
     this.#begin(request);
     this.#records.accepted(request);
+    if (this.#keeper.progress === 'taken') {
+      // The engine would wait for a packet, and take one that nobody has judged.
+      const reason = `${request.name}: this service was restarted while it was asked for a dump that contains its caller: ask again`;
+      this.#notStarted(request, new NotStartedError(EAGAIN, reason));
+      return;
+    }
     // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
     const fd = this.#connection.release();
     this.#handedOver = new HandedOver(fd, this.#context.maxPacketBytes);
@@ -544,11 +562,12 @@ export class Session {
   #begin(request: AuthorizedRequest): void {
     this.#records.begin(request);
     this.#deadlines.forOperation(0);
+    if (this.#keeper.progress !== 'taken') this.#keeper.progress = 'unread';
   }
 
   #notStarted(request: AuthorizedRequest, error: unknown): void {
     const { message, errno } = error as NativeError;
-    if (!this.#handedOver && this.#keeper.progress === 'unread' && !this.#again) this.#connection.discard();
+    if (!this.#handedOver && this.#keeper.progress === 'unread') this.#connection.discard();
     this.#advance({
       on: 'not-started',
       errno: error instanceof BadDescriptorError ? EBADRQC : (errno ?? ESRCH),

@@ -35,7 +35,8 @@ export function sortStored(id: number, fds: readonly OwnedFd[]): StoredSession |
   const pidfd = find((link, fd) => link.includes('pidfd') || isPidfd(fd));
   const stderr = find((link) => link.startsWith('/memfd:criu-stderr'));
   const socket = find((link) => link === `socket:[${snapshot.engineInode}]`);
-  const engine = pidfd && stderr ? { pidfd, stderr, socket } : undefined;
+  // One that was abandoned may still be among them, and is nobody's any more.
+  const engine = snapshot.engine && pidfd && stderr ? { pidfd, stderr, socket } : undefined;
   const taken = new Set([file.fd, caller, ...(engine ? [pidfd, stderr, socket] : [])]);
   for (const fd of fds) if (!taken.has(fd)) closeSafely(fd, links.get(fd)!);
   return { id, file, snapshot, caller, engine };

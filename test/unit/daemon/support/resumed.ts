@@ -1,0 +1,153 @@
+/** A session of a service that was killed, as the next start takes it up: the real one, with what systemd's store would give back. */
+import { fstatSync } from 'node:fs';
+import { EngineQueue } from '../../../../src/daemon/limits.ts';
+import { Records } from '../../../../src/daemon/records.ts';
+import { Session } from '../../../../src/daemon/session.ts';
+import { SessionFile, type SessionSnapshot } from '../../../../src/daemon/session-file.ts';
+import { EnginePool } from '../../../../src/engine/engine-pool.ts';
+import { KeptAnswers } from '../../../../src/engine/kept-answers.ts';
+import { Kerndat } from '../../../../src/engine/kerndat.ts';
+import { StderrFile } from '../../../../src/engine/stderr-file.ts';
+import { readOwnState } from '../../../../src/policy/caller.ts';
+import { CallerReader } from '../../../../src/policy/caller-reader.ts';
+import { userOf } from '../../../../src/policy/connection-user.ts';
+import { TreeReader } from '../../../../src/policy/tree-reader.ts';
+import { decodeResponse } from '../../../../src/protocol/codec.ts';
+import type { CriuResp } from '../../../../src/protocol/messages.ts';
+import { native, type OwnedFd, type SeqpacketSocket, Watch } from '../../../../src/socket/binding.ts';
+
+const quiet = { error() {}, warning() {}, info() {}, debug() {}, close: async () => {} };
+
+export interface Left {
+  readonly state: SessionSnapshot['state'];
+  readonly progress: SessionSnapshot['progress'];
+  readonly packet: Uint8Array;
+  /** What nobody has read yet. */
+  readonly queued?: readonly Uint8Array[];
+  /** A script of the engine that is in the store. */
+  readonly engine?: string;
+  /** What a request is started with from then on. */
+  readonly criu?: string;
+  readonly requestMs?: number;
+}
+
+export class Resumed {
+  readonly #caller: SeqpacketSocket;
+  readonly #received: (CriuResp | 'closed')[] = [];
+  #onReceived = () => {};
+  #kept: (fds: readonly OwnedFd[]) => void = () => {};
+  /** With what the store is to keep from then on. */
+  readonly kept: Promise<readonly OwnedFd[]> = new Promise((resolve) => {
+    this.#kept = resolve;
+  });
+  /** When nothing of the session is left. */
+  readonly over: Promise<void>;
+
+  /**
+   * @param hold starts what holds our end of the connection, before the session is taken up.
+   * @param accepted the connection of a caller that is another process, which reads what is said to it by itself.
+   */
+  constructor(left: Left, hold: (connection: OwnedFd) => void = () => {}, accepted?: SeqpacketSocket) {
+    const pair = native.socketpair();
+    this.#caller = native.adopt(pair.theirs);
+    if (accepted) pair.ours.close();
+    const ours = accepted ?? pair.ours;
+    const connection = ours.copy();
+    hold(connection);
+    for (const packet of left.queued ?? []) this.#caller.send(packet);
+    this.#caller.watch(Watch.readable, () => this.#receive());
+    const engine = left.engine === undefined ? undefined : startEngine(left.engine);
+    const snapshot: SessionSnapshot = {
+      state: left.state,
+      progress: left.progress,
+      callerInode: String(fstatSync(connection.number).ino),
+      startedAtMs: Date.now(),
+      ...(engine ? { engine: { pid: engine.pid, stays: false }, engineInode: engine.inode } : {}),
+    };
+    const file = SessionFile.make(left.packet);
+    file.write(snapshot);
+    const stored = { id: 1, file, snapshot, caller: connection, engine: engine?.stored };
+    const context = this.#context(left);
+    this.over = new Promise((resolve) => {
+      new Session(1, ours, userOf(ours), context, () => resolve(), stored);
+    });
+    connection.close();
+  }
+
+  /** The next reply, or `closed`. */
+  async next(): Promise<CriuResp | 'closed'> {
+    while (this.#received.length === 0) {
+      await new Promise<void>((resolve) => {
+        this.#onReceived = resolve;
+      });
+    }
+    return this.#received.shift()!;
+  }
+
+  /** All replies until the connection is closed, when nothing is left of the session either. */
+  async all(): Promise<CriuResp[]> {
+    const replies: CriuResp[] = [];
+    for (let got = await this.next(); got !== 'closed'; got = await this.next()) replies.push(got);
+    await this.over;
+    return replies;
+  }
+
+  #receive(): void {
+    const packet = this.#caller.receive(4096);
+    const decoded = packet && decodeResponse(packet.data, 'strict');
+    if (!packet) {
+      this.#caller.close();
+      this.#received.push('closed');
+    } else if (decoded?.kind === 'response') {
+      // Plain objects, so that tests can compare them with what they expect.
+      this.#received.push(JSON.parse(JSON.stringify(decoded.message)));
+    }
+    this.#onReceived();
+  }
+
+  #context({ criu = '/nonexistent', requestMs = 10_000 }: Left) {
+    const own = readOwnState();
+    const engine = { criu, ahead: 0 };
+    return {
+      own,
+      reader: new CallerReader(own, 1000),
+      trees: new TreeReader(),
+      standing: { confinedCallers: true, allowNoNewPrivs: false },
+      restorers: { who: 'all' as const },
+      engine,
+      pool: new EnginePool(engine),
+      confined: { launcher: '/nonexistent', configFile: '/nonexistent', deadlineMs: 1000 },
+      queue: new EngineQueue({ sessions: 8, sessionsPerUser: 8, engines: 8, enginesPerUser: 8 }),
+      kerndat: new Kerndat(criu, () => {}),
+      records: new Records(quiet, () => {}),
+      store: {
+        keeps: true,
+        keep: (_session: string, fds: readonly OwnedFd[]) => {
+          this.#kept(fds);
+          return true;
+        },
+        drop() {},
+      },
+      timeouts: { requestMs, notifyMs: 1000, operationMs: undefined },
+      maxPacketBytes: 4096,
+      answers: new KeptAnswers(engine),
+    };
+  }
+}
+
+function startEngine(script: string) {
+  const { ours, theirs } = native.socketpair();
+  const { fd: stderr } = new StderrFile('criu-stderr');
+  const started = native.spawn({
+    file: script,
+    argv: ['criu', 'swrk', '3'],
+    env: [],
+    fds: [{ source: theirs, target: 3 }],
+  });
+  theirs.close();
+  const { pid } = started;
+  const inode = ours.inode().toString();
+  const stored = { pidfd: native.duplicate(started.pidfd), stderr, socket: ours.release() };
+  started.close();
+  return { pid, inode, stored };
+}
