@@ -237,9 +237,9 @@ export class SessionEngines {
     }
   }
 
-  /** True while the latest engine, which was sent at most one message so far, has had none. */
-  get waitsForRequest(): boolean {
-    return this.running && this.#latest!.engine.sleepsReading;
+  /** Whether the latest engine, which was sent at most one message so far, has had none; undefined where that cannot be known. */
+  get waitsForRequest(): boolean | undefined {
+    return this.running ? this.#latest!.engine.sleepsReading : false;
   }
 
   /** The latest engine's, for records. */

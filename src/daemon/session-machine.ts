@@ -353,7 +353,7 @@ function onEngineLost(request: AuthorizedRequest, end: EngineEnd, cutOff?: strin
   const asked = cutOff !== undefined && end.how !== 'lost';
   const errno = asked ? ETIMEDOUT : EIO;
   const own = request.hint === undefined ? end.reason : `${end.reason} (${request.hint})`;
-  const reason = asked ? cutOff : own;
+  const reason = asked ? cutOff : cutOff === undefined ? own : `${cutOff}; ${own}`;
   return {
     state: { at: 'over' },
     actions: [

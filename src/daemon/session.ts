@@ -54,8 +54,9 @@ export interface SessionContext extends JudgeContext, EnginesContext {
   readonly answers: KeptAnswers;
 }
 
-/** How often it is looked whether an engine has its request. */
-const findOutMs = 10;
+/** How often it is looked whether an engine has its request: at first, and when it has been at work for a while. */
+const firstLookMs = 10;
+const longestLookMs = 1000;
 
 export class Session {
   readonly id: number;
@@ -296,13 +297,17 @@ export class Session {
    * The service before was killed when it gave the engine its request. One that has it says something in the end, or leaves; one that
    * does not waits for it as long as we hold its connection, and is asked again.
    */
-  #findOut(): void {
+  #findOut(pauseMs = firstLookMs): void {
     if (!this.#inherited || this.#state.at !== 'working') return;
     const { callerEnded, cutOff } = this.#state;
     // It reads an end of file now.
     if (callerEnded || cutOff !== undefined) return;
-    if (this.#engines.waitsForRequest && this.#keeper.packet) this.#askAgain(this.#keeper.packet);
-    else setTimeout(() => this.#findOut(), findOutMs);
+    const waits = this.#engines.waitsForRequest;
+    if (waits === undefined) {
+      // It may be in the middle of a dump: where it waits for somebody it reads an end of file, and what it says in the end counts.
+      this.cutOff('whether an engine had it when this service was restarted cannot be found out');
+    } else if (waits && this.#keeper.packet) this.#askAgain(this.#keeper.packet);
+    else setTimeout(() => this.#findOut(Math.min(2 * pauseMs, longestLookMs)), pauseMs);
   }
 
   /**

@@ -83,9 +83,11 @@ export class Engine {
   /**
    * True while it sleeps in a read of its connection, whose queue is empty then, and has said nothing that waits to be heard. In
    * this order: one that answers and waits for the next request (keep_open, a pre-dump loop) between the two looks has said something.
+   * Undefined where it cannot be known.
    */
-  get sleepsReading(): boolean {
-    return sleepsOn(this.pid, connectionNumber) && this.waits;
+  get sleepsReading(): boolean | undefined {
+    const sleeps = sleepsOn(this.pid, connectionNumber);
+    return sleeps && this.waits;
   }
 
   /** True when its end of the connection was closed with a message of ours unread: it did nothing about that one. */

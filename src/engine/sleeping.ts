@@ -12,12 +12,17 @@ export function isSleepOn(line: string, status: string, fd: number): boolean {
   return /^State:\s+S/m.test(status) && new RegExp(`^\\d+ 0x${fd.toString(16)} `).test(line);
 }
 
-/** False where it cannot be known, too. */
-export function sleepsOn(pid: number, fd: number): boolean {
+/** @returns false when a reading in /proc failed because the process has ended; undefined when it must not be read, so that nothing is known. */
+export function unlessEnded(code: string | undefined): false | undefined {
+  return code === 'ENOENT' || code === 'ESRCH' ? false : undefined;
+}
+
+/** @returns false for a process that has ended, too; undefined where a security module (Yama's ptrace_scope 3) lets nobody see. */
+export function sleepsOn(pid: number, fd: number): boolean | undefined {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1');
     return isSleepOn(readFileSync(`/proc/${pid}/syscall`, 'latin1'), status, fd);
-  } catch {
-    return false;
+  } catch (error) {
+    return unlessEnded((error as NodeJS.ErrnoException).code);
   }
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { EBADRQC } from '../../../src/daemon/errnos.ts';
 import type { State } from '../../../src/daemon/session-states.ts';
+import { Engine } from '../../../src/engine/engine.ts';
 import { decodeResponse, encodeRequest } from '../../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
 import { native, type SeqpacketSocket } from '../../../src/socket/binding.ts';
@@ -107,5 +108,36 @@ print(connection.recv(4096).hex())
     assert.ok(reply.kind === 'response');
     assert.deepEqual([reply.message.success, reply.message.cr_errno], [false, os.errno.EAGAIN]);
     assert.deepEqual(next.received(), []);
+  });
+});
+
+describe('a request of which nobody can find out whether its engine has it', () => {
+  const known = Object.getOwnPropertyDescriptor(Engine.prototype, 'sleepsReading')!;
+  let engine: ServiceUnderTest;
+
+  beforeEach(() => {
+    Object.defineProperty(Engine.prototype, 'sleepsReading', { ...known, get: () => undefined });
+    engine = new ServiceUnderTest();
+  });
+
+  afterEach(async () => {
+    Object.defineProperty(Engine.prototype, 'sleepsReading', known);
+    await engine.stop();
+  });
+
+  const resumed = (): Resumed =>
+    new Resumed({ state: working, progress: 'sending', packet, engine: engine.script });
+
+  it('is answered that, when the engine is lost without a word', async () => {
+    engine.engine('receive', 'kill 9');
+    const [reply, ...more] = await resumed().all();
+    assert.deepEqual([reply?.type, reply?.success, reply?.cr_errno], [ReqType.DUMP, false, os.errno.EIO]);
+    assert.match(reply?.cr_errmsg ?? '', /cannot be found out; .*signal 9/);
+    assert.deepEqual([more.length, engine.received()], [0, ['eof']]);
+  });
+
+  it('is answered by the engine that had it after all, which is not killed', async () => {
+    engine.engine('sleep 200', sends(dumped));
+    assert.deepEqual(await resumed().all(), [dumped]);
   });
 });

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
-import { isSleepOn, sleepsOn } from '../../../src/engine/sleeping.ts';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { isSleepOn, sleepsOn, unlessEnded } from '../../../src/engine/sleeping.ts';
+import { eventually } from '../../scenario/support/service.ts';
 
 const sleeps = 'Name:\tcriu\nState:\tS (sleeping)\n';
 const stopped = 'Name:\tcriu\nState:\tT (stopped)\n';
@@ -21,7 +25,23 @@ describe('isSleepOn', () => {
 });
 
 describe('sleepsOn', () => {
-  it('is false where nothing is known', () => {
-    assert.equal(sleepsOn(0, 3), false);
+  it('is true for a process that reads, and false when it has ended, reaped or not', async () => {
+    const child = spawn('/bin/cat', { stdio: ['pipe', 'ignore', 'ignore'] });
+    const pid = child.pid!;
+    await eventually('it reads', () => sleepsOn(pid, 0) === true);
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    // Nobody reaps it before this function returns.
+    while (!readFileSync(`/proc/${pid}/status`, 'latin1').includes('State:\tZ'));
+    assert.equal(sleepsOn(pid, 0), false);
+    await ended;
+    assert.equal(sleepsOn(pid, 0), false);
+  });
+});
+
+describe('what cannot be read of a process', () => {
+  it('is that it sleeps nowhere when it has ended, and unknown when it must not be read', () => {
+    assert.deepEqual(['ENOENT', 'ESRCH'].map(unlessEnded), [false, false]);
+    assert.deepEqual(['EPERM', 'EACCES', 'EMFILE', undefined].map(unlessEnded), Array(4).fill(undefined));
   });
 });
