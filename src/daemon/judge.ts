@@ -18,6 +18,7 @@ import { foreignUid } from '../policy/tree-rule.ts';
 import { decodeRequest } from '../protocol/codec.ts';
 import type { CriuReq } from '../protocol/messages.ts';
 import type { SeqpacketSocket } from '../socket/binding.ts';
+import type { ConfinedIdentity } from './session-file.ts';
 import type { Input } from './session-states.ts';
 
 export interface JudgeContext {
@@ -65,6 +66,13 @@ export class Judge {
   /** As of the last packet. */
   get standing(): Standing {
     return this.#standing;
+  }
+
+  /** Whom an engine for the last packet becomes; undefined where it stays privileged. */
+  get confined(): ConfinedIdentity | undefined {
+    return this.#caller && this.#standing.kind === 'confined'
+      ? { uid: this.#caller.identity.uid, traits: this.#standing.traits }
+      : undefined;
   }
 
   /**

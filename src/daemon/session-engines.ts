@@ -170,12 +170,16 @@ export class SessionEngines {
     this.#held.add(this.#latest);
   }
 
-  /** Goes on with an engine of which an earlier start of this service has kept nothing. Its words on stderr are lost. */
-  adoptFound({ pid, pidfd }: Holder): void {
+  /**
+   * Goes on with an engine of which an earlier start of this service has kept nothing. Its words on stderr are lost.
+   * @param confined whom it has become; undefined for a privileged one.
+   */
+  adoptFound({ pid, pidfd }: Holder, confined: ConfinedIdentity | undefined): void {
     const { fd: stderr } = new StderrFile('criu-stderr');
     const path = engineCgroupOf(pid);
     const cgroup = path === undefined ? {} : { cgroup: { path, scope: false } };
-    this.adopt({ pidfd, stderr, socket: undefined }, { pid, stays: false, ...cgroup });
+    const whom = confined === undefined ? {} : { confined };
+    this.adopt({ pidfd, stderr, socket: undefined }, { pid, stays: false, ...cgroup, ...whom });
   }
 
   /** Ends a launcher, or an engine that has not read its request: it has done nothing. */
@@ -482,7 +486,7 @@ export class SessionEngines {
     if (held.confined) this.#context.kerndat.refresh();
     // What an engine leaves behind that may not stay was never verified; what may stay holds nothing of the engine's.
     if (!held.stays) held.cgroup?.kill();
-    if (held.cgroup) this.#sweep(held);
+    this.#sweep(held);
     held.cgroup?.remove();
   }
 

@@ -26,6 +26,8 @@ export interface SessionSnapshot {
   readonly callerInode: string;
   readonly engineInode?: string;
   readonly engine?: EngineSnapshot;
+  /** Whom the engine of a hand-over becomes, said before there is one; absent for a privileged one. */
+  readonly becomes?: ConfinedIdentity;
   /** Since the epoch, in milliseconds. */
   readonly startedAtMs: number;
 }

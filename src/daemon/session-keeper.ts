@@ -2,11 +2,11 @@
 import { fstatSync } from 'node:fs';
 import type { OwnedFd } from '../socket/binding.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
-import { type Progress, SessionFile, type SessionSnapshot } from './session-file.ts';
+import { type ConfinedIdentity, type Progress, SessionFile, type SessionSnapshot } from './session-file.ts';
 import type { StoredSession } from './stored-sessions.ts';
 
 /** What the session itself has to say; the rest is known here. */
-export type Stand = Omit<SessionSnapshot, 'progress' | 'callerInode'>;
+export type Stand = Omit<SessionSnapshot, 'progress' | 'callerInode' | 'becomes'>;
 
 export class SessionKeeper {
   readonly #store: FdStore;
@@ -16,6 +16,8 @@ export class SessionKeeper {
   #file: SessionFile | undefined;
   #callerInode = '';
   progress: Progress = 'unread';
+  /** Whom the engine of a hand-over becomes. */
+  becomes: ConfinedIdentity | undefined;
 
   /** @param onError told of what cannot be kept; the session is served all the same. */
   constructor(store: FdStore, session: number, onError: (error: unknown) => void) {
@@ -53,6 +55,7 @@ export class SessionKeeper {
     this.#file = file;
     this.#callerInode = snapshot.callerInode;
     this.progress = snapshot.progress;
+    this.becomes = snapshot.becomes;
   }
 
   /** More descriptors of the same session; copied. */
@@ -62,7 +65,12 @@ export class SessionKeeper {
 
   save(stand: Stand): void {
     try {
-      this.#file?.write({ ...stand, progress: this.progress, callerInode: this.#callerInode });
+      this.#file?.write({
+        ...stand,
+        progress: this.progress,
+        callerInode: this.#callerInode,
+        ...(this.becomes ? { becomes: this.becomes } : {}),
+      });
     } catch (error) {
       this.#onError(error);
       this.forget();

@@ -266,7 +266,7 @@ export class Session {
    * The service before was killed when it handed the connection over, and may have started an engine on it. One that has not read
    * the request is ended, because the next one reads it then, and whatever came behind it nobody has judged.
    */
-  async #findEngine({ state, callerInode }: SessionSnapshot, elapsedMs: number): Promise<void> {
+  async #findEngine({ state, callerInode, becomes }: SessionSnapshot, elapsedMs: number): Promise<void> {
     const holder = await holderOf(callerInode);
     const { kind } = this.#head();
     if (kind === 'packet' || kind === 'malformed') {
@@ -279,7 +279,7 @@ export class Session {
     this.#records.resumed(elapsedMs, 'request' in state ? state.request : undefined);
     this.#handedOver = new HandedOver(this.#connection.release(), this.#context.maxPacketBytes);
     if (holder) {
-      this.#engines.adoptFound(holder);
+      this.#engines.adoptFound(holder, becomes);
       this.#keepEngine();
     } else {
       const reason = 'The engine was lost when this service was restarted';
@@ -557,6 +557,7 @@ export class Session {
     // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
     const fd = this.#connection.release();
     this.#handedOver = new HandedOver(fd, this.#context.maxPacketBytes);
+    this.#keeper.becomes = this.#judge.confined;
     this.#keep();
     this.#engines.handOver(request, fd).then(
       () => this.#keepEngine(),

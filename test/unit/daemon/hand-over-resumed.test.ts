@@ -18,6 +18,21 @@ const handedOver: Left = {
   packet: Buffer.from('the request'),
 };
 
+/** Nobody's. */
+const uid = 61_234;
+const becomes = {
+  uid,
+  traits: {
+    permitted: 0n,
+    bounding: 0n,
+    inheritable: 0n,
+    ambient: 0n,
+    noNewPrivs: false,
+    umask: 0o22,
+    label: undefined,
+  },
+};
+
 /** What holds the connection, whether it has read its request or was stopped before. */
 class Holder {
   #process: Process | undefined;
@@ -49,6 +64,7 @@ describe('a connection that was being handed over when its service was killed', 
     const resumed = new Resumed({ ...handedOver, requestMs: 1 }, (connection) => holder.start(connection));
     const first = await Promise.race([resumed.kept, resumed.next()]);
     assert.ok(Array.isArray(first), 'no reply, but an engine that is kept');
+    assert.deepEqual(resumed.counted, [true]);
     holder.kill();
     const [reply, ...more] = await resumed.all();
     assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EIO, 0]);
@@ -62,5 +78,38 @@ describe('a connection that was being handed over when its service was killed', 
     assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EINVAL, 0]);
     // By a signal, or it is known only that it has: the session may have reaped it.
     assert.notEqual((await holder.exit())?.kind, 'exited');
+  });
+
+  it('leaves nothing of an engine that has become its caller, and that engine counts as the caller’s', async () => {
+    const capability = '+checkpoint_restore';
+    const escaped = native.spawn({
+      file: '/usr/bin/setpriv',
+      argv: [
+        'setpriv',
+        '--reuid',
+        `${uid}`,
+        '--inh-caps',
+        capability,
+        '--ambient-caps',
+        capability,
+        'sleep',
+        '60',
+      ],
+      env: ['PATH=/usr/bin:/bin'],
+      fds: [],
+    });
+    const ended = new Promise<ExitStatus>((resolve) => escaped.onExit(resolve));
+    const holder = new Holder();
+    const left: Left = {
+      ...handedOver,
+      state: { at: 'handed-over', request: { ...request, engine: 'confined' } },
+      becomes,
+    };
+    const resumed = new Resumed(left, (connection) => holder.start(connection));
+    await resumed.kept;
+    assert.deepEqual(resumed.counted, [false]);
+    holder.kill();
+    await resumed.all();
+    assert.deepEqual(await ended, { kind: 'signalled', signal: os.signals.SIGKILL });
   });
 });

@@ -21,6 +21,7 @@ const quiet = { error() {}, warning() {}, info() {}, debug() {}, close: async ()
 export interface Left {
   readonly state: SessionSnapshot['state'];
   readonly progress: SessionSnapshot['progress'];
+  readonly becomes?: SessionSnapshot['becomes'];
   readonly packet: Uint8Array;
   /** What nobody has read yet. */
   readonly queued?: readonly Uint8Array[];
@@ -40,6 +41,8 @@ export class Resumed {
   readonly kept: Promise<readonly OwnedFd[]> = new Promise((resolve) => {
     this.#kept = resolve;
   });
+  /** Engines that were at work already: whether each counts as root's. */
+  readonly counted: boolean[] = [];
   /** When nothing of the session is left. */
   readonly over: Promise<void>;
 
@@ -62,6 +65,7 @@ export class Resumed {
       progress: left.progress,
       callerInode: String(fstatSync(connection.number).ino),
       startedAtMs: Date.now(),
+      ...(left.becomes ? { becomes: left.becomes } : {}),
       ...(engine ? { engine: { pid: engine.pid, stays: false }, engineInode: engine.inode } : {}),
     };
     const file = SessionFile.make(left.packet);
@@ -108,6 +112,13 @@ export class Resumed {
   #context({ criu = '/nonexistent', requestMs = 10_000 }: Left) {
     const own = readOwnState();
     const engine = { criu, ahead: 0 };
+    const { counted } = this;
+    class CountedQueue extends EngineQueue {
+      override count(...[user, privileged]: Parameters<EngineQueue['count']>) {
+        counted.push(privileged);
+        return super.count(user, privileged);
+      }
+    }
     return {
       own,
       reader: new CallerReader(own, 1000),
@@ -117,7 +128,7 @@ export class Resumed {
       engine,
       pool: new EnginePool(engine),
       confined: { launcher: '/nonexistent', configFile: '/nonexistent', deadlineMs: 1000 },
-      queue: new EngineQueue({ sessions: 8, sessionsPerUser: 8, engines: 8, enginesPerUser: 8 }),
+      queue: new CountedQueue({ sessions: 8, sessionsPerUser: 8, engines: 8, enginesPerUser: 8 }),
       kerndat: new Kerndat(criu, () => {}),
       records: new Records(quiet, () => {}),
       store: {
