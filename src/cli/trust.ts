@@ -1,5 +1,5 @@
 /** Whether root may restore from a directory: whoever can write images decides what root's CRIU does with them. */
-import { lstatSync, readdirSync, readlinkSync, type Stats, statSync } from 'node:fs';
+import { lstatSync, readdirSync, readlinkSync, type Stats, statfsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /** Group and others. */
@@ -8,15 +8,19 @@ const othersMayWrite = 0o022;
 /** In a directory of root's with this bit others can rename and remove only what is theirs. */
 const sticky = 0o1000;
 
+/** PROC_SUPER_MAGIC of linux/magic.h */
+const procfs = 0x9fa0;
+
 /**
  * @returns a sentence about the first thing that others can write: the directory, an image, or one of those before it, which the
- * link `parent` names; or a directory on the way there, in which they could put something else in its place at any time. Undefined where
- * there is none.
+ * link `parent` names; or a directory on the way there, in which they could put something else in its place at any time; or about a link
+ * that the kernel follows elsewhere than it says. Undefined where there is none.
  */
 export function whoElseWrites(directory: string): string | undefined {
   const seen = new Set<string>();
   for (let current: string | undefined = directory; current !== undefined; ) {
-    const { at, through } = walk(current);
+    const { at, through, misled } = walk(current);
+    if (misled !== undefined) return misled;
     if (seen.has(at)) return undefined;
     seen.add(at);
     current = undefined;
@@ -43,8 +47,17 @@ function openToOthers(path: string, { uid, mode }: Stats): string | undefined {
   return `${path} can be written by others (mode ${(mode & 0o777).toString(8)})`;
 }
 
-/** As the kernel does, path_resolution(7). @returns where a path leads, and every directory in which one of its names, or of a link's, is looked up. */
-function walk(path: string): { readonly at: string; readonly through: ReadonlySet<string> } {
+interface Walk {
+  /** Where the path leads. */
+  readonly at: string;
+  /** Every directory in which one of its names, or of a link's, is looked up. */
+  readonly through: ReadonlySet<string>;
+  /** Why that is not known, as a sentence. */
+  readonly misled?: string;
+}
+
+/** As the kernel does, path_resolution(7). */
+function walk(path: string): Walk {
   // Here and not below, where a path that leads nowhere would be followed link by link.
   statSync(path);
   const through = new Set<string>();
@@ -63,6 +76,11 @@ function walk(path: string): { readonly at: string; readonly through: ReadonlySe
       continue;
     }
     const target = readlinkSync(next);
+    // Such a link leads to what a process has open, which may be in another mount namespace: its name is somebody else's here, and
+    // even where it names the same directory, those before it are others there.
+    if (target.startsWith('/') && statfsSync(at).type === procfs) {
+      return { at, through, misled: `${path} leads through ${next}, which need not lead where it says` };
+    }
     if (target.startsWith('/')) at = '/';
     names.unshift(...target.split('/'));
   }

@@ -1,7 +1,8 @@
 /** What criuctl reads in directories that may be somebody else's. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorLines } from '../../../src/cli/criu-log.ts';
@@ -99,6 +100,29 @@ describe('what criuctl reads in a directory', () => {
     // As /tmp is: nobody can rename or remove there what is root's.
     chmodSync(at('hers'), 0o1777);
     assert.equal(whoElseWrites(at('hers/images')), undefined);
+  });
+
+  it('tells root of a path that leads elsewhere than its links say', async () => {
+    assert.equal(process.geteuid?.(), 0, 'these tests run as root');
+    mkdirSync(at('shown'), { mode: 0o700 });
+    // In a mount namespace of its own the same path, and even the same directory at its end, is below one that is uid 1500's.
+    mkdirSync(at('shown/images'), { mode: 0o700 });
+    const script = `
+      mkdir -m 700 ${at('real')} && mount --bind ${at('shown/images')} ${at('real')}
+      mount -t tmpfs -o uid=1500,mode=700 tmpfs ${at('shown')} && mkdir -m 700 ${at('shown/images')}
+      mount --bind ${at('real')} ${at('shown/images')} && echo ready && exec sleep 60`;
+    const other = spawn('unshare', ['--mount', 'sh', '-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      await once(other.stdout, 'data');
+      const inside = `/proc/${other.pid}/root${at('shown/images')}`;
+      assert.equal(statSync(inside).ino, statSync(at('shown/images')).ino);
+      assert.match(whoElseWrites(inside) ?? '', /leads through \/proc\/[0-9]+\/root, which need not lead/);
+      symlinkSync(inside, at('link'));
+      assert.match(whoElseWrites(at('link')) ?? '', /leads through/);
+    } finally {
+      other.kill('SIGKILL');
+      await once(other, 'exit');
+    }
   });
 
   it('ends where images name themselves as those before', () => {
