@@ -4,6 +4,7 @@ import { ReqType } from '../../src/protocol/messages.ts';
 import { it } from '../hostile/support/guarantee.ts';
 import { ask } from '../system/support/client.ts';
 import { allWait } from '../system/support/it.ts';
+import { seed } from './seed.ts';
 import { assertNothingIsLeft, rememberScopes } from './support/leftovers.ts';
 import { Party } from './support/party.ts';
 import { strikeAt } from './support/strike.ts';
@@ -12,18 +13,22 @@ import { judge, type Verdict } from './support/verdict.ts';
 /** More than any request has, so that a service which is never struck does not go on for ever. */
 const mostCalls = 500;
 
-/** @param every how far the calls are apart that it is killed at. */
+/** Somewhat fewer than any request has, so that one call is struck, whichever is drawn. */
+const fewestCalls = 35;
+
+/** @param every how far the calls are apart that it is killed at; the first is drawn, so that runs reach all of them. */
 export function eachCall(every: number): void {
+  const first = 1 + (seed % Math.min(every, fewestCalls));
   describe('a service that is killed at a system call', () => {
     before(rememberScopes);
     for (const user of ['root', 'alice'] as const) {
       for (const what of ['dump', 'restore'] as const) {
-        it(`carries a ${what} of ${user}’s through, whichever call it is (every ${every})`, async function () {
+        it(`carries a ${what} of ${user}’s through, whichever call it is (every ${every} from ${first}, seed ${seed})`, async function () {
           // Each wait in it has a limit of its own.
           this.timeout(0);
           const party = new Party(user);
           try {
-            await sweep(party, what, every);
+            await sweep(party, what, first, every);
           } finally {
             await party.end();
           }
@@ -34,16 +39,17 @@ export function eachCall(every: number): void {
   });
 }
 
-async function sweep(party: Party, what: 'dump' | 'restore', every: number): Promise<void> {
+async function sweep(party: Party, what: 'dump' | 'restore', first: number, every: number): Promise<void> {
   const verdicts: Record<Verdict, number> = { right: 0, twice: 0, closed: 0, told: 0 };
-  for (let call = 1; ; call += every) {
+  for (let call = first; ; call += every) {
     assert.ok(call <= mostCalls, 'there is no end to the calls of a request');
     if (party.runs !== (what === 'dump')) await carriedOut(party);
     const { verdict, struck } = await struckAt(call, party);
     if (!struck) {
+      assert.ok(call > first, `it was never struck: the request has fewer than ${first} calls`);
       const { right, twice, closed } = verdicts;
       console.log(
-        `      ${call} calls; ${right} answered once, ${twice} twice, ${closed} closed before they were judged`,
+        `      ${call} calls, ${(call - first) / every} of them struck; ${right} answered once, ${twice} twice, ${closed} closed before they were judged`,
       );
       return;
     }
