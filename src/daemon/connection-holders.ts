@@ -3,6 +3,7 @@
  * Our end of a connection is held by this service, by systemd's store, and by whom we have given it to.
  */
 import { readdirSync, readlinkSync } from 'node:fs';
+import { usualConnection } from '../engine/engine.ts';
 import { launcherFds } from '../engine/launcher-protocol.ts';
 import { parentOf } from '../policy/process-tree.ts';
 import { type Reading, readInTurns } from '../policy/turns.ts';
@@ -15,7 +16,7 @@ export interface Holder {
 }
 
 /** A launcher moves it from the one to the other, in this order. */
-const numbers = [launcherFds.callerSocket, 3];
+const numbers = [launcherFds.callerSocket, usualConnection];
 
 /** @returns the process that holds the connection with this inode, and whose parent does not; the store is our parent's. */
 export async function holderOf(inode: string): Promise<Holder | undefined> {

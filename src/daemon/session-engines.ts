@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
-import { Engine, type EngineEvents, type EngineExit } from '../engine/engine.ts';
+import { Engine, type EngineEvents, type EngineExit, usualConnection } from '../engine/engine.ts';
 import { EngineCgroup, isEngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
 import type { EnginePool } from '../engine/engine-pool.ts';
 import type { Kerndat } from '../engine/kerndat.ts';
@@ -150,13 +150,14 @@ export class SessionEngines {
   /** Goes on with an engine that an earlier start of this service has started. Takes over its descriptors. */
   adopt(
     stored: NonNullable<StoredSession['engine']>,
-    { pid, cgroup, stays, confined }: EngineSnapshot,
+    { pid, connection, cgroup, stays, confined }: EngineSnapshot,
   ): void {
     const engine = new Engine(
       native.adoptProcess(stored.pidfd, pid),
       stored.socket && native.adopt(stored.socket),
       new StderrFile('criu-stderr', stored.stderr),
       this.#heard(),
+      connection,
     );
     // It runs already, whatever the limits are now.
     const turn = this.#context.queue.count(this.#user, confined === undefined);
@@ -179,7 +180,10 @@ export class SessionEngines {
     const path = engineCgroupOf(pid);
     const cgroup = path === undefined ? {} : { cgroup: { path, scope: false } };
     const whom = confined === undefined ? {} : { confined };
-    this.adopt({ pidfd, stderr, socket: undefined }, { pid, stays: false, ...cgroup, ...whom });
+    this.adopt(
+      { pidfd, stderr, socket: undefined },
+      { pid, connection: usualConnection, stays: false, ...cgroup, ...whom },
+    );
   }
 
   /** Ends a launcher, or an engine that has not read its request: it has done nothing. */
@@ -213,6 +217,7 @@ export class SessionEngines {
     return {
       snapshot: {
         pid: engine.pid,
+        connection: engine.connection,
         stays,
         ...(cgroup ? { cgroup: { path: cgroup.path, scope: cgroup.scope !== undefined } } : {}),
         ...(confined ? { confined } : {}),

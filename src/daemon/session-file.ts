@@ -34,6 +34,8 @@ export interface SessionSnapshot {
 
 export interface EngineSnapshot {
   readonly pid: number;
+  /** The number of its connection in its own table. */
+  readonly connection: number;
   readonly cgroup?: { readonly path: string; readonly scope: boolean };
   readonly stays: boolean;
   /** Absent for a privileged one. */

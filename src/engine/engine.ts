@@ -14,8 +14,8 @@ import { maxPacketBytes } from '../socket/limits.ts';
 import { sleepsOn } from './sleeping.ts';
 import type { StderrFile } from './stderr-file.ts';
 
-/** The connection of `criu swrk 3`. */
-const connectionNumber = 3;
+/** The connection of an engine, in its own table: `criu swrk 3`. Another one where its request names this number (privileged.ts). */
+export const usualConnection = 3;
 
 /** How an engine ended; `lost` when a signal did it, `unknown` where it was no child of ours. */
 export interface EngineExit {
@@ -36,6 +36,8 @@ export interface EngineEvents {
 
 export class Engine {
   readonly pid: number;
+  /** What it calls its connection. */
+  readonly connection: number;
   readonly #process: Process;
   readonly #stderr: StderrFile;
   readonly #events: EngineEvents;
@@ -57,8 +59,10 @@ export class Engine {
     socket: SeqpacketSocket | undefined,
     stderr: StderrFile,
     events: EngineEvents,
+    connection = usualConnection,
   ) {
     this.pid = process.pid;
+    this.connection = connection;
     this.#process = process;
     this.#socket = socket;
     this.#stderr = stderr;
@@ -86,7 +90,7 @@ export class Engine {
    * Undefined where it cannot be known.
    */
   get sleepsReading(): boolean | undefined {
-    const sleeps = sleepsOn(this.pid, connectionNumber);
+    const sleeps = sleepsOn(this.pid, this.connection);
     return sleeps && this.waits;
   }
 

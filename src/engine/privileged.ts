@@ -7,7 +7,7 @@
 import { constants } from 'node:fs';
 import { native, type OwnedFd, type Process, type SeqpacketSocket } from '../socket/binding.ts';
 import { findCriu, searchPath } from './criu-binary.ts';
-import { Engine, type EngineEvents } from './engine.ts';
+import { Engine, type EngineEvents, usualConnection } from './engine.ts';
 import { StderrFile } from './stderr-file.ts';
 
 /** A descriptor that the engine gets under a number that the request names (inherit_fd, ps.fd). */
@@ -64,7 +64,7 @@ function start(
 ): Engine {
   const file = findCriu(options.criu);
   const taken = new Set(engineFds.map(({ target }) => target));
-  let number = 3;
+  let number = usualConnection;
   while (taken.has(number)) number += 1;
   const stderr = new StderrFile('criu-stderr');
   let process: Process;
@@ -91,5 +91,5 @@ function start(
   } finally {
     devNull.close();
   }
-  return new Engine(process, ours, stderr, events);
+  return new Engine(process, ours, stderr, events, number);
 }

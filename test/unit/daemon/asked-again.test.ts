@@ -61,6 +61,15 @@ describe('a request that has to be asked again', () => {
     assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
   });
 
+  // The second where its request names descriptor 3.
+  for (const connection of [3, 4]) {
+    it(`is asked again when an engine that has not got it sleeps in a read of its descriptor ${connection}`, async () => {
+      const left = { progress: 'sending' as const, engine: old.script, connection };
+      assert.deepEqual(await resumed(left).all(), [dumped]);
+      assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
+    });
+  }
+
   it('is asked again, too, when the engine that had it found its descriptors gone', async () => {
     old.engine(sends({ ...dumped, success: false, cr_errno: EBADRQC }), 'receive');
     assert.deepEqual(await resumed({ progress: 'sent', engine: old.script }).all(), [dumped]);

@@ -33,6 +33,9 @@ const becomes = {
   },
 };
 
+/** Or it is known only that it has ended: the session may have reaped it. */
+const bySignal = 'it was ended by a signal';
+
 /** What holds the connection, whether it has read its request or was stopped before. */
 class Holder {
   #process: Process | undefined;
@@ -76,8 +79,7 @@ describe('a connection that was being handed over when its service was killed', 
     const resumed = new Resumed(left, (connection) => holder.start(connection));
     const [reply, ...more] = await resumed.all();
     assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EINVAL, 0]);
-    // By a signal, or it is known only that it has: the session may have reaped it.
-    assert.notEqual((await holder.exit())?.kind, 'exited');
+    assert.notEqual((await holder.exit())?.kind, 'exited', bySignal);
   });
 
   it('leaves nothing of an engine that has become its caller, and that engine counts as the caller’s', async () => {
@@ -110,6 +112,6 @@ describe('a connection that was being handed over when its service was killed', 
     assert.deepEqual(resumed.counted, [false]);
     holder.kill();
     await resumed.all();
-    assert.deepEqual(await ended, { kind: 'signalled', signal: os.signals.SIGKILL });
+    assert.notEqual((await ended).kind, 'exited', bySignal);
   });
 });

@@ -31,6 +31,7 @@ class Kept {
     startedAtMs: 7,
     engine: {
       pid: process.pid,
+      connection: 3,
       stays: true,
       cgroup: { path: '/x.scope', scope: true },
       confined: {

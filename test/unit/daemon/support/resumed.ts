@@ -27,6 +27,8 @@ export interface Left {
   readonly queued?: readonly Uint8Array[];
   /** A script of the engine that is in the store. */
   readonly engine?: string;
+  /** What that one calls its connection. */
+  readonly connection?: number;
   /** What a request is started with from then on. */
   readonly criu?: string;
   readonly requestMs?: number;
@@ -59,14 +61,14 @@ export class Resumed {
     hold(connection);
     for (const packet of left.queued ?? []) this.#caller.send(packet);
     this.#caller.watch(Watch.readable, () => this.#receive());
-    const engine = left.engine === undefined ? undefined : startEngine(left.engine);
+    const engine = left.engine === undefined ? undefined : startEngine(left.engine, left.connection);
     const snapshot: SessionSnapshot = {
       state: left.state,
       progress: left.progress,
       callerInode: String(fstatSync(connection.number).ino),
       startedAtMs: Date.now(),
       ...(left.becomes ? { becomes: left.becomes } : {}),
-      ...(engine ? { engine: { pid: engine.pid, stays: false }, engineInode: engine.inode } : {}),
+      ...(engine ? { engine: engine.snapshot, engineInode: engine.inode } : {}),
     };
     const file = SessionFile.make(left.packet);
     file.write(snapshot);
@@ -146,19 +148,19 @@ export class Resumed {
   }
 }
 
-function startEngine(script: string) {
+function startEngine(script: string, connection = 3) {
   const { ours, theirs } = native.socketpair();
   const { fd: stderr } = new StderrFile('criu-stderr');
   const started = native.spawn({
     file: script,
-    argv: ['criu', 'swrk', '3'],
+    argv: ['criu', 'swrk', `${connection}`],
     env: [],
-    fds: [{ source: theirs, target: 3 }],
+    fds: [{ source: theirs, target: connection }],
   });
   theirs.close();
-  const { pid } = started;
+  const snapshot = { pid: started.pid, connection, stays: false };
   const inode = ours.inode().toString();
   const stored = { pidfd: native.duplicate(started.pidfd), stderr, socket: ours.release() };
   started.close();
-  return { pid, inode, stored };
+  return { snapshot, inode, stored };
 }
