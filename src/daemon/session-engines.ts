@@ -63,7 +63,7 @@ export interface SessionEnginesEvents {
   onAllGone(): void;
 }
 
-/** An engine that was started before its request may end without having read it, and has done nothing then. */
+/** An engine that was there before its request may end without having read it, and has done nothing about it then. */
 interface Ahead {
   readonly request: AuthorizedRequest;
   /** What it was sent; undefined before that. */
@@ -134,6 +134,12 @@ export class SessionEngines {
       await this.house(request);
       return {};
     });
+  }
+
+  /** The latest engine, which waits since the request before, is to have another one; where it has left, one that is started for it. */
+  async reuse(request: AuthorizedRequest): Promise<void> {
+    if (this.#latest) this.#latest.ahead = { request };
+    await this.house(request);
   }
 
   /** Starts an engine on the caller's own connection, which is copied; those before it are not heard of any more. */

@@ -500,7 +500,7 @@ export class Session {
       const preparation = new RelayPreparation(this.#judge.caller!, plan);
       this.#records.accepted(request, preparation);
       const opened = fresh ? await this.#engines.relay(request, plan, preparation.engineFds) : {};
-      if (!fresh) await this.#engines.house(request);
+      if (!fresh) await this.#engines.reuse(request);
       const stands = request.engine !== 'confined' || (await this.#judge.stillStands());
       // A caller that has left meanwhile, or was cut off, needs nothing: CRIU reads the end of its connection, without a request, and leaves.
       const { at } = this.#state;

@@ -1,22 +1,14 @@
 /** A session of a service that was killed, as the next start takes it up: the real one, with what systemd's store would give back. */
 import { fstatSync } from 'node:fs';
 import { EngineQueue } from '../../../../src/daemon/limits.ts';
-import { Records } from '../../../../src/daemon/records.ts';
 import { Session } from '../../../../src/daemon/session.ts';
 import { SessionFile, type SessionSnapshot } from '../../../../src/daemon/session-file.ts';
-import { EnginePool } from '../../../../src/engine/engine-pool.ts';
-import { KeptAnswers } from '../../../../src/engine/kept-answers.ts';
-import { Kerndat } from '../../../../src/engine/kerndat.ts';
 import { StderrFile } from '../../../../src/engine/stderr-file.ts';
-import { readOwnState } from '../../../../src/policy/caller.ts';
-import { CallerReader } from '../../../../src/policy/caller-reader.ts';
 import { userOf } from '../../../../src/policy/connection-user.ts';
-import { TreeReader } from '../../../../src/policy/tree-reader.ts';
 import { decodeResponse } from '../../../../src/protocol/codec.ts';
 import type { CriuResp } from '../../../../src/protocol/messages.ts';
 import { native, type OwnedFd, type SeqpacketSocket, Watch } from '../../../../src/socket/binding.ts';
-
-const quiet = { error() {}, warning() {}, info() {}, debug() {}, close: async () => {} };
+import { limits, sessionContext } from './context.ts';
 
 export interface Left {
   readonly state: SessionSnapshot['state'];
@@ -73,7 +65,24 @@ export class Resumed {
     const file = SessionFile.make(left.packet);
     file.write(snapshot);
     const stored = { id: 1, file, snapshot, caller: connection, engine: engine?.stored };
-    const context = this.#context(left);
+    const { counted } = this;
+    class CountedQueue extends EngineQueue {
+      override count(...[user, privileged]: Parameters<EngineQueue['count']>) {
+        counted.push(privileged);
+        return super.count(user, privileged);
+      }
+    }
+    const context = sessionContext({ criu: left.criu ?? '/nonexistent', ahead: 0 }, left.requestMs, {
+      queue: new CountedQueue(limits),
+      store: {
+        keeps: true,
+        keep: (_session, fds) => {
+          this.#kept(fds);
+          return true;
+        },
+        drop() {},
+      },
+    });
     this.over = new Promise((resolve) => {
       new Session(1, ours, userOf(ours), context, () => resolve(), stored);
     });
@@ -109,42 +118,6 @@ export class Resumed {
       this.#received.push(JSON.parse(JSON.stringify(decoded.message)));
     }
     this.#onReceived();
-  }
-
-  #context({ criu = '/nonexistent', requestMs = 10_000 }: Left) {
-    const own = readOwnState();
-    const engine = { criu, ahead: 0 };
-    const { counted } = this;
-    class CountedQueue extends EngineQueue {
-      override count(...[user, privileged]: Parameters<EngineQueue['count']>) {
-        counted.push(privileged);
-        return super.count(user, privileged);
-      }
-    }
-    return {
-      own,
-      reader: new CallerReader(own, 1000),
-      trees: new TreeReader(),
-      standing: { confinedCallers: true, allowNoNewPrivs: false },
-      restorers: { who: 'all' as const },
-      engine,
-      pool: new EnginePool(engine),
-      confined: { launcher: '/nonexistent', configFile: '/nonexistent', deadlineMs: 1000 },
-      queue: new CountedQueue({ sessions: 8, sessionsPerUser: 8, engines: 8, enginesPerUser: 8 }),
-      kerndat: new Kerndat(criu, () => {}),
-      records: new Records(quiet, () => {}),
-      store: {
-        keeps: true,
-        keep: (_session: string, fds: readonly OwnedFd[]) => {
-          this.#kept(fds);
-          return true;
-        },
-        drop() {},
-      },
-      timeouts: { requestMs, notifyMs: 1000, operationMs: undefined },
-      maxPacketBytes: 4096,
-      answers: new KeptAnswers(engine),
-    };
   }
 }
 

@@ -1,0 +1,134 @@
+/** Engines that leave while the request that they could have served is judged, which takes as long as its caller takes to be read. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { constants as os } from 'node:os';
+import { Session } from '../../../src/daemon/session.ts';
+import { usualConnection } from '../../../src/engine/engine.ts';
+import { EnginePool } from '../../../src/engine/engine-pool.ts';
+import { sleepsOn } from '../../../src/engine/sleeping.ts';
+import { type Caller, type CallerState, readOwnState } from '../../../src/policy/caller.ts';
+import { CallerReader } from '../../../src/policy/caller-reader.ts';
+import { userOf } from '../../../src/policy/connection-user.ts';
+import { decodeResponse, encodeRequest } from '../../../src/protocol/codec.ts';
+import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
+import { native, Watch } from '../../../src/socket/binding.ts';
+import { sends } from '../../scenario/support/client.ts';
+import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
+import { sessionContext } from './support/context.ts';
+
+const check: CriuReq = { type: ReqType.CPUINFO_CHECK, opts: { images_dir_fd: -1 } };
+const checked: CriuResp = { type: ReqType.CPUINFO_CHECK, success: true };
+
+/** Reads a caller, which takes until it is let go on. */
+class SlowReader extends CallerReader {
+  /** Whether somebody waits. */
+  reads = false;
+  goOn: () => void = () => {};
+
+  override async read(caller: Caller): Promise<CallerState> {
+    this.reads = true;
+    await new Promise<void>((resolve) => {
+      this.goOn = resolve;
+    });
+    this.reads = false;
+    return super.read(caller);
+  }
+}
+
+/** The children of this process that follow this script. */
+function enginesOf(script: string): number[] {
+  const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'latin1');
+  return (children.match(/[0-9]+/g) ?? []).map(Number).filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(script);
+    } catch {
+      // It has ended.
+      return false;
+    }
+  });
+}
+
+/** Until then it has not read its script, which is written anew for the next one. */
+async function oneThatReads(script: string): Promise<number> {
+  const one = (): number | undefined => enginesOf(script).find((pid) => sleepsOn(pid, usualConnection));
+  await eventually('one reads', () => one() !== undefined);
+  return one()!;
+}
+
+/** When this returns it has ended, and no callback was made yet. */
+function endNow(pid: number): void {
+  process.kill(pid, os.signals.SIGKILL);
+  while (!/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'latin1')));
+}
+
+describe('an engine that leaves while the next request is judged', () => {
+  let criu: ServiceUnderTest;
+
+  beforeEach(() => {
+    criu = new ServiceUnderTest();
+  });
+
+  afterEach(() => criu.stop());
+
+  /** A session whose requests are judged slowly. */
+  function open(ahead: number) {
+    const engine = { criu: criu.script, ahead };
+    const reader = new SlowReader(readOwnState(), 1000);
+    const pool = new EnginePool(engine);
+    const { ours, theirs } = native.socketpair();
+    const caller = native.adopt(theirs);
+    const replies: unknown[] = [];
+    const closed = new Promise<void>((resolve) => {
+      caller.watch(Watch.readable, () => {
+        const packet = caller.receive(4096);
+        const decoded = packet && decodeResponse(packet.data, 'strict');
+        if (decoded?.kind === 'response') replies.push(JSON.parse(JSON.stringify(decoded.message)));
+        if (packet) return;
+        caller.close();
+        resolve();
+      });
+    });
+    const context = sessionContext(engine, undefined, { reader, pool });
+    const over = new Promise<void>((resolve) => {
+      new Session(1, ours, userOf(ours), context, () => resolve());
+    });
+    const judged = async (message: CriuReq): Promise<void> => {
+      caller.send(encodeRequest(message));
+      await eventually('it is judged', () => reader.reads);
+    };
+    return { reader, pool, replies, over: Promise.all([over, closed]), judged };
+  }
+
+  for (const heard of [false, true]) {
+    it(`does not matter when it waited for any request, and its end is ${heard ? 'known' : 'not yet known'}`, async () => {
+      criu.engine('receive', sends(checked));
+      const { pool, reader, judged, replies, over } = open(1);
+      pool.refill();
+      const waiting = await oneThatReads(criu.script);
+      await judged(check);
+      endNow(waiting);
+      if (heard) await eventually('it is not counted on', () => pool.size === 0);
+      reader.goOn();
+      await over;
+      assert.deepEqual(replies, [checked]);
+      assert.deepEqual(criu.received(), [encodeRequest(check)]);
+      pool.close();
+    });
+  }
+
+  it('does not matter when it had served the request before, and its end is not yet known', async () => {
+    criu.engine('receive', sends(checked), 'receive');
+    const { reader, judged, replies, over } = open(0);
+    await judged({ ...check, keep_open: true });
+    reader.goOn();
+    await eventually('it has answered', () => replies.length === 1);
+    const served = await oneThatReads(criu.script);
+    await judged(check);
+    criu.engine('receive', sends(checked));
+    endNow(served);
+    reader.goOn();
+    await over;
+    assert.deepEqual(replies, [checked, checked]);
+    assert.deepEqual(criu.received(), [encodeRequest(check)]);
+  });
+});

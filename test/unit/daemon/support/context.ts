@@ -1,0 +1,41 @@
+/** What a session shares with others, for one that is alone: all of it real, and a store that keeps nothing. */
+import { EngineQueue, type Limits } from '../../../../src/daemon/limits.ts';
+import { Records } from '../../../../src/daemon/records.ts';
+import type { SessionContext } from '../../../../src/daemon/session.ts';
+import { EnginePool, type EnginePoolOptions } from '../../../../src/engine/engine-pool.ts';
+import { KeptAnswers } from '../../../../src/engine/kept-answers.ts';
+import { Kerndat } from '../../../../src/engine/kerndat.ts';
+import { readOwnState } from '../../../../src/policy/caller.ts';
+import { CallerReader } from '../../../../src/policy/caller-reader.ts';
+import { TreeReader } from '../../../../src/policy/tree-reader.ts';
+
+const quiet = { error() {}, warning() {}, info() {}, debug() {}, close: async () => {} };
+
+export const limits: Limits = { sessions: 8, sessionsPerUser: 8, engines: 8, enginesPerUser: 8 };
+
+/** @param others what is not as usual. */
+export function sessionContext(
+  engine: EnginePoolOptions,
+  requestMs = 10_000,
+  others: Partial<SessionContext> = {},
+): SessionContext {
+  const own = readOwnState();
+  return {
+    own,
+    reader: new CallerReader(own, 1000),
+    trees: new TreeReader(),
+    standing: { confinedCallers: true, allowNoNewPrivs: false },
+    restorers: { who: 'all' },
+    engine,
+    pool: new EnginePool(engine),
+    confined: { launcher: '/nonexistent', configFile: '/nonexistent', deadlineMs: 1000 },
+    queue: new EngineQueue(limits),
+    kerndat: new Kerndat(engine.criu, () => {}),
+    records: new Records(quiet, () => {}),
+    store: { keeps: false, keep: () => false, drop() {} },
+    timeouts: { requestMs, notifyMs: 1000, operationMs: undefined },
+    maxPacketBytes: 4096,
+    answers: new KeptAnswers(engine),
+    ...others,
+  };
+}
