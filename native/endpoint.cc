@@ -1,5 +1,7 @@
 // Where sockets come from: taken over, listening, connected, in pairs.
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -121,6 +123,13 @@ Napi::Value DescribeSocket(const Napi::CallbackInfo& info) {
   return description;
 }
 
+Napi::Value UnreadByPeer(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int bytes = 0;
+  Check(env, "ioctl", ::ioctl(RequireFd(info[0], "fd").Get(), SIOCOUTQ, &bytes));
+  return Napi::Boolean::New(env, bytes > 0);
+}
+
 }  // namespace
 
 void ExportEndpoints(Napi::Env env, Napi::Object exports) {
@@ -129,6 +138,7 @@ void ExportEndpoints(Napi::Env env, Napi::Object exports) {
   exports.Set("connect", Napi::Function::New<Connect>(env, "connect"));
   exports.Set("socketpair", Napi::Function::New<SocketPair>(env, "socketpair"));
   exports.Set("describeSocket", Napi::Function::New<DescribeSocket>(env, "describeSocket"));
+  exports.Set("unreadByPeer", Napi::Function::New<UnreadByPeer>(env, "unreadByPeer"));
 }
 
 }  // namespace criu_service

@@ -17,6 +17,11 @@ export class HandedOver {
     return this.#fd;
   }
 
+  /** True while the caller has yet to read what its engine said last. */
+  get isAnswered(): boolean {
+    return this.#fd !== undefined && native.unreadByPeer(this.#fd);
+  }
+
   /** The engine is gone, so the connection is ours alone again: one reply, and its end. */
   reply(bytes: Uint8Array): void {
     if (!this.#fd) return;

@@ -326,8 +326,10 @@ export class Session {
   /** An engine that is no child of ours leaves no status. One that dumped its caller has dumped it, if the caller is gone. */
   #known(end: EngineExit): EngineEnd {
     if (end.how !== 'unknown') return { how: end.how, reason: end.reason };
-    const dumped = this.#state.at === 'handed-over' && !this.#judge.callerIsThere;
-    return { how: dumped ? 'success' : 'lost', reason: end.reason };
+    // What it answered went past us. A caller that has read that already, and waits for more, is told that it was lost.
+    const done =
+      this.#state.at === 'handed-over' && (!this.#judge.callerIsThere || this.#handedOver?.isAnswered);
+    return { how: done ? 'success' : 'lost', reason: end.reason };
   }
 
   #perform(actions: readonly Action[]): void {

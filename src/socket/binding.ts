@@ -194,6 +194,8 @@ export interface NativeBinding {
   describeSocket(
     fd: OwnedFd,
   ): { readonly family: number; readonly type: number; readonly listening: boolean } | undefined;
+  /** Whether the peer has yet to read something that was sent through this end, by whoever has it open (SIOCOUTQ, unix(7)). */
+  unreadByPeer(fd: OwnedFd): boolean;
 
   // Processes and their descriptors
   /** clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD), signals 1-64 to default, empty mask, setsid, umask 022, fds, execve. A failing step throws with its errno and `syscall`. */

@@ -208,6 +208,25 @@ describe('describeSocket', () => {
   });
 });
 
+describe('unreadByPeer', () => {
+  it('is true from the sending of a packet, through whichever copy, until its peer has read it', () => {
+    const { ours, theirs } = native.socketpair();
+    const sender = native.adopt(native.duplicate(theirs));
+    assert.equal(native.unreadByPeer(theirs), false);
+    sender.send(Buffer.from('a reply'));
+    assert.equal(native.unreadByPeer(theirs), true);
+    assert.equal(ours.receive(100)?.data.toString(), 'a reply');
+    assert.equal(native.unreadByPeer(theirs), false);
+    for (const end of [ours, sender, theirs]) end.close();
+  });
+
+  it('is not to be had of what is no socket', () => {
+    const file = openNull();
+    requireNativeError(() => native.unreadByPeer(file), 'ENOTTY', 'ioctl');
+    file.close();
+  });
+});
+
 describe('what the kernel knows of the peer', () => {
   it('pid, uid and gid are those of the process that connected', () => {
     const { near, far } = connectedPair();

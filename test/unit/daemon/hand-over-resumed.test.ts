@@ -1,6 +1,8 @@
 /** A session whose service was killed between the start of an engine on its connection and the keeping of that engine. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { constants as os } from 'node:os';
+import { encodeResponse } from '../../../src/protocol/codec.ts';
 import { type ExitStatus, native, type OwnedFd, type Process } from '../../../src/socket/binding.ts';
 import { type Left, Resumed } from './support/resumed.ts';
 
@@ -71,6 +73,29 @@ describe('a connection that was being handed over when its service was killed', 
     holder.kill();
     const [reply, ...more] = await resumed.all();
     assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EIO, 0]);
+  });
+
+  it('is not answered a second time when its caller has yet to read what the engine said', async () => {
+    const said = Buffer.from(encodeResponse({ type: 1, success: true, dump: { restored: false } }));
+    let holder = 0;
+    const resumed = new Resumed({ ...handedOver, requestMs: 1, busy: true }, (connection) => {
+      // No child of ours, so that nothing tells how it ended.
+      const { stdout } = spawnSync('/bin/sh', ['-c', 'sleep 60 >/dev/null & echo $!'], {
+        stdio: ['ignore', 'pipe', 'ignore', connection.number],
+      });
+      holder = Number(stdout);
+      const engine = native.adopt(native.duplicate(connection));
+      engine.send(said);
+      engine.close();
+    });
+    await resumed.kept;
+    process.kill(holder, 'SIGKILL');
+    await resumed.over;
+    resumed.read();
+    assert.deepEqual(
+      (await resumed.all()).map(({ success }) => success),
+      [true],
+    );
   });
 
   it('has no engine left that could read what nobody has judged, when its request is looked at anew', async () => {

@@ -24,6 +24,8 @@ export interface Left {
   /** What a request is started with from then on. */
   readonly criu?: string;
   readonly requestMs?: number;
+  /** The caller reads nothing before it is told to. */
+  readonly busy?: boolean;
 }
 
 export class Resumed {
@@ -52,7 +54,7 @@ export class Resumed {
     const connection = ours.copy();
     hold(connection);
     for (const packet of left.queued ?? []) this.#caller.send(packet);
-    this.#caller.watch(Watch.readable, () => this.#receive());
+    if (!left.busy) this.read();
     const engine = left.engine === undefined ? undefined : startEngine(left.engine, left.connection);
     const snapshot: SessionSnapshot = {
       state: left.state,
@@ -87,6 +89,10 @@ export class Resumed {
       new Session(1, ours, userOf(ours), context, () => resolve(), stored);
     });
     connection.close();
+  }
+
+  read(): void {
+    this.#caller.watch(Watch.readable, () => this.#receive());
   }
 
   /** The next reply, or `closed`. */
