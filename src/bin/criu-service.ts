@@ -11,6 +11,7 @@ import { type CommandLine, parseCommandLine } from '../daemon/options.ts';
 import { Service } from '../daemon/service.ts';
 import { Kerndat, startKerndatUnit } from '../engine/kerndat.ts';
 import type { Restorers } from '../policy/authorize.ts';
+import { readLabelModule } from '../policy/security-module.ts';
 import { adoptActivation, StartError } from '../systemd/activation.ts';
 import { createFdStore } from '../systemd/fd-store.ts';
 import type { Log } from '../systemd/log.ts';
@@ -52,6 +53,7 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
     });
     if (options.metricsFile !== undefined) metrics = new MetricsFile(at(options.metricsFile), log);
     const store = createFdStore(process.env);
+    const labels = readLabelModule();
     const activation = adoptActivation(process.env);
     let listener = activation?.listener;
     if (!listener) {
@@ -67,11 +69,16 @@ async function run(options: CommandLine, readyFd: number | undefined): Promise<n
         launcher: join(programDirectory, 'criu-launcher'),
         configFile: join(programDirectory, 'unprivileged.conf'),
         deadlineMs: launchTimeoutMs,
+        labels,
       },
       // Without systemd there is nobody to make one.
       kerndat: new Kerndat(options.criu, activation ? startKerndatUnit : () => {}),
       restorers: findRestorers(options.restore),
-      standing: { confinedCallers: true, allowNoNewPrivs: options.allowNoNewPrivs },
+      standing: {
+        confinedCallers: true,
+        allowNoNewPrivs: options.allowNoNewPrivs,
+        labels,
+      },
       limits: options.limits,
       timeouts: options.timeouts,
       maxPacketBytes: options.maxPacketBytes,

@@ -8,6 +8,7 @@ import {
 } from '../engine/confined.ts';
 import type { EngineEvents } from '../engine/engine.ts';
 import { type EngineCgroup, sliceOf } from '../engine/engine-cgroup.ts';
+import { labelFor } from '../engine/launcher-protocol.ts';
 import type { RelayPlan } from '../policy/authorize.ts';
 import { type Caller, openProcDirectory } from '../policy/caller.ts';
 import type { PeerFdField } from '../policy/option-table.ts';
@@ -28,7 +29,7 @@ export async function startEngineAs(
   events: EngineEvents,
 ): Promise<ConfinedEngine> {
   const { pid, uid, gid, groups } = caller.identity;
-  const { bounding, inheritable, ambient, noNewPrivs, umask } = traits;
+  const { bounding, inheritable, ambient, noNewPrivs, umask, label } = traits;
   const number = (field: PeerFdField): number | undefined =>
     plan?.peerFds.find((each) => each.field === field)?.callerNumber;
   const procDirectory = openProcDirectory(caller);
@@ -45,6 +46,7 @@ export async function startEngineAs(
         ambient,
         noNewPrivs,
         umask,
+        label: options.labels && label !== undefined ? labelFor(label, options.labels) : undefined,
         pidfd: caller.pidfd,
         procDirectory,
       },

@@ -30,6 +30,8 @@ export interface ConfinedEngineOptions {
   readonly configFile: string;
   /** How long the launcher may take: a directory of the caller's may be one that never answers. */
   readonly deadlineMs: number;
+  /** Which security module labels processes. */
+  readonly labels?: 'selinux' | 'apparmor' | undefined;
 }
 
 /** Whom the engine becomes. */

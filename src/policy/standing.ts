@@ -8,6 +8,7 @@
  */
 import type { CallerIdentity, CallerState } from './caller.ts';
 import type { ThreadStatus } from './proc-status.ts';
+import type { LabelModule } from './security-module.ts';
 
 export type Standing =
   | { readonly kind: 'fully-privileged' }
@@ -30,6 +31,8 @@ export interface StandingOptions {
   readonly confinedCallers: boolean;
   /** Serve callers with no_new_privs, although Landlock, which cannot be seen from outside, implies it. */
   readonly allowNoNewPrivs: boolean;
+  /** Whose labels an engine can take over. */
+  readonly labels?: LabelModule | undefined;
 }
 
 export function judgeStanding(
@@ -46,7 +49,7 @@ export function judgeStanding(
   }
   if (!options.confinedCallers)
     return refused(`only root is served, and the caller's uid is ${identity.uid}`);
-  const sandbox = sandboxOf(state, service, options);
+  const sandbox = sandboxOf(identity, state, service, options);
   return sandbox === undefined ? { kind: 'confined', traits: traitsOf(state) } : refused(sandbox);
 }
 
@@ -87,7 +90,12 @@ function lessThanService(state: CallerState, service: CallerState): string | und
 }
 
 /** What a task that this caller restores would leave. All of it is monotone: nothing unprivileged ever leaves it again. */
-function sandboxOf(state: CallerState, service: CallerState, options: StandingOptions): string | undefined {
+function sandboxOf(
+  identity: CallerIdentity,
+  state: CallerState,
+  service: CallerState,
+  options: StandingOptions,
+): string | undefined {
   const own = service.threads[0];
   if (own === undefined) return 'the service does not know its own namespaces';
   for (const thread of state.threads) {
@@ -101,7 +109,12 @@ function sandboxOf(state: CallerState, service: CallerState, options: StandingOp
       if (thread.namespaces[name] !== own.namespaces[name]) return otherNamespace(name);
     }
   }
-  return state.label === service.label ? undefined : labelRefusal(state);
+  if (identity.label !== undefined && identity.label !== state.label) {
+    return `its security label ${state.label ?? '(none)'} is not the ${identity.label} that connected`;
+  }
+  // Whether an engine may take over another one is the security policy's to say, when it is executed.
+  const known = options.labels !== undefined && state.label !== undefined;
+  return state.label === service.label || known ? undefined : labelRefusal(state);
 }
 
 function traitsOf(state: CallerState): Traits {

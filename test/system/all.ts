@@ -13,6 +13,7 @@ import './page-server.test.ts';
 import './versions.test.ts';
 import './alice.test.ts';
 import './kerndat.test.ts';
+import './labels.test.ts';
 import './systemd.test.ts';
 import './resume.test.ts';
 import './lifecycle.test.ts';

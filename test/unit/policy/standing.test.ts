@@ -125,6 +125,35 @@ describe('standing of a caller', () => {
     assert.match(reasonFor(alice, { threads: [aliceThread], label: 'jail' }, everybody), /label jail/);
   });
 
+  it('hands on a label that is not its own, where the kernel has a module whose labels can be taken over', () => {
+    const options = { ...everybody, labels: 'apparmor' } as const;
+    const standing = judgeStanding(
+      alice,
+      { ...service, threads: [aliceThread], label: 'jail' },
+      service,
+      options,
+    );
+    assert.ok(standing.kind === 'confined');
+    assert.equal(standing.traits.label, 'jail');
+    const unlabelled = judgeStanding(
+      alice,
+      { ...service, threads: [aliceThread] },
+      { ...service, label: 'own' },
+      options,
+    );
+    assert.ok(unlabelled.kind === 'refused');
+    assert.match(unlabelled.reason, /label \(none\)/);
+  });
+
+  it('refuses a user whose label is not the one that connected', () => {
+    const connected = { ...alice, label: 'jail' };
+    const options = { ...everybody, labels: 'apparmor' } as const;
+    assert.match(
+      reasonFor(connected, { threads: [aliceThread], label: 'free' }, options),
+      /free is not the jail that connected/,
+    );
+  });
+
   it('serves a user with no_new_privs where that is allowed, and hands it on', () => {
     const threads = [{ ...aliceThread, noNewPrivs: true }];
     const standing = judgeStanding(alice, { ...service, threads }, service, {
