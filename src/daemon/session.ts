@@ -233,10 +233,7 @@ export class Session {
       case 'working':
         if (!state.callerEnded) this.#connection.stopListening();
         if (state.cutOff !== undefined) this.#deadlines.forRollback();
-        if (progress === 'sending') {
-          this.#discardAsked();
-          this.#findOut();
-        }
+        if (progress === 'sending') this.#discardAsked();
         break;
       case 'notifying':
         this.#listen('notify');
@@ -259,7 +256,7 @@ export class Session {
         on: 'engine-end',
         end: { how: 'lost', reason: 'The engine was lost when this service was restarted' },
       });
-    }
+    } else if (state.at === 'working' && progress === 'sending') this.#findOut();
   }
 
   /**

@@ -70,6 +70,12 @@ describe('a request that has to be asked again', () => {
     });
   }
 
+  it('waits for its turn where the engine that has not got it was the only one that there may be', async () => {
+    const left = { progress: 'sending' as const, engine: old.script, sleeps: true, engines: 1 };
+    assert.deepEqual(await resumed(left).all(), [dumped]);
+    assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
+  });
+
   it('is asked again, too, when the engine that had it found its descriptors gone', async () => {
     old.engine(sends({ ...dumped, success: false, cr_errno: EBADRQC }), 'receive');
     assert.deepEqual(await resumed({ progress: 'sent', engine: old.script }).all(), [dumped]);

@@ -3,6 +3,7 @@ import { fstatSync } from 'node:fs';
 import { EngineQueue } from '../../../../src/daemon/limits.ts';
 import { Session } from '../../../../src/daemon/session.ts';
 import { SessionFile, type SessionSnapshot } from '../../../../src/daemon/session-file.ts';
+import { sleepsOn } from '../../../../src/engine/sleeping.ts';
 import { StderrFile } from '../../../../src/engine/stderr-file.ts';
 import { userOf } from '../../../../src/policy/connection-user.ts';
 import { decodeResponse } from '../../../../src/protocol/codec.ts';
@@ -21,6 +22,10 @@ export interface Left {
   readonly engine?: string;
   /** What that one calls its connection. */
   readonly connection?: number;
+  /** It sleeps in a read of that by the time the session is taken up. */
+  readonly sleeps?: boolean;
+  /** How many engines there may be at once. */
+  readonly engines?: number;
   /** What a request is started with from then on. */
   readonly criu?: string;
   readonly requestMs?: number;
@@ -56,6 +61,7 @@ export class Resumed {
     for (const packet of left.queued ?? []) this.#caller.send(packet);
     if (!left.busy) this.read();
     const engine = left.engine === undefined ? undefined : startEngine(left.engine, left.connection);
+    while (left.sleeps && engine && !sleepsOn(engine.snapshot.pid, engine.snapshot.connection));
     const snapshot: SessionSnapshot = {
       state: left.state,
       progress: left.progress,
@@ -75,7 +81,7 @@ export class Resumed {
       }
     }
     const context = sessionContext({ criu: left.criu ?? '/nonexistent', ahead: 0 }, left.requestMs, {
-      queue: new CountedQueue(limits),
+      queue: new CountedQueue({ ...limits, engines: left.engines ?? limits.engines }),
       store: {
         keeps: true,
         keep: (_session, fds) => {
