@@ -90,6 +90,8 @@ export class Engine {
    * Undefined where it cannot be known.
    */
   get sleepsReading(): boolean | undefined {
+    // It has said something, or has left, and its pid may be somebody else's by now, whose reading waits for an execve(2) of theirs.
+    if (!this.waits) return false;
     const sleeps = sleepsOn(this.pid, this.connection);
     return sleeps && this.waits;
   }

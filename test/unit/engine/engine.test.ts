@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { constants as os } from 'node:os';
 import { Engine } from '../../../src/engine/engine.ts';
 import { sleepsOn } from '../../../src/engine/sleeping.ts';
 import { StderrFile } from '../../../src/engine/stderr-file.ts';
@@ -57,6 +60,36 @@ describe('an engine that may have its request', () => {
     });
     assert.equal(waits, false);
     for (const each of [input.ours, input.theirs, connection.ours, connection.theirs]) each.close();
+  });
+
+  it('is not looked at when it has said something, or has left: its pid may be somebody else’s by then', async () => {
+    const { ours, theirs } = native.socketpair();
+    const peer = native.adopt(theirs);
+    const engineProcess = native.spawn({ file: '/bin/sleep', argv: ['sleep', '60'], env: [], fds: [] });
+    const end = new Promise<void>((resolve) => {
+      const events = { onMessage() {}, onHangup() {}, onEnd: () => resolve() };
+      const engine = new Engine(engineProcess, ours, new StderrFile('criu-stderr'), events);
+      const { readFileSync } = fs;
+      let looks = 0;
+      fs.readFileSync = () => {
+        looks += 1;
+        throw Object.assign(new Error('must not be read'), { code: 'EPERM' });
+      };
+      syncBuiltinESMExports();
+      try {
+        assert.deepEqual([engine.sleepsReading, looks], [undefined, 1]);
+        peer.send(Buffer.from('the answer'));
+        assert.deepEqual([engine.sleepsReading, looks], [false, 1]);
+        ours.receive(16);
+        peer.close();
+        assert.deepEqual([engine.sleepsReading, looks], [false, 1]);
+      } finally {
+        fs.readFileSync = readFileSync;
+        syncBuiltinESMExports();
+        engineProcess.signal(os.signals.SIGKILL);
+      }
+    });
+    await end;
   });
 });
 
