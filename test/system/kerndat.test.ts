@@ -1,6 +1,6 @@
 /** What is known of the kernel is found out once for users without root, by root, and none of them can say something else. */
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { keptKerndat } from '../../src/engine/kerndat.ts';
 import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
@@ -31,6 +31,9 @@ const isKept = () => existsSync(keptKerndat) && (statSync(keptKerndat).mode & 0o
 describe('what is known of the kernel', () => {
   it('is kept after the first dump without root, and believed by the next one, not by a restore', async () => {
     rmSync(keptKerndat, { force: true });
+    // As an attempt leaves it that was cut short.
+    mkdirSync(dirname(keptKerndat), { recursive: true });
+    writeFileSync(`${keptKerndat}.tmp`, '');
     run('systemctl', 'reload-or-restart', 'criu.service');
     const target = targetOf('alice');
     const images = directoryOf('alice');
