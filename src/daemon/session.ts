@@ -265,8 +265,7 @@ export class Session {
    */
   async #findEngine({ state, callerInode, becomes }: SessionSnapshot, elapsedMs: number): Promise<void> {
     const holder = await holderOf(callerInode);
-    const { kind } = this.#head();
-    if (kind === 'packet' || kind === 'malformed') {
+    if (this.#isUnread()) {
       if (holder) this.#engines.endUnbegun(holder);
       this.#state = initialState;
       this.#keeper.forget();
@@ -284,10 +283,15 @@ export class Session {
     }
   }
 
-  /** What was being given to the engine may still be in its caller's queue. A caller sends no second request before the reply. */
+  /** What was being given to the engine may still be in its caller's queue. */
   #discardAsked(): void {
+    if (this.#isUnread()) this.#connection.discard();
+  }
+
+  /** Whether the request is still in its caller's queue. What else is there came behind it. */
+  #isUnread(): boolean {
     const head = this.#head();
-    if (head.kind === 'packet' && this.#keeper.packet?.equals(head.data)) this.#connection.discard();
+    return head.kind === 'packet' && this.#keeper.packet?.equals(head.data) === true;
   }
 
   /**

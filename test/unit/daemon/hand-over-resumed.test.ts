@@ -75,6 +75,17 @@ describe('a connection that was being handed over when its service was killed', 
     assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EIO, 0]);
   });
 
+  it('is that engine’s, too, when its caller has sent something else meanwhile', async () => {
+    const holder = new Holder();
+    const left = { ...handedOver, queued: [Buffer.from('what came behind it')] };
+    const resumed = new Resumed(left, (connection) => holder.start(connection));
+    const first = await Promise.race([resumed.kept, resumed.next()]);
+    assert.ok(Array.isArray(first), 'no reply, but an engine that is kept');
+    holder.kill();
+    const [reply, ...more] = await resumed.all();
+    assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EIO, 0]);
+  });
+
   it('is not answered a second time when its caller has yet to read what the engine said', async () => {
     const said = Buffer.from(encodeResponse({ type: 1, success: true, dump: { restored: false } }));
     let holder = 0;
@@ -100,7 +111,7 @@ describe('a connection that was being handed over when its service was killed', 
 
   it('has no engine left that could read what nobody has judged, when its request is looked at anew', async () => {
     const holder = new Holder();
-    const left = { ...handedOver, queued: [Buffer.from('this is no request')] };
+    const left = { ...handedOver, queued: [handedOver.packet] };
     const resumed = new Resumed(left, (connection) => holder.start(connection));
     const [reply, ...more] = await resumed.all();
     assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EINVAL, 0]);
