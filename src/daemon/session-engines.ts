@@ -447,9 +447,16 @@ export class SessionEngines {
       const { turn } = old;
       old.ahead = undefined;
       this.#latest = undefined;
-      const engine = startRelayedEngine(this.#context.engine, [], this.#heard());
-      this.#hold(engine, turn!, undefined, request, undefined);
-      old.turn = undefined;
+      try {
+        const engine = startRelayedEngine(this.#context.engine, [], this.#heard());
+        this.#hold(engine, turn!, undefined, request, undefined);
+        old.turn = undefined;
+      } finally {
+        // What it said last may wait for room with its caller, and is taken before its end is heard of.
+        old.engine.resume();
+        // Without a new one.
+        if (!this.#held.has(old)) old.turn?.release();
+      }
       await this.house(request);
     });
   }

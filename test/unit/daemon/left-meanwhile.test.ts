@@ -70,24 +70,31 @@ describe('an engine that leaves while the next request is judged', () => {
 
   afterEach(() => criu.stop());
 
-  /** A session whose requests are judged slowly. */
-  function open(ahead: number) {
+  /**
+   * A session whose requests are judged slowly.
+   * @param full its caller has no room for a reply before it reads.
+   */
+  function open(ahead: number, full = false) {
     const engine = { criu: criu.script, ahead };
     const reader = new SlowReader(readOwnState(), 1000);
     const pool = new EnginePool(engine);
     const { ours, theirs } = native.socketpair();
     const caller = native.adopt(theirs);
     const replies: unknown[] = [];
+    while (full && ours.send(Buffer.from('no reply')));
+    let read = () => {};
     const closed = new Promise<void>((resolve) => {
-      caller.watch(Watch.readable, () => {
-        const packet = caller.receive(4096);
-        const decoded = packet && decodeResponse(packet.data, 'strict');
-        if (decoded?.kind === 'response') replies.push(JSON.parse(JSON.stringify(decoded.message)));
-        if (packet) return;
-        caller.close();
-        resolve();
-      });
+      read = () =>
+        caller.watch(Watch.readable, () => {
+          const packet = caller.receive(4096);
+          const decoded = packet && decodeResponse(packet.data, 'strict');
+          if (decoded?.kind === 'response') replies.push(JSON.parse(JSON.stringify(decoded.message)));
+          if (packet) return;
+          caller.close();
+          resolve();
+        });
     });
+    if (!full) read();
     const context = sessionContext(engine, undefined, { reader, pool });
     const over = new Promise<void>((resolve) => {
       new Session(1, ours, userOf(ours), context, () => resolve());
@@ -96,7 +103,7 @@ describe('an engine that leaves while the next request is judged', () => {
       caller.send(encodeRequest(message));
       await eventually('it is judged', () => reader.reads);
     };
-    return { reader, pool, replies, over: Promise.all([over, closed]), judged };
+    return { reader, pool, replies, over: Promise.all([over, closed]), judged, read };
   }
 
   for (const heard of [false, true]) {
@@ -130,5 +137,22 @@ describe('an engine that leaves while the next request is judged', () => {
     await over;
     assert.deepEqual(replies, [checked, checked]);
     assert.deepEqual(criu.received(), [encodeRequest(check)]);
+  });
+
+  it('is heard of, too, when its last reply waits until its caller reads', async () => {
+    criu.engine('receive', sends(checked), 'receive');
+    const { reader, judged, replies, over, read } = open(0, true);
+    await judged({ ...check, keep_open: true });
+    reader.goOn();
+    await eventually('its engine has it', () => criu.received().length === 1);
+    await judged(check);
+    const served = await oneThatReads(criu.script);
+    criu.engine('receive', sends(checked));
+    endNow(served);
+    reader.goOn();
+    await eventually('another one has it', () => criu.received().length === 1);
+    read();
+    await over;
+    assert.deepEqual(replies, [checked, checked]);
   });
 });
