@@ -192,13 +192,18 @@ export class SessionEngines {
     );
   }
 
-  /** Ends a launcher, or an engine that has not read its request: it has done nothing. */
-  endUnbegun({ pid, pidfd }: Holder): void {
+  /** Ends a launcher, or an engine that has not read its request: it has done nothing. Resolves when it has gone. */
+  endUnbegun({ pid, pidfd }: Holder): Promise<void> {
     const path = engineCgroupOf(pid);
     const held = native.adoptProcess(pidfd, pid);
     held.signal(os.signals.SIGKILL);
-    held.close();
-    if (path !== undefined) EngineCgroup.again(path, false).remove();
+    return new Promise((resolve) => {
+      held.onExit(() => {
+        held.close();
+        if (path !== undefined) EngineCgroup.again(path, false).remove();
+        resolve();
+      });
+    });
   }
 
   /** The latest engine, for whoever goes on with it after this service: what is no descriptor. */

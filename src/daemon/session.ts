@@ -264,9 +264,13 @@ export class Session {
    * the request is ended, because the next one reads it then, and whatever came behind it nobody has judged.
    */
   async #findEngine({ state, callerInode, becomes }: SessionSnapshot, elapsedMs: number): Promise<void> {
-    const holder = await holderOf(callerInode);
+    let holder = await holderOf(callerInode);
+    if (holder && this.#isUnread()) {
+      await this.#engines.endUnbegun(holder);
+      holder = undefined;
+    }
+    // One that was ended may have read it in its last moment.
     if (this.#isUnread()) {
-      if (holder) this.#engines.endUnbegun(holder);
       this.#state = initialState;
       this.#keeper.forget();
       this.#perform(initialActions);

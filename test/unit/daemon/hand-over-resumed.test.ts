@@ -2,8 +2,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { constants as os } from 'node:os';
+import { SessionEngines } from '../../../src/daemon/session-engines.ts';
 import { encodeResponse } from '../../../src/protocol/codec.ts';
-import { type ExitStatus, native, type OwnedFd, type Process } from '../../../src/socket/binding.ts';
+import {
+  type ExitStatus,
+  native,
+  type OwnedFd,
+  type Process,
+  type SeqpacketSocket,
+} from '../../../src/socket/binding.ts';
 import { type Left, Resumed } from './support/resumed.ts';
 
 const request = {
@@ -116,6 +123,28 @@ describe('a connection that was being handed over when its service was killed', 
     const [reply, ...more] = await resumed.all();
     assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EINVAL, 0]);
     assert.notEqual((await holder.exit())?.kind, 'exited', bySignal);
+  });
+
+  it('gets one reply, too, when the engine that is ended has read it in its last moment', async () => {
+    const { endUnbegun } = SessionEngines.prototype;
+    const holder = new Holder();
+    const left = { ...handedOver, queued: [handedOver.packet], requestMs: 1 };
+    let engine: SeqpacketSocket | undefined;
+    SessionEngines.prototype.endUnbegun = function (...found) {
+      engine?.receive(4096);
+      return endUnbegun.apply(this, found);
+    };
+    try {
+      const resumed = new Resumed(left, (connection) => {
+        holder.start(connection);
+        engine = native.adopt(native.duplicate(connection));
+      });
+      const [reply, ...more] = await resumed.all();
+      assert.deepEqual([reply?.type, reply?.cr_errno, more.length], [request.type, os.errno.EIO, 0]);
+    } finally {
+      SessionEngines.prototype.endUnbegun = endUnbegun;
+      engine?.close();
+    }
   });
 
   it('leaves nothing of an engine that has become its caller, and that engine counts as the caller’s', async () => {
