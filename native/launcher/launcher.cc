@@ -28,7 +28,6 @@ namespace criu_service::launcher {
 namespace {
 
 constexpr char kConfigVariable[] = "CRIU_CONFIG_FILE=";
-constexpr char kKerndatVariable[] = "XDG_RUNTIME_DIR=";
 
 // The service has done all this in the child that it made; once more costs seventy system calls
 // and does not depend on it. The kernel's own structures: glibc keeps two signals for itself.
@@ -75,7 +74,7 @@ EngineSocket MakeSocket(bool hand_over) {
   return {ends[0], ends[1]};
 }
 
-[[noreturn]] void Execute(int criu, const char* config, bool kept_kerndat) {
+[[noreturn]] void Execute(int criu, const char* config) {
   static char variable[sizeof kConfigVariable + kMaxStringSize];
   std::snprintf(variable, sizeof variable, "%s%s", kConfigVariable, config);
   static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -84,11 +83,10 @@ EngineSocket MakeSocket(bool hand_over) {
   static char socket[] = "3";
   static_assert(kEngineSocketFd == 3);
   char* const arguments[] = {name, verb, socket, nullptr};
-  // What CRIU itself takes for the directory of its kerndat without root (kerndat.c), and for
-  // nothing else.
-  static char kerndat[sizeof kKerndatVariable + sizeof kKerndatDirectory];
-  std::snprintf(kerndat, sizeof kerndat, "%s%s", kKerndatVariable, kKerndatDirectory);
-  char* const environment[] = {path, variable, kept_kerndat ? kerndat : nullptr, nullptr};
+  // Where criu-kerndat.service has put what is known of the kernel, and only root can write. CRIU
+  // looks for it there without root (kerndat.c), and uses the variable for nothing else.
+  static char kerndat[] = "XDG_RUNTIME_DIR=/run/criu-service";
+  char* const environment[] = {path, variable, kerndat, nullptr};
   ::execveat(criu, "", arguments, environment, AT_EMPTY_PATH);
   Fail(Step::kExecute, errno);
 }
@@ -118,7 +116,7 @@ EngineSocket MakeSocket(bool hand_over) {
   // The limits last: from here on nothing is opened, mapped or forked.
   TakeLimits();
   SendReady(placed.images, placed.work, placed.status, socket.service);
-  Execute(criu, request.config, (request.fixed.flags & kKeptKerndat) != 0);
+  Execute(criu, request.config);
 }
 
 }  // namespace criu_service::launcher

@@ -45,12 +45,7 @@ enum EngineFd : int {
 
 constexpr uint32_t kCallerHasNoNewPrivs = 1;
 constexpr uint32_t kHandOver = 2;  // The engine gets kCallerSocketFd; it opens nothing for it.
-constexpr uint32_t kKeptKerndat =
-    4;  // CRIU looks for what is known of the kernel in kKerndatDirectory.
-constexpr uint32_t kKnownFlags = kCallerHasNoNewPrivs | kHandOver | kKeptKerndat;
-
-// Where criu-kerndat.service puts it, and nobody but root can write.
-constexpr char kKerndatDirectory[] = "/run/criu-service";
+constexpr uint32_t kKnownFlags = kCallerHasNoNewPrivs | kHandOver;
 
 // The kernel knows up to 65,536 groups, but one packet must fit into a socket's default buffer.
 constexpr uint32_t kMaxGroups = 32768;

@@ -1,11 +1,6 @@
 /** From a caller and a plan to an engine that has become that caller. */
 import { readFileSync } from 'node:fs';
-import {
-  type ConfinedEngine,
-  type ConfinedEngineOptions,
-  type ExecuteOptions,
-  startConfinedEngine,
-} from '../engine/confined.ts';
+import { type ConfinedEngine, type ConfinedEngineOptions, startConfinedEngine } from '../engine/confined.ts';
 import type { EngineEvents } from '../engine/engine.ts';
 import { type EngineCgroup, sliceOf } from '../engine/engine-cgroup.ts';
 import { labelFor } from '../engine/launcher-protocol.ts';
@@ -14,9 +9,11 @@ import { type Caller, openProcDirectory } from '../policy/caller.ts';
 import type { PeerFdField } from '../policy/option-table.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
 import type { Traits } from '../policy/standing.ts';
+import type { OwnedFd } from '../socket/binding.ts';
 
 /**
  * @param plan absent for a hand-over, where CRIU opens everything itself.
+ * @param connection the caller's own, for a hand-over; copied.
  * @throws LaunchError, CriuMissingError, CallerGoneError, NativeError
  */
 export async function startEngineAs(
@@ -24,7 +21,7 @@ export async function startEngineAs(
   caller: Caller,
   traits: Traits,
   plan: RelayPlan | undefined,
-  execute: ExecuteOptions,
+  connection: OwnedFd | undefined,
   home: (pid: number) => EngineCgroup | Promise<EngineCgroup>,
   events: EngineEvents,
 ): Promise<ConfinedEngine> {
@@ -56,7 +53,7 @@ export async function startEngineAs(
         workDirFd: number('work_dir_fd'),
         statusFd: number('status_fd'),
       },
-      execute,
+      connection,
       home,
       events,
     );

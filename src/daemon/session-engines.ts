@@ -394,8 +394,7 @@ export class SessionEngines {
       caller,
       standing.traits,
       plan,
-      // What is looked at in a tree is a dump.
-      { connection, keptKerndat: request.target !== undefined },
+      connection,
       home,
       this.#heard(),
     );

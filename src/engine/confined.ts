@@ -60,17 +60,6 @@ export interface EngineFiles {
   readonly statusFd?: number | undefined;
 }
 
-/** How CRIU is executed. */
-export interface ExecuteOptions {
-  /** The caller's own connection, blocking, for a hand-over; copied. Then nothing is opened: CRIU does that itself. */
-  readonly connection?: OwnedFd | undefined;
-  /**
-   * It believes the kerndat that root has had made (kerndat.ts). Not for a RESTORE: whether a login uid can be set depends on
-   * whether the caller has one, and CRIU fails where it believes that it can.
-   */
-  readonly keptKerndat: boolean;
-}
-
 /** The numbers of those files in the engine. */
 export interface OpenedFiles {
   readonly images_dir_fd?: number;
@@ -97,6 +86,7 @@ export class LaunchError extends Error {
 }
 
 /**
+ * @param connection the caller's own, blocking, for a hand-over; copied. Then nothing is opened: CRIU does that itself.
  * @param home moves the launcher into a cgroup of its own before it is anybody, so that what it forks later can be found there.
  * @throws LaunchError, CriuMissingError, CriuTooOldError, NativeError
  */
@@ -104,7 +94,7 @@ export async function startConfinedEngine(
   options: ConfinedEngineOptions,
   identity: EngineIdentity,
   files: EngineFiles,
-  { connection, keptKerndat }: ExecuteOptions,
+  connection: OwnedFd | undefined,
   home: (pid: number) => EngineCgroup | Promise<EngineCgroup>,
   events: EngineEvents,
 ): Promise<ConfinedEngine> {
@@ -115,7 +105,6 @@ export async function startConfinedEngine(
     criu,
     config: options.configFile,
     handOver: connection !== undefined,
-    keptKerndat,
     ...files,
   });
   const stderr = new StderrFile('criu-stderr');

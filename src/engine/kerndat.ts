@@ -7,7 +7,7 @@ import { constants, statSync } from 'node:fs';
 import { native } from '../socket/binding.ts';
 import { fileIdentity, findCriu } from './criu-binary.ts';
 
-/** kKerndatDirectory of native/launcher/protocol.h, and KERNDAT_CACHE_NAME of CRIU's kerndat.c. It is gone with the boot, as /run is. */
+/** The directory is named in native/launcher/launcher.cc, the file in CRIU's kerndat.c. It is gone with the boot, as /run is. */
 export const keptKerndat = '/run/criu-service/criu.kdat';
 
 const unit = 'criu-kerndat.service';

@@ -28,7 +28,6 @@ export const maxAnswerBytes = 40;
 const parametersBytes = 88;
 const flagNoNewPrivs = 1;
 const flagHandOver = 2;
-const flagKeptKerndat = 4;
 
 /** An LSM label, and what /proc/self/attr/exec must be told to take it. */
 export interface LauncherLabel {
@@ -39,8 +38,6 @@ export interface LauncherLabel {
 export interface LaunchParameters {
   /** The engine gets the caller's own connection. It opens nothing then: CRIU does that itself. */
   readonly handOver: boolean;
-  /** CRIU takes what is known of the kernel from where criu-kerndat.service puts it, if it is there. */
-  readonly keptKerndat: boolean;
   /** The caller's, of the pidfd that the launcher got. */
   readonly pid: number;
   readonly uid: number;
@@ -193,11 +190,7 @@ export function encodeParameters(parameters: LaunchParameters): Buffer {
 
   word('magic', magic);
   word('version', version);
-  const { noNewPrivs, handOver, keptKerndat } = parameters;
-  word(
-    'flags',
-    (noNewPrivs ? flagNoNewPrivs : 0) | (handOver ? flagHandOver : 0) | (keptKerndat ? flagKeptKerndat : 0),
-  );
+  word('flags', (parameters.noNewPrivs ? flagNoNewPrivs : 0) | (parameters.handOver ? flagHandOver : 0));
   word('pid', parameters.pid);
   word('uid', parameters.uid);
   word('gid', parameters.gid);

@@ -169,7 +169,6 @@ export class TestCaller {
     const status = parseThreadStatus(text);
     return {
       handOver: false,
-      keptKerndat: false,
       pid: this.pid,
       uid: status.uids[0]!,
       gid: status.gids[0]!,

@@ -15,7 +15,7 @@ describe('what is known of the kernel is found out', () => {
   it('in the directory that the launcher and the unit name', () => {
     const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8');
     const directory = dirname(keptKerndat);
-    assert.ok(read('native/launcher/protocol.h').includes(`kKerndatDirectory[] = "${directory}"`));
+    assert.ok(read('native/launcher/launcher.cc').includes(`"XDG_RUNTIME_DIR=${directory}"`));
     const unit = read('units/criu-kerndat.service').replaceAll('%t', '/run');
     assert.match(unit, new RegExp(`^Environment=XDG_RUNTIME_DIR=${directory}$`, 'm'));
     assert.match(unit, new RegExp(`^ExecStartPost=-chmod 644 ${keptKerndat}$`, 'm'));

@@ -19,7 +19,6 @@ const header = readFileSync(new URL('../../../native/launcher/protocol.h', impor
 
 const parameters: LaunchParameters = {
   handOver: false,
-  keptKerndat: false,
   pid: 1234,
   uid: 1500,
   gid: 1501,
