@@ -10,13 +10,19 @@ const sticky = 0o1000;
 
 /** PROC_SUPER_MAGIC of linux/magic.h */
 const procfs = 0x9fa0;
+/** FUSE_SUPER_MAGIC of linux/magic.h */
+const fuse = 0x65735546;
 
 /**
  * @returns a sentence about the first thing that others can write: the directory, an image, or one of those before it, which the
  * link `parent` names; or a directory on the way there, in which they could put something else in its place at any time; or about a link
- * that the kernel follows elsewhere than it says. Undefined where there is none.
+ * that the kernel follows elsewhere than it says; or about a place that is on a file system of some program. Undefined where there is none.
+ * @param typeOf the file system of a path (f_type of statfs(2)).
  */
-export function whoElseWrites(directory: string): string | undefined {
+export function whoElseWrites(
+  directory: string,
+  typeOf = (path: string): number => statfsSync(path).type,
+): string | undefined {
   const seen = new Set<string>();
   for (let current: string | undefined = directory; current !== undefined; ) {
     const { at, through, misled } = walk(current);
@@ -24,6 +30,10 @@ export function whoElseWrites(directory: string): string | undefined {
     if (seen.has(at)) return undefined;
     seen.add(at);
     current = undefined;
+    for (const path of [...through, at]) {
+      if (typeOf(path) === fuse)
+        return `${path} is on a FUSE file system, whose owners and modes are what a program says`;
+    }
     for (const path of through) {
       const stat = statSync(path);
       if (stat.uid === 0 && (stat.mode & sticky) !== 0) continue;

@@ -125,6 +125,18 @@ describe('what criuctl reads in a directory', () => {
     }
   });
 
+  it('tells root of a file system that a program serves, even where root seems to own it all', () => {
+    const root = mkdtempSync(join(tmpdir(), 'criu-service-fuse-'));
+    mkdirSync(join(root, 'images'));
+    const on = (path: string) => (queried: string) => (queried === path ? 0x65735546 : 0);
+    for (const path of [root, join(root, 'images')]) {
+      const reason = whoElseWrites(join(root, 'images'), on(path));
+      assert.ok(reason?.startsWith(`${path} is on a FUSE file system`), reason);
+    }
+    assert.equal(whoElseWrites(join(root, 'images'), on('/elsewhere')), undefined);
+    rmSync(root, { recursive: true });
+  });
+
   it('ends where images name themselves as those before', () => {
     chmodSync(directory, 0o700);
     symlinkSync('.', at('parent'));
