@@ -22,7 +22,7 @@ address() { if [ "$1" = ours ]; then echo "$ours"; else echo "$theirs"; fi; }
 
 # start_as USER PROGRAM COUNT: prints its pid once it is ready. Its streams are not the journal's socket, which CRIU cannot dump.
 start_as() {
-  local unit=$2-$3-$RANDOM ready user=()
+  local unit=$2-$3-$BASHPID-$RANDOM ready user=()
   [ "$1" = root ] || user=("${as_alice[@]}")
   ready=$(mktemp -u "$images/ready.XXXXXX")
   systemd-run --quiet --collect --unit="$unit" -p StandardInput=null -p StandardOutput=null -p StandardError=null \
