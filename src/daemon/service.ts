@@ -11,7 +11,8 @@ import { CallerReader } from '../policy/caller-reader.ts';
 import { type ConnectionUser, looksLikeRoot, userOf } from '../policy/connection-user.ts';
 import type { StandingOptions } from '../policy/standing.ts';
 import { TreeReader } from '../policy/tree-reader.ts';
-import { type NativeError, native, type OwnedFd, type SeqpacketSocket, Watch } from '../socket/binding.ts';
+import { type NativeError, native, type SeqpacketSocket, Watch } from '../socket/binding.ts';
+import type { StoredFds } from '../systemd/activation.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
 import type { Log } from '../systemd/log.ts';
 import type { Notifier } from '../systemd/notifier.ts';
@@ -116,7 +117,7 @@ export class Service {
   }
 
   /** @param stored descriptors that systemd's store has kept of sessions of an earlier start, by their ids. */
-  start(stored: ReadonlyMap<string, readonly OwnedFd[]> = new Map()): void {
+  start(stored: ReadonlyMap<number, StoredFds> = new Map()): void {
     this.#goOn(stored);
     this.#accept();
     this.#notifier.ready(this.#status());
@@ -161,21 +162,25 @@ export class Service {
     return true;
   }
 
-  #goOn(stored: ReadonlyMap<string, readonly OwnedFd[]>): void {
+  #goOn(stored: ReadonlyMap<number, StoredFds>): void {
+    const { store, records } = this.#context;
     const cgroups = new Set<string>();
-    for (const [name, fds] of stored) {
-      this.#nextId = Math.max(this.#nextId, Number(name) + 1);
-      const session = sortStored(Number(name), fds);
+    for (const [id, fds] of stored) {
+      this.#nextId = Math.max(this.#nextId, id + 1);
+      const session = sortStored(id, fds);
+      const goesOn = session?.engine && session.snapshot.engine?.serial;
+      for (const serial of fds.engines.keys())
+        if (serial !== goesOn) store.drop({ session: id, engine: serial });
       if (!session) {
-        this.#context.store.drop(name);
-        this.#context.records.notResumed(Number(name));
+        store.drop({ session: id });
+        records.notResumed(id);
         continue;
       }
       if (session.snapshot.engine?.cgroup) cgroups.add(session.snapshot.engine.cgroup.path);
       const socket = native.adopt(session.caller);
       const user = userOf(socket);
       this.#quota.count(user.key);
-      this.#open(Number(name), socket, user, session);
+      this.#open(id, socket, user, session);
     }
     EngineCgroup.removeEmpty();
     endUnverified(cgroups).catch((error: Error) =>

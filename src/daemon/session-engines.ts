@@ -57,8 +57,10 @@ export interface SessionEnginesEvents {
   onMessage(packet: Packet, confined: boolean): void;
   onHangup(): void;
   onEnd(exit: EngineExit): void;
-  /** Another engine is to have the request, which the one before has not read. */
+  /** Another engine is started for the request, which the one before has not read. */
   onReplaced(): void;
+  /** That engine is there, and is to be sent the same. */
+  onReplacement(data: Uint8Array): void;
   /** None is left. */
   onAllGone(): void;
 }
@@ -74,6 +76,8 @@ interface Ahead {
 
 interface Held {
   readonly engine: Engine;
+  /** Which engine of the session it is, counted from 1. */
+  readonly serial: number;
   /** Undefined once another one is in its turn. */
   turn: EngineTurn | undefined;
   /** Undefined for a privileged engine, until it restores. */
@@ -93,6 +97,8 @@ export class SessionEngines {
   readonly #events: SessionEnginesEvents;
   readonly #held = new Set<Held>();
   #latest: Held | undefined;
+  /** Engines so far. */
+  #serials = 0;
   /** Engines on their way: a launcher that becomes its caller, a scope that is made. */
   #starting = 0;
   /** What the request waits for that has no engine yet. */
@@ -156,8 +162,9 @@ export class SessionEngines {
   /** Goes on with an engine that an earlier start of this service has started. Takes over its descriptors. */
   adopt(
     stored: NonNullable<StoredSession['engine']>,
-    { pid, connection, cgroup, stays, confined }: EngineSnapshot,
+    { serial, pid, connection, cgroup, stays, confined }: EngineSnapshot,
   ): void {
+    this.#serials = serial;
     const engine = new Engine(
       native.adoptProcess(stored.pidfd, pid),
       stored.socket && native.adopt(stored.socket),
@@ -169,6 +176,7 @@ export class SessionEngines {
     const turn = this.#context.queue.count(this.#user, confined === undefined);
     this.#latest = {
       engine,
+      serial,
       turn,
       cgroup: cgroup && EngineCgroup.again(cgroup.path, cgroup.scope),
       stays,
@@ -188,7 +196,14 @@ export class SessionEngines {
     const whom = confined === undefined ? {} : { confined };
     this.adopt(
       { pidfd, stderr, socket: undefined },
-      { pid, connection: usualConnection, stays: false, ...cgroup, ...whom },
+      {
+        serial: this.#serials + 1,
+        pid,
+        connection: usualConnection,
+        stays: false,
+        ...cgroup,
+        ...whom,
+      },
     );
   }
 
@@ -213,20 +228,22 @@ export class SessionEngines {
   }
 
   /** Lends the descriptors of the latest engine, if there is one, to whoever has them kept. */
-  lend(keep: (fds: readonly OwnedFd[]) => void): void {
+  lend(keep: (serial: number, fds: readonly OwnedFd[]) => void): void {
     if (!this.#latest || !this.running) return;
-    const { pidfd, stderr, socket } = this.#latest.engine.fds;
+    const { engine, serial } = this.#latest;
+    const { pidfd, stderr, socket } = engine.fds;
     const copy = socket?.copy();
-    keep([pidfd, stderr, ...(copy ? [copy] : [])]);
+    keep(serial, [pidfd, stderr, ...(copy ? [copy] : [])]);
     copy?.close();
   }
 
   #describe(): { readonly snapshot: EngineSnapshot; readonly inode?: string } | undefined {
     if (!this.#latest || !this.running) return undefined;
-    const { engine, cgroup, stays, confined } = this.#latest;
+    const { engine, serial, cgroup, stays, confined } = this.#latest;
     const inode = engine.fds.socket?.inode().toString();
     return {
       snapshot: {
+        serial,
         pid: engine.pid,
         connection: engine.connection,
         stays,
@@ -287,11 +304,14 @@ export class SessionEngines {
     return this.#latest?.engine.lastWords ?? [];
   }
 
-  send(data: Uint8Array): void {
+  /** @returns false when another engine is to be sent it, in the place of one that has ended. */
+  send(data: Uint8Array): boolean {
     const held = this.#latest;
-    if (!held) return;
+    if (!held) return true;
     if (held.ahead) held.ahead.sent = data;
-    if (!held.engine.send(data) && held.ahead) this.#replace(held, held.ahead);
+    if (held.engine.send(data) || !held.ahead) return true;
+    this.#replace(held, held.ahead);
+    return false;
   }
 
   dismiss(): void {
@@ -325,7 +345,7 @@ export class SessionEngines {
     if (!held?.cgroup) return;
     held.stays = false;
     held.cgroup.kill();
-    this.#sweep(held);
+    this.sweep(held.confined);
   }
 
   /** @returns why what the engine restored must not run; undefined when it may. */
@@ -343,8 +363,8 @@ export class SessionEngines {
     });
   }
 
-  #sweep(held: Held): void {
-    const { confined } = held;
+  /** What an engine with this identity had moved out of its cgroup is ended; nothing for a privileged one. */
+  sweep(confined: ConfinedIdentity | undefined): void {
     if (!confined) return;
     this.#starts(() => endEscaped(confined.uid, confined.traits.permitted)).catch(() => {
       // Reading /proc of others cannot fail as a whole; what ends meanwhile is what is wanted.
@@ -427,7 +447,9 @@ export class SessionEngines {
     request: AuthorizedRequest,
     confined: ConfinedIdentity | undefined,
   ): Held {
-    const held: Held = { engine, turn, cgroup, stays: request.scope !== undefined, confined };
+    this.#serials += 1;
+    const stays = request.scope !== undefined;
+    const held: Held = { engine, serial: this.#serials, turn, cgroup, stays, confined };
     this.#latest = held;
     this.#held.add(held);
     return held;
@@ -437,7 +459,7 @@ export class SessionEngines {
   #replace(held: Held, { request, sent }: Ahead): void {
     this.#events.onReplaced();
     this.#startAgain(held, request)
-      .then(() => this.send(sent!))
+      .then(() => this.#events.onReplacement(sent!))
       .catch((error) => {
         held.turn?.release();
         this.dismiss();
@@ -508,7 +530,7 @@ export class SessionEngines {
     if (held.confined) this.#context.kerndat.refresh();
     // What an engine leaves behind that may not stay was never verified; what may stay holds nothing of the engine's.
     if (!held.stays) held.cgroup?.kill();
-    this.#sweep(held);
+    this.sweep(held.confined);
     held.cgroup?.remove();
   }
 

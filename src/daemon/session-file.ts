@@ -2,12 +2,13 @@
  * What of a session is no descriptor, in a sealed memfd that is kept beside its descriptors: enough for the next start of this
  * service to go on with it.
  *
- * It is one page, written by one call each time the session has moved, so that a service that is killed leaves the state before or
- * the state after, and nothing between.
+ * It begins with one page, written by one call each time the session has moved, so that a service that is killed leaves the state before
+ * or the state after, and nothing between. Behind it is room for two requests: the next one is written beside the one that the page names.
  */
-import { fstatSync, readSync, writeSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import type { Traits } from '../policy/standing.ts';
 import { native, type OwnedFd } from '../socket/binding.ts';
+import { maxPacketBytes } from '../socket/limits.ts';
 import type { State } from './session-states.ts';
 
 /**
@@ -33,6 +34,8 @@ export interface SessionSnapshot {
 }
 
 export interface EngineSnapshot {
+  /** Which engine of the session it is, counted from 1: what the store calls it. */
+  readonly serial: number;
   readonly pid: number;
   /** The number of its connection in its own table. */
   readonly connection: number;
@@ -53,18 +56,29 @@ const pageBytes = 4096;
 /** What readlink says of the memfd. */
 export const sessionFileName = 'criu-session';
 
+/** Where a request lies. */
+interface Place {
+  readonly at: number;
+  readonly bytes: number;
+}
+
+/** No page of it takes memory before it is written. */
+const fileBytes = pageBytes + 2 * maxPacketBytes;
+
+/** What a page says. */
+type Page = SessionSnapshot & { readonly packet: Place };
+
 export class SessionFile {
   readonly fd: OwnedFd;
+  #packet: Place = { at: pageBytes, bytes: 0 };
 
   private constructor(fd: OwnedFd) {
     this.fd = fd;
   }
 
-  /** @param packet the request as it came; it stays beside the page. */
-  static make(packet: Uint8Array): SessionFile {
-    const fd = native.memfd(sessionFileName, pageBytes + packet.length);
-    writeSync(fd.number, packet, 0, packet.length, pageBytes);
-    return new SessionFile(fd);
+  /** Without a request. */
+  static make(): SessionFile {
+    return new SessionFile(native.memfd(sessionFileName, fileBytes));
   }
 
   /** One of an earlier start of this service. */
@@ -72,15 +86,25 @@ export class SessionFile {
     return new SessionFile(fd);
   }
 
+  /** The request as it came. */
   get packet(): Buffer {
-    const packet = Buffer.alloc(fstatSync(this.fd.number).size - pageBytes);
-    readSync(this.fd.number, packet, 0, packet.length, pageBytes);
+    const { at, bytes } = this.#packet;
+    const packet = Buffer.alloc(bytes);
+    readSync(this.fd.number, packet, 0, bytes, at);
     return packet;
+  }
+
+  /** Another request, from the next {@link write} on. @param packet at most {@link maxPacketBytes}. */
+  put(packet: Uint8Array): void {
+    const at = this.#packet.at === pageBytes ? pageBytes + maxPacketBytes : pageBytes;
+    writeSync(this.fd.number, packet, 0, packet.length, at);
+    this.#packet = { at, bytes: packet.length };
   }
 
   /** @throws Error when it does not fit; the state before stays. */
   write(snapshot: SessionSnapshot): void {
-    const text = JSON.stringify(snapshot, (_key, value) =>
+    const said: Page = { ...snapshot, packet: this.#packet };
+    const text = JSON.stringify(said, (_key, value) =>
       typeof value === 'bigint' ? { bigint: value.toString(16) } : value,
     );
     const page = Buffer.alloc(pageBytes);
@@ -89,17 +113,21 @@ export class SessionFile {
     writeSync(this.fd.number, page, 0, pageBytes, 0);
   }
 
-  /** @returns undefined when nothing was ever written. @throws SyntaxError when it is not ours. */
+  /** @returns undefined when nothing was ever written. @throws SyntaxError or TypeError when it is not ours. */
   read(): SessionSnapshot | undefined {
     const page = Buffer.alloc(pageBytes);
     readSync(this.fd.number, page, 0, pageBytes, 0);
     const end = page.indexOf(0);
     if (end === 0) return undefined;
-    return JSON.parse(page.toString('utf8', 0, end === -1 ? pageBytes : end), (_key, value) =>
-      typeof value === 'object' && value !== null && typeof value.bigint === 'string'
-        ? BigInt(`0x${value.bigint}`)
-        : value,
-    ) as SessionSnapshot;
+    const { packet, ...snapshot } = JSON.parse(
+      page.toString('utf8', 0, end === -1 ? pageBytes : end),
+      (_key, value) =>
+        typeof value === 'object' && value !== null && typeof value.bigint === 'string'
+          ? BigInt(`0x${value.bigint}`)
+          : value,
+    ) as Page;
+    this.#packet = { at: packet.at, bytes: packet.bytes };
+    return snapshot;
   }
 
   close(): void {

@@ -10,11 +10,13 @@ export type Stand = Omit<SessionSnapshot, 'progress' | 'callerInode' | 'becomes'
 
 export class SessionKeeper {
   readonly #store: FdStore;
-  readonly #name: string;
+  readonly #session: number;
   readonly #onError: (error: unknown) => void;
   /** Undefined while nothing is kept. */
   #file: SessionFile | undefined;
   #callerInode = '';
+  /** Engines whose descriptors the store has. */
+  readonly #engines = new Set<number>();
   progress: Progress = 'unread';
   /** Whom the engine of a hand-over becomes. */
   becomes: ConfinedIdentity | undefined;
@@ -22,7 +24,7 @@ export class SessionKeeper {
   /** @param onError told of what cannot be kept; the session is served all the same. */
   constructor(store: FdStore, session: number, onError: (error: unknown) => void) {
     this.#store = store;
-    this.#name = String(session);
+    this.#session = session;
     this.#onError = onError;
   }
 
@@ -36,31 +38,44 @@ export class SessionKeeper {
     return this.#file?.packet;
   }
 
-  /** From here on. What was kept before is forgotten. @param connection copied. */
+  /** From here on. Where one of its requests is kept already, this one takes its place in one step. @param connection copied. */
   start(connection: OwnedFd, packet: Uint8Array, stand: Stand): void {
-    this.forget();
-    this.#callerInode = String(fstatSync(connection.number).ino);
+    const isNew = this.#file === undefined;
     try {
-      this.#file = SessionFile.make(packet);
+      this.#file ??= SessionFile.make();
+      this.#file.put(packet);
     } catch (error) {
       this.#onError(error);
+      this.forget();
       return;
     }
+    this.#callerInode = String(fstatSync(connection.number).ino);
     this.save(stand);
-    if (this.#file && !this.#store.keep(this.#name, [connection, this.#file.fd])) this.forget();
+    if (!isNew || !this.#file) return;
+    if (!this.#store.keep({ session: this.#session }, [connection, this.#file.fd])) this.forget();
   }
 
   /** Takes over what an earlier start has kept. */
-  takeOver({ file, snapshot }: StoredSession): void {
+  takeOver({ file, snapshot, engine }: StoredSession): void {
     this.#file = file;
     this.#callerInode = snapshot.callerInode;
     this.progress = snapshot.progress;
     this.becomes = snapshot.becomes;
+    if (engine && snapshot.engine) this.#engines.add(snapshot.engine.serial);
   }
 
-  /** More descriptors of the same session; copied. */
-  add(fds: readonly OwnedFd[]): void {
-    if (this.#file) this.#store.keep(this.#name, fds);
+  /**
+   * The engine that the request is about to have. The store has it before the page names it, and loses the one before only then, so
+   * that whatever the page says is there. @param fds copied.
+   */
+  engine(serial: number, fds: readonly OwnedFd[], stand: Stand): void {
+    if (!this.#file) return;
+    if (!this.#engines.has(serial)) {
+      this.#store.keep({ session: this.#session, engine: serial }, fds);
+      this.#engines.add(serial);
+    }
+    this.save(stand);
+    for (const other of this.#engines) if (other !== serial) this.#dropEngine(other);
   }
 
   save(stand: Stand): void {
@@ -79,8 +94,14 @@ export class SessionKeeper {
 
   forget(): void {
     if (!this.#file) return;
-    this.#store.drop(this.#name);
+    this.#store.drop({ session: this.#session });
+    for (const serial of this.#engines) this.#dropEngine(serial);
     this.#file.close();
     this.#file = undefined;
+  }
+
+  #dropEngine(serial: number): void {
+    this.#store.drop({ session: this.#session, engine: serial });
+    this.#engines.delete(serial);
   }
 }

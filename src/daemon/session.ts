@@ -105,8 +105,11 @@ export class Session {
       onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
       onEnd: (end) => this.#advance({ on: 'engine-end', end: this.#known(end) }),
-      // What the store has is the engine that is gone. A restart in just this moment would lose the session.
-      onReplaced: () => this.#keeper.forget(),
+      onReplaced: () => this.#mark('taken'),
+      onReplacement: (bytes) => {
+        if (this.#isAwaited) this.#give(bytes);
+        else this.#engines.dismiss();
+      },
       onAllGone: () => this.#finish(),
     });
     const subject = () => ({ session: id, user, caller: this.#judge.caller?.identity });
@@ -168,8 +171,7 @@ export class Session {
 
   /** To be called while it waits for a request. */
   #keepEngine(): void {
-    this.#save();
-    this.#engines.lend((fds) => this.#keeper.add(fds));
+    this.#engines.lend((serial, fds) => this.#keeper.engine(serial, fds, this.#stand()));
   }
 
   #save(): void {
@@ -282,6 +284,7 @@ export class Session {
       this.#engines.adoptFound(holder, becomes);
       this.#keepEngine();
     } else {
+      if (becomes) this.#engines.sweep(becomes);
       const reason = 'The engine was lost when this service was restarted';
       this.#advance({ on: 'engine-end', end: this.#known({ how: 'unknown', reason }) });
     }
@@ -322,6 +325,7 @@ export class Session {
   #askAgain(packet: Buffer): void {
     this.#inherited = false;
     this.#state = initialState;
+    this.#deadlines.endOperation();
     // Said before the engine is let go: the next start must not take its end for that of the request.
     this.#mark('taken');
     this.#engines.abandon();
@@ -427,6 +431,7 @@ export class Session {
         this.#advance({ on: 'malformed', errno: head.errno, reason: head.reason });
         break;
       case 'packet':
+        if (phase !== 'notify') this.#keeper.progress = 'unread';
         this.#decide(head.data, phase);
     }
   }
@@ -509,24 +514,32 @@ export class Session {
       const opened = fresh ? await this.#engines.relay(request, plan, preparation.engineFds) : {};
       if (!fresh) await this.#engines.reuse(request);
       const stands = request.engine !== 'confined' || (await this.#judge.stillStands());
-      // A caller that has left meanwhile, or was cut off, needs nothing: CRIU reads the end of its connection, without a request, and leaves.
-      const { at } = this.#state;
-      if (at !== 'working' || this.#state.callerEnded || this.#state.cutOff !== undefined)
-        this.#engines.dismiss();
+      // CRIU reads the end of its connection, without a request, and leaves.
+      if (!this.#isAwaited) this.#engines.dismiss();
       else if (!stands) throw new CallerChangedError();
       else this.#send(preparation.rewrite(this.#waiting, opened));
     };
     start().catch((error) => this.#notStarted(request, error));
   }
 
+  /** False where the caller of a request has left meanwhile, or was cut off: it needs nothing. */
+  get #isAwaited(): boolean {
+    const state = this.#state;
+    return state.at === 'working' && !state.callerEnded && state.cutOff === undefined;
+  }
+
   /** The packet leaves the caller's queue only now: a service that is killed before finds it there again. */
   #send(bytes: Buffer): void {
-    this.#keepEngine();
     const { progress } = this.#keeper;
+    this.#give(bytes, () => this.#take(progress));
+  }
+
+  /** @param take makes sure that the request is out of its caller's queue; it is already when it was given to another engine before. */
+  #give(bytes: Uint8Array, take: () => void = () => {}): void {
+    this.#keepEngine();
     this.#mark('sending');
-    this.#take(progress);
-    this.#engines.send(bytes);
-    this.#mark('sent');
+    take();
+    if (this.#engines.send(bytes)) this.#mark('sent');
   }
 
   /** Consumes the request. Where that was done before, what is in the caller's queue now is another packet. */
@@ -575,7 +588,6 @@ export class Session {
   #begin(request: AuthorizedRequest): void {
     this.#records.begin(request);
     this.#deadlines.forOperation(0);
-    if (this.#keeper.progress !== 'taken') this.#keeper.progress = 'unread';
   }
 
   #notStarted(request: AuthorizedRequest, error: unknown): void {

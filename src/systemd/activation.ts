@@ -1,7 +1,7 @@
 /** The listening socket that systemd hands over (sd_listen_fds(3)), checked before anything is accepted from it. */
 import { constants as os } from 'node:os';
 import { type ListenFd, native, type OwnedFd, type SeqpacketSocket } from '../socket/binding.ts';
-import { sessionOf } from './fd-store.ts';
+import { parseStoreName } from './fd-store.ts';
 
 /** The service cannot start; `errno` is what systemd is told by ERRNO=. */
 export class StartError extends Error {
@@ -19,8 +19,15 @@ const SOCK_SEQPACKET = 5;
 
 export interface Activation {
   readonly listener: SeqpacketSocket;
-  /** What the store has kept of earlier starts: all descriptors of each session, by its id, in no order. */
-  readonly stored: ReadonlyMap<string, readonly OwnedFd[]>;
+  /** What the store has kept of earlier starts, by the ids of sessions. */
+  readonly stored: ReadonlyMap<number, StoredFds>;
+}
+
+/** All descriptors of one session, in no order. */
+export interface StoredFds {
+  readonly own: readonly OwnedFd[];
+  /** Those of its engines, by their numbers. */
+  readonly engines: ReadonlyMap<number, readonly OwnedFd[]>;
 }
 
 /**
@@ -33,7 +40,7 @@ export function adoptActivation(environment: NodeJS.ProcessEnv): Activation | un
   if (!activated) return undefined;
   // libsystemd calls LISTEN_FDS=0 a wrong argument.
   const all = Number(environment.LISTEN_FDS) > 0 ? native.listenFds() : [];
-  const passed = all.filter(({ name }) => sessionOf(name) === undefined);
+  const passed = all.filter(({ name }) => parseStoreName(name) === undefined);
   const fail = (errno: number, message: string): never => {
     for (const { fd } of all) fd.close();
     throw new StartError(errno, message);
@@ -58,11 +65,21 @@ export function adoptActivation(environment: NodeJS.ProcessEnv): Activation | un
   return { listener: native.adopt(first.fd), stored: bySession(all) };
 }
 
-function bySession(passed: readonly ListenFd[]): ReadonlyMap<string, readonly OwnedFd[]> {
-  const stored = new Map<string, OwnedFd[]>();
+/** {@link StoredFds} while they are sorted. */
+interface Sorted {
+  readonly own: OwnedFd[];
+  readonly engines: Map<number, OwnedFd[]>;
+}
+
+function bySession(passed: readonly ListenFd[]): ReadonlyMap<number, StoredFds> {
+  const stored = new Map<number, Sorted>();
   for (const { fd, name } of passed) {
-    const session = sessionOf(name);
-    if (session !== undefined) stored.set(session, [...(stored.get(session) ?? []), fd]);
+    const whose = parseStoreName(name);
+    if (!whose) continue;
+    const session: Sorted = stored.get(whose.session) ?? { own: [], engines: new Map() };
+    stored.set(whose.session, session);
+    if (whose.engine === undefined) session.own.push(fd);
+    else session.engines.set(whose.engine, [...(session.engines.get(whose.engine) ?? []), fd]);
   }
   return stored;
 }

@@ -2,26 +2,38 @@
  * systemd's file descriptor store (FDSTORE=1 of sd_notify(3), FileDescriptorStoreMax= of systemd.service(5)): what a session needs
  * to go on stays with systemd, and comes back in LISTEN_FDS to the next start of this service, however this one ended.
  *
- * All descriptors of a session have one name; what each of them is, they tell themselves. Names are short, because all of them
- * together are one environment variable of the next start.
+ * A session has one name, and each of its engines another one: systemd takes a file only once, whatever it is called, and forgets
+ * all of one name together. What each descriptor is it tells itself. Names are short, because all of them together are one
+ * environment variable of the next start.
  */
 import { native, type OwnedFd } from '../socket/binding.ts';
+
+/** Whose descriptors: a session's own, or those of one of its engines. */
+export interface StoreName {
+  readonly session: number;
+  /** Which engine of the session, counted from 1; undefined for what is the session's. */
+  readonly engine?: number | undefined;
+}
 
 /** Where the descriptors of a session are kept while it is at work. */
 export interface FdStore {
   /** False where nothing is ever kept. */
   readonly keeps: boolean;
   /** @returns false where nothing is kept: without systemd, or when it cannot be told. Copies; the owner keeps its own. */
-  keep(session: string, fds: readonly OwnedFd[]): boolean;
-  /** Forgets a session's descriptors. To be called before the last of them is closed here, and after the connection was shut down. */
-  drop(session: string): void;
+  keep(name: StoreName, fds: readonly OwnedFd[]): boolean;
+  /** Forgets all of one name. To be called before the last of them is closed here, and after the connection was shut down. */
+  drop(name: StoreName): void;
 }
 
-const prefix = 'session-';
+/** @returns undefined for a descriptor that is no session's, as the listening socket. */
+export function parseStoreName(fdName: string): StoreName | undefined {
+  const [, session, engine] = /^session-([0-9]+)(?:\.([0-9]+))?$/.exec(fdName) ?? [];
+  if (session === undefined) return undefined;
+  return { session: Number(session), ...(engine === undefined ? {} : { engine: Number(engine) }) };
+}
 
-/** @returns the session whose descriptor has this name; undefined for any other, the listening socket's among them. */
-export function sessionOf(fdName: string): string | undefined {
-  return /^session-([0-9]+)$/.exec(fdName)?.[1];
+function format({ session, engine }: StoreName): string {
+  return engine === undefined ? `session-${session}` : `session-${session}.${engine}`;
 }
 
 export function createFdStore(environment: NodeJS.ProcessEnv): FdStore {
@@ -39,7 +51,7 @@ export function createFdStore(environment: NodeJS.ProcessEnv): FdStore {
   return {
     keeps: true,
     // FDPOLL=0: systemd would drop a connection whose other end has hung up, with an answer still unread in it.
-    keep: (session, fds) => tell(`FDSTORE=1\nFDNAME=${prefix}${session}\nFDPOLL=0`, fds),
-    drop: (session) => tell(`FDSTOREREMOVE=1\nFDNAME=${prefix}${session}`, []),
+    keep: (name, fds) => tell(`FDSTORE=1\nFDNAME=${format(name)}\nFDPOLL=0`, fds),
+    drop: (name) => tell(`FDSTOREREMOVE=1\nFDNAME=${format(name)}`, []),
   };
 }

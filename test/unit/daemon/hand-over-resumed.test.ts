@@ -70,6 +70,29 @@ class Holder {
   }
 }
 
+/** What an engine that has become its caller may have left outside of its cgroup. @returns how it ends. */
+function startEscaped(): Promise<ExitStatus> {
+  const capability = '+checkpoint_restore';
+  const argv = [
+    'setpriv',
+    '--reuid',
+    `${uid}`,
+    '--inh-caps',
+    capability,
+    '--ambient-caps',
+    capability,
+    'sleep',
+    '60',
+  ];
+  const escaped = native.spawn({
+    file: '/usr/bin/setpriv',
+    argv,
+    env: ['PATH=/usr/bin:/bin'],
+    fds: [],
+  });
+  return new Promise<ExitStatus>((resolve) => escaped.onExit(resolve));
+}
+
 describe('a connection that was being handed over when its service was killed', () => {
   it('is the affair of the engine that has its request, for which nobody waits a second time', async () => {
     const holder = new Holder();
@@ -148,24 +171,7 @@ describe('a connection that was being handed over when its service was killed', 
   });
 
   it('leaves nothing of an engine that has become its caller, and that engine counts as the caller’s', async () => {
-    const capability = '+checkpoint_restore';
-    const escaped = native.spawn({
-      file: '/usr/bin/setpriv',
-      argv: [
-        'setpriv',
-        '--reuid',
-        `${uid}`,
-        '--inh-caps',
-        capability,
-        '--ambient-caps',
-        capability,
-        'sleep',
-        '60',
-      ],
-      env: ['PATH=/usr/bin:/bin'],
-      fds: [],
-    });
-    const ended = new Promise<ExitStatus>((resolve) => escaped.onExit(resolve));
+    const ended = startEscaped();
     const holder = new Holder();
     const left: Left = {
       ...handedOver,
@@ -177,6 +183,14 @@ describe('a connection that was being handed over when its service was killed', 
     assert.deepEqual(resumed.counted, [false]);
     holder.kill();
     await resumed.all();
+    assert.notEqual((await ended).kind, 'exited', bySignal);
+  });
+
+  it('leaves nothing of it either when it has ended before anybody could find it', async () => {
+    const ended = startEscaped();
+    const state = { at: 'handed-over' as const, request: { ...request, engine: 'confined' as const } };
+    const [reply] = await new Resumed({ ...handedOver, state, becomes }).all();
+    assert.equal(reply?.cr_errno, os.errno.EIO);
     assert.notEqual((await ended).kind, 'exited', bySignal);
   });
 });

@@ -15,6 +15,7 @@ import { native, Watch } from '../../../src/socket/binding.ts';
 import { sends } from '../../scenario/support/client.ts';
 import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
 import { sessionContext } from './support/context.ts';
+import { Store } from './support/store.ts';
 
 const check: CriuReq = { type: ReqType.CPUINFO_CHECK, opts: { images_dir_fd: -1 } };
 const checked: CriuResp = { type: ReqType.CPUINFO_CHECK, success: true };
@@ -95,7 +96,8 @@ describe('an engine that leaves while the next request is judged', () => {
         });
     });
     if (!full) read();
-    const context = sessionContext(engine, undefined, { reader, pool });
+    const store = new Store();
+    const context = sessionContext(engine, undefined, { reader, pool, store });
     const over = new Promise<void>((resolve) => {
       new Session(1, ours, userOf(ours), context, () => resolve());
     });
@@ -103,7 +105,7 @@ describe('an engine that leaves while the next request is judged', () => {
       caller.send(encodeRequest(message));
       await eventually('it is judged', () => reader.reads);
     };
-    return { reader, pool, replies, over: Promise.all([over, closed]), judged, read };
+    return { reader, pool, store, replies, over: Promise.all([over, closed]), judged, read };
   }
 
   for (const heard of [false, true]) {
@@ -137,6 +139,54 @@ describe('an engine that leaves while the next request is judged', () => {
     await over;
     assert.deepEqual(replies, [checked, checked]);
     assert.deepEqual(criu.received(), [encodeRequest(check)]);
+  });
+
+  /** From the first moment to the last a restart finds the request, and in the end the engine that has it. */
+  function assertKept(store: Store, gone: number): void {
+    const [request] = store.found.filter((found) => found !== undefined);
+    const from = store.found.indexOf(request);
+    const until = store.found.indexOf(undefined, from);
+    const kept = store.found.slice(from, until);
+    const taken = kept.findLast((found) => found?.progress === 'taken');
+    assert.deepEqual([taken?.at, taken?.packet], ['working', encodeRequest(check).toString()]);
+    const last = kept.at(-1);
+    assert.deepEqual([last?.at, last?.progress], ['working', 'sent']);
+    assert.ok(last?.engine !== undefined && last.engine !== gone);
+    assert.ok(store.found.slice(until).every((found) => found === undefined));
+    assert.equal(store.size, 0);
+  }
+
+  it('leaves its request kept, with the engine that has it then, when it was sent that', async () => {
+    criu.engine('receive', sends(checked));
+    const { pool, reader, store, judged, over } = open(1);
+    pool.refill();
+    const waiting = await oneThatReads(criu.script);
+    process.kill(waiting, os.signals.SIGSTOP);
+    await judged(check);
+    reader.goOn();
+    await eventually('it was sent that', () => {
+      store.look();
+      return store.found.at(-1)?.progress === 'sent';
+    });
+    process.kill(waiting, os.signals.SIGKILL);
+    await over;
+    assertKept(store, waiting);
+    pool.close();
+  });
+
+  it('leaves its request kept, too, when it had served the one before', async () => {
+    criu.engine('receive', sends(checked), 'receive');
+    const { reader, store, judged, replies, over } = open(0);
+    await judged({ ...check, keep_open: true });
+    reader.goOn();
+    await eventually('it has answered', () => replies.length === 1);
+    const served = await oneThatReads(criu.script);
+    await judged(check);
+    criu.engine('receive', sends(checked));
+    endNow(served);
+    reader.goOn();
+    await over;
+    assertKept(store, served);
   });
 
   it('is heard of, too, when its last reply waits until its caller reads', async () => {

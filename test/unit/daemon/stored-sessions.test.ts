@@ -4,6 +4,7 @@ import { SessionFile, type SessionSnapshot } from '../../../src/daemon/session-f
 import { sortStored } from '../../../src/daemon/stored-sessions.ts';
 import type { AuthorizedRequest } from '../../../src/policy/authorize.ts';
 import { native, type OwnedFd } from '../../../src/socket/binding.ts';
+import { maxPacketBytes } from '../../../src/socket/limits.ts';
 
 const request: AuthorizedRequest = {
   type: 1,
@@ -18,7 +19,7 @@ const request: AuthorizedRequest = {
 class Kept {
   readonly caller = native.socketpair();
   readonly engine = native.socketpair();
-  readonly file = SessionFile.make(Buffer.from('the request'));
+  readonly file = withRequest();
   readonly pidfd = native.pidfdOpen(process.pid);
   readonly stderr = native.memfd('criu-stderr', 10);
   readonly callerFd: OwnedFd = this.caller.ours.copy();
@@ -30,6 +31,7 @@ class Kept {
     engineInode: String(fstatSync(this.engineFd.number).ino),
     startedAtMs: 7,
     engine: {
+      serial: 2,
       pid: process.pid,
       connection: 3,
       stays: true,
@@ -49,8 +51,16 @@ class Kept {
     },
   };
 
+  get own(): OwnedFd[] {
+    return [this.callerFd, this.file.fd];
+  }
+
+  get ofEngine(): OwnedFd[] {
+    return [this.engineFd, this.pidfd, this.stderr];
+  }
+
   get all(): OwnedFd[] {
-    return [this.callerFd, this.engineFd, this.file.fd, this.pidfd, this.stderr];
+    return [...this.own, ...this.ofEngine];
   }
 
   end(): void {
@@ -62,6 +72,24 @@ class Kept {
   }
 }
 
+function withRequest(): SessionFile {
+  const file = SessionFile.make();
+  file.put(Buffer.from('the request'));
+  return file;
+}
+
+/** As LISTEN_FDS brings them: others of the same files. */
+const again = (fds: readonly OwnedFd[]): OwnedFd[] => fds.map((fd) => native.duplicate(fd));
+
+const turned = (fds: readonly OwnedFd[], by: number): OwnedFd[] => [...fds.slice(by), ...fds.slice(0, by)];
+
+function assertClosed(fds: readonly OwnedFd[]): void {
+  assert.deepEqual(
+    fds.map((fd) => fd.number),
+    fds.map(() => -1),
+  );
+}
+
 describe('a session that systemd has kept', () => {
   let kept: Kept;
   beforeEach(() => {
@@ -71,46 +99,67 @@ describe('a session that systemd has kept', () => {
 
   it('is what it was, in whatever order its descriptors come back', () => {
     kept.file.write(kept.snapshot);
-    for (let turn = 0; turn < 5; turn += 1) {
-      const fds = kept.all.map((fd) => native.duplicate(fd));
-      const stored = sortStored(42, [...fds.slice(turn), ...fds.slice(0, turn)]);
+    for (let turn = 0; turn < 3; turn += 1) {
+      const [own, ofEngine] = [again(kept.own), again(kept.ofEngine)];
+      const stored = sortStored(42, {
+        own: turned(own, turn % 2),
+        engines: new Map([[2, turned(ofEngine, turn)]]),
+      });
       assert.ok(stored?.engine);
       assert.deepEqual(stored.snapshot, JSON.parse(JSON.stringify(kept.snapshot, omitBigint), reviveBigint));
       const { caller, engine, file } = stored;
       assert.deepEqual(
-        [caller, engine.socket, file.fd, engine.pidfd, engine.stderr].map((fd) => fd?.number),
-        fds.map((fd) => fd.number),
+        [caller, file.fd, engine.socket, engine.pidfd, engine.stderr].map((fd) => fd?.number),
+        [...own, ...ofEngine].map((fd) => fd.number),
       );
       assert.equal(file.packet.toString(), 'the request');
-      for (const fd of fds) fd.close();
+      for (const fd of [...own, ...ofEngine]) fd.close();
     }
   });
 
   it('has no engine before one was started', () => {
     kept.file.write({ ...kept.snapshot, progress: 'unread' });
-    const fds = [native.duplicate(kept.callerFd), native.duplicate(kept.file.fd)];
-    const stored = sortStored(42, fds);
+    const own = again(kept.own);
+    const stored = sortStored(42, { own, engines: new Map() });
     assert.ok(stored);
     assert.equal(stored.engine, undefined);
-    for (const fd of fds) fd.close();
+    for (const fd of own) fd.close();
+  });
+
+  it('has the engine that its page names, of all that are there, and the others are closed', () => {
+    kept.file.write(kept.snapshot);
+    const [own, ofEngine] = [again(kept.own), again(kept.ofEngine)];
+    const others = [1, 3].map((serial) => {
+      const { ours, theirs } = native.socketpair();
+      const fds = [native.pidfdOpen(1), native.memfd('criu-stderr', 10), ours.release()];
+      return { serial, fds, theirs: native.adopt(theirs) };
+    });
+    const stored = sortStored(42, {
+      own,
+      engines: new Map([[2, ofEngine], ...others.map(({ serial, fds }) => [serial, fds] as const)]),
+    });
+    assert.equal(stored?.engine?.socket?.number, ofEngine[0]?.number);
+    for (const { fds, theirs } of others) {
+      assertClosed(fds);
+      // CRIU, in its read of it, leaves.
+      assert.equal(theirs.peek(0).kind, 'end');
+      theirs.close();
+    }
+    for (const fd of [...own, ...ofEngine]) fd.close();
   });
 
   it('is none without its connection or its state, and nothing of it stays open', () => {
     kept.file.write(kept.snapshot);
-    for (const missing of [kept.callerFd, kept.file.fd]) {
-      const fds = kept.all.filter((fd) => fd !== missing).map((fd) => native.duplicate(fd));
-      assert.equal(sortStored(42, fds), undefined);
-      assert.deepEqual(
-        fds.map((fd) => fd.number),
-        fds.map(() => -1),
-      );
+    for (const present of kept.own) {
+      const [own, ofEngine] = [again([present]), again(kept.ofEngine)];
+      assert.equal(sortStored(42, { own, engines: new Map([[2, ofEngine]]) }), undefined);
+      assertClosed([...own, ...ofEngine]);
     }
   });
 
   it('is none with a state that nobody can read', () => {
-    const empty = SessionFile.make(Buffer.alloc(0));
-    const fds = [native.duplicate(kept.callerFd), native.duplicate(empty.fd)];
-    assert.equal(sortStored(42, fds), undefined);
+    const empty = SessionFile.make();
+    assert.equal(sortStored(42, { own: again([kept.callerFd, empty.fd]), engines: new Map() }), undefined);
     empty.close();
   });
 
@@ -122,6 +171,23 @@ describe('a session that systemd has kept', () => {
       /too large/,
     );
     assert.equal(kept.file.read()?.state.at, 'working');
+  });
+
+  it('keeps the request before until its page names the next one, however large that is', () => {
+    kept.file.write(kept.snapshot);
+    const large = Buffer.alloc(maxPacketBytes, 'x');
+    const next = (): string => {
+      const file = SessionFile.again(kept.file.fd);
+      file.read();
+      return file.packet.toString();
+    };
+    for (const packet of [large, Buffer.from('the third'), large]) {
+      const before = next();
+      kept.file.put(packet);
+      assert.equal(next(), before);
+      kept.file.write(kept.snapshot);
+      assert.equal(next(), packet.toString());
+    }
   });
 });
 

@@ -70,7 +70,8 @@ export class Resumed {
       ...(left.becomes ? { becomes: left.becomes } : {}),
       ...(engine ? { engine: engine.snapshot, engineInode: engine.inode } : {}),
     };
-    const file = SessionFile.make(left.packet);
+    const file = SessionFile.make();
+    file.put(left.packet);
     file.write(snapshot);
     const stored = { id: 1, file, snapshot, caller: connection, engine: engine?.stored };
     const { counted } = this;
@@ -143,7 +144,7 @@ function startEngine(script: string, connection = 3) {
     fds: [{ source: theirs, target: connection }],
   });
   theirs.close();
-  const snapshot = { pid: started.pid, connection, stays: false };
+  const snapshot = { serial: 1, pid: started.pid, connection, stays: false };
   const inode = ours.inode().toString();
   const stored = { pidfd: native.duplicate(started.pidfd), stderr, socket: ours.release() };
   started.close();
