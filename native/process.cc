@@ -58,6 +58,9 @@ SpawnPlan Plan(const Napi::Value& value) {
   const Napi::Value directory = options.Get("cwd");
   plan.directory = directory.IsUndefined() ? "/" : RequireString(directory, "options.cwd");
 
+  const Napi::Value cgroup = options.Get("cgroup");
+  if (!cgroup.IsUndefined()) plan.cgroup = RequireFd(cgroup, "options.cgroup").Get();
+
   const Napi::Array fds = RequireArray(options.Get("fds"), "options.fds");
   for (uint32_t index = 0; index < fds.Length(); ++index) {
     const std::string name = "options.fds[" + std::to_string(index) + "]";

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -63,8 +64,9 @@ class ChildStack {
   ChildStack& operator=(const ChildStack&) = delete;
 
   bool IsValid() const { return base_ != MAP_FAILED; }
+  void* Base() const { return static_cast<char*>(base_) + kGuardSize; }
   // It grows down on every architecture that CRIU runs on.
-  void* Top() const { return static_cast<char*>(base_) + kGuardSize + kStackSize; }
+  void* Top() const { return static_cast<char*>(Base()) + kStackSize; }
 
  private:
   void Unmap() {
@@ -86,6 +88,7 @@ struct Child {
   const FdPlacement* fds;
   size_t fd_count;
   int* moved;  // fd_count numbers.
+  int cgroup;  // It has yet to enter this one; -1 for none.
   const char* failed_step = nullptr;
   int failure = 0;
 };
@@ -146,11 +149,20 @@ IN_CHILD bool PlaceFds(Child* child) {
   return CloseRange(child, next, UINT_MAX);
 }
 
+// Takes the kernel some milliseconds (cgroup_procs_write_start waits for an RCU grace period), and
+// us with it.
+IN_CHILD bool EnterCgroup(Child* child) {
+  const long procs = ::syscall(SYS_openat, child->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
+  if (procs == -1) return Fail(child, "openat");
+  return ::syscall(SYS_write, procs, "0", 1) == 1 || Fail(child, "write");
+}
+
 IN_CHILD int RunChild(void* data) {
   auto* child = static_cast<Child*>(data);
   // Default dispositions before the mask is lifted: a pending signal must not run a handler of
   // Node's in here.
   bool ready = ResetSignals(child);
+  if (ready && child->cgroup != -1) ready = EnterCgroup(child);
   if (ready && ::syscall(SYS_setsid) == -1) ready = Fail(child, "setsid");
   if (ready && ::syscall(SYS_chdir, child->directory) == -1) ready = Fail(child, "chdir");
   if (ready) {
@@ -164,6 +176,62 @@ IN_CHILD int RunChild(void* data) {
   }
   ::syscall(SYS_exit_group, 127);
   __builtin_unreachable();
+}
+
+// CLONE_VFORK: we do not go on before the child has exec'ed or left. CLONE_PIDFD (Linux 5.2): a
+// descriptor for the child, CLOEXEC, without a moment in which its pid could be another's.
+constexpr int kCloneFlags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
+
+// clone3(2), which has no wrapper that others may call: a child that is born in `cgroup` is not
+// moved there (CLONE_INTO_CGROUP, Linux 5.7). It begins on an empty stack, so what it needs is in
+// registers until it has called RunChild, which does not return.
+// Returns its pid, or a negative errno: ENOSYS where there is no such call, or no code for it here.
+long CloneInto(const ChildStack& stack, Child* child, int cgroup, int* pidfd) {
+#if defined(CLONE_INTO_CGROUP) && (defined(__x86_64__) || defined(__aarch64__))
+  clone_args args{};
+  args.flags = static_cast<uint64_t>(kCloneFlags) | CLONE_INTO_CGROUP;
+  args.pidfd = reinterpret_cast<uintptr_t>(pidfd);
+  args.exit_signal = SIGCHLD;
+  args.stack = reinterpret_cast<uintptr_t>(stack.Base());
+  args.stack_size = kStackSize;
+  args.cgroup = static_cast<uint64_t>(cgroup);
+#if defined(__x86_64__)
+  long result = SYS_clone3;
+  __asm__ volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xor %%ebp, %%ebp\n\t"
+      "mov %[child], %%rdi\n\t"
+      "call *%[run]\n\t"
+      "hlt\n"
+      "1:"
+      : "+a"(result)
+      : "D"(&args), "S"(sizeof args), [run] "r"(&RunChild), [child] "r"(child)
+      : "rcx", "r11", "memory", "cc");
+  return result;
+#else
+  register long number __asm__("x8") = SYS_clone3;
+  register long result __asm__("x0") = reinterpret_cast<long>(&args);
+  register size_t size __asm__("x1") = sizeof args;
+  __asm__ volatile(
+      "svc #0\n\t"
+      "cbnz x0, 1f\n\t"
+      "mov x29, xzr\n\t"
+      "mov x0, %[child]\n\t"
+      "blr %[run]\n\t"
+      "brk #1\n"
+      "1:"
+      : "+r"(result)
+      : "r"(number), "r"(size), [run] "r"(&RunChild), [child] "r"(child)
+      : "x30", "memory", "cc");
+  return result;
+#endif
+#else
+  static_cast<void>(stack), static_cast<void>(child), static_cast<void>(cgroup);
+  static_cast<void>(pidfd);
+  return -ENOSYS;
+#endif
 }
 
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {
@@ -190,7 +258,7 @@ Spawned Spawn(const SpawnPlan& plan) {
   const std::vector<char*> environment = Pointers(plan.environment);
   std::vector<int> moved(plan.fds.size(), -1);
   Child child{plan.file.c_str(), arguments.data(), environment.data(), plan.directory.c_str(),
-              plan.fds.data(),   plan.fds.size(),  moved.data()};
+              plan.fds.data(),   plan.fds.size(),  moved.data(),       -1};
   Spawned spawned;
   const ChildStack stack;
   if (!stack.IsValid()) {
@@ -203,13 +271,19 @@ Spawned Spawn(const SpawnPlan& plan) {
   {
     // A handler that ran in the child would run on our memory as if it were us.
     const BlockedSignals blocked;
-    // CLONE_VFORK: we do not go on before the child has exec'ed or left. CLONE_PIDFD (Linux 5.2):
-    // a descriptor for the child, CLOEXEC, without a moment in which its pid could be another's.
-    spawned.pid = ::clone(RunChild, stack.Top(), CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
-                          &child, &pidfd);
-    if (spawned.pid == -1) {
-      spawned.failure = errno;
-      spawned.failed_step = "clone";
+    const long born = plan.cgroup == -1 ? -ENOSYS : CloneInto(stack, &child, plan.cgroup, &pidfd);
+    if (born == -ENOSYS) {
+      child.cgroup = plan.cgroup;
+      spawned.pid = ::clone(RunChild, stack.Top(), kCloneFlags | SIGCHLD, &child, &pidfd);
+      if (spawned.pid == -1) {
+        spawned.failure = errno;
+        spawned.failed_step = "clone";
+      }
+    } else if (born < 0) {
+      spawned.failure = static_cast<int>(-born);
+      spawned.failed_step = "clone3";
+    } else {
+      spawned.pid = static_cast<pid_t>(born);
     }
   }
   if (spawned.pid == -1) return spawned;

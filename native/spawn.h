@@ -23,6 +23,8 @@ struct SpawnPlan {
   std::string directory;
   // Distinct targets, in ascending order.
   std::vector<FdPlacement> fds;
+  // A directory of cgroup v2 that it starts in; -1 for ours.
+  int cgroup = -1;
 };
 
 struct Spawned {

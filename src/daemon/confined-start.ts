@@ -1,8 +1,13 @@
 /** From a caller and a plan to an engine that has become that caller. */
 import { readFileSync } from 'node:fs';
-import { type ConfinedEngine, type ConfinedEngineOptions, startConfinedEngine } from '../engine/confined.ts';
+import {
+  type ConfinedEngine,
+  type ConfinedEngineOptions,
+  type EngineHome,
+  startConfinedEngine,
+} from '../engine/confined.ts';
 import type { EngineEvents } from '../engine/engine.ts';
-import { type EngineCgroup, sliceOf } from '../engine/engine-cgroup.ts';
+import { sliceOf } from '../engine/engine-cgroup.ts';
 import { labelFor } from '../engine/launcher-protocol.ts';
 import type { RelayPlan } from '../policy/authorize.ts';
 import { type Caller, openProcDirectory } from '../policy/caller.ts';
@@ -22,7 +27,7 @@ export async function startEngineAs(
   traits: Traits,
   plan: RelayPlan | undefined,
   connection: OwnedFd | undefined,
-  home: (pid: number) => EngineCgroup | Promise<EngineCgroup>,
+  home: EngineHome,
   events: EngineEvents,
 ): Promise<ConfinedEngine> {
   const { pid, uid, gid, groups } = caller.identity;

@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import type { ConfinedEngineOptions, OpenedFiles } from '../engine/confined.ts';
+import type { ConfinedEngineOptions, EngineHome, OpenedFiles } from '../engine/confined.ts';
 import { Engine, type EngineEvents, type EngineExit, usualConnection } from '../engine/engine.ts';
 import { EngineCgroup, isEngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
 import type { EnginePool } from '../engine/engine-pool.ts';
@@ -408,7 +408,9 @@ export class SessionEngines {
     const { caller, standing } = this.#judge;
     if (!caller || standing.kind !== 'confined') throw new Error('The caller is not a confined one');
     const { scope } = request;
-    const home = (pid: number) => (scope ? this.#scope(scope, pid) : EngineCgroup.below(newId(), pid));
+    const home: EngineHome = scope
+      ? { with: (pid) => this.#scope(scope, pid) }
+      : { before: () => EngineCgroup.below(newId()) };
     const { engine, cgroup, files } = await startEngineAs(
       this.#context.confined,
       caller,

@@ -74,6 +74,14 @@ export interface ConfinedEngine {
   readonly files: OpenedFiles;
 }
 
+/**
+ * Where it and what it forks is to live: a cgroup that is there before it, in which its launcher starts; or one that can only be had
+ * with a process in it, so that its launcher is moved there, before it is anybody. Being moved takes the kernel some milliseconds.
+ */
+export type EngineHome =
+  | { readonly before: () => EngineCgroup }
+  | { readonly with: (pid: number) => Promise<EngineCgroup> };
+
 /** The engine could not become its caller, or could not be executed. `errno` is positive; the message is for the caller. */
 export class LaunchError extends Error {
   override readonly name = 'LaunchError';
@@ -87,7 +95,6 @@ export class LaunchError extends Error {
 
 /**
  * @param connection the caller's own, blocking, for a hand-over; copied. Then nothing is opened: CRIU does that itself.
- * @param home moves the launcher into a cgroup of its own before it is anybody, so that what it forks later can be found there.
  * @throws LaunchError, CriuMissingError, CriuTooOldError, NativeError
  */
 export async function startConfinedEngine(
@@ -95,7 +102,7 @@ export async function startConfinedEngine(
   identity: EngineIdentity,
   files: EngineFiles,
   connection: OwnedFd | undefined,
-  home: (pid: number) => EngineCgroup | Promise<EngineCgroup>,
+  home: EngineHome,
   events: EngineEvents,
 ): Promise<ConfinedEngine> {
   const criu = findCriu(options.criu);
@@ -112,19 +119,21 @@ export async function startConfinedEngine(
   let launcher: Process | undefined;
   let cgroup: EngineCgroup | undefined;
   try {
-    launcher = spawnLauncher(options.launcher, stderr.fd, theirs, identity, connection);
+    if ('before' in home) cgroup = home.before();
+    launcher = spawnLauncher(options.launcher, stderr.fd, theirs, identity, connection, cgroup);
     theirs.close();
-    cgroup = await home(launcher.pid);
+    if ('with' in home) cgroup = await home.with(launcher.pid);
     control.send(parameters);
     const { files: opened, socket } = await answerOf(control, launcher, options.deadlineMs, {
       criu,
       config: options.configFile,
       imagesDir: files.imagesDir,
     });
-    return { engine: new Engine(launcher, socket, stderr, events), cgroup, files: opened };
+    return { engine: new Engine(launcher, socket, stderr, events), cgroup: cgroup!, files: opened };
   } catch (error) {
     stderr.close();
     if (launcher) abandon(launcher, cgroup);
+    else cgroup?.remove();
     throw error;
   } finally {
     theirs.close();
@@ -138,13 +147,16 @@ function spawnLauncher(
   control: OwnedFd,
   identity: EngineIdentity,
   connection: OwnedFd | undefined,
+  cgroup: EngineCgroup | undefined,
 ): Process {
   const devNull = native.open('/dev/null', constants.O_RDWR);
+  const directory = cgroup?.open();
   try {
     return native.spawn({
       file,
       argv: ['criu-launcher'],
       env: [],
+      ...(directory ? { cgroup: directory } : {}),
       fds: [
         { source: devNull, target: 0 },
         { source: devNull, target: 1 },
@@ -157,6 +169,7 @@ function spawnLauncher(
     });
   } finally {
     devNull.close();
+    directory?.close();
   }
 }
 

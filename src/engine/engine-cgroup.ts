@@ -5,9 +5,9 @@
  * caller a directory below this service's own cgroup, which systemd has delegated to us (Delegate=yes).
  * See cgroups(7) and Documentation/admin-guide/cgroup-v2.rst of the kernel: cgroup.freeze (Linux 5.2), cgroup.kill (5.14).
  */
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { constants, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { native } from '../socket/binding.ts';
+import { native, type OwnedFd } from '../socket/binding.ts';
 
 /** How often a directory is tried to be removed: the kernel lets it go a moment after its last process. */
 const removeRetryMs = 20;
@@ -28,17 +28,16 @@ export class EngineCgroup {
     this.#isScope = isScope;
   }
 
-  /** Moves a process into a new cgroup below this service's own. @param id unique among the engines of this service. */
-  static below(id: string, pid: number): EngineCgroup {
+  /** A new one below this service's own, for an engine that starts in it. @param id unique among the engines of this service. */
+  static below(id: string): EngineCgroup {
     const cgroup = new EngineCgroup(join(ownCgroup(), `${enginePrefix}${id}`), false);
     mkdirSync(cgroup.#directory);
-    try {
-      cgroup.#write('cgroup.procs', String(pid));
-    } catch (error) {
-      cgroup.remove();
-      throw error;
-    }
     return cgroup;
+  }
+
+  /** Its directory, for {@link native.spawn}. */
+  open(): OwnedFd {
+    return native.open(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
   }
 
   /**
@@ -57,7 +56,14 @@ export class EngineCgroup {
       return new EngineCgroup(await native.startScope({ name, slice, description, pid }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
-      return EngineCgroup.below(id, pid);
+      const cgroup = EngineCgroup.below(id);
+      try {
+        cgroup.#write('cgroup.procs', String(pid));
+      } catch (failure) {
+        cgroup.remove();
+        throw failure;
+      }
+      return cgroup;
     }
   }
 

@@ -5,7 +5,7 @@
  * with file capabilities since. So everything else is read when the packet has arrived, through a directory fd of
  * /proc/PID that is bound to the peer's pidfd, in every thread, and twice.
  */
-import { constants } from 'node:fs';
+import { constants, readdirSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import {
@@ -85,8 +85,8 @@ export function identifyCaller(socket: SeqpacketSocket): Caller {
  */
 export function* readTwice(pid: number, depth: Depth): ProcReading<CallerState> {
   try {
-    const first = yield* readOnce(depth);
-    const second = yield* readOnce(depth);
+    const [first, second] =
+      (yield* readSingleThreaded(pid, depth)) ?? ([yield* readOnce(depth), yield* readOnce(depth)] as const);
     const agreed = agree(first, second);
     if (agreed === undefined) {
       throw new CallerGoneError(`Process ${pid} changed its credentials while they were read`);
@@ -162,6 +162,41 @@ export function isThere({ pidfd, identity }: Caller): boolean {
 }
 
 /**
+ * Most callers have one thread, and what there is to ask about that is known beforehand: both readings are one batch of questions
+ * then, and need a single thread that may be lost.
+ * @returns undefined for any other caller, and for one that cannot be read like that.
+ */
+function* readSingleThreaded(
+  pid: number,
+  depth: Depth,
+): ProcReading<readonly [CallerState, CallerState] | undefined> {
+  const namespaces = depth === 'user' ? kernelNamespaces() : namespacesOf(depth, undefined);
+  const round: readonly ProcQuestion[] = [
+    { read: 'names', path: 'task' },
+    { read: 'names', path: 'ns' },
+    { read: 'file', path: 'auxv' },
+    { read: 'file', path: 'attr/current' },
+    ...questionsOf(`task/${pid}/`, namespaces, depth),
+  ];
+  const answers = yield [...round, ...round];
+  const states = [answers.slice(0, round.length), answers.slice(round.length)].map((its) => {
+    const [tids, ns, auxv, label, ...thread] = its;
+    const isAlone = tids === `${pid}\n` && !thread.some(hasEnded);
+    const isKnown = depth !== 'user' || lines(required(ns)).sort().join() === namespaces.join();
+    return isAlone && isKnown ? stateOf([parseThread(thread, namespaces, depth)], auxv, label) : undefined;
+  });
+  return states[0] && states[1] && [states[0], states[1]];
+}
+
+let known: readonly string[] | undefined;
+
+/** Of every process the same (proc_ns_dir_readdir in fs/proc/namespaces.c). */
+function kernelNamespaces(): readonly string[] {
+  known ??= readdirSync('/proc/self/ns').sort();
+  return known;
+}
+
+/**
  * Of root only what its standing depends on is read: a caller in another mount namespace is served all the same. A zombie has
  * nothing left but credentials.
  */
@@ -194,6 +229,14 @@ function* readOnce(depth: Depth): ProcReading<CallerState> {
     yield breath;
   }
   if (threads.length === 0) throw new CallerGoneError('It has ended');
+  return stateOf(threads, auxv, label);
+}
+
+function stateOf(
+  threads: readonly ThreadState[],
+  auxv: ProcAnswer | undefined,
+  label: ProcAnswer | undefined,
+): CallerState {
   return {
     threads,
     secureExec: parseAuxvSecure(Buffer.from(required(auxv), 'latin1')),

@@ -126,6 +126,8 @@ export interface SpawnOptions {
   readonly fds: readonly { readonly source: OwnedFd; readonly target: number }[];
   /** Working directory, default `/`. */
   readonly cwd?: string;
+  /** A directory of cgroup v2 that it starts in, default this process's own. */
+  readonly cgroup?: OwnedFd;
 }
 
 /** How a process ended. */

@@ -36,6 +36,7 @@ import {
   TestCaller,
   Workshop,
 } from './launcher/support.ts';
+import { cannotShow } from './support.ts';
 
 const { EACCES, EAGAIN, EINVAL, EMSGSIZE, ENOENT, ENOTDIR, EPERM, ESRCH } = constants.errno;
 const checkpointRestore = 1n << 40n;
@@ -113,13 +114,6 @@ function requireReady(result: Launch): void {
 function boundingLacks(capability: bigint): boolean {
   const bounding = shadowed(/^CapBnd:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))![1]);
   return (bounding & capability) === 0n;
-}
-
-/** Names what this machine cannot show. */
-function cannotShow(context: Mocha.Context, reason: string): never {
-  // The reporter says it (test/support/reporter.mjs).
-  Object.assign(context.test!, { cannotShowHere: reason });
-  context.skip();
 }
 
 after(() => workshop.remove());

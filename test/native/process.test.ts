@@ -4,17 +4,21 @@ import {
   chmodSync,
   closeSync,
   existsSync,
+  constants as flags,
+  mkdirSync,
   openSync,
   readFileSync,
   readlinkSync,
   realpathSync,
+  rmdirSync,
   writeFileSync,
 } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { native, type Process, type SpawnOptions } from '../../src/socket/binding.ts';
+import { native, type OwnedFd, type Process, type SpawnOptions } from '../../src/socket/binding.ts';
 import {
+  cannotShow,
   collect,
   collectUntil,
   countFds,
@@ -79,6 +83,42 @@ function stateOf(pid: number): string | undefined {
     return /^State:\t(\S)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
   } catch {
     return undefined;
+  }
+}
+
+function unifiedMount(): string {
+  const line = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .find((each) => each.includes(' - cgroup2 '));
+  return line?.split(' ')[4] ?? '';
+}
+
+/** Lends a cgroup of its own: its directory, and its path as /proc/PID/cgroup has it. */
+async function withCgroup(
+  test: Mocha.Context,
+  use: (cgroup: OwnedFd, path: string) => Promise<void>,
+): Promise<void> {
+  const own = /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'latin1'))?.[1] ?? '/';
+  const path = join(own, `criu-native-test-${process.pid}`);
+  const directory = join(unifiedMount(), path);
+  try {
+    mkdirSync(directory);
+  } catch (error) {
+    cannotShow(test, `no cgroup can be made here (${(error as Error).message})`);
+  }
+  const cgroup = native.open(directory, flags.O_DIRECTORY);
+  try {
+    await use(cgroup, path);
+  } finally {
+    cgroup.close();
+    // The kernel lets it go a moment after its last process.
+    while (existsSync(directory)) {
+      try {
+        rmdirSync(directory);
+      } catch {
+        await turnLoop(1);
+      }
+    }
   }
 }
 
@@ -190,6 +230,14 @@ os.execv(sys.argv[1], sys.argv[1:])
     await end(inPlace);
   });
 
+  it('starts in the cgroup that it was given', async function () {
+    await withCgroup(this, async (cgroup, path) => {
+      const text = await outputOf('cat /proc/self/cgroup', { cgroup });
+      assert.match(text, new RegExp(`^0::${path}$`, 'm'));
+      await requireNoLeak(() => spawn('/bin/true', [], { cgroup }).close());
+    });
+  });
+
   it('may hold none at all', async () => {
     const child = await spawnStopped();
     assert.deepEqual(layoutOf(child.pid), {});
@@ -242,6 +290,16 @@ describe('a spawn that fails', () => {
     }, 20);
     assert.equal(children(), before);
     fd.close();
+  });
+
+  it('says so for a cgroup that is gone, and for what is none', async function () {
+    const none = native.open('/', flags.O_DIRECTORY);
+    requireNativeError(() => spawnSleeper({ cgroup: none }), 'EBADF', 'clone3');
+    none.close();
+    await withCgroup(this, async (cgroup, path) => {
+      rmdirSync(join(unifiedMount(), path));
+      requireNativeError(() => spawnSleeper({ cgroup }), 'ENOENT', 'clone3');
+    });
   });
 
   it('says so for a file that is no program', () => {

@@ -143,3 +143,10 @@ export function runFixture(
   const file = fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url));
   return spawnSync(process.execPath, ['--import=tsx', file, ...args], { encoding: 'utf8' });
 }
+
+/** Names what this machine cannot show. */
+export function cannotShow(context: Mocha.Context, reason: string): never {
+  // The reporter says it (test/support/reporter.mjs).
+  Object.assign(context.test!, { cannotShowHere: reason });
+  context.skip();
+}
