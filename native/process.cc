@@ -110,6 +110,16 @@ Napi::Value AdoptProcess(const Napi::CallbackInfo& info) {
   return process->Value();
 }
 
+Napi::Value IsAlive(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (SendSignal(RequireFd(info[0], "pidfd").Get(), 0) == 0) return Napi::Boolean::New(env, true);
+  const int failure = errno;
+  // It is there, and not ours to signal.
+  if (failure == EPERM) return Napi::Boolean::New(env, true);
+  if (failure == ESRCH) return Napi::Boolean::New(env, false);
+  throw SystemError(env, "pidfd_send_signal", failure);
+}
+
 }  // namespace
 
 Napi::Function Process::Define(Napi::Env env) {
@@ -244,6 +254,7 @@ void Process::CloseMethod(const Napi::CallbackInfo&) {
 void ExportProcesses(Napi::Env env, Napi::Object exports) {
   exports.Set("spawn", Napi::Function::New<SpawnProcess>(env, "spawn"));
   exports.Set("adoptProcess", Napi::Function::New<AdoptProcess>(env, "adoptProcess"));
+  exports.Set("isAlive", Napi::Function::New<IsAlive>(env, "isAlive"));
 }
 
 }  // namespace criu_service

@@ -41,6 +41,10 @@ export class CallerConnection {
   readonly #maxPacketBytes: number;
   #socket: SeqpacketSocket | undefined;
   #interest = 0;
+  /** What it is watched for is to be changed when everybody has had their say. */
+  #rewatches = false;
+  /** The head was looked at and is a packet without descriptors; nothing that comes later changes it. */
+  #headIsPlain = false;
   readonly #queue: Message[] = [];
   #blocked = false;
   #closing = false;
@@ -87,6 +91,7 @@ export class CallerConnection {
   /** The head of the queue, which stays there. */
   head(): Head {
     const head = this.#socket?.peek(this.#maxPacketBytes) ?? { kind: 'end' };
+    this.#headIsPlain = false;
     if (head.kind === 'nothing' || head.kind === 'end') return head;
     if (this.headCarriesFds) {
       return malformed(
@@ -94,6 +99,7 @@ export class CallerConnection {
         'This packet carries descriptors; a request names those of its caller by their numbers',
       );
     }
+    this.#headIsPlain = true;
     if (head.kind === 'empty-packet') return malformed(EINVAL, 'An empty packet is no request');
     return head.data
       ? { kind: 'packet', data: head.data }
@@ -114,7 +120,8 @@ export class CallerConnection {
    */
   discard(): void {
     try {
-      if (this.headCarriesFds) return;
+      if (!this.#headIsPlain && this.headCarriesFds) return;
+      this.#headIsPlain = false;
       this.#socket?.receive(this.#maxPacketBytes, 0);
     } catch {
       // Too large, or with too many fds: consumed all the same.
@@ -153,7 +160,23 @@ export class CallerConnection {
     this.#grace = setTimeout(() => this.#shut(), closeGraceMs);
   }
 
+  /** Later: many a session is over before it comes to that, and a poll is a dozen system calls. */
   #watch(): void {
+    if (this.#rewatches) return;
+    this.#rewatches = true;
+    queueMicrotask(() => {
+      this.#rewatches = false;
+      try {
+        this.#watchNow();
+      } catch {
+        // ENOSPC, ENOMEM of epoll_ctl(2): nothing would ever be heard of it.
+        this.#interest = 0;
+        if (!this.#closing) this.#events.onEnd();
+      }
+    });
+  }
+
+  #watchNow(): void {
     const socket = this.#socket;
     if (!socket) return;
     const events = this.#interest | (this.#blocked ? Watch.writable : 0);

@@ -45,7 +45,7 @@ export interface ServiceOptions {
 }
 
 /** How many connections are accepted before others on the event loop get their turn. */
-const acceptsPerTurn = 64;
+const acceptsPerTurn = 16;
 
 /** How often systemd is told what is going on, at most. */
 const statusIntervalMs = 200;

@@ -120,7 +120,11 @@ export class Session {
       onRoom: () => this.#engines.resume(),
     });
     if (stored) this.#goOn(stored, socket);
-    else this.#perform(initialActions);
+    else {
+      this.#perform(initialActions);
+      // Mostly it is here already.
+      this.#lookAtPacket();
+    }
   }
 
   /** True while an engine is at work for it: such a session is waited for, whatever else ends. */

@@ -12,7 +12,6 @@ import {
   native,
   type OwnedFd,
   type ProcAnswer,
-  type Process,
   type ProcQuestion,
   type SeqpacketSocket,
 } from '../socket/binding.ts';
@@ -152,13 +151,8 @@ export function openProcDirectory(caller: Caller): OwnedFd {
 }
 
 /** The process that connected, and no other with its pid. */
-export function isThere({ pidfd, identity }: Caller): boolean {
-  const watched: Process = native.adoptProcess(native.duplicate(pidfd), identity.pid);
-  try {
-    return watched.signal(0);
-  } finally {
-    watched.close();
-  }
+export function isThere({ pidfd }: Caller): boolean {
+  return native.isAlive(pidfd);
 }
 
 /**

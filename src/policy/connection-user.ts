@@ -36,7 +36,7 @@ export function userOf(socket: SeqpacketSocket): ConnectionUser {
     const map = readFileSync(`/proc/${pid}/uid_map`, 'latin1');
     ownMap ??= readFileSync('/proc/self/uid_map', 'latin1');
     // The pid may be somebody else's by now, unless the process that connected is still there afterwards.
-    if (!isThere(socket, pid)) return stranger;
+    if (!isThere(socket)) return stranger;
     return map === ownMap ? { pid, uid, key: uid, foreign: false } : { ...stranger, foreign: true };
   } catch {
     return stranger;
@@ -44,14 +44,13 @@ export function userOf(socket: SeqpacketSocket): ConnectionUser {
 }
 
 /** Without SO_PEERPIDFD (Linux < 6.5) nobody but root is served anyway. */
-function isThere(socket: SeqpacketSocket, pid: number): boolean {
+function isThere(socket: SeqpacketSocket): boolean {
   const pidfd = socket.peerPidfd();
   if (!pidfd) return true;
-  const peer = native.adoptProcess(pidfd, pid);
   try {
-    return peer.signal(0);
+    return native.isAlive(pidfd);
   } finally {
-    peer.close();
+    pidfd.close();
   }
 }
 

@@ -204,6 +204,8 @@ export interface NativeBinding {
   spawn(options: SpawnOptions): Process;
   /** Watches a process by a pidfd that is given away; `pid` is for information. */
   adoptProcess(pidfd: OwnedFd, pid: number): Process;
+  /** Whether the process of a pidfd has yet to end, or to be reaped (pidfd_send_signal(2) with signal 0). */
+  isAlive(pidfd: OwnedFd): boolean;
   pidfdOpen(pid: number): OwnedFd;
   /** pidfd_getfd(2): a copy of the target's descriptor `number`. */
   pidfdGetfd(pidfd: OwnedFd, number: number): OwnedFd;
