@@ -207,15 +207,21 @@ export class SessionEngines {
     );
   }
 
-  /** Ends a launcher, or an engine that has not read its request: it has done nothing. Resolves when it has gone. */
-  endUnbegun({ pid, pidfd }: Holder): Promise<void> {
+  /**
+   * Ends a launcher, or an engine that has not read its request: it has done nothing. Resolves when it has gone.
+   * @param becomes whom it has become, or was about to; undefined for a privileged one.
+   */
+  endUnbegun({ pid, pidfd }: Holder, becomes: ConfinedIdentity | undefined): Promise<void> {
     const path = engineCgroupOf(pid);
     const held = native.adoptProcess(pidfd, pid);
     held.signal(os.signals.SIGKILL);
     return new Promise((resolve) => {
       held.onExit(() => {
         held.close();
-        if (path !== undefined) EngineCgroup.again(path, false).remove();
+        const cgroup = path === undefined ? undefined : EngineCgroup.again(path, false);
+        cgroup?.kill();
+        this.sweep(becomes);
+        cgroup?.remove();
         resolve();
       });
     });
@@ -329,7 +335,7 @@ export class SessionEngines {
   abandon(): void {
     if (this.#latest?.confined) this.killTree();
     this.dismiss();
-    this.#setAside();
+    this.setAside();
   }
 
   resume(): void {
@@ -372,7 +378,7 @@ export class SessionEngines {
   }
 
   /** Nothing is heard of the latest one any more, but that it has left: what it said last has been dealt with. */
-  #setAside(): void {
+  setAside(): void {
     const held = this.#latest;
     this.#latest = undefined;
     held?.engine.resume();
@@ -381,7 +387,7 @@ export class SessionEngines {
   /** There are only so many engines at once. */
   #inTurn<T>(request: AuthorizedRequest, start: (turn: EngineTurn) => Promise<T>): Promise<T> {
     return this.#starts(async () => {
-      this.#setAside();
+      this.setAside();
       const turn = this.#context.queue.ask(this.#user, request.engine === 'privileged');
       if (turn.ready) {
         this.#waiting = turn;

@@ -214,8 +214,7 @@ export class Session {
       case 'look-anew':
         // An engine that had no request leaves.
         this.#engines.dismiss();
-        this.#keeper.forget();
-        this.#perform(initialActions);
+        this.#lookAnew();
         return;
       case 'go-on':
         this.#resume(snapshot, elapsedMs);
@@ -272,14 +271,12 @@ export class Session {
   async #findEngine({ state, callerInode, becomes }: SessionSnapshot, elapsedMs: number): Promise<void> {
     let holder = await holderOf(callerInode);
     if (holder && this.#isUnread()) {
-      await this.#engines.endUnbegun(holder);
+      await this.#engines.endUnbegun(holder, becomes);
       holder = undefined;
     }
     // One that was ended may have read it in its last moment.
     if (this.#isUnread()) {
-      this.#state = initialState;
-      this.#keeper.forget();
-      this.#perform(initialActions);
+      this.#lookAnew();
       return;
     }
     this.#records.resumed(elapsedMs, 'request' in state ? state.request : undefined);
@@ -292,6 +289,13 @@ export class Session {
       const reason = 'The engine was lost when this service was restarted';
       this.#advance({ on: 'engine-end', end: this.#known({ how: 'unknown', reason }) });
     }
+  }
+
+  /** The request is in its caller's queue, and stays kept until it is judged. */
+  #lookAnew(): void {
+    this.#state = initialState;
+    this.#save();
+    this.#perform(initialActions);
   }
 
   /** What was being given to the engine may still be in its caller's queue. */
@@ -564,6 +568,7 @@ export class Session {
     if (!answer) return false;
     this.#question = undefined;
     this.#take();
+    this.#keeper.progress = 'sent';
     this.#onEngineMessage({ data: answer, fds: [] }, false);
     this.#advance({ on: 'engine-end', end: { how: 'success', reason: '' } });
     return true;
@@ -582,6 +587,8 @@ export class Session {
     const fd = this.#connection.release();
     this.#handedOver = new HandedOver(fd, this.#context.maxPacketBytes);
     this.#keeper.becomes = this.#judge.confined;
+    // The engine of the request before has nothing to do with this one, and the next start must not take it for its.
+    this.#engines.setAside();
     this.#keep();
     this.#engines.handOver(request, fd).then(
       () => this.#keepEngine(),

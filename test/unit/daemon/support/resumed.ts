@@ -9,6 +9,7 @@ import { userOf } from '../../../../src/policy/connection-user.ts';
 import { decodeResponse } from '../../../../src/protocol/codec.ts';
 import type { CriuResp } from '../../../../src/protocol/messages.ts';
 import { native, type OwnedFd, type SeqpacketSocket, Watch } from '../../../../src/socket/binding.ts';
+import type { StoreName } from '../../../../src/systemd/fd-store.ts';
 import { limits, sessionContext } from './context.ts';
 
 export interface Left {
@@ -44,6 +45,8 @@ export class Resumed {
   });
   /** Engines that were at work already: whether each counts as root's. */
   readonly counted: boolean[] = [];
+  /** What the store was to forget. */
+  readonly dropped: StoreName[] = [];
   /** When nothing of the session is left. */
   readonly over: Promise<void>;
 
@@ -89,7 +92,9 @@ export class Resumed {
           this.#kept(fds);
           return true;
         },
-        drop() {},
+        drop: (name) => {
+          this.dropped.push(name);
+        },
       },
     });
     this.over = new Promise((resolve) => {

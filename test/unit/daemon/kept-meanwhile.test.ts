@@ -1,0 +1,136 @@
+/** What a second restart finds: of a connection on which there were requests before, and of one that was taken up once already. */
+import assert from 'node:assert/strict';
+import { Judge } from '../../../src/daemon/judge.ts';
+import { resumptionOf } from '../../../src/daemon/resumption.ts';
+import { Session } from '../../../src/daemon/session.ts';
+import { SessionFile, type SessionSnapshot } from '../../../src/daemon/session-file.ts';
+import { EnginePool } from '../../../src/engine/engine-pool.ts';
+import { KeptAnswers } from '../../../src/engine/kept-answers.ts';
+import { userOf } from '../../../src/policy/connection-user.ts';
+import { decodeResponse, encodeRequest, encodeResponse } from '../../../src/protocol/codec.ts';
+import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
+import { native, type SeqpacketSocket, Watch } from '../../../src/socket/binding.ts';
+import { sends } from '../../scenario/support/client.ts';
+import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
+import { sessionContext } from './support/context.ts';
+import { Resumed } from './support/resumed.ts';
+import { Store } from './support/store.ts';
+
+const check: CriuReq = { type: ReqType.CPUINFO_CHECK, keep_open: true, opts: { images_dir_fd: -1 } };
+const checked: CriuResp = { type: ReqType.CPUINFO_CHECK, success: true };
+const version: CriuReq = { type: ReqType.VERSION, keep_open: true };
+const answered: CriuResp = { type: ReqType.VERSION, success: true };
+const request = {
+  type: ReqType.DUMP,
+  name: 'DUMP',
+  answeredAs: ReqType.DUMP,
+  keepOpen: false,
+  engine: 'privileged' as const,
+  notifies: false,
+};
+
+/** One answer to everything, as if an engine had given it before. */
+class Known extends KeptAnswers {
+  override question(type: number) {
+    const answer = type === ReqType.VERSION ? Buffer.from(encodeResponse(answered)) : undefined;
+    return { answer, keep() {} };
+  }
+}
+
+describe('what is kept of a connection meanwhile', () => {
+  let criu: ServiceUnderTest;
+  const { judge } = Judge.prototype;
+  const { write } = SessionFile.prototype;
+  let pages: SessionSnapshot[];
+  let store: Store;
+  let caller: SeqpacketSocket;
+  let replies: CriuResp[];
+
+  beforeEach(() => {
+    criu = new ServiceUnderTest();
+    store = new Store();
+    pages = [];
+    replies = [];
+    SessionFile.prototype.write = function (snapshot) {
+      write.call(this, snapshot);
+      pages.push(snapshot);
+      store.look();
+    };
+  });
+
+  afterEach(async () => {
+    Judge.prototype.judge = judge;
+    SessionFile.prototype.write = write;
+    await criu.stop();
+  });
+
+  function open(): Promise<void> {
+    const engine = { criu: criu.script, ahead: 0 };
+    const { ours, theirs } = native.socketpair();
+    caller = native.adopt(theirs);
+    caller.watch(Watch.readable, () => {
+      const packet = caller.receive(4096);
+      const decoded = packet && decodeResponse(packet.data, 'strict');
+      if (decoded?.kind === 'response') replies.push(decoded.message);
+      if (!packet) caller.close();
+    });
+    const pool = new EnginePool(engine);
+    const context = sessionContext(engine, undefined, { pool, store, answers: new Known(engine) });
+    return new Promise<void>((resolve) => {
+      new Session(1, ours, userOf(ours), context, () => resolve());
+    });
+  }
+
+  it('names, where it is handed over, no engine of a request before', async () => {
+    criu.engine('receive', sends(checked), 'receive');
+    const over = open();
+    caller.send(encodeRequest(check));
+    await eventually('it has answered', () => replies.length === 1);
+    const served = pages.at(-1)?.engine?.pid;
+    assert.ok(served !== undefined);
+    // What this process reads itself an engine cannot.
+    caller.watch(0);
+    Judge.prototype.judge = () => ({ on: 'decided', decision: { kind: 'hand-over', request } });
+    criu.engine('receive');
+    caller.send(encodeRequest({ type: ReqType.DUMP, opts: { images_dir_fd: -1 } }));
+    await over;
+    const handedOver = pages.filter(({ state }) => state.at === 'handed-over');
+    assert.ok(handedOver.length > 0);
+    for (const { engine } of handedOver) assert.notEqual(engine?.pid, served);
+    caller.close();
+  });
+
+  it('is the request itself, all the time until it is judged anew', async () => {
+    const packet = encodeRequest({ ...check, keep_open: false });
+    criu.engine('receive', sends(checked));
+    let droppedBefore: unknown;
+    const resumed = new Resumed({
+      state: { at: 'working', request, callerEnded: false, verified: false },
+      progress: 'unread',
+      packet,
+      queued: [packet],
+      criu: criu.script,
+    });
+    Judge.prototype.judge = function (...what) {
+      droppedBefore = [...resumed.dropped];
+      return judge.apply(this, what);
+    };
+    assert.deepEqual(await resumed.all(), [checked]);
+    assert.deepEqual(droppedBefore, []);
+    assert.ok(pages.some(({ state, progress }) => state.at === 'idle' && progress === 'unread'));
+  });
+
+  it('is nothing to be asked again, once it was answered with what an engine had said before', async () => {
+    criu.engine('receive', sends(checked));
+    const over = open();
+    for (const message of [check, version]) {
+      const before = replies.length;
+      caller.send(encodeRequest(message));
+      await eventually('it is answered', () => replies.length > before);
+    }
+    const last = pages.at(-1)!;
+    assert.deepEqual([last.state.at, last.progress, resumptionOf(last, false)], ['idle', 'sent', 'go-on']);
+    caller.close();
+    await over;
+  });
+});
