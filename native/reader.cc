@@ -1,4 +1,5 @@
-// Reading what may block: /proc of a process that may be inside execve(2).
+// Reading /proc: at once, or, where it may block, of a process that may be inside execve(2),
+// elsewhere.
 //
 // Its ns/* links and auxv wait for exec to finish (exec_update_lock in the kernel's fs/exec.c), and
 // exec waits for a file system to flush what close-on-exec closes, which a FUSE server can put off
@@ -126,8 +127,8 @@ bool HasEnded(const Answer& answer) { return answer.failure == ENOENT || answer.
 // The lines of a thread's status that tell whose it is, in the kernel's order, and its children.
 // Nothing of one that has ended meanwhile. Returns 0 or an errno: one that cannot be read for any
 // other reason must not be taken for one that is not there.
-int AppendThread(const UniqueFd& directory, const std::string& thread, std::string* text) {
-  const Answer status = ReadFile(directory, thread + "/status", kLargestThreadFile);
+int AppendThread(const UniqueFd& directory, const std::string& thread, const Answer& status,
+                 std::string* text) {
   if (status.failure != 0) return HasEnded(status) ? 0 : status.failure;
   const Answer children = ReadFile(directory, thread + "/children", kLargestThreadFile);
   if (children.failure != 0) return HasEnded(children) ? 0 : children.failure;
@@ -148,12 +149,21 @@ int AppendThread(const UniqueFd& directory, const std::string& thread, std::stri
 Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
   Answer answer = ReadFile(directory, process + "/cgroup");
   if (answer.failure != 0) return answer;
+  // What most processes are is told by one file less, and by no directory.
+  const Answer leader = ReadFile(directory, process + "/status", kLargestThreadFile);
+  if (leader.failure == 0 && leader.text.find("\nThreads:\t1\n") != std::string::npos) {
+    const std::string thread = process + "/task/" + process;
+    const int failure = AppendThread(directory, thread, leader, &answer.text);
+    return failure == 0 ? answer : Failed(failure);
+  }
   Answer names = ReadNames(directory, process + "/task");
   if (names.failure != 0) return names;
   for (size_t begin = 0, count = 0; begin < names.text.size() && count < kMostThreads; ++count) {
     const size_t end = names.text.find('\n', begin);
-    const int failure = AppendThread(
-        directory, process + "/task/" + names.text.substr(begin, end - begin), &answer.text);
+    const std::string thread = process + "/task/" + names.text.substr(begin, end - begin);
+    const int failure =
+        AppendThread(directory, thread, ReadFile(directory, thread + "/status", kLargestThreadFile),
+                     &answer.text);
     if (failure != 0) return Failed(failure);
     begin = end + 1;
   }
@@ -188,6 +198,14 @@ Napi::Value AnswerValue(Napi::Env env, const Answer& answer) {
   return {env, text};
 }
 
+Napi::Array AnswerValues(Napi::Env env, const std::vector<Answer>& answers) {
+  Napi::Array values = Napi::Array::New(env, answers.size());
+  for (uint32_t index = 0; index < answers.size(); ++index) {
+    values.Set(index, AnswerValue(env, answers[index]));
+  }
+  return values;
+}
+
 // Waits on the event loop for one reading, and goes with it.
 class Pending : public PollListener {
  public:
@@ -214,11 +232,7 @@ class Pending : public PollListener {
       deferred_.Reject(SystemError(env, "poll", -status).Value());
       return;
     }
-    Napi::Array answers = Napi::Array::New(env, reading_->answers.size());
-    for (uint32_t index = 0; index < reading_->answers.size(); ++index) {
-      answers.Set(index, AnswerValue(env, reading_->answers[index]));
-    }
-    deferred_.Resolve(answers);
+    deferred_.Resolve(AnswerValues(env, reading_->answers));
   }
 
  private:
@@ -272,6 +286,16 @@ std::vector<Question> Questions(const Napi::Value& value) {
   return questions;
 }
 
+Napi::Value ReadAtOnce(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  // A copy, which is this call's to keep open.
+  const UniqueFd directory(
+      Check(env, "fcntl", ::fcntl(RequireFd(info[0], "directory").Get(), F_DUPFD_CLOEXEC, 0)));
+  std::vector<Answer> answers;
+  for (const Question& question : Questions(info[1])) answers.push_back(Read(directory, question));
+  return AnswerValues(env, answers);
+}
+
 Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int source = RequireFd(info[0], "directory").Get();
@@ -293,6 +317,7 @@ Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void ExportReader(Napi::Env env, Napi::Object exports) {
+  exports.Set("readAtOnce", Napi::Function::New(env, ReadAtOnce, "readAtOnce"));
   exports.Set("readElsewhere", Napi::Function::New(env, ReadElsewhere, "readElsewhere"));
 }
 

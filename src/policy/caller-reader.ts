@@ -52,9 +52,8 @@ export class CallerReader {
     if (uid !== 0) return this.#inLane(caller);
     const directory = openProcDirectory(caller);
     try {
-      const path = `/proc/self/fd/${directory.number}`;
-      return answerAtOnce(looksPrivileged(this.#own), path)
-        ? answerAtOnce(readTwice(pid, 'root'), path)
+      return answerAtOnce(looksPrivileged(this.#own), directory)
+        ? answerAtOnce(readTwice(pid, 'root'), directory)
         : this.#inLane(caller);
     } catch (error) {
       if (error instanceof CallerGoneError) throw error;

@@ -167,14 +167,15 @@ function* readSingleThreaded(
   const namespaces = depth === 'user' ? kernelNamespaces() : namespacesOf(depth, undefined);
   const round: readonly ProcQuestion[] = [
     { read: 'names', path: 'task' },
-    { read: 'names', path: 'ns' },
+    ...namesOfNamespaces(depth),
     { read: 'file', path: 'auxv' },
     { read: 'file', path: 'attr/current' },
     ...questionsOf(`task/${pid}/`, namespaces, depth),
   ];
   const answers = yield [...round, ...round];
   const states = [answers.slice(0, round.length), answers.slice(round.length)].map((its) => {
-    const [tids, ns, auxv, label, ...thread] = its;
+    const ns = depth === 'user' ? its.splice(1, 1)[0] : undefined;
+    const [tids, auxv, label, ...thread] = its;
     const isAlone = tids === `${pid}\n` && !thread.some(hasEnded);
     const isKnown = depth !== 'user' || lines(required(ns)).sort().join() === namespaces.join();
     return isAlone && isKnown ? stateOf([parseThread(thread, namespaces, depth)], auxv, label) : undefined;
@@ -199,10 +200,7 @@ export type Depth = 'root' | 'user' | 'zombie';
 const rootNamespaces = ['user', 'pid', 'pid_for_children'];
 
 function* readOnce(depth: Depth): ProcReading<CallerState> {
-  const [names, ns] = yield [
-    { read: 'names', path: 'task' },
-    { read: 'names', path: 'ns' },
-  ];
+  const [names, ns] = yield [{ read: 'names', path: 'task' }, ...namesOfNamespaces(depth)];
   const tids = lines(required(names));
   if (tids.length > maxCallerThreads) {
     throw new CallerGoneError(
@@ -241,6 +239,11 @@ function stateOf(
 /** A thread that ends loses its namespaces before its name. */
 function hasEnded(answer: ProcAnswer): boolean {
   return answer === os.errno.ENOENT || answer === os.errno.ESRCH;
+}
+
+/** Only of a user are all asked for. */
+function namesOfNamespaces(depth: Depth): readonly ProcQuestion[] {
+  return depth === 'user' ? [{ read: 'names', path: 'ns' }] : [];
 }
 
 function namespacesOf(depth: Depth, names: ProcAnswer | undefined): readonly string[] {

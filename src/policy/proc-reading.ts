@@ -2,7 +2,7 @@
  * Readings of /proc, apart from who carries them out. A reading is a generator that yields questions and is given their answers:
  * at once, where nothing can block; on a thread that may be lost, for a process whose owner can block whoever looks at it.
  */
-import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
 import { native, type OwnedFd, type ProcAnswer, type ProcQuestion } from '../socket/binding.ts';
 import { nextTurn, startTurn } from './turns.ts';
@@ -12,13 +12,21 @@ export const breath: readonly ProcQuestion[] = [];
 
 export type ProcReading<T> = Generator<readonly ProcQuestion[], T, readonly ProcAnswer[]>;
 
-/** @param directory a path, for example `/proc/self`. */
-export function answerAtOnce<T>(reading: ProcReading<T>, directory: string): T {
+/** @param directory a path, for example `/proc/self`, or what is open already. @throws NativeError when it cannot be opened. */
+export function answerAtOnce<T>(reading: ProcReading<T>, directory: string | OwnedFd): T {
+  if (typeof directory === 'string') {
+    const opened = native.open(directory, constants.O_DIRECTORY);
+    try {
+      return answerAtOnce(reading, opened);
+    } finally {
+      opened.close();
+    }
+  }
   let answers: ProcAnswer[] = [];
   for (;;) {
     const step = reading.next(answers);
     if (step.done) return step.value;
-    answers = step.value.map((question) => answer(question, directory));
+    answers = step.value.length > 0 ? native.readAtOnce(directory, step.value) : [];
   }
 }
 
@@ -48,35 +56,4 @@ export function required(given: ProcAnswer | undefined): string {
 /** `names` and a newline after each, as the addon has it. */
 export function lines(text: string): string[] {
   return text.split('\n').slice(0, -1);
-}
-
-function answer({ read, path }: ProcQuestion, directory: string): ProcAnswer {
-  const full = `${directory}/${path}`;
-  try {
-    switch (read) {
-      case 'file':
-        return readFileSync(full, 'latin1');
-      case 'link':
-        return readlinkSync(full);
-      case 'names':
-        return readdirSync(full)
-          .map((name) => `${name}\n`)
-          .join('');
-      case 'mount':
-        return readMount(full);
-    }
-  } catch (error) {
-    return Math.abs((error as NodeJS.ErrnoException).errno ?? 0);
-  }
-}
-
-const O_PATH = 0o10000000;
-
-function readMount(path: string): string {
-  const at = native.open(path, constants.O_DIRECTORY | O_PATH);
-  try {
-    return `${readlinkSync(path)}\n${readFileSync(`/proc/self/fdinfo/${at.number}`, 'latin1')}`;
-  } finally {
-    at.close();
-  }
 }

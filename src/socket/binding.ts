@@ -218,6 +218,8 @@ export interface NativeBinding {
   closeElsewhere(fd: OwnedFd, lane: number): void;
   /** How many of those have yet to return. */
   pendingCloses(): number;
+  /** Answers questions about a directory of /proc, as {@link readElsewhere} does, where nothing can block. */
+  readAtOnce(directory: OwnedFd, questions: readonly ProcQuestion[]): ProcAnswer[];
   /**
    * Answers questions about a directory of /proc on a thread of its own, which is lost for as long as one of them blocks: the
    * promise waits with it, and nothing else does.

@@ -19,6 +19,9 @@ import { collect, countFds, isOpen, openNull, requireArgumentError } from './sup
 const addonPath = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu_service.node');
 const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY;
 
+/** What an open descriptor of one's own says of itself, but for what it was opened with. */
+const withoutNumber = (fdinfo: string | number): string => String(fdinfo).replace(/^(flags|ino):.*$/gm, '');
+
 describe('what is read on another thread', () => {
   it('is what the same questions are answered with here', async () => {
     const self = native.open('/proc/self', directoryFlags);
@@ -28,7 +31,12 @@ describe('what is read on another thread', () => {
       { read: 'names', path: 'ns' },
       { read: 'mount', path: 'root' },
     ];
-    const [auxv, user, ns, root] = (await native.readElsewhere(self, questions)) as string[];
+    const answers = await native.readElsewhere(self, questions);
+    const [auxv, user, ns, root] = answers as string[];
+    assert.deepEqual(
+      native.readAtOnce(self, questions).map((answer, at) => (at === 3 ? withoutNumber(answer) : answer)),
+      answers.map((answer, at) => (at === 3 ? withoutNumber(answer) : answer)),
+    );
     self.close();
     assert.equal(auxv, readFileSync('/proc/self/auxv', 'latin1'));
     assert.equal(user, readlinkSync('/proc/self/ns/user'));
@@ -72,6 +80,12 @@ describe('what is read on another thread', () => {
       writeFileSync(join(root, '7', 'cgroup'), '0::/\n');
       writeFileSync(join(thread, 'status'), 'Pid:\t7\n');
       assert.equal(await ask(), '0::/\n', 'it has ended');
+      // One that says that it has one thread is asked for no others.
+      writeFileSync(join(root, '7', 'status'), 'Pid:\t7\nThreads:\t1\nNoNewPrivs:\t0\n');
+      writeFileSync(join(thread, 'children'), '8 9 ');
+      assert.equal(await ask(), '0::/\nPid:\t7\nNoNewPrivs:\t0\nChildren:\t8 9 \n');
+      writeFileSync(join(root, '7', 'status'), 'Pid:\t7\nThreads:\t2\nNoNewPrivs:\t0\n');
+      assert.equal(await ask(), '0::/\nPid:\t7\nChildren:\t8 9 \n');
       // As many as one user may run, if an administrator lets them.
       writeFileSync(join(thread, 'children'), '1234567 '.repeat(100_000));
       assert.equal(((await ask()) as string).length, '0::/\nPid:\t7\nChildren:\t\n'.length + 800_000);
