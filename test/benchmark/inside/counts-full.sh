@@ -1,6 +1,6 @@
 # How often each thing is measured. Sourced by run.sh.
 # shellcheck shell=bash disable=SC2034
-small_rounds=10 small_block=25
+warm_up=1000 small_rounds=10 small_block=25
 check_count=30
 count_1=40 count_100=30 count_500=10
 first_count=15

@@ -1,6 +1,6 @@
 # How often each thing is measured in a short run. Sourced by run.sh.
 # shellcheck shell=bash disable=SC2034
-small_rounds=4 small_block=10
+warm_up=300 small_rounds=4 small_block=10
 check_count=5
 count_1=8 count_100=4 count_500=2
 first_count=4

@@ -35,7 +35,7 @@ for file in samples failures memory; do : >"$out/$file.tsv"; done
   printf 'load\t%s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
 } >"$out/machine.tsv"
 
-# The first is the one that starts the service; after these, both are warm.
+# The first is the one that starts the service.
 for way in ours c; do ./request "$(address "$way")" version 50 >/dev/null; done
 sleep 1
 
@@ -45,6 +45,8 @@ memory idle c criu-c.service
 memory idle bare bare-node.service
 
 say "small requests"
+# V8 compiles what is called often, and has done so after these.
+for way in ours c; do ./request "$(address "$way")" version "$warm_up" >/dev/null; done
 for ((round = 0; round < small_rounds; round++)); do
   for work in version features; do
     for way in ours c; do sample "$work" "$way" ./request "$(address "$way")" "$work" "$small_block"; done
@@ -121,10 +123,13 @@ done
 say "trees of ${tree_sizes// /, } tasks"
 for size in $tree_sizes; do
   pid=$(start_as alice forest "$size")
+  for ((round = 0; round < tree_rounds; round++)); do
+    sample "tree $size" ours "${as_alice[@]}" ./request "$ours" tree "$pid"
+  done
   # Somebody else asks meanwhile: whoever holds up the event loop holds up these answers.
   systemd-run --quiet --collect --unit="beside-$size" -p StandardOutput="truncate:$out/.beside" /bench/request "$ours" version 1000000
   for ((round = 0; round < tree_rounds; round++)); do
-    sample "tree $size" ours "${as_alice[@]}" ./request "$ours" tree "$pid"
+    samples=/dev/null sample "tree $size" ours "${as_alice[@]}" ./request "$ours" tree "$pid"
   done
   systemctl --quiet --no-warn stop "beside-$size"
   # The last line may be half of one.
