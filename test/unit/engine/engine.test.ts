@@ -63,9 +63,10 @@ describe('an engine that may have its request', () => {
   });
 
   it('is not looked at when it has said something, or has left: its pid may be somebody else’s by then', async () => {
+    // Before there is a connection: a child has a copy of every descriptor for a moment after it has let us go on.
+    const engineProcess = native.spawn({ file: '/bin/sleep', argv: ['sleep', '60'], env: [], fds: [] });
     const { ours, theirs } = native.socketpair();
     const peer = native.adopt(theirs);
-    const engineProcess = native.spawn({ file: '/bin/sleep', argv: ['sleep', '60'], env: [], fds: [] });
     const end = new Promise<void>((resolve) => {
       const events = { onMessage() {}, onHangup() {}, onEnd: () => resolve() };
       const engine = new Engine(engineProcess, ours, new StderrFile('criu-stderr'), events);
