@@ -185,7 +185,8 @@ constexpr int kCloneFlags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
 // clone3(2), which has no wrapper that others may call: a child that is born in `cgroup` is not
 // moved there (CLONE_INTO_CGROUP, Linux 5.7). It begins on an empty stack, so what it needs is in
 // registers until it has called RunChild, which does not return.
-// Returns its pid, or a negative errno: ENOSYS where there is no such call, or no code for it here.
+// Returns its pid, or a negative errno: ENOSYS where there is no such call, or no code for it here,
+// and under some seccomp filters EPERM.
 long CloneInto(const ChildStack& stack, Child* child, int cgroup, int* pidfd) {
 #if defined(CLONE_INTO_CGROUP) && (defined(__x86_64__) || defined(__aarch64__))
   clone_args args{};
@@ -207,13 +208,15 @@ long CloneInto(const ChildStack& stack, Child* child, int cgroup, int* pidfd) {
       "hlt\n"
       "1:"
       : "+a"(result)
-      : "D"(&args), "S"(sizeof args), [run] "r"(&RunChild), [child] "r"(child)
+      : "D"(&args), "S"(sizeof args), [run] "d"(&RunChild), [child] "b"(child)
       : "rcx", "r11", "memory", "cc");
   return result;
 #else
   register long number __asm__("x8") = SYS_clone3;
   register long result __asm__("x0") = reinterpret_cast<long>(&args);
   register size_t size __asm__("x1") = sizeof args;
+  register int (*run)(void*) __asm__("x2") = &RunChild;
+  register Child* data __asm__("x3") = child;
   __asm__ volatile(
       "svc #0\n\t"
       "cbnz x0, 1f\n\t"
@@ -223,7 +226,7 @@ long CloneInto(const ChildStack& stack, Child* child, int cgroup, int* pidfd) {
       "brk #1\n"
       "1:"
       : "+r"(result)
-      : "r"(number), "r"(size), [run] "r"(&RunChild), [child] "r"(child)
+      : "r"(number), "r"(size), [run] "r"(run), [child] "r"(data)
       : "x30", "memory", "cc");
   return result;
 #endif
@@ -272,7 +275,7 @@ Spawned Spawn(const SpawnPlan& plan) {
     // A handler that ran in the child would run on our memory as if it were us.
     const BlockedSignals blocked;
     const long born = plan.cgroup == -1 ? -ENOSYS : CloneInto(stack, &child, plan.cgroup, &pidfd);
-    if (born == -ENOSYS) {
+    if (born == -ENOSYS || born == -EPERM) {
       child.cgroup = plan.cgroup;
       spawned.pid = ::clone(RunChild, stack.Top(), kCloneFlags | SIGCHLD, &child, &pidfd);
       if (spawned.pid == -1) {

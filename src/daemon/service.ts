@@ -288,6 +288,7 @@ export class Service {
     if (!session.isOver) this.#sessions.add(session);
     this.#armIdle();
     this.#changed();
+    if (!stored) session.look();
   }
 
   #checkDrained(): void {

@@ -120,11 +120,12 @@ export class Session {
       onRoom: () => this.#engines.resume(),
     });
     if (stored) this.#goOn(stored, socket);
-    else {
-      this.#perform(initialActions);
-      // Mostly it is here already.
-      this.#lookAtPacket();
-    }
+    else this.#perform(initialActions);
+  }
+
+  /** At once: mostly the request is here when its connection is accepted, and a poll is a dozen system calls. */
+  look(): void {
+    this.#lookAtPacket();
   }
 
   /** True while an engine is at work for it: such a session is waited for, whatever else ends. */
@@ -606,7 +607,8 @@ export class Session {
     if (!this.#handedOver && this.#keeper.progress === 'unread') this.#connection.discard();
     this.#advance({
       on: 'not-started',
-      errno: error instanceof BadDescriptorError ? EBADRQC : (errno ?? ESRCH),
+      // Those of node:fs are negative.
+      errno: error instanceof BadDescriptorError ? EBADRQC : Math.abs(errno ?? ESRCH),
       reason: error instanceof NotStartedError ? message : `${request.name}: ${message}`,
       engineRemains: this.#engines.running,
     });

@@ -150,8 +150,9 @@ function spawnLauncher(
   cgroup: EngineCgroup | undefined,
 ): Process {
   const devNull = native.open('/dev/null', constants.O_RDWR);
-  const directory = cgroup?.open();
+  let directory: OwnedFd | undefined;
   try {
+    directory = cgroup?.open();
     return native.spawn({
       file,
       argv: ['criu-launcher'],

@@ -119,8 +119,8 @@ export function* looksPrivileged(own: CallerState): ProcReading<boolean> {
   if (tids.length > maxCallerThreads) return false;
   const texts = yield tids.map((tid) => ({ read: 'file', path: `task/${tid}/status` }));
   return texts.every((text) => {
-    // A thread that has ended holds nothing.
-    if (typeof text === 'number') return true;
+    // A thread that has ended holds nothing. One that cannot be read for another reason may be anything.
+    if (typeof text === 'number') return hasEnded(text);
     const { effective, seccomp, noNewPrivs } = parseThreadStatus(text);
     return (effective & held) === held && seccomp === 0 && !noNewPrivs;
   });

@@ -2,7 +2,14 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { type CallerState, type Depth, readOwnState, readTwice } from '../../../src/policy/caller.ts';
+import { constants as os } from 'node:os';
+import {
+  type CallerState,
+  type Depth,
+  looksPrivileged,
+  readOwnState,
+  readTwice,
+} from '../../../src/policy/caller.ts';
 import { answerAtOnce, type ProcReading } from '../../../src/policy/proc-reading.ts';
 import type { ProcAnswer, ProcQuestion } from '../../../src/socket/binding.ts';
 
@@ -94,5 +101,40 @@ describe('a caller that is read twice', () => {
     const change: Change = ({ path }, answer, time) =>
       path === 'task' && time === 2 ? `${pid}\n${process.pid}\n` : answer;
     assert.ok(read('user', change).batches > 1);
+  });
+});
+
+describe('a process that may be read as root is', () => {
+  /** This process, without the filter that whoever runs the tests may have put it under. */
+  const status = readFileSync('/proc/self/status', 'latin1')
+    .replace(/^Seccomp:.*$/m, 'Seccomp:\t0')
+    .replace(/^NoNewPrivs:.*$/m, 'NoNewPrivs:\t0');
+
+  /** With one thread, of whose status this is the answer. */
+  function looksPrivilegedWith(answer: ProcAnswer): unknown {
+    const reading = looksPrivileged(readOwnState());
+    reading.next([]);
+    reading.next(['7\n']);
+    return reading.next([answer]).value;
+  }
+
+  it('one whose threads all hold what this service holds; one that has ended holds nothing', () => {
+    assert.equal(looksPrivilegedWith(status), true);
+    for (const ended of [os.errno.ENOENT, os.errno.ESRCH]) assert.equal(looksPrivilegedWith(ended), true);
+  });
+
+  it('none with a thread that cannot be read, for example because it is in more groups than anybody reads', () => {
+    for (const failure of [os.errno.EFBIG, os.errno.EACCES])
+      assert.equal(looksPrivilegedWith(failure), false);
+  });
+
+  it('none with a thread that lacks a capability, or is under a filter', () => {
+    for (const [line, other] of [
+      [/^CapEff:.*$/m, 'CapEff:\t0000000000000000'],
+      [/^Seccomp:.*$/m, 'Seccomp:\t2'],
+      [/^NoNewPrivs:.*$/m, 'NoNewPrivs:\t1'],
+    ] as const) {
+      assert.equal(looksPrivilegedWith(status.replace(line, other)), false, other);
+    }
   });
 });
