@@ -118,9 +118,11 @@ export function* parseProcess(
   const cgroup = parseCgroup(text);
   // No `m`: to that a carriage return ends a line, too, and a user may have one in the name of a cgroup.
   const begin = text.search(/(?<=^|\n)Pid:/);
-  for (let at = begin === -1 ? text.length : begin; at < text.length; at = threadLines.lastIndex) {
+  for (let at = begin === -1 ? text.length : begin; at < text.length; ) {
     threadLines.lastIndex = at;
     const found = threadLines.exec(text);
+    // Taken before others have their turn, who use the same expression.
+    at = threadLines.lastIndex;
     if (!found) throw new Error(`/proc/${pid}/task does not say whose its threads are`);
     const [, tid, real, effective, saved, fileSystem, permitted, bounding, noNewPrivs, born] = found;
     threads.push({

@@ -1,6 +1,7 @@
 /** Whatever alice leaves unanswered, unread or unfinished, bob is served meanwhile. */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
 import { binary, cannotShowHere, eventually, inVm } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
@@ -15,6 +16,9 @@ import { SilentMount } from './support/silent-mount.ts';
 
 /** Longer than any test may take: whoever waits for it has stopped. */
 const lingerSeconds = 600;
+
+/** How long alice is waited for, where she may have to wait herself. */
+const patienceMs = 5000;
 
 const { EPERM, EPIPE } = constants.errno;
 
@@ -34,7 +38,8 @@ async function lingering(): Promise<Attacker> {
 async function sendAlong(alice: Attacker, message: CriuReq | Uint8Array): Promise<void> {
   try {
     await alice.send(message, 20);
-    await alice.do('close', 20);
+    // Where the service has let go of its copy before, hers is the last, and it is she who waits.
+    await Promise.race([alice.do('close', 20), sleep(patienceMs)]);
   } catch (error) {
     // EPIPE: the service has answered what came before, and closed, which is no worse.
     if (!(error instanceof AttackFailed) || ![EPERM, EPIPE].includes(error.errno)) throw error;

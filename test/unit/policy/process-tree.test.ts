@@ -59,6 +59,25 @@ describe('process tree', () => {
     await assert.rejects(readInTurns(parseProcess(7, `${text}Pid:`)), /does not say whose/);
   });
 
+  it('is the same when another process is read in between', () => {
+    const text = (...tids: number[]): string =>
+      tids
+        .map((tid) => `Pid:\t${tid}\nUid:\t0\t0\t0\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`)
+        .join('');
+    const slow = parseProcess(7, text(7, 70, 71));
+    for (let step = slow.next(); ; step = slow.next()) {
+      if (step.done) {
+        assert.deepEqual(
+          step.value.threads.map(({ tid }) => tid),
+          [7, 70, 71],
+        );
+        break;
+      }
+      const other = parseProcess(100_000, text(100_000, 100_001));
+      while (!other.next().done);
+    }
+  });
+
   it('takes nothing in the name of a cgroup for the end of its line', async () => {
     const status = 'Uid:\t0\t0\t0\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n';
     const text = `1:name=systemd:/mine\r0::/system.slice\n0::/mine\rPid:\t7\nPid:\t9\n${status}`;
