@@ -36,7 +36,7 @@ export async function assertNothingIsLeft(): Promise<void> {
   try {
     await eventually('no scope is left', () => newScopes().length === 0);
   } catch (error) {
-    throw new Error(`${(error as Error).message}: ${newScopes().join(', ')}`);
+    throw new Error(`${(error as Error).message}: ${newScopes().map(withMembers).join(', ')}`);
   }
   await eventually('no cgroup of an engine is left', () => engineCgroups().length === 0);
   await eventually('nothing is traced or stopped', () => threadsThat(isHeld).length === 0);
@@ -53,6 +53,21 @@ async function assertNoDescriptorIsLeft(): Promise<void> {
   await allWait();
   const fresh = await settled(() => openFds(mainPid()).length);
   assert.ok(held <= fresh, `the service held ${held} descriptors, and ${fresh} when it was just started`);
+}
+
+/** @param line of a scope. */
+function withMembers(line: string): string {
+  const group = show(line.split(' ')[0]!, 'ControlGroup').ControlGroup;
+  const members = readFileSync(`/sys/fs/cgroup${group}/cgroup.procs`, 'latin1').split('\n').filter(Boolean);
+  const what = members.map((pid) => {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    const says = ['Name', 'State', 'Pid', 'PPid', 'TracerPid', 'Uid', 'CapPrm'];
+    return status
+      .split('\n')
+      .filter((each) => says.includes(each.split(':')[0]!))
+      .join(' ');
+  });
+  return `${line} (${what.join('; ')})`;
 }
 
 /** A line each, with its state. */
