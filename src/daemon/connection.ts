@@ -17,6 +17,8 @@ export interface ConnectionEvents {
   onReadable(): void;
   /** The caller has closed the connection or its sending half; once, and only while not listening. */
   onEnd(): void;
+  /** It cannot be watched, so that this is its end. */
+  onUnwatched(error: unknown): void;
   /** The outbox was full and is empty now. */
   onRoom(): void;
 }
@@ -168,10 +170,10 @@ export class CallerConnection {
       this.#rewatches = false;
       try {
         this.#watchNow();
-      } catch {
+      } catch (error) {
         // ENOSPC, ENOMEM of epoll_ctl(2): nothing would ever be heard of it.
         this.#interest = 0;
-        if (!this.#closing) this.#events.onEnd();
+        if (!this.#closing) this.#events.onUnwatched(error);
       }
     });
   }

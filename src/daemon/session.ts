@@ -117,6 +117,10 @@ export class Session {
     this.#connection = new CallerConnection(socket, context.maxPacketBytes, {
       onReadable: () => this.#lookAtPacket(),
       onEnd: () => this.#advance({ on: 'caller-end' }),
+      onUnwatched: (error) => {
+        this.#records.unexpected(error);
+        this.#advance({ on: 'caller-end' });
+      },
       onRoom: () => this.#engines.resume(),
     });
     if (stored) this.#goOn(stored, socket);
