@@ -1,10 +1,15 @@
 // Transient scopes: systemd puts a process into a cgroup of its own (org.freedesktop.systemd1(5),
 // StartTransientUnit), which its user sees in systemctl and cannot write.
+//
+// systemd collects a scope when its last process leaves. A process that ends while systemd puts it
+// there is none of the kernel's to move (cgroup_migrate_add_task() passes over PF_EXITING), and
+// systemd is told that it worked: that scope never had a process, so none leaves it, and it would
+// stay for ever.
 #include <systemd/sd-bus.h>
 
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -21,6 +26,10 @@ namespace {
 // The job is done in a few milliseconds; an overloaded systemd may take longer.
 constexpr std::chrono::seconds kDeadline{10};
 constexpr std::chrono::milliseconds kPoll{1};
+
+constexpr const char* kSystemd = "org.freedesktop.systemd1";
+constexpr const char* kManagerPath = "/org/freedesktop/systemd1";
+constexpr const char* kManager = "org.freedesktop.systemd1.Manager";
 
 struct ScopeRequest {
   std::string name;
@@ -50,19 +59,22 @@ class BusError {
   sd_bus_error error_ = SD_BUS_ERROR_NULL;
 };
 
-// The system bus, or, on a machine without one, the socket that systemctl of root uses.
+// The system bus, or, on a machine without one, the socket that systemctl of root uses. No call
+// waits longer than we do.
 int Connect(Bus& bus) {
   sd_bus* opened = nullptr;
   int result = sd_bus_open_system(&opened);
   if (result >= 0) {
     bus.reset(opened);
-    return result;
+  } else {
+    result = sd_bus_new(&opened);
+    if (result < 0) return result;
+    bus.reset(opened);
+    result = sd_bus_set_address(opened, "unix:path=/run/systemd/private");
+    if (result >= 0) result = sd_bus_start(opened);
+    if (result < 0) return result;
   }
-  result = sd_bus_new(&opened);
-  if (result < 0) return result;
-  bus.reset(opened);
-  result = sd_bus_set_address(opened, "unix:path=/run/systemd/private");
-  return result < 0 ? result : sd_bus_start(opened);
+  return sd_bus_set_method_call_timeout(opened, std::chrono::microseconds(kDeadline).count());
 }
 
 int Append(sd_bus_message* message, const ScopeRequest& request) {
@@ -82,6 +94,14 @@ std::optional<std::string> CgroupOf(uint32_t pid) {
   return std::nullopt;
 }
 
+// What was started later than we waited for is stopped, too: systemd does what it was asked for in
+// turn. One that was collected meanwhile is no failure.
+void Stop(sd_bus* bus, const std::string& name) {
+  BusError error;
+  sd_bus_call_method(bus, kSystemd, kManagerPath, kManager, "StopUnit", error.get(), nullptr, "ss",
+                     name.c_str(), "replace");
+}
+
 // On a thread of its own: the bus answers when it likes, and the event loop serves others.
 class StartScope : public Napi::AsyncWorker {
  public:
@@ -93,54 +113,52 @@ class StartScope : public Napi::AsyncWorker {
   Napi::Promise Promise() const { return deferred_.Promise(); }
 
   void Execute() override {
-    const int result = Start();
-    if (result < 0) {
-      error_ = -result;
-      return;
-    }
-    const std::string end = "/" + request_.name;
-    const auto deadline = std::chrono::steady_clock::now() + kDeadline;
-    while (std::chrono::steady_clock::now() < deadline) {
-      const std::optional<std::string> cgroup = CgroupOf(request_.pid);
-      if (!cgroup) {
-        error_ = ESRCH;
-        return;
-      }
-      if (cgroup->ends_with(end)) {
-        path_ = *cgroup;
-        return;
-      }
-      std::this_thread::sleep_for(kPoll);
-    }
-    error_ = ETIMEDOUT;
+    Bus bus;
+    error_ = Connect(bus);
+    if (error_ >= 0) error_ = Start(bus.get());
+    const bool may_be_there = error_ >= 0 || error_ == -ETIMEDOUT;
+    if (error_ >= 0) error_ = Await();
+    if (error_ < 0 && may_be_there) Stop(bus.get(), request_.name);
   }
 
   void OnOK() override {
-    if (error_ != 0) {
-      deferred_.Reject(SystemError(Env(), "StartTransientUnit", error_, detail_).Value());
+    if (error_ < 0) {
+      deferred_.Reject(SystemError(Env(), "StartTransientUnit", -error_, detail_).Value());
     } else {
       deferred_.Resolve(Napi::String::New(Env(), path_));
     }
   }
 
  private:
-  int Start() {
-    Bus bus;
-    int result = Connect(bus);
-    if (result < 0) return result;
+  // Zero or more when systemd has promised it, otherwise a negative errno, as sd-bus has them.
+  int Start(sd_bus* bus) {
     sd_bus_message* created = nullptr;
-    result = sd_bus_message_new_method_call(
-        bus.get(), &created, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-        "org.freedesktop.systemd1.Manager", "StartTransientUnit");
+    int result = sd_bus_message_new_method_call(bus, &created, kSystemd, kManagerPath, kManager,
+                                                "StartTransientUnit");
     const Message message(created);
     if (result < 0) return result;
     result = Append(message.get(), request_);
     if (result < 0) return result;
     BusError error;
-    constexpr uint64_t timeout = std::chrono::microseconds(kDeadline).count();
-    result = sd_bus_call(bus.get(), message.get(), timeout, error.get(), nullptr);
+    result = sd_bus_call(bus, message.get(), 0, error.get(), nullptr);
     if (result < 0 && error.get()->message != nullptr) detail_ = error.get()->message;
     return result;
+  }
+
+  // Zero once the process is in it.
+  int Await() {
+    const std::string end = "/" + request_.name;
+    const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+    while (std::chrono::steady_clock::now() < deadline) {
+      const std::optional<std::string> cgroup = CgroupOf(request_.pid);
+      if (!cgroup) return -ESRCH;
+      if (cgroup->ends_with(end)) {
+        path_ = *cgroup;
+        return 0;
+      }
+      std::this_thread::sleep_for(kPoll);
+    }
+    return -ETIMEDOUT;
   }
 
   Napi::Promise::Deferred deferred_;
@@ -149,6 +167,70 @@ class StartScope : public Napi::AsyncWorker {
   std::string detail_;
   std::string path_;
 };
+
+// True for a scope that systemd has started, so that what was to be put there is there, and where
+// nobody is.
+bool IsEmpty(sd_bus* bus, const std::string& name, const std::string& directory) {
+  char* path = nullptr;
+  if (sd_bus_path_encode("/org/freedesktop/systemd1/unit", name.c_str(), &path) < 0) return false;
+  const std::unique_ptr<char, decltype(&std::free)> unit(path, &std::free);
+  BusError error;
+  char* text = nullptr;
+  if (sd_bus_get_property_string(bus, kSystemd, path, "org.freedesktop.systemd1.Unit",
+                                 "ActiveState", error.get(), &text) < 0) {
+    return false;
+  }
+  const std::unique_ptr<char, decltype(&std::free)> state(text, &std::free);
+  if (std::string(text) != "active") return false;
+  std::ifstream file(directory + "/cgroup.events");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line == "populated 0") return true;
+  }
+  return false;
+}
+
+class StopEmptyScope : public Napi::AsyncWorker {
+ public:
+  StopEmptyScope(Napi::Env env, std::string name, std::string directory)
+      : Napi::AsyncWorker(env, "criu-service:scope"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        name_(std::move(name)),
+        directory_(std::move(directory)) {}
+
+  Napi::Promise Promise() const { return deferred_.Promise(); }
+
+  void Execute() override {
+    Bus bus;
+    error_ = Connect(bus);
+    stopped_ = error_ >= 0 && IsEmpty(bus.get(), name_, directory_);
+    if (stopped_) Stop(bus.get(), name_);
+  }
+
+  void OnOK() override {
+    if (error_ < 0) {
+      deferred_.Reject(SystemError(Env(), "StopUnit", -error_).Value());
+    } else {
+      deferred_.Resolve(Napi::Boolean::New(Env(), stopped_));
+    }
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::string name_;
+  std::string directory_;
+  int error_ = 0;
+  bool stopped_ = false;
+};
+
+Napi::Value StopEmptyScopeCall(const Napi::CallbackInfo& info) {
+  auto worker = std::make_unique<StopEmptyScope>(info.Env(), RequireString(info[0], "name"),
+                                                 RequireString(info[1], "directory"));
+  const Napi::Promise promise = worker->Promise();
+  // It deletes itself when it is done.
+  worker.release()->Queue();
+  return promise;
+}
 
 Napi::Value StartScopeCall(const Napi::CallbackInfo& info) {
   const Napi::Object options = RequireObject(info[0], "options");
@@ -169,6 +251,7 @@ Napi::Value StartScopeCall(const Napi::CallbackInfo& info) {
 
 void ExportScopes(Napi::Env env, Napi::Object exports) {
   exports.Set("startScope", Napi::Function::New(env, StartScopeCall, "startScope"));
+  exports.Set("stopEmptyScope", Napi::Function::New(env, StopEmptyScopeCall, "stopEmptyScope"));
 }
 
 }  // namespace criu_service

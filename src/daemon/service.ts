@@ -183,7 +183,7 @@ export class Service {
       this.#open(id, socket, user, session);
     }
     EngineCgroup.removeEmpty();
-    endUnverified(cgroups).catch((error: Error) =>
+    Promise.all([endUnverified(cgroups), EngineCgroup.stopEmptyScopes()]).catch((error: Error) =>
       this.#log.error(`Cannot look for what was left: ${error.message}`),
     );
   }

@@ -6,6 +6,7 @@
  * See cgroups(7) and Documentation/admin-guide/cgroup-v2.rst of the kernel: cgroup.freeze (Linux 5.2), cgroup.kill (5.14).
  */
 import { constants, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { native, type OwnedFd } from '../socket/binding.ts';
 
@@ -79,6 +80,17 @@ export class EngineCgroup {
     }
   }
 
+  /**
+   * Stops the scopes that nobody ever was in: their engine ended while systemd put it there, and so did the service that asked
+   * for it. systemd collects a scope when its last process leaves, and from these none does (native/scope.cc).
+   */
+  static async stopEmptyScopes(): Promise<void> {
+    for await (const directory of scopesBelow(unifiedMount())) {
+      const events = await readFile(join(directory, 'cgroup.events'), 'latin1').catch(() => '');
+      if (/^populated 0$/m.test(events)) await native.stopEmptyScope(basename(directory), directory);
+    }
+  }
+
   /** One that an earlier start of this service has made. */
   static again(path: string, isScope: boolean): EngineCgroup {
     return new EngineCgroup(path, isScope);
@@ -147,6 +159,14 @@ export class EngineCgroup {
 }
 
 const enginePrefix = 'engine-';
+
+/** The directories of all scopes of ours: they lie in slices, and slices in slices. */
+async function* scopesBelow(directory: string): AsyncGenerator<string> {
+  for (const name of await readdir(directory).catch(() => [])) {
+    if (scopeName.test(name)) yield join(directory, name);
+    else if (name.endsWith('.slice')) yield* scopesBelow(join(directory, name));
+  }
+}
 
 /** What stays in a scope when its engine has left: a restored tree, a page server that waits for its one connection. */
 export type ScopeKind = 'restore' | 'page-server';

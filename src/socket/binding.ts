@@ -245,7 +245,8 @@ export interface NativeBinding {
   notify(state: string, fds?: readonly OwnedFd[]): number;
   /**
    * StartTransientUnit of systemd (org.freedesktop.systemd1(5)): a scope for `pid`, collected when it is empty. Works on
-   * another thread, and resolves with the scope's cgroup, as /proc/PID/cgroup names it, once the process is there.
+   * another thread, and resolves with the scope's cgroup, as /proc/PID/cgroup names it, once the process is there. Where it
+   * ends before (ESRCH), or systemd takes too long (ETIMEDOUT), no scope stays.
    */
   startScope(options: {
     readonly name: string;
@@ -253,6 +254,12 @@ export interface NativeBinding {
     readonly description: string;
     readonly pid: number;
   }): Promise<string>;
+  /**
+   * StopUnit for a scope that was started and that nobody is in, on another thread.
+   * @param directory its cgroup's.
+   * @returns false where it has somebody in it, or is not started yet, or is gone.
+   */
+  stopEmptyScope(name: string, directory: string): Promise<boolean>;
   /**
    * sd_journal_sendv(3) on a thread of its own, which a journal that does not read may hold up: each field is `NAME=value`,
    * binary safe. False when too many records wait already: this one is lost.

@@ -15,6 +15,7 @@ import './alice.test.ts';
 import './kerndat.test.ts';
 import './labels.test.ts';
 import './systemd.test.ts';
+import './scopes.test.ts';
 import './resume.test.ts';
 import './lifecycle.test.ts';
 import '../soak/tenth.ts';

@@ -1,0 +1,112 @@
+/**
+ * A scope whose only process ended while systemd put it there, as a launcher does whose service is killed or whose caller leaves at
+ * that moment. systemd waits for its last process to leave, which it never had.
+ */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { native } from '../../src/socket/binding.ts';
+import { eventually, run } from './support/bench.ts';
+import { ask } from './support/client.ts';
+import { show } from './support/unit.ts';
+
+/** The parent of a process that has ended. It does not wait for its child before its own input ends. */
+const parent = `
+import os, sys
+pid = os.fork()
+if pid == 0: os._exit(0)
+print(pid, flush=True)
+sys.stdin.read()
+`;
+
+/** A process that has ended and that its parent has not waited for: the kernel moves it into no cgroup. */
+class Ended {
+  readonly pid: number;
+  readonly #parent: ChildProcess;
+
+  private constructor(pid: number, parent: ChildProcess) {
+    this.pid = pid;
+    this.#parent = parent;
+  }
+
+  static async make(): Promise<Ended> {
+    const started = spawn('python3', ['-c', parent], { stdio: ['pipe', 'pipe', 'inherit'] });
+    children.push(started);
+    const [said] = (await once(started.stdout, 'data')) as [Buffer];
+    const ended = new Ended(Number(said), started);
+    await eventually('it has ended', () =>
+      /^State:\s+Z/m.test(readFileSync(`/proc/${ended.pid}/status`, 'latin1')),
+    );
+    return ended;
+  }
+
+  /** Its parent leaves it to pid 1. */
+  async vanish(): Promise<void> {
+    this.#parent.stdin!.end();
+    await eventually('nothing is left of it', () => !existsSync(`/proc/${this.pid}`));
+  }
+}
+
+function activeState(name: string): string | undefined {
+  return show(name, 'ActiveState').ActiveState;
+}
+
+const children: ChildProcess[] = [];
+
+describe('a scope of a process that ended while it was put there', () => {
+  afterEach(() => {
+    for (const child of children.splice(0)) child.kill('SIGKILL');
+  });
+
+  it('does not stay, and who asked for it hears that the process is gone', async () => {
+    const name = 'criu-restore-unborn.scope';
+    const ended = await Ended.make();
+    const started = native.startScope({ name, slice: 'system.slice', description: 'A test', pid: ended.pid });
+    const refused = assert.rejects(started, { code: 'ESRCH' });
+    await eventually('it was started', () => activeState(name) === 'active');
+    await ended.vanish();
+    await refused;
+    assert.equal(activeState(name), 'inactive');
+  });
+
+  it('is stopped by the next start of the service where nobody else did, and no scope with a process in it is', async () => {
+    const [empty, lived] = ['criu-restore-empty.scope', 'criu-restore-lived.scope'];
+    const ended = await Ended.make();
+    startScope(empty, ended.pid);
+    await eventually('it was started', () => activeState(empty) === 'active');
+    await ended.vanish();
+    const living = spawn('/bin/cat', { stdio: ['pipe', 'ignore', 'inherit'] });
+    children.push(living);
+    startScope(lived, living.pid!);
+    await eventually('the other was started', () => activeState(lived) === 'active');
+    run('systemctl', 'restart', 'criu.service');
+    await eventually('the empty one is gone', () => activeState(empty) === 'inactive');
+    assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+    assert.equal(activeState(lived), 'active');
+    living.stdin!.end();
+    await eventually('the other is gone', () => activeState(lived) === 'inactive');
+  });
+});
+
+/** As the service asks for one, but for what it does when that fails. */
+function startScope(name: string, pid: number): void {
+  const manager = [
+    'org.freedesktop.systemd1',
+    '/org/freedesktop/systemd1',
+    'org.freedesktop.systemd1.Manager',
+  ];
+  const properties = ['2', 'CollectMode', 's', 'inactive-or-failed', 'PIDs', 'au', '1', String(pid)];
+  run(
+    'busctl',
+    'call',
+    ...manager,
+    'StartTransientUnit',
+    'ssa(sv)a(sa(sv))',
+    name,
+    'fail',
+    ...properties,
+    '0',
+  );
+}
