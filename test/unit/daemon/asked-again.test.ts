@@ -12,6 +12,7 @@ import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/mess
 import { native, type SeqpacketSocket } from '../../../src/socket/binding.ts';
 import { sends } from '../../scenario/support/client.ts';
 import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
+import { authorized } from './support/authorized.ts';
 import { type Left, Resumed } from './support/resumed.ts';
 
 /** Pid 2 is kthreadd or nobody: no tree of ours is below it. */
@@ -19,14 +20,7 @@ const dump: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1, pid: 2 } 
 const packet = encodeRequest(dump);
 const self: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1 } };
 const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: false } };
-const request = {
-  type: ReqType.DUMP,
-  name: 'DUMP',
-  answeredAs: ReqType.DUMP,
-  keepOpen: false,
-  engine: 'privileged' as const,
-  notifies: false,
-};
+const request = authorized(ReqType.DUMP);
 const working: State = { at: 'working', request, callerEnded: false, verified: false };
 const idle: State = { at: 'idle', phase: 'first', engine: false };
 

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { constants as os } from 'node:os';
 import { SessionEngines } from '../../../src/daemon/session-engines.ts';
 import { encodeResponse } from '../../../src/protocol/codec.ts';
+import { ReqType } from '../../../src/protocol/messages.ts';
 import {
   type ExitStatus,
   native,
@@ -11,16 +12,10 @@ import {
   type Process,
   type SeqpacketSocket,
 } from '../../../src/socket/binding.ts';
+import { authorized } from './support/authorized.ts';
 import { type Left, Resumed } from './support/resumed.ts';
 
-const request = {
-  type: 1,
-  name: 'DUMP',
-  answeredAs: 1,
-  keepOpen: false,
-  engine: 'privileged' as const,
-  notifies: false,
-};
+const request = authorized(ReqType.DUMP);
 const handedOver: Left = {
   state: { at: 'handed-over', request },
   progress: 'unread',

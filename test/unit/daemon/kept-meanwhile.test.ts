@@ -12,6 +12,7 @@ import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/mess
 import { native, type SeqpacketSocket, Watch } from '../../../src/socket/binding.ts';
 import { sends } from '../../scenario/support/client.ts';
 import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
+import { authorized } from './support/authorized.ts';
 import { sessionContext } from './support/context.ts';
 import { Resumed } from './support/resumed.ts';
 import { Store } from './support/store.ts';
@@ -20,14 +21,7 @@ const check: CriuReq = { type: ReqType.CPUINFO_CHECK, keep_open: true, opts: { i
 const checked: CriuResp = { type: ReqType.CPUINFO_CHECK, success: true };
 const version: CriuReq = { type: ReqType.VERSION, keep_open: true };
 const answered: CriuResp = { type: ReqType.VERSION, success: true };
-const request = {
-  type: ReqType.DUMP,
-  name: 'DUMP',
-  answeredAs: ReqType.DUMP,
-  keepOpen: false,
-  engine: 'privileged' as const,
-  notifies: false,
-};
+const request = authorized(ReqType.DUMP);
 
 /** One answer to everything, as if an engine had given it before. */
 class Known extends KeptAnswers {

@@ -125,9 +125,10 @@ describe('an engine that leaves while the next request is judged', () => {
     });
   }
 
-  it('does not matter when it had served the request before, and its end is not yet known', async () => {
+  /** Two requests on one connection, and an engine that serves the first. It ends while the second is judged. */
+  async function endAfterOne() {
     criu.engine('receive', sends(checked), 'receive');
-    const { reader, judged, replies, over } = open(0);
+    const { reader, store, judged, replies, over } = open(0);
     await judged({ ...check, keep_open: true });
     reader.goOn();
     await eventually('it has answered', () => replies.length === 1);
@@ -137,6 +138,11 @@ describe('an engine that leaves while the next request is judged', () => {
     endNow(served);
     reader.goOn();
     await over;
+    return { store, replies, served };
+  }
+
+  it('does not matter when it had served the request before, and its end is not yet known', async () => {
+    const { replies } = await endAfterOne();
     assert.deepEqual(replies, [checked, checked]);
     assert.deepEqual(criu.received(), [encodeRequest(check)]);
   });
@@ -175,17 +181,7 @@ describe('an engine that leaves while the next request is judged', () => {
   });
 
   it('leaves its request kept, too, when it had served the one before', async () => {
-    criu.engine('receive', sends(checked), 'receive');
-    const { reader, store, judged, replies, over } = open(0);
-    await judged({ ...check, keep_open: true });
-    reader.goOn();
-    await eventually('it has answered', () => replies.length === 1);
-    const served = await oneThatReads(criu.script);
-    await judged(check);
-    criu.engine('receive', sends(checked));
-    endNow(served);
-    reader.goOn();
-    await over;
+    const { store, served } = await endAfterOne();
     assertKept(store, served);
   });
 

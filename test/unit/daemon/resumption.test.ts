@@ -2,15 +2,10 @@ import assert from 'node:assert/strict';
 import { type Resumption, resumptionOf } from '../../../src/daemon/resumption.ts';
 import type { Progress } from '../../../src/daemon/session-file.ts';
 import type { State } from '../../../src/daemon/session-states.ts';
+import { ReqType } from '../../../src/protocol/messages.ts';
+import { authorized } from './support/authorized.ts';
 
-const request = {
-  type: 1,
-  name: 'DUMP',
-  answeredAs: 1,
-  keepOpen: false,
-  engine: 'privileged' as const,
-  notifies: false,
-};
+const request = authorized(ReqType.DUMP);
 const states = {
   idle: { at: 'idle', phase: 'first', engine: false },
   working: { at: 'working', request, callerEnded: false, verified: false },

@@ -2,18 +2,12 @@
 import assert from 'node:assert/strict';
 import type { EngineSnapshot } from '../../../src/daemon/session-file.ts';
 import { SessionKeeper, type Stand } from '../../../src/daemon/session-keeper.ts';
-import type { AuthorizedRequest } from '../../../src/policy/authorize.ts';
+import { ReqType } from '../../../src/protocol/messages.ts';
 import { native, type OwnedFd, type SeqpacketSocket } from '../../../src/socket/binding.ts';
+import { authorized } from './support/authorized.ts';
 import { Store } from './support/store.ts';
 
-const request: AuthorizedRequest = {
-  type: 1,
-  name: 'DUMP',
-  answeredAs: 1,
-  keepOpen: true,
-  engine: 'privileged',
-  notifies: false,
-};
+const request = authorized(ReqType.DUMP, true);
 
 function stand(engine?: EngineSnapshot): Stand {
   const state = { at: 'working', request, callerEnded: false, verified: true } as const;

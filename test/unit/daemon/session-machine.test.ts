@@ -2,26 +2,16 @@ import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { initialActions, initialState, phaseOf, step } from '../../../src/daemon/session-machine.ts';
 import type { Action, Input, State } from '../../../src/daemon/session-states.ts';
-import type { AuthorizedRequest, Decision, RelayPlan } from '../../../src/policy/authorize.ts';
+import type { Decision, RelayPlan } from '../../../src/policy/authorize.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
+import { authorized } from './support/authorized.ts';
 
 const plan: RelayPlan = { peerFds: [], openedBy: 'service', engineFds: [], lendLogDirectory: false };
-
-function request(type: number, keepOpen = false): AuthorizedRequest {
-  return {
-    type,
-    name: ReqType[type]!,
-    answeredAs: type,
-    keepOpen,
-    engine: 'privileged',
-    notifies: false,
-  };
-}
 
 function relay(type: number, more: { keepOpen?: boolean; engineFds?: number[] } = {}): Input {
   const decision: Decision = {
     kind: 'relay',
-    request: request(type, more.keepOpen),
+    request: authorized(type, more.keepOpen),
     plan: { ...plan, engineFds: more.engineFds ?? [] },
   };
   return { on: 'decided', decision };
@@ -31,7 +21,7 @@ const refusal: Input = {
   on: 'decided',
   decision: { kind: 'refuse', type: ReqType.DUMP, errno: 1, reason: 'no' },
 };
-const handOver: Input = { on: 'decided', decision: { kind: 'hand-over', request: request(ReqType.DUMP) } };
+const handOver: Input = { on: 'decided', decision: { kind: 'hand-over', request: authorized(ReqType.DUMP) } };
 const lost: Input = { on: 'engine-end', end: { how: 'lost', reason: 'signal 9' } };
 const left: Input = { on: 'engine-end', end: { how: 'success', reason: 'left' } };
 const done: Input = { on: 'engine-final', success: true };
@@ -252,7 +242,7 @@ describe('session machine, when something takes too long', () => {
   const late: Input = { on: 'deadline', reason: 'late' };
   const dumping: Input = {
     on: 'decided',
-    decision: { kind: 'relay', request: { ...request(ReqType.DUMP), target: 7 }, plan },
+    decision: { kind: 'relay', request: { ...authorized(ReqType.DUMP), target: 7 }, plan },
   };
 
   /** What led to the cut, and what the engine does then: what the caller gets, and whether the tree is looked at. */
@@ -360,7 +350,7 @@ describe('session machine, restoring for a confined caller', () => {
     on: 'decided',
     decision: {
       kind: 'relay',
-      request: { ...request(ReqType.RESTORE), engine: 'confined', scope: 'restore', notifies },
+      request: { ...authorized(ReqType.RESTORE), engine: 'confined', scope: 'restore', notifies },
       plan: { ...plan, openedBy: 'engine' },
     },
   });
@@ -415,7 +405,7 @@ describe('session machine, restoring for a confined caller', () => {
   it('adds to a failure what CRIU’s own words do not tell', () => {
     const hinted: Input = {
       on: 'decided',
-      decision: { kind: 'relay', request: { ...request(ReqType.PRE_DUMP), hint: 'because' }, plan },
+      decision: { kind: 'relay', request: { ...authorized(ReqType.PRE_DUMP), hint: 'because' }, plan },
     };
     const forwarded = run(hinted, failed).last.find((action) => action.do === 'forward');
     assert.equal(forwarded?.do === 'forward' && forwarded.hint, 'because');
@@ -480,7 +470,7 @@ describe('session machine, restoring for a confined caller', () => {
   it('does not verify what root restores', () => {
     const input: Input = {
       on: 'decided',
-      decision: { kind: 'relay', request: { ...request(ReqType.RESTORE), scope: 'restore' }, plan },
+      decision: { kind: 'relay', request: { ...authorized(ReqType.RESTORE), scope: 'restore' }, plan },
     };
     assert.deepEqual(run(input, preResume).did.slice(2), ['forward', 'listen']);
     assert.equal(count(run(input, done, left).did, 'kill-tree'), 0);
