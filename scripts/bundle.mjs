@@ -3,7 +3,7 @@
 // the client library into a directory of its own, build/client, with its declarations.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, normalize } from 'node:path';
+import { basename, dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
 
 const out = 'build/dist';
@@ -29,17 +29,18 @@ const program = {
 };
 await build({ ...program, entryPoints: ['src/bin/criuctl.ts'] });
 
-/** By their names in import(): what winston and prom-client bring along is more than all the rest. */
+/** By their names in import(): what winston, prom-client and commander bring along is more than all the rest. */
 const optional = {
   './text-log.ts': 'src/systemd/text-log.ts',
   './metrics-text.ts': 'src/daemon/metrics-text.ts',
+  '../daemon/command-line.ts': 'src/daemon/command-line.ts',
 };
 const inFilesOfTheirOwn = {
   name: 'optional',
   setup({ onResolve }) {
-    onResolve({ filter: /^\.\// }, ({ kind, path }) =>
+    onResolve({ filter: /^\.\.?\// }, ({ kind, path }) =>
       kind === 'dynamic-import' && path in optional
-        ? { path: path.replace(/\.ts$/, '.cjs'), external: true }
+        ? { path: `./${basename(path, '.ts')}.cjs`, external: true }
         : undefined,
     );
   },
@@ -51,9 +52,6 @@ await build({
   plugins: [inFilesOfTheirOwn],
   // Node's own modules for import() are not needed for a file that is CommonJS.
   supported: { 'dynamic-import': false },
-  // commander wants it for subcommands that are programs of their own, of which there are none. Loading it costs Debian's Node,
-  // which compiles its own modules anew each time, a tenth of the time until the first answer.
-  alias: { 'node:child_process': './scripts/no-child-process.cjs' },
 });
 
 for (const name of ['criu-service', 'criuctl']) chmodSync(`${out}/${name}.cjs`, 0o755);

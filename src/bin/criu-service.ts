@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { backgroundReadyFd, runInBackground } from '../daemon/background.ts';
 import { bindListener } from '../daemon/listener.ts';
 import { MetricsFile } from '../daemon/metrics-file.ts';
-import { type CommandLine, parseCommandLine } from '../daemon/options.ts';
+import { defaults, type Printed, type ServiceOptions } from '../daemon/options.ts';
 import { Service } from '../daemon/service.ts';
 import { Kerndat, startKerndatUnit } from '../engine/kerndat.ts';
 import type { Restorers } from '../policy/authorize.ts';
@@ -31,14 +31,21 @@ main().then((code) => {
 });
 
 async function main(): Promise<number> {
-  const options = parseCommandLine(process.argv.slice(2), version);
+  const options = await givenOptions(process.argv.slice(2));
   if ('exitCode' in options) return options.exitCode;
   const readyFd = backgroundReadyFd(process.env);
   if (options.daemon && readyFd === undefined) return runInBackground(process.env);
   return run(options, readyFd);
 }
 
-async function run(options: CommandLine, readyFd: number | undefined): Promise<number> {
+/** Parsing brings commander along, which is a fifth of all that there is to load. */
+async function givenOptions(argv: readonly string[]): Promise<ServiceOptions | Printed> {
+  if (argv.length === 0) return defaults;
+  const { parseCommandLine } = await import('../daemon/command-line.ts');
+  return parseCommandLine(argv, version);
+}
+
+async function run(options: ServiceOptions, readyFd: number | undefined): Promise<number> {
   const notifier = createNotifier(process.env);
   const at = (file: string): string => resolve(options.workDir ?? '.', file);
   let log: Log | undefined;

@@ -146,7 +146,7 @@ interface ServiceLimits {
 export async function limitsOf(execStart: string): Promise<ServiceLimits | undefined> {
   const words = /argv\[\]=(.*?) ;/.exec(execStart)?.[1]?.split(' ').slice(1);
   if (!words) return undefined;
-  const { parseCommandLine } = await import('../daemon/options.ts');
+  const { parseCommandLine } = await import('../daemon/command-line.ts');
   const options = parseCommandLine(words, '');
   return 'exitCode' in options ? undefined : { ...options.limits, restore: options.restore };
 }

@@ -5,9 +5,6 @@ import { constants as os } from 'node:os';
 import { type NativeError, native, type SeqpacketSocket } from '../socket/binding.ts';
 import { StartError } from '../systemd/activation.ts';
 
-/** The address of the specification; /var/run is /run. */
-export const defaultAddress = '/var/run/criu-service.socket';
-
 /** Anyone may connect; who is served for what is decided for each packet. CRIU's service does the same. */
 const mode = 0o666;
 

@@ -118,11 +118,11 @@ export class Service {
 
   /** @param stored descriptors that systemd's store has kept of sessions of an earlier start, by their ids. */
   start(stored: ReadonlyMap<number, StoredFds> = new Map()): void {
+    this.#context.pool.start();
     this.#goOn(stored);
     this.#accept();
     this.#notifier.ready(this.#status());
     this.#log.debug('Ready');
-    this.#context.pool.refill();
     this.#armIdle();
   }
 

@@ -84,6 +84,11 @@ export class EnginePool {
     return taken;
   }
 
+  /** Starts the first at once: it gets ready while the service does. The others would take a core from the two. */
+  start(): void {
+    if (this.#wanted > 0) this.#startOne(refillMs);
+  }
+
   /** Starts what is missing, one at a time and later: other work comes first. */
   refill(): void {
     this.#refillIn(0);
@@ -132,7 +137,8 @@ export class EnginePool {
     this.#timer.unref();
   }
 
-  #startOne(): void {
+  /** @param pauseMs before the next one. */
+  #startOne(pauseMs = 0): void {
     const identity = currentIdentity(this.#options);
     // Without criu the next request says so.
     if (identity === undefined) return;
@@ -158,7 +164,7 @@ export class EnginePool {
       // As for a request, which gets the reason; here nobody waits for it.
       this.#pause();
     }
-    this.refill();
+    this.#refillIn(pauseMs);
   }
 
   /** One that says something, or ends, before it was asked anything waits no more. */
