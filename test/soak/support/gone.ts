@@ -15,9 +15,11 @@ export const ways = {
   restarted: async (): Promise<void> => {
     await execute('systemctl', ['restart', 'criu.service']);
   },
-  /** Who connects next starts it. */
+  /** Who connects next starts it; where somebody does in time, systemd cancels the stop in favour of that start, and says so. */
   stopped: async (): Promise<void> => {
-    await execute('systemctl', ['stop', 'criu.service']);
+    await execute('systemctl', ['stop', 'criu.service']).catch((error: { stderr?: string }) => {
+      if (!/^Job for criu\.service canceled\.$/m.test(error.stderr ?? '')) throw error;
+    });
   },
 } as const;
 
