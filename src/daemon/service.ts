@@ -183,8 +183,22 @@ export class Service {
       this.#open(id, socket, user, session);
     }
     EngineCgroup.removeEmpty();
-    Promise.all([endUnverified(cgroups), EngineCgroup.stopEmptyScopes()]).catch((error: Error) =>
+    endUnverified(cgroups).catch((error: Error) =>
       this.#log.error(`Cannot look for what was left: ${error.message}`),
+    );
+    this.#stopEmptyScopes();
+  }
+
+  #stopEmptyScopes(): void {
+    EngineCgroup.stopEmptyScopes().then(
+      (names) => {
+        for (const name of names)
+          this.#log.info(`Stopped ${name}: its engine had ended before systemd put it there`);
+      },
+      (error: Error) =>
+        this.#log.warning(
+          `Cannot stop scopes that nobody is in, which the next start tries again: ${error.message}`,
+        ),
     );
   }
 

@@ -83,12 +83,16 @@ export class EngineCgroup {
   /**
    * Stops the scopes that nobody ever was in: their engine ended while systemd put it there, and so did the service that asked
    * for it. systemd collects a scope when its last process leaves, and from these none does (native/scope.cc).
+   * @returns the names of those that were stopped.
    */
-  static async stopEmptyScopes(): Promise<void> {
-    for await (const directory of scopesBelow(unifiedMount())) {
+  static async stopEmptyScopes(): Promise<string[]> {
+    const stopped: string[] = [];
+    for await (const directory of ownScopes()) {
+      const name = basename(directory);
       const events = await readFile(join(directory, 'cgroup.events'), 'latin1').catch(() => '');
-      if (/^populated 0$/m.test(events)) await native.stopEmptyScope(basename(directory), directory);
+      if (/^populated 0$/m.test(events) && (await native.stopEmptyScope(name, directory))) stopped.push(name);
     }
+    return stopped;
   }
 
   /** One that an earlier start of this service has made. */
@@ -160,7 +164,16 @@ export class EngineCgroup {
 
 const enginePrefix = 'engine-';
 
-/** The directories of all scopes of ours: they lie in slices, and slices in slices. */
+/** The directories of all scopes of ours. Without cgroup v2 there are none. */
+function ownScopes(): AsyncIterable<string> | string[] {
+  try {
+    return scopesBelow(unifiedMount());
+  } catch {
+    return [];
+  }
+}
+
+/** They lie in slices, and slices in slices. */
 async function* scopesBelow(directory: string): AsyncGenerator<string> {
   for (const name of await readdir(directory).catch(() => [])) {
     if (scopeName.test(name)) yield join(directory, name);

@@ -1,6 +1,6 @@
 /**
- * A scope whose only process ended while systemd put it there, as a launcher does whose service is killed or whose caller leaves at
- * that moment. systemd waits for its last process to leave, which it never had.
+ * A scope whose only process ended while systemd put it there, as a launcher does whose service is killed at that moment. systemd
+ * waits for its last process to leave, which it never had.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';

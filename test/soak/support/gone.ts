@@ -5,6 +5,9 @@ import { mainPid } from '../../system/support/unit.ts';
 
 const execute = promisify(execFile);
 
+/** Nobody connects so often in one try of the soak. */
+const mostCancelled = 5;
+
 /** A service that waits for an answer to a notification is waited for, so nothing here may stop the event loop. */
 export const ways = {
   /** systemd starts it again at once, with what it has kept. */
@@ -15,11 +18,17 @@ export const ways = {
   restarted: async (): Promise<void> => {
     await execute('systemctl', ['restart', 'criu.service']);
   },
-  /** Who connects next starts it; where somebody does in time, systemd cancels the stop in favour of that start, and says so. */
+  /** Who connects next starts it; where somebody does in time, systemd cancels the stop in favour of that start, and is told again. */
   stopped: async (): Promise<void> => {
-    await execute('systemctl', ['stop', 'criu.service']).catch((error: { stderr?: string }) => {
-      if (!/^Job for criu\.service canceled\.$/m.test(error.stderr ?? '')) throw error;
-    });
+    for (let tries = 0; ; tries += 1) {
+      try {
+        await execute('systemctl', ['stop', 'criu.service']);
+        return;
+      } catch (error) {
+        const { stderr = '' } = error as { stderr?: string };
+        if (tries === mostCancelled || !/^Job for criu\.service canceled\.$/m.test(stderr)) throw error;
+      }
+    }
   },
 } as const;
 
