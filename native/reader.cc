@@ -147,8 +147,7 @@ int AppendThread(const UniqueFd& directory, const std::string& thread, const Ans
 
 // One process at one call, because a tree has thousands of them.
 Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
-  Answer answer = ReadFile(directory, process + "/cgroup");
-  if (answer.failure != 0) return answer;
+  Answer answer;
   // What most processes are is told by one file less, and by no directory.
   const Answer leader = ReadFile(directory, process + "/status", kLargestThreadFile);
   if (leader.failure == 0 && leader.text.find("\nThreads:\t1\n") != std::string::npos) {

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
-import { isEngineCgroup } from '../engine/engine-cgroup.ts';
+import { EngineCgroup } from '../engine/engine-cgroup.ts';
 import { isConstant } from '../engine/kept-answers.ts';
 import { authorize, type Restorers, targetOf } from '../policy/authorize.ts';
 import { type Caller, CallerGoneError, type CallerState, identifyCaller, isThere } from '../policy/caller.ts';
@@ -104,7 +104,7 @@ export class Judge {
       ? this.#authorize(message, phase, [])
       : this.#context.trees
           .read(uid, target, (thread) => this.#isForeign(thread))
-          .then((tree) => this.#authorize(message, phase, tree));
+          .then((tree) => this.#authorize(message, phase, tree, EngineCgroup.allMembers()));
   }
 
   /** One thread that is somebody else's is enough to refuse a tree. */
@@ -133,7 +133,12 @@ export class Judge {
     this.#caller?.pidfd.close();
   }
 
-  #authorize(message: CriuReq, phase: Phase, tree: readonly TreeThread[]): Judgement {
+  #authorize(
+    message: CriuReq,
+    phase: Phase,
+    tree: readonly TreeThread[],
+    engines?: ReadonlySet<number>,
+  ): Judgement {
     const decision = authorize(message, {
       phase,
       standing: this.#standing,
@@ -143,7 +148,7 @@ export class Judge {
       servicePid: process.pid,
       tree,
       allCapabilities: allCapabilities(),
-      isOurCgroup: isEngineCgroup,
+      ...(engines === undefined ? {} : { engines }),
       restorers: this.#context.restorers,
       callerGroups: this.#caller ? [this.#caller.identity.gid, ...this.#caller.identity.groups] : [],
       ptraceScope: this.#standing.kind === 'confined' ? readPtraceScope() : 0,

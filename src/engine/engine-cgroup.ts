@@ -70,13 +70,22 @@ export class EngineCgroup {
 
   /** Removes the directories of engines that have left while this service was not there. What has somebody in it stays. */
   static removeEmpty(): void {
+    for (const cgroup of EngineCgroup.#allBelow()) cgroup.remove(0);
+  }
+
+  /** Every process in a cgroup that {@link below} has made. */
+  static allMembers(): ReadonlySet<number> {
+    return new Set(EngineCgroup.#allBelow().flatMap((cgroup) => cgroup.#membersIfThere()));
+  }
+
+  static #allBelow(): EngineCgroup[] {
     try {
-      const own = join(unifiedMount(), ownCgroup());
-      for (const name of readdirSync(own)) {
-        if (name.startsWith(enginePrefix)) new EngineCgroup(join(ownCgroup(), name), false).remove(0);
-      }
+      return readdirSync(join(unifiedMount(), ownCgroup()))
+        .filter((name) => name.startsWith(enginePrefix))
+        .map((name) => new EngineCgroup(join(ownCgroup(), name), false));
     } catch {
       // Without cgroup v2 there are none.
+      return [];
     }
   }
 
@@ -111,6 +120,16 @@ export class EngineCgroup {
       .split('\n')
       .filter((line) => line !== '')
       .map(Number);
+  }
+
+  #membersIfThere(): number[] {
+    try {
+      return this.members();
+    } catch (error) {
+      // Removed meanwhile: it was empty.
+      if (isGone(error)) return [];
+      throw error;
+    }
   }
 
   /**
@@ -163,6 +182,11 @@ export class EngineCgroup {
 }
 
 const enginePrefix = 'engine-';
+
+/** ENODEV: it was removed while its file was open (kernfs). */
+function isGone(error: unknown): boolean {
+  return ['ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '');
+}
 
 /** The directories of all scopes of ours. Without cgroup v2 there are none. */
 function ownScopes(): AsyncIterable<string> | string[] {

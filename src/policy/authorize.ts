@@ -98,8 +98,8 @@ export interface Facts {
   readonly ptraceScope: number;
   /** Every capability that this kernel has. */
   readonly allCapabilities: bigint;
-  /** True for the cgroup of an engine of ours. */
-  readonly isOurCgroup: (path: string) => boolean;
+  /** The processes in the cgroups of our engines, read after the tree. */
+  readonly engines?: ReadonlySet<number>;
 }
 
 /** --restore: `root` is nobody without root. */
@@ -169,7 +169,11 @@ function decide(message: CriuReq, facts: Facts): Decision {
             target,
             facts.tree ?? [],
             { uid: facts.callerUid, permitted: facts.standing.traits.permitted },
-            { ...facts, ends: message.type === ReqType.DUMP && !message.opts?.leave_running },
+            {
+              allCapabilities: facts.allCapabilities,
+              engines: facts.engines ?? new Set(),
+              ends: message.type === ReqType.DUMP && !message.opts?.leave_running,
+            },
           )
         : undefined;
     if (foreign) return refuse(answeredAs, foreign.errno, `${name} refused: ${foreign.reason}`);

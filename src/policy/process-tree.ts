@@ -1,7 +1,7 @@
 /** Who descends from whom, as /proc tells it. */
 import { constants, readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { native } from '../socket/binding.ts';
+import { native, type OwnedFd, type ProcAnswer, type TasksQuestion } from '../socket/binding.ts';
 import { type Reading, readInTurns } from './turns.ts';
 
 const { ENOENT, ESRCH } = os.errno;
@@ -55,8 +55,6 @@ export interface TreeThread {
   readonly permitted: bigint;
   readonly bounding: bigint;
   readonly noNewPrivs: boolean;
-  /** The process's cgroup (v2), for example `/user.slice/x.scope`. */
-  readonly cgroup: string;
 }
 
 /** More threads than a machine runs for one user. Whoever forks faster than they are read would never be done with. */
@@ -80,10 +78,16 @@ export async function readTree(
 ): Promise<TreeThread[]> {
   const threads: TreeThread[] = [];
   const proc = native.open('/proc', constants.O_DIRECTORY);
+  const pids = [root];
+  let ahead: Promise<Batch> | undefined;
+  const readNext = (): Promise<Batch> | undefined =>
+    pids.length > 0 ? readBatch(proc, pids.splice(0, batch)) : undefined;
   try {
-    for (const pids = [root]; pids.length > 0; ) {
-      const questions = pids.splice(0, batch).map((pid) => ({ read: 'tasks' as const, path: String(pid) }));
-      const answers = await native.readElsewhere(proc, questions);
+    for (let reading = readNext(); reading; reading = ahead ?? readNext()) {
+      const { questions, answers } = await reading;
+      // The thread is at the next ones while these are understood.
+      ahead = readNext();
+      ahead?.catch(() => {});
       for (const [at, { path }] of questions.entries()) {
         const answer = answers[at]!;
         if (typeof answer === 'number') {
@@ -98,8 +102,20 @@ export async function readTree(
     }
     return threads;
   } finally {
+    // One thread at a time: whoever asks next finds none at work.
+    await ahead?.catch(() => {});
     proc.close();
   }
+}
+
+interface Batch {
+  readonly questions: readonly TasksQuestion[];
+  readonly answers: readonly ProcAnswer[];
+}
+
+async function readBatch(proc: OwnedFd, pids: readonly number[]): Promise<Batch> {
+  const questions = pids.map((pid): TasksQuestion => ({ read: 'tasks', path: String(pid) }));
+  return { questions, answers: await native.readElsewhere(proc, questions) };
 }
 
 const threadLines =
@@ -115,10 +131,7 @@ export function* parseProcess(
 ): Reading<{ readonly threads: TreeThread[]; readonly children: number[] }> {
   const threads: TreeThread[] = [];
   const children: number[] = [];
-  const cgroup = parseCgroup(text);
-  // No `m`: to that a carriage return ends a line, too, and a user may have one in the name of a cgroup.
-  const begin = text.search(/(?<=^|\n)Pid:/);
-  for (let at = begin === -1 ? text.length : begin; at < text.length; ) {
+  for (let at = 0; at < text.length; ) {
     threadLines.lastIndex = at;
     const found = threadLines.exec(text);
     // Taken before others have their turn, who use the same expression.
@@ -132,7 +145,6 @@ export function* parseProcess(
       permitted: BigInt(`0x${permitted}`),
       bounding: BigInt(`0x${bounding}`),
       noNewPrivs: noNewPrivs === '1',
-      cgroup,
     });
     for (const child of born!.split(' ')) if (child !== '') children.push(Number(child));
     yield;

@@ -17,8 +17,8 @@ export interface TreeOwner {
 export interface TreeFacts {
   /** Every capability that this kernel has. */
   readonly allCapabilities: bigint;
-  /** True for the cgroup of an engine of ours. */
-  readonly isOurCgroup: (path: string) => boolean;
+  /** The processes in the cgroups of our engines. */
+  readonly engines: ReadonlySet<number>;
   /** The processes end with their dump. */
   readonly ends: boolean;
 }
@@ -53,7 +53,7 @@ function notTheirs(thread: TreeThread, owner: TreeOwner, facts: TreeFacts): stri
   const foreign = foreignUid(thread, owner.uid);
   if (foreign !== undefined) return `has the uid ${foreign}, and yours is ${owner.uid}`;
   if ((thread.permitted & ~owner.permitted) !== 0n) return 'holds capabilities that you do not hold';
-  return facts.isOurCgroup(thread.cgroup) ? 'is an engine of this service' : undefined;
+  return facts.engines.has(thread.pid) ? 'is an engine of this service' : undefined;
 }
 
 function beyondThem(thread: TreeThread, _owner: TreeOwner, facts: TreeFacts): string | undefined {

@@ -169,9 +169,8 @@ export interface ProcQuestion {
 }
 
 /**
- * All threads of a process at one call, by the path of its directory: its cgroup file; then for each thread the lines Pid, Uid,
- * CapPrm, CapBnd and NoNewPrivs of its status, and `Children:`, a tab and their pids. A thread that ends meanwhile is left out, and
- * so is what comes after 100,001.
+ * All threads of a process at one call, by the path of its directory: for each the lines Pid, Uid, CapPrm, CapBnd and NoNewPrivs
+ * of its status, and `Children:`, a tab and their pids. A thread that ends meanwhile is left out, and so is what comes after 100,001.
  */
 export interface TasksQuestion {
   readonly read: 'tasks';

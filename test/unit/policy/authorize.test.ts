@@ -18,7 +18,6 @@ const facts: Facts = {
   callerPid: 100,
   callerUid: 0,
   allCapabilities: 0xffn,
-  isOurCgroup: () => false,
   restorers: { who: 'all' },
   callerGroups: [0],
   ptraceScope: 0,
@@ -210,13 +209,12 @@ describe('authorize for a confined caller', () => {
     permitted: 0n,
     bounding: 0xffn,
     noNewPrivs: false,
-    cgroup: '/hers',
   };
   const alice: Partial<Facts> = {
     standing: { kind: 'confined', traits },
     callerUid: 1500,
     tree: [hers],
-    isOurCgroup: (path) => path.startsWith('/ours'),
+    engines: new Set([502]),
   };
   const dump = (opts: Partial<CriuOpts> = {}): CriuReq => ({
     type: ReqType.DUMP,
@@ -264,7 +262,7 @@ describe('authorize for a confined caller', () => {
     ],
     ['another saved uid', { ...hers, pid: 501, uids: [1500, 1500, 0, 1500] }, /process 501 .*uid 0/],
     ['a capability that it lacks', { ...hers, pid: 501, permitted: 4n }, /process 501 .*capabilities/],
-    ['an engine of ours', { ...hers, pid: 501, cgroup: '/ours/engine' }, /process 501 .*engine/],
+    ['an engine of ours', { ...hers, pid: 502 }, /process 502 .*engine/],
   ];
   for (const [what, thread, reason] of foreign) {
     it(`is refused a tree in which one thread has ${what}, on every type and on a hand-over`, () => {

@@ -12,12 +12,11 @@ const hers: TreeThread = {
   permitted: 0n,
   bounding: all,
   noNewPrivs: false,
-  cgroup: '/user.slice',
 };
 const alice = { uid: 1500, permitted: 0n };
 const facts: TreeFacts = {
   allCapabilities: all,
-  isOurCgroup: (path) => path.startsWith('/ours'),
+  engines: new Set([7]),
   ends: true,
 };
 
@@ -51,7 +50,7 @@ describe('the tree of a caller without root', () => {
   });
 
   it('is refused when an engine of ours is in it', () => {
-    assert.match(reasonOf({ cgroup: '/ours/engine-1' }) ?? '', /engine of this service/);
+    assert.match(reasonOf({ pid: 7 }) ?? '', /engine of this service/);
   });
 
   it('is refused when it is larger than anybody looks through', () => {
