@@ -19,6 +19,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportProcesses(env, exports);
   ExportDescriptors(env, exports);
   ExportSystemd(env, exports);
+  ExportIdentities(env, exports);
   ExportJournal(env, exports);
   ExportScopes(env, exports);
   ExportCloser(env, exports);

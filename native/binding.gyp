@@ -16,6 +16,7 @@
         "endpoint.cc",
         "error.cc",
         "fd.cc",
+        "identity.cc",
         "journal.cc",
         "packet.cc",
         "peer.cc",

@@ -1,7 +1,11 @@
 // What the kernel knows about the process that connected. All of it was fixed at connect(2), and
-// says nothing about what that process has become since.
+// says nothing about what that process has become since, but for the map of its uids.
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -29,19 +33,35 @@ int GetVariableOption(int fd, int option, Container& value) {
   }
 }
 
-}  // namespace
-
-Napi::Value SeqpacketSocket::PeerCredentials(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
+ucred Credentials(Napi::Env env, int fd) {
   ucred credentials{};
   socklen_t length = sizeof credentials;
-  Check(env, "getsockopt",
-        ::getsockopt(Require(env, "getsockopt"), SOL_SOCKET, SO_PEERCRED, &credentials, &length),
+  Check(env, "getsockopt", ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length),
         "SO_PEERCRED");
   // A socket that nobody is connected to has credentials too, (uid_t)-1: never let those through.
   if (credentials.uid == static_cast<uid_t>(-1)) {
     throw SystemError(env, "getsockopt", ENOTCONN, "SO_PEERCRED");
   }
+  return credentials;
+}
+
+// Whether the process that connected is still there, or has yet to be reaped. Nobody can tell
+// before Linux 6.5, which has no SO_PEERPIDFD.
+bool IsThere(int fd) {
+  int number = -1;
+  socklen_t length = sizeof number;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &number, &length) == -1) {
+    return errno == ENOPROTOOPT;
+  }
+  const UniqueFd pidfd(number);
+  return ::syscall(SYS_pidfd_send_signal, pidfd.Get(), 0, nullptr, 0U) == 0 || errno == EPERM;
+}
+
+}  // namespace
+
+Napi::Value SeqpacketSocket::PeerCredentials(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const ucred credentials = Credentials(env, Require(env, "getsockopt"));
   Napi::Object result = Napi::Object::New(env);
   result.Set("pid", credentials.pid);
   result.Set("uid", credentials.uid);
@@ -84,6 +104,26 @@ Napi::Value SeqpacketSocket::PeerSecurityLabel(const Napi::CallbackInfo& info) {
   // SELinux counts the terminating NUL, AppArmor does not.
   while (!label.empty() && label.back() == '\0') label.pop_back();
   return Napi::String::New(env, label);
+}
+
+Napi::Value SeqpacketSocket::PeerUidMap(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = Require(env, "getsockopt");
+  const ucred credentials = Credentials(env, fd);
+  const std::string path = "/proc/" + std::to_string(credentials.pid) + "/uid_map";
+  const UniqueFd file(RetryOnSignal([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  if (!file.IsOpen()) return env.Undefined();
+  // As many lines as a map may have, and more (UID_GID_MAP_MAX_EXTENTS in the kernel).
+  std::string map(size_t{16} * 1024, '\0');
+  size_t length = 0;
+  for (ssize_t count = 1; count > 0; length += static_cast<size_t>(count)) {
+    count =
+        RetryOnSignal([&] { return ::read(file.Get(), map.data() + length, map.size() - length); });
+    if (count == -1) return env.Undefined();
+  }
+  map.resize(length);
+  // The pid may be somebody else's by now.
+  return IsThere(fd) ? Napi::String::New(env, map) : env.Undefined();
 }
 
 Napi::Value SeqpacketSocket::RefuseFds(const Napi::CallbackInfo& info) {

@@ -43,6 +43,7 @@ Napi::Function SeqpacketSocket::Define(Napi::Env env) {
                          InstanceMethod<&SeqpacketSocket::PeerGroups>("peerGroups"),
                          InstanceMethod<&SeqpacketSocket::PeerPidfd>("peerPidfd"),
                          InstanceMethod<&SeqpacketSocket::PeerSecurityLabel>("peerSecurityLabel"),
+                         InstanceMethod<&SeqpacketSocket::PeerUidMap>("peerUidMap"),
                          InstanceMethod<&SeqpacketSocket::RefuseFds>("refuseFds"),
                          InstanceMethod<&SeqpacketSocket::Shutdown>("shutdown"),
                          InstanceMethod<&SeqpacketSocket::Copy>("copy"),

@@ -55,6 +55,7 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   Napi::Value PeerGroups(const Napi::CallbackInfo& info);
   Napi::Value PeerPidfd(const Napi::CallbackInfo& info);
   Napi::Value PeerSecurityLabel(const Napi::CallbackInfo& info);
+  Napi::Value PeerUidMap(const Napi::CallbackInfo& info);
   Napi::Value RefuseFds(const Napi::CallbackInfo& info);
 
   UniqueFd fd_;

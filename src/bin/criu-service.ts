@@ -9,6 +9,7 @@ import { bindListener } from '../daemon/listener.ts';
 import { MetricsFile } from '../daemon/metrics-file.ts';
 import { defaults, type Printed, type ServiceOptions } from '../daemon/options.ts';
 import { Service } from '../daemon/service.ts';
+import { AnswerFile } from '../engine/answer-file.ts';
 import { Kerndat, startKerndatUnit } from '../engine/kerndat.ts';
 import type { Restorers } from '../policy/authorize.ts';
 import { readLabelModule } from '../policy/security-module.ts';
@@ -78,6 +79,7 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
         deadlineMs: launchTimeoutMs,
         labels,
       },
+      answerFile: activation ? answerFileIn(process.env.RUNTIME_DIRECTORY) : undefined,
       // Without systemd there is nobody to make one.
       kerndat: new Kerndat(options.criu, activation ? startKerndatUnit : () => {}),
       restorers: findRestorers(options.restore),
@@ -129,6 +131,11 @@ function sinkFor(background: boolean): 'journal' | 'stderr' | 'none' {
   if (process.env.JOURNAL_STREAM !== undefined) return 'journal';
   if (!background) return 'stderr';
   return existsSync('/run/systemd/journal/socket') ? 'journal' : 'none';
+}
+
+/** RuntimeDirectory= of criu.service, see systemd.exec(5). */
+function answerFileIn(directory: string | undefined): AnswerFile | undefined {
+  return directory === undefined ? undefined : new AnswerFile(directory);
 }
 
 /** getent(1) knows the groups of every name service; Node knows none. */

@@ -30,7 +30,10 @@ export interface JudgeContext {
   readonly restorers: Restorers;
 }
 
-/** Enough for what everybody may ask, a probe answers, and no descriptor goes along with. */
+/**
+ * Enough for what everybody may ask, a probe answers, and no descriptor goes along with. To read /proc takes longer than the answer,
+ * and could be made to.
+ */
 const unread: Standing = { kind: 'refused', reason: 'what it is was not looked at' };
 
 /** What was decided about a packet. */
@@ -58,7 +61,7 @@ export class Judge {
     return this.#caller !== undefined && isThere(this.#caller);
   }
 
-  /** Known once a packet was judged. */
+  /** Known once a packet was judged, but for one that everybody may send. */
   get caller(): Caller | undefined {
     return this.#caller;
   }
@@ -83,9 +86,7 @@ export class Judge {
     const lenient = decodeRequest(data, 'lenient');
     if (lenient.kind === 'malformed') return malformed(lenient.reason);
     const standing =
-      phase === 'first' && isConstant(lenient.message.type, data)
-        ? this.#identifyOnly(socket)
-        : this.#identify(socket);
+      phase === 'first' && isConstant(lenient.message.type, data) ? unread : this.#identify(socket);
     return standing instanceof Promise
       ? standing.then((read) => this.#judgeAs(read, data, lenient.message, phase))
       : this.#judgeAs(standing, data, lenient.message, phase);
@@ -163,16 +164,6 @@ export class Judge {
       return state instanceof Promise
         ? state.then((read) => this.#stand(read)).catch(unidentified)
         : this.#stand(state);
-    } catch (error) {
-      return unidentified(error as Error);
-    }
-  }
-
-  /** Whom the record names. Nothing in /proc is read, which takes longer than the answer, and could be made to. */
-  #identifyOnly(socket: SeqpacketSocket): Standing {
-    try {
-      this.#caller ??= identifyCaller(socket);
-      return unread;
     } catch (error) {
       return unidentified(error as Error);
     }

@@ -5,7 +5,6 @@
  * and goes into the journal as the value of one field, where a newline would start no other one either.
  */
 import type { AuthorizedRequest } from '../policy/authorize.ts';
-import type { CallerIdentity } from '../policy/caller.ts';
 import type { ConnectionUser, UserKey } from '../policy/connection-user.ts';
 import { type Fields, type Log, sanitize } from '../systemd/log.ts';
 import { messageIds } from './record-kinds.ts';
@@ -27,8 +26,6 @@ export interface Subject {
   readonly session: number;
   /** For whom its connection counts. */
   readonly user: ConnectionUser;
-  /** Known once a packet was judged. */
-  readonly caller: CallerIdentity | undefined;
 }
 
 /** What was asked for, as far as it was understood. */
@@ -128,7 +125,7 @@ export class Records {
   /** A connection that never became a session. */
   turnedAway(user: ConnectionUser, errno: number, reason: string): void {
     this.totals.refused += 1;
-    const subject = { session: 0, user, caller: undefined };
+    const subject = { session: 0, user };
     this.#write(
       'warning',
       'turnedAway',
@@ -219,16 +216,14 @@ function nameOf(user: UserKey): string {
   return user === 'strangers' ? 'callers in other namespaces' : `uid ${user}`;
 }
 
-function describe({ caller, user }: Subject, request: Asked | undefined): string {
-  const { pid, uid } = caller ?? user;
+function describe({ user: { pid, uid } }: Subject, request: Asked | undefined): string {
   const who = pid === 0 ? 'a caller that cannot be seen' : `pid ${pid} (uid ${uid})`;
   if (!request) return `Request of ${who}`;
   const target = request.target === undefined ? '' : ` of process ${request.target}`;
   return `${request.name}${target} for ${who}`;
 }
 
-function subjectFields({ session, caller, user }: Subject): Fields {
-  const { pid, uid } = caller ?? user;
+function subjectFields({ session, user: { pid, uid } }: Subject): Fields {
   return {
     ...(session === 0 ? {} : { CRIU_SESSION: session }),
     ...(pid === 0 ? {} : { CRIU_CALLER_PID: pid }),

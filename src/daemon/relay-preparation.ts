@@ -29,8 +29,11 @@ export class RelayPreparation {
   readonly #startedAt = Date.now();
   #lentDirectory: string | undefined;
 
-  /** @throws BadDescriptorError, NativeError */
-  constructor(caller: Caller, plan: RelayPlan) {
+  /**
+   * @param caller undefined where the plan takes nothing from it.
+   * @throws BadDescriptorError, NativeError
+   */
+  constructor(caller: Caller | undefined, plan: RelayPlan) {
     this.#plan = plan;
     try {
       const overrides: { -readonly [K in keyof Overrides]: Overrides[K] } = {};
@@ -98,9 +101,10 @@ export class RelayPreparation {
    * pidfd_getfd(2) rather than opening /proc/PID/fd/N: it is bound to the process, and it copies what is there without
    * opening it anew, which blocks on a FIFO.
    */
-  #copy(caller: Caller, what: string, number: number): OwnedFd {
+  #copy(caller: Caller | undefined, what: string, number: number): OwnedFd {
     let fd: OwnedFd;
     try {
+      if (!caller) throw new Error('it was not looked at');
       fd = native.pidfdGetfd(caller.pidfd, number);
     } catch (error) {
       throw new BadDescriptorError(

@@ -1,5 +1,6 @@
 /** The service: accepts, keeps its sessions, tells systemd, drains. */
 import { constants as os } from 'node:os';
+import type { AnswerFile } from '../engine/answer-file.ts';
 import type { ConfinedEngineOptions } from '../engine/confined.ts';
 import { EngineCgroup } from '../engine/engine-cgroup.ts';
 import { EnginePool, type EnginePoolOptions } from '../engine/engine-pool.ts';
@@ -31,6 +32,8 @@ export interface ServiceOptions {
   readonly engine: EnginePoolOptions;
   readonly confined: ConfinedEngineOptions;
   readonly kerndat: Kerndat;
+  /** Where answers that cannot change outlive this start. */
+  readonly answerFile: AnswerFile | undefined;
   readonly standing: StandingOptions;
   readonly restorers: Restorers;
   readonly limits: Limits;
@@ -98,7 +101,7 @@ export class Service {
       engine: options.engine,
       store,
       pool: new EnginePool(options.engine),
-      answers: new KeptAnswers(options.engine),
+      answers: new KeptAnswers(options.engine, options.answerFile),
       records: new Records(log, (ended) => {
         this.#metrics?.ended(ended);
         this.#changed();

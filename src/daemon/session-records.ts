@@ -11,7 +11,7 @@ import { lookAfter } from './unfinished.ts';
 export class SessionRecords {
   readonly #records: Records;
   readonly #engines: SessionEngines;
-  readonly #subject: () => Subject;
+  readonly #subject: Subject;
   readonly #onLooked: () => void;
   /** What was asked for last, until its record is written. */
   #asked: Asked | undefined;
@@ -24,7 +24,7 @@ export class SessionRecords {
   #looking = 0;
 
   /** @param onLooked called when something that was read for a record is in it. */
-  constructor(records: Records, engines: SessionEngines, subject: () => Subject, onLooked: () => void) {
+  constructor(records: Records, engines: SessionEngines, subject: Subject, onLooked: () => void) {
     this.#records = records;
     this.#engines = engines;
     this.#subject = subject;
@@ -60,14 +60,14 @@ export class SessionRecords {
   /** @param preparation closed with the record of its end. */
   accepted(request: AuthorizedRequest, preparation?: RelayPreparation): void {
     this.#preparation = preparation;
-    this.#records.accepted(this.#subject(), request, preparation?.imagesDir);
+    this.#records.accepted(this.#subject, request, preparation?.imagesDir);
   }
 
   /** An earlier start of this service has begun, `elapsedMs` ago. */
   resumed(elapsedMs: number, request: AuthorizedRequest | undefined): void {
     this.#receivedAt = process.hrtime.bigint() - BigInt(Math.round(elapsedMs)) * 1_000_000n;
     if (request) this.begin(request);
-    this.#records.resumed(this.#subject(), request);
+    this.#records.resumed(this.#subject, request);
   }
 
   /** @param final the engine's, where it said something. */
@@ -89,30 +89,30 @@ export class SessionRecords {
       imagesDir: preparation?.imagesDir,
       stderr: result === 'failed' ? this.#engines.lastWords : [],
     };
-    const subject = this.#subject();
     this.#preparation = undefined;
     this.#asked = undefined;
     this.#begun = false;
     if (result !== 'failed' || !preparation) {
       preparation?.close();
-      this.#records.finished(subject, { ...end, log: [] });
+      this.#records.finished(this.#subject, { ...end, log: [] });
       return;
     }
     this.#look(async () => {
       const log = await preparation.logLines();
       preparation.close();
-      this.#records.finished(subject, { ...end, log });
+      this.#records.finished(this.#subject, { ...end, log });
     });
   }
 
   /** How the tree of an operation that was cut off is now. */
   leftBehind(left: Unfinished): void {
-    const subject = this.#subject();
-    this.#look(async () => this.#records.leftBehind(subject, left, await lookAfter(left.request.target!)));
+    this.#look(async () =>
+      this.#records.leftBehind(this.#subject, left, await lookAfter(left.request.target!)),
+    );
   }
 
   unexpected(error: unknown): void {
-    this.#records.unexpected(this.#subject().session, error);
+    this.#records.unexpected(this.#subject.session, error);
   }
 
   /** The session is not over before what is looked at for the journal is written there. */

@@ -112,8 +112,9 @@ export class Session {
       },
       onAllGone: () => this.#finish(),
     });
-    const subject = () => ({ session: id, user, caller: this.#judge.caller?.identity });
-    this.#records = new SessionRecords(context.records, this.#engines, subject, () => this.#finish());
+    this.#records = new SessionRecords(context.records, this.#engines, { session: id, user }, () =>
+      this.#finish(),
+    );
     this.#connection = new CallerConnection(socket, context.maxPacketBytes, {
       onReadable: () => this.#lookAtPacket(),
       onEnd: () => this.#advance({ on: 'caller-end' }),
@@ -522,7 +523,7 @@ export class Session {
     if (request.engine === 'probe') this.#keeper.forget();
     else this.#keep();
     const start = async (): Promise<void> => {
-      const preparation = new RelayPreparation(this.#judge.caller!, plan);
+      const preparation = new RelayPreparation(this.#judge.caller, plan);
       this.#records.accepted(request, preparation);
       const opened = fresh ? await this.#engines.relay(request, plan, preparation.engineFds) : {};
       if (!fresh) await this.#engines.reuse(request);

@@ -1,6 +1,7 @@
 /** Where the installed criu is. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
+import { native } from '../socket/binding.ts';
 
 /** The directories that are searched, in this order: those of a system service, never the environment's. */
 export const searchPath = [
@@ -23,8 +24,7 @@ export class CriuMissingError extends Error {
  * @throws CriuMissingError
  */
 export function findCriu(explicit?: string): string {
-  const candidates = explicit === undefined ? searchPath.map((directory) => `${directory}/criu`) : [explicit];
-  const found = candidates.find(isExecutableFile);
+  const found = candidatesFor(explicit).find(isExecutableFile);
   if (found === undefined) {
     throw new CriuMissingError(
       explicit === undefined
@@ -35,24 +35,21 @@ export function findCriu(explicit?: string): string {
   return found;
 }
 
+const installed = searchPath.map((directory) => `${directory}/criu`);
+
+function candidatesFor(explicit: string | undefined): readonly string[] {
+  return explicit === undefined ? installed : [explicit];
+}
+
 /** What an engine reads at its start, before it has a request (init_config in CRIU's config.c); HOME it has none. */
 const configuration = '/etc/criu/default.conf';
 
 /**
- * Changes whenever an engine that is started now could be another one than before: the program, or what it reads at its
- * start, was replaced or written to.
- * @throws CriuMissingError
+ * Changes whenever an engine that is started now could be another one than before: a program that is looked for, or what it reads
+ * at its start, was replaced or written to, or is there where it was not.
  */
 export function engineIdentity(explicit?: string): string {
-  return [findCriu(explicit), configuration].map(fileIdentity).join(' ');
-}
-
-/** Of a path that leads nowhere, too. The time of change (ctime) is the one that nobody can set. */
-export function fileIdentity(path: string): string {
-  const status = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return status
-    ? [path, status.dev, status.ino, status.size, status.mtimeNs, status.ctimeNs].join(':')
-    : path;
+  return native.fileIdentities([...candidatesFor(explicit), configuration]);
 }
 
 function isExecutableFile(path: string): boolean {

@@ -7,7 +7,7 @@
  * table, and reads /proc and the kernel's features only with its request. The one thing that it has read is the
  * configuration; when that or the program has changed since, it is let go.
  */
-import { engineIdentity } from './criu-binary.ts';
+import { CriuMissingError, engineIdentity } from './criu-binary.ts';
 import type { Engine, EngineEvents } from './engine.ts';
 import { type PrivilegedEngineOptions, startRelayedEngine } from './privileged.ts';
 
@@ -64,7 +64,7 @@ export class EnginePool {
    * @returns undefined when there is none.
    */
   take(events: EngineEvents): Engine | undefined {
-    const identity = this.#waiting.length > 0 ? currentIdentity(this.#options) : undefined;
+    const identity = this.#waiting.length > 0 ? engineIdentity(this.#options.criu) : undefined;
     let taken: Engine | undefined;
     // A request is worth another try.
     this.#pauseMs = 0;
@@ -139,9 +139,7 @@ export class EnginePool {
 
   /** @param pauseMs before the next one. */
   #startOne(pauseMs = 0): void {
-    const identity = currentIdentity(this.#options);
-    // Without criu the next request says so.
-    if (identity === undefined) return;
+    const identity = engineIdentity(this.#options.criu);
     try {
       const engine = startRelayedEngine(this.#options, [], {
         onMessage: (packet, from) => {
@@ -160,8 +158,9 @@ export class EnginePool {
       });
       const waiting: Waiting = { engine, identity, owner: undefined };
       this.#waiting.push(waiting);
-    } catch {
-      // As for a request, which gets the reason; here nobody waits for it.
+    } catch (error) {
+      // As for a request, which gets the reason; here nobody waits for it. Without criu it is not tried again before there is one.
+      if (error instanceof CriuMissingError) return;
       this.#pause();
     }
     this.#refillIn(pauseMs);
@@ -182,13 +181,5 @@ export class EnginePool {
   /** An engine that cannot even wait is not to be started over and over. */
   #pause(): void {
     this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, firstPauseMs), longestPauseMs);
-  }
-}
-
-function currentIdentity(options: PrivilegedEngineOptions): string | undefined {
-  try {
-    return engineIdentity(options.criu);
-  } catch {
-    return undefined;
   }
 }

@@ -1,14 +1,16 @@
 /**
  * Answers of engines that cannot change: VERSION, and FEATURE_CHECK, whose answer CRIU itself keeps in /run/criu.kdat until
- * the next boot. They are kept in memory, so that none outlives the boot, and are dropped when the engine that would be started
- * now is another one, or that file of CRIU's is.
+ * the next boot. They are kept no longer than that, and are dropped when the engine that would be started now is another one,
+ * or that file of CRIU's is.
  *
  * Kept is what an engine said, byte for byte, to exactly these bytes; only questions that hold nothing else count, so
  * that there are as few of them as there are answers.
  */
 import { decodeRequest, encodeRequest } from '../protocol/codec.ts';
 import { ReqType } from '../protocol/messages.ts';
-import { engineIdentity, fileIdentity } from './criu-binary.ts';
+import { native } from '../socket/binding.ts';
+import type { AnswerFile } from './answer-file.ts';
+import { engineIdentity } from './criu-binary.ts';
 import type { PrivilegedEngineOptions } from './privileged.ts';
 
 /** KDAT_PATH in CRIU's kerndat.c. */
@@ -24,12 +26,16 @@ export interface Question {
 
 export class KeptAnswers {
   readonly #options: PrivilegedEngineOptions;
-  readonly #answers = new Map<string, Buffer>();
-  /** Which engine they are of. */
-  #identity = '';
+  readonly #file: AnswerFile | undefined;
+  /** Of which engine they are; none was looked for yet. */
+  #identity: string | undefined;
+  /** Questions and answers as bytes in Latin-1. */
+  #answers = new Map<string, string>();
 
-  constructor(options: PrivilegedEngineOptions) {
+  /** @param file where they outlive this service. */
+  constructor(options: PrivilegedEngineOptions, file?: AnswerFile) {
     this.#options = options;
+    this.#file = file;
   }
 
   /**
@@ -38,46 +44,56 @@ export class KeptAnswers {
    * @returns undefined for everything whose answer may be another one the next time.
    */
   question(type: number, bytes: Uint8Array): Question | undefined {
-    if (!isConstant(type, bytes)) return undefined;
-    const engine = this.#engine();
-    if (engine === undefined) return undefined;
-    const identity = `${engine} ${fileIdentity(featureCache)}`;
-    if (identity !== this.#identity) this.#answers.clear();
-    this.#identity = identity;
-    const key = Buffer.from(bytes).toString('latin1');
+    if (!areConstant.has(type)) return undefined;
+    const engine = engineIdentity(this.#options.criu);
+    this.#lookFor(this.#identityWith(engine));
+    const key = latin1(bytes);
+    const answer = this.#answers.get(key);
+    // What has an answer was looked at before.
+    if (answer === undefined && !isConstant(type, bytes)) return undefined;
     return {
-      answer: this.#answers.get(key),
-      keep: (answer) => {
+      answer: answer === undefined ? undefined : Buffer.from(answer, 'latin1'),
+      keep: (said) => {
         // An engine may have written CRIU's file itself; if the program was replaced meanwhile, nobody knows which one it was.
-        if (this.#engine() !== engine) return;
-        const now = `${engine} ${fileIdentity(featureCache)}`;
-        if (now !== this.#identity) this.#answers.clear();
-        this.#identity = now;
-        this.#answers.set(key, answer);
+        if (engineIdentity(this.#options.criu) !== engine) return;
+        const identity = this.#identityWith(engine);
+        this.#lookFor(identity);
+        this.#answers.set(key, latin1(said));
+        this.#file?.write({ identity, answers: this.#answers });
       },
     };
   }
 
   drop(): void {
     this.#answers.clear();
+    this.#file?.remove();
   }
 
-  #engine(): string | undefined {
-    try {
-      return engineIdentity(this.#options.criu);
-    } catch {
-      // The engine that cannot be started says more.
-      return undefined;
-    }
+  /** Takes what another start has kept, where this one knows nothing yet, and nothing of another engine. */
+  #lookFor(identity: string): void {
+    if (identity === this.#identity) return;
+    const before = this.#identity === undefined ? this.#file?.read() : undefined;
+    this.#answers = new Map(before?.identity === identity ? before.answers : []);
+    this.#identity = identity;
+  }
+
+  #identityWith(engine: string): string {
+    return engine + native.fileIdentities([featureCache]);
   }
 }
+
+function latin1(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('latin1');
+}
+
+const areConstant: ReadonlySet<number> = new Set([ReqType.VERSION, ReqType.FEATURE_CHECK]);
 
 /**
  * A question that everybody may ask and nobody learns anything from: VERSION or FEATURE_CHECK, in bytes that say the same to
  * every parser, and nothing but that.
  */
 export function isConstant(type: number, bytes: Uint8Array): boolean {
-  if (type !== ReqType.VERSION && type !== ReqType.FEATURE_CHECK) return false;
+  if (!areConstant.has(type)) return false;
   const decoded = decodeRequest(bytes, 'strict');
   if (decoded.kind === 'malformed') return false;
   const { features } = decoded.message;

@@ -5,7 +5,7 @@
  */
 import { constants, statSync } from 'node:fs';
 import { native } from '../socket/binding.ts';
-import { fileIdentity, findCriu } from './criu-binary.ts';
+import { findCriu } from './criu-binary.ts';
 
 /** The directory is named in native/launcher/launcher.cc, the file in CRIU's kerndat.c. It is gone with the boot, as /run is. */
 export const keptKerndat = '/run/criu-service/criu.kdat';
@@ -57,7 +57,7 @@ export class Kerndat {
       const criu = findCriu(this.#criu);
       const program = timesOf(criu);
       if (!program || !isOutdated(timesOf(keptKerndat), program)) return;
-      const identity = fileIdentity(criu);
+      const identity = native.fileIdentities([criu]);
       if (this.#asked === identity) return;
       this.#asked = identity;
       this.#make();

@@ -10,7 +10,7 @@
  * uids are what they are here reads the same; root alone can make one, and there they count as what they are.
  */
 import { readFileSync } from 'node:fs';
-import { native, type SeqpacketSocket } from '../socket/binding.ts';
+import type { SeqpacketSocket } from '../socket/binding.ts';
 import { parseThreadStatus } from './proc-status.ts';
 
 /** A uid, or everybody whose uid says nothing: callers of other user namespaces, and those that cannot be seen or have gone. */
@@ -30,28 +30,11 @@ let ownMap: string | undefined;
 export function userOf(socket: SeqpacketSocket): ConnectionUser {
   const { pid, uid } = socket.peerCredentials();
   const stranger = { pid, uid, key: 'strangers', foreign: false } as const;
-  // It is in no pid namespace that we see into.
-  if (pid === 0) return stranger;
-  try {
-    const map = readFileSync(`/proc/${pid}/uid_map`, 'latin1');
-    ownMap ??= readFileSync('/proc/self/uid_map', 'latin1');
-    // The pid may be somebody else's by now, unless the process that connected is still there afterwards.
-    if (!isThere(socket)) return stranger;
-    return map === ownMap ? { pid, uid, key: uid, foreign: false } : { ...stranger, foreign: true };
-  } catch {
-    return stranger;
-  }
-}
-
-/** Without SO_PEERPIDFD (Linux < 6.5) nobody but root is served anyway. */
-function isThere(socket: SeqpacketSocket): boolean {
-  const pidfd = socket.peerPidfd();
-  if (!pidfd) return true;
-  try {
-    return native.isAlive(pidfd);
-  } finally {
-    pidfd.close();
-  }
+  // It is in no pid namespace that we see into, or it has gone. Without SO_PEERPIDFD (Linux < 6.5) nobody but root is served anyway.
+  const map = socket.peerUidMap();
+  if (map === undefined) return stranger;
+  ownMap ??= readFileSync('/proc/self/uid_map', 'latin1');
+  return map === ownMap ? { pid, uid, key: uid, foreign: false } : { ...stranger, foreign: true };
 }
 
 /**

@@ -32,6 +32,9 @@ export function treeContains(root: number, pid: number): boolean {
 
 /** The parent's pid; 0 for pid 1 and for what was forked outside of our pid namespace; undefined for a process that has gone. */
 export function parentOf(pid: number): number | undefined {
+  // Two that need no reading: whether a tree contains this service is asked of every target.
+  if (pid === 1) return 0;
+  if (pid === process.pid) return process.ppid;
   let stat: string;
   try {
     stat = readFileSync(`/proc/${pid}/stat`, 'latin1');

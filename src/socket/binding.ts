@@ -102,6 +102,11 @@ export interface SeqpacketSocket {
   peerPidfd(): OwnedFd | undefined;
   /** SO_PEERSEC; undefined without an LSM that labels sockets. */
   peerSecurityLabel(): string | undefined;
+  /**
+   * /proc/PID/uid_map of the process that connected, as it is now; undefined where it has gone or is in no pid namespace that we see
+   * into. Reading it waits for nobody. Without SO_PEERPIDFD it may be that of whoever has the pid.
+   */
+  peerUidMap(): string | undefined;
   /** SO_PASSRIGHTS = 0 (Linux 6.16): packets with fds are refused by the kernel. False where the kernel does not know it. */
   refuseFds(): boolean;
   /** shutdown(2). An already disconnected peer (ENOTCONN) is no error. */
@@ -234,6 +239,11 @@ export interface NativeBinding {
   open(path: string, flags: number, mode?: number): OwnedFd;
   /** openat(2) from a directory fd, otherwise as open(). Follows symbolic links and `..`, as openat does. */
   openat(directory: OwnedFd, path: string, flags: number): OwnedFd;
+  /**
+   * Of each path one line: which file it leads to (stat(2): device, inode, mode, size, both times in nanoseconds), or the errno of
+   * one that leads nowhere. It changes whenever the file is replaced or written to.
+   */
+  fileIdentities(paths: readonly string[]): string;
   /** memfd_create(2) of `size` bytes, sealed against growing and shrinking: writes past the end fail instead of using memory. */
   memfd(name: string, size: number): OwnedFd;
 

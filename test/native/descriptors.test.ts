@@ -1,5 +1,18 @@
 import { strict as assert } from 'node:assert';
-import { constants, fstatSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  constants,
+  fstatSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { native, type OwnedFd } from '../../src/socket/binding.ts';
 import {
@@ -14,6 +27,38 @@ import {
   requireNoLeak,
   withDirectory,
 } from './support.ts';
+
+describe('which file a path leads to', () => {
+  it('is another one when it is written to, replaced, made executable or removed, and the same otherwise', () => {
+    withDirectory((directory) => {
+      const path = join(directory, 'file');
+      const identity = (): string => native.fileIdentities([path]);
+      const seen = new Set([identity()]);
+      const changes = [
+        () => writeFileSync(path, 'one'),
+        () => writeFileSync(path, 'two'),
+        () => chmodSync(path, 0o755),
+        () => {
+          writeFileSync(`${path}.new`, 'two', { mode: 0o755 });
+          const { atime, mtime } = statSync(path);
+          utimesSync(`${path}.new`, atime, mtime);
+          renameSync(`${path}.new`, path);
+        },
+        () => rmSync(path),
+        () => symlinkSync('file', path),
+      ];
+      for (const [at, change] of changes.entries()) {
+        change();
+        assert.equal(identity(), identity());
+        seen.add(identity());
+        // Removed, it is again what it was before it was there.
+        assert.equal(seen.size, at < 4 ? at + 2 : at + 1);
+      }
+      assert.equal(native.fileIdentities([path, '/dev/null']).split('\n').length, 3);
+      requireArgumentError(() => native.fileIdentities('/' as unknown as string[]), 'paths');
+    });
+  });
+});
 
 describe('descriptors', () => {
   it('are CLOEXEC from birth, whatever made them', () => {

@@ -1,4 +1,5 @@
 import { strict as assert } from 'node:assert';
+import { spawnSync } from 'node:child_process';
 import { existsSync, fstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
@@ -270,6 +271,24 @@ describe('what the kernel knows of the peer', () => {
     near.close();
     far.close();
   });
+
+  it('the map of its uids is that of its process, and nobody’s once that has gone', () => {
+    const { near, far } = connectedPair();
+    requireNoLeak(() => assert.equal(near.peerUidMap(), readFileSync('/proc/self/uid_map', 'latin1')));
+    near.close();
+    far.close();
+    withDirectory((directory) => {
+      const path = join(directory, 'socket');
+      const listener = native.listen(path, 0o600, 1);
+      const connect =
+        'import socket, sys; socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect(sys.argv[1])';
+      assert.equal(spawnSync('python3', ['-c', connect, path]).status, 0);
+      const left = listener.accept()!;
+      requireNoLeak(() => assert.equal(left.peerUidMap(), undefined));
+      left.close();
+      listener.close();
+    });
+  });
 });
 
 describe('inode', () => {
@@ -331,6 +350,7 @@ describe('a closed socket', () => {
     requireNativeError(() => near.peerGroups(), 'EBADF', 'getsockopt');
     requireNativeError(() => near.peerPidfd(), 'EBADF', 'getsockopt');
     requireNativeError(() => near.peerSecurityLabel(), 'EBADF', 'getsockopt');
+    requireNativeError(() => near.peerUidMap(), 'EBADF', 'getsockopt');
     requireNativeError(() => near.refuseFds(), 'EBADF', 'setsockopt');
     requireNativeError(() => near.shutdown('both'), 'EBADF', 'shutdown');
     requireNativeError(() => near.release(), 'EBADF', 'fcntl');

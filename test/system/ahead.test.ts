@@ -7,9 +7,11 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { decodeResponse, encodeResponse } from '../../src/protocol/codec.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually, freshDirectory, run } from './support/bench.ts';
 import { ask, withOpen } from './support/client.ts';
@@ -20,6 +22,7 @@ import { Target } from './support/targets.ts';
 import { mainPid } from './support/unit.ts';
 
 const configuration = '/etc/criu/default.conf';
+const keptAnswers = '/run/criu-service/answers.json';
 
 async function dump(target: Target, address?: string, leave_running = true): Promise<boolean> {
   return withOpen([freshDirectory()], async (fd) => {
@@ -161,5 +164,32 @@ describe('answers that are kept', () => {
       processesNamed('criu').filter((pid) => statusLine(pid, 'PPid') === `${mainPid()}`).length,
       2,
     );
+  });
+
+  it('outlive a service that leaves, and nothing that changes them', async () => {
+    const request = { type: ReqType.VERSION };
+    const real = await ask(request);
+    const { identity, answers } = JSON.parse(readFileSync(keptAnswers, 'utf8'));
+    assert.equal(statSync(keptAnswers).mode & 0o777, 0o600);
+    // To be told from one that an engine has given.
+    const [[question, answer]] = answers as [[string, string]];
+    const marked = decodeResponse(Buffer.from(answer, 'latin1'), 'strict');
+    assert.ok(marked.kind === 'response');
+    const other = { ...marked.message, version: { ...marked.message.version!, gitid: 'kept' } };
+    const leave = (of: string): void => {
+      run('systemctl', 'stop', 'criu.service');
+      const text = Buffer.from(encodeResponse(other)).toString('latin1');
+      writeFileSync(keptAnswers, JSON.stringify({ identity: of, answers: [[question, text]] }));
+    };
+    leave(identity);
+    assert.equal((await ask(request)).version?.gitid, 'kept');
+    run('systemctl', 'reload', 'criu.service');
+    assert.deepEqual(await ask(request), real);
+    leave(`${identity} `);
+    assert.deepEqual(await ask(request), real);
+    assert.deepEqual(JSON.parse(readFileSync(keptAnswers, 'utf8')), {
+      identity,
+      answers: [[question, answer]],
+    });
   });
 });

@@ -32,7 +32,6 @@ function recorder(): { written: Written[]; records: Records } {
 const subject: Subject = {
   session: 42,
   user: { pid: 4711, uid: 1500, key: 1500, foreign: false },
-  caller: undefined,
 };
 const request: AuthorizedRequest = {
   type: ReqType.DUMP,

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AnswerFile } from '../../../src/engine/answer-file.ts';
+import { KeptAnswers } from '../../../src/engine/kept-answers.ts';
+import { encodeRequest } from '../../../src/protocol/codec.ts';
+import { ReqType } from '../../../src/protocol/messages.ts';
+
+const version = encodeRequest({ type: ReqType.VERSION });
+// Every byte, as an engine may say it.
+const said = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+
+describe('answers that are kept over the time without a service', () => {
+  let directory: string;
+  let file: string;
+  let criu: string;
+
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'criu-answers-'));
+    file = join(directory, 'answers.json');
+    criu = join(directory, 'criu');
+    writeFileSync(criu, 'one', { mode: 0o755 });
+  });
+
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  const start = (): KeptAnswers => new KeptAnswers({ criu }, new AnswerFile(directory));
+  const answerTo = (answers: KeptAnswers, bytes: Uint8Array = version, type = ReqType.VERSION) =>
+    answers.question(type, bytes)?.answer;
+  const keep = (answers: KeptAnswers): void => answers.question(ReqType.VERSION, version)!.keep(said);
+
+  it('are those of the start before, byte for byte, in a file that only root can read', () => {
+    assert.equal(answerTo(start()), undefined);
+    keep(start());
+    assert.deepEqual(answerTo(start()), said);
+    assert.equal(statSync(file).mode & 0o777, 0o600);
+    const features = encodeRequest({ type: ReqType.FEATURE_CHECK, features: {} });
+    assert.equal(answerTo(start(), features, ReqType.FEATURE_CHECK), undefined);
+  });
+
+  it('are of this engine and no other one', () => {
+    keep(start());
+    writeFileSync(criu, 'two');
+    assert.equal(answerTo(start()), undefined);
+    // What is known of the other one takes its place.
+    keep(start());
+    assert.deepEqual(answerTo(start()), said);
+  });
+
+  it('are dropped with those in memory', () => {
+    const answers = start();
+    keep(answers);
+    answers.drop();
+    assert.equal(answerTo(answers), undefined);
+    assert.equal(answerTo(start()), undefined);
+  });
+
+  it('are not looked for once something else is known', () => {
+    const answers = start();
+    keep(answers);
+    const kept = readFileSync(file);
+    answers.drop();
+    writeFileSync(file, kept);
+    assert.equal(answerTo(answers), undefined);
+  });
+
+  it('are none where the file is not what this service has written', () => {
+    for (const text of ['', '{', 'null', '[]', '{"identity":1}', '{"identity":"x","answers":7}']) {
+      writeFileSync(file, text);
+      assert.equal(answerTo(start()), undefined, text);
+    }
+  });
+
+  it('are kept in memory where no file can be written', () => {
+    rmSync(directory, { recursive: true });
+    const answers = new KeptAnswers({ criu: '/bin/sh' }, new AnswerFile(directory));
+    keep(answers);
+    assert.deepEqual(answerTo(answers), said);
+    answers.drop();
+    assert.equal(answerTo(answers), undefined);
+    // What is removed after the test.
+    directory = mkdtempSync(join(tmpdir(), 'criu-answers-'));
+  });
+});
