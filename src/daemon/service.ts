@@ -50,6 +50,9 @@ export interface ServiceOptions {
 /** How many connections are accepted before others on the event loop get their turn. */
 const acceptsPerTurn = 16;
 
+/** Who waits for this service already is answered before it looks for what an earlier start has left. */
+const sweepDelayMs = 50;
+
 /** How often systemd is told what is going on, at most. */
 const statusIntervalMs = 200;
 
@@ -122,11 +125,12 @@ export class Service {
   /** @param stored descriptors that systemd's store has kept of sessions of an earlier start, by their ids. */
   start(stored: ReadonlyMap<number, StoredFds> = new Map()): void {
     this.#context.pool.start();
-    this.#goOn(stored);
+    const owned = this.#goOn(stored);
     this.#accept();
     this.#notifier.ready(this.#status());
     this.#log.debug('Ready');
     this.#armIdle();
+    setTimeout(() => this.#sweep(owned), sweepDelayMs).unref();
   }
 
   /**
@@ -165,7 +169,8 @@ export class Service {
     return true;
   }
 
-  #goOn(stored: ReadonlyMap<number, StoredFds>): void {
+  /** @returns the cgroups of engines of the sessions that go on. */
+  #goOn(stored: ReadonlyMap<number, StoredFds>): Set<string> {
     const { store, records } = this.#context;
     const cgroups = new Set<string>();
     for (const [id, fds] of stored) {
@@ -186,13 +191,14 @@ export class Service {
       this.#open(id, socket, user, session);
     }
     EngineCgroup.removeEmpty();
-    endUnverified(cgroups).catch((error: Error) =>
-      this.#log.error(`Cannot look for what was left: ${error.message}`),
-    );
-    this.#stopEmptyScopes();
+    return cgroups;
   }
 
-  #stopEmptyScopes(): void {
+  /** For what an earlier start has left that was killed. */
+  #sweep(owned: ReadonlySet<string>): void {
+    endUnverified(owned).catch((error: Error) =>
+      this.#log.error(`Cannot look for what was left: ${error.message}`),
+    );
     EngineCgroup.stopEmptyScopes().then(
       (names) => {
         for (const name of names)

@@ -416,7 +416,7 @@ export class SessionEngines {
     const { scope } = request;
     const home: EngineHome = scope
       ? { with: (pid) => this.#scope(scope, pid) }
-      : { before: () => EngineCgroup.below(newId()) };
+      : { before: () => EngineCgroup.below() };
     const { engine, cgroup, files } = await startEngineAs(
       this.#context.confined,
       caller,
@@ -435,7 +435,7 @@ export class SessionEngines {
     const caller = this.#judge.caller!;
     const what = kind === 'restore' ? 'Restored by CRIU' : 'CRIU page server';
     const description = `${what} for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
-    return EngineCgroup.scope(kind, newId(), sliceOfCaller(caller), description, pid);
+    return EngineCgroup.scope(kind, sliceOfCaller(caller), description, pid);
   }
 
   async #starts<T>(start: () => Promise<T>): Promise<T> {
@@ -564,10 +564,4 @@ function livesIn(cgroup: EngineCgroup, pid: number): boolean {
     // It has ended.
     return false;
   }
-}
-
-/** Unique among the cgroups and scopes of this machine. */
-function newId(): string {
-  // Loaded here, because the first answer hardly ever needs it.
-  return process.getBuiltinModule('node:crypto').randomBytes(6).toString('hex');
 }

@@ -7,7 +7,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { isEngineCgroup, isEngineScope } from '../engine/engine-cgroup.ts';
+import { isEngineCgroup, isEngineScope, isOfThisStart } from '../engine/engine-cgroup.ts';
 import { bitOf } from '../policy/capabilities.ts';
 import { parseThreadStatus, parseTracing } from '../policy/proc-status.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
@@ -59,7 +59,7 @@ export async function endEscaped(uid: number, permitted: bigint): Promise<void> 
  * Ends what holds an engine's capability in scopes of restores that nobody owns any more: an earlier start of this service was
  * killed, and could not say whose they are. Without its engine and that capability a tree is no more than its owner, and may be one
  * that was verified.
- * @param owned the cgroups of the sessions that go on.
+ * @param owned the cgroups of the sessions that go on; those of this start's own are known.
  */
 export async function endUnverified(owned: ReadonlySet<string>): Promise<void> {
   await endAll((pid) => {
@@ -69,7 +69,7 @@ export async function endUnverified(owned: ReadonlySet<string>): Promise<void> {
     });
     if (!holds) return false;
     const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
-    return isEngineScope(cgroup, 'restore') && !owned.has(cgroup);
+    return isEngineScope(cgroup, 'restore') && !owned.has(cgroup) && !isOfThisStart(cgroup);
   });
 }
 

@@ -5,8 +5,16 @@
  * caller a directory below this service's own cgroup, which systemd has delegated to us (Delegate=yes).
  * See cgroups(7) and Documentation/admin-guide/cgroup-v2.rst of the kernel: cgroup.freeze (Linux 5.2), cgroup.kill (5.14).
  */
-import { constants, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import {
+  constants,
+  mkdirSync,
+  // Node compiles them at their first use, which the first answer does not wait for.
+  promises,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { native, type OwnedFd } from '../socket/binding.ts';
 
@@ -29,9 +37,9 @@ export class EngineCgroup {
     this.#isScope = isScope;
   }
 
-  /** A new one below this service's own, for an engine that starts in it. @param id unique among the engines of this service. */
-  static below(id: string): EngineCgroup {
-    const cgroup = new EngineCgroup(join(ownCgroup(), `${enginePrefix}${id}`), false);
+  /** A new one below this service's own, for an engine that starts in it. */
+  static below(): EngineCgroup {
+    const cgroup = new EngineCgroup(join(ownCgroup(), `${enginePrefix}${newId()}`), false);
     mkdirSync(cgroup.#directory);
     return cgroup;
   }
@@ -41,23 +49,19 @@ export class EngineCgroup {
     return native.open(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
   }
 
-  /**
-   * Moves a process into a new scope in a slice, or, where no systemd answers, below this service's cgroup.
-   * @param id unique among the scopes of this machine.
-   */
+  /** Moves a process into a new scope in a slice, or, where no systemd answers, below this service's cgroup. */
   static async scope(
     kind: ScopeKind,
-    id: string,
     slice: string,
     description: string,
     pid: number,
   ): Promise<EngineCgroup> {
     try {
-      const name = `criu-${kind}-${id}.scope`;
+      const name = `criu-${kind}-${newId()}.scope`;
       return new EngineCgroup(await native.startScope({ name, slice, description, pid }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
-      const cgroup = EngineCgroup.below(id);
+      const cgroup = EngineCgroup.below();
       try {
         cgroup.#write('cgroup.procs', String(pid));
       } catch (failure) {
@@ -98,7 +102,7 @@ export class EngineCgroup {
     const stopped: string[] = [];
     for await (const directory of ownScopes()) {
       const name = basename(directory);
-      const events = await readFile(join(directory, 'cgroup.events'), 'latin1').catch(() => '');
+      const events = await promises.readFile(join(directory, 'cgroup.events'), 'latin1').catch(() => '');
       if (/^populated 0$/m.test(events) && (await native.stopEmptyScope(name, directory))) stopped.push(name);
     }
     return stopped;
@@ -183,6 +187,21 @@ export class EngineCgroup {
 
 const enginePrefix = 'engine-';
 
+let thisStart: string | undefined;
+let nextId = 1;
+
+/** No cgroup of this machine has it yet. It begins with what all of this start of the service have in common. */
+function newId(): string {
+  // Loaded here, because the first answer hardly ever needs it.
+  thisStart ??= process.getBuiltinModule('node:crypto').randomBytes(6).toString('hex');
+  return `${thisStart}-${nextId++}`;
+}
+
+/** True for a cgroup that this start of the service has named, whether or not it is there already. */
+export function isOfThisStart(path: string): boolean {
+  return thisStart !== undefined && basename(path).includes(`-${thisStart}-`);
+}
+
 /** ENODEV: it was removed while its file was open (kernfs). */
 function isGone(error: unknown): boolean {
   return ['ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '');
@@ -199,7 +218,7 @@ function ownScopes(): AsyncIterable<string> | string[] {
 
 /** They lie in slices, and slices in slices. */
 async function* scopesBelow(directory: string): AsyncGenerator<string> {
-  for (const name of await readdir(directory).catch(() => [])) {
+  for (const name of await promises.readdir(directory).catch(() => [])) {
     if (scopeName.test(name)) yield join(directory, name);
     else if (name.endsWith('.slice')) yield* scopesBelow(join(directory, name));
   }

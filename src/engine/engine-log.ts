@@ -4,8 +4,8 @@
  * Read only where the service holds a copy of a fully privileged caller's directory. That directory may be anywhere, on a file
  * system that never answers for one, so it is read beside the event loop and not waited for any longer than a moment.
  */
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+// Node compiles `promises` at its first use, which the first answer does not wait for.
+import { constants, promises } from 'node:fs';
 import { native, type OwnedFd } from '../socket/binding.ts';
 
 /** DEFAULT_LOG_FILENAME of CRIU: without log_file in a request. */
@@ -56,7 +56,7 @@ export async function readErrorLines(
 /** Neither a link nor a FIFO: the directory may be one that others can write. */
 async function readTail(path: string, since: number): Promise<string> {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;
-  const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  const file = await promises.open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   try {
     const stat = await file.stat();
     // File systems store times more coarsely than the clock tells them.

@@ -45,7 +45,7 @@ async function at(
 }
 
 const cgroupOf = (pid: number): string => /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))![1]!;
-const ofOneEngine = /\/criu\.service\/engine-[0-9a-f]+$/;
+const ofOneEngine = /\/criu\.service\/engine-[0-9a-f]+-\d+$/;
 
 // No bites: the engines of CRIU's own service are root's, and nobody else can touch them; that is what it costs to let them do
 // anything. What is shown is that an engine can be its caller's without harm to the service, to others, or to the one dumped.

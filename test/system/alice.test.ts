@@ -1,5 +1,7 @@
 /** What the service is for: a user without root dumps and restores what is theirs. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
@@ -13,18 +15,39 @@ import { Instance } from './support/instance.ts';
 import { childrenOf, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
+/** Many processes, which end with the input of the first. */
+const sleepers = `
+import os, sys
+read, write = os.pipe()
+for _ in range(3000):
+    if os.fork() == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+print('there', flush=True)
+sys.stdin.read()
+`;
+
 interface Answers {
   readonly scripts: string[];
   readonly reply: CriuResp;
 }
 
-/** alice asks, and says yes to whatever is announced. */
+/** As a restore is that lost its service before it was verified. */
+const inScope = ['--quiet', '--scope', '--collect', '--unit=criu-restore-left', '--slice=user-1501.slice'];
+const holdingCapability = [
+  ...['setpriv', '--reuid=bob', '--regid=bob', '--init-groups'],
+  ...['--inh-caps=-all,+checkpoint_restore', '--ambient-caps=+checkpoint_restore', '--'],
+];
+
+/** alice asks, and says yes to whatever is announced, after a pause. */
 async function ask(
   type: ReqType,
   images: string,
   opts: Partial<CriuOpts>,
   address = ourAddress,
   under: string[] = as('alice'),
+  pause: () => Promise<void> = async () => {},
 ): Promise<Answers> {
   const alice = new Client('alice', { under });
   await alice.do('open', 10, 0, images);
@@ -35,6 +58,7 @@ async function ask(
   );
   while (message !== 'closed' && message.type === ReqType.NOTIFY) {
     scripts.push(message.notify?.script ?? '');
+    await pause();
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
     message = await alice.receive();
   }
@@ -205,6 +229,46 @@ describe('alice', () => {
     assert.match(run('systemctl', 'status', '--no-pager', scope), new RegExp(`\\b${target.pid}\\b`));
     run('systemctl', 'stop', scope);
     await target.assertGone();
+  });
+
+  // A service that starts ends what an earlier one may have left of a restore that nobody has verified. It looks until it finds no more.
+  it('restores as the one who starts the service, while that ends what was left', async () => {
+    const target = tree();
+    const images = directoryOf('alice');
+    const dumped = await ask(ReqType.DUMP, images, { pid: target.pid });
+    assert.equal(dumped.reply.success, true, JSON.stringify(dumped.reply));
+    await target.assertGone();
+    run('systemctl', 'stop', 'criu.service');
+    const crowd = spawn('python3', ['-c', sleepers], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const left = spawn('systemd-run', [...inScope, ...holdingCapability, 'sleep', '1000'], {
+      stdio: 'inherit',
+    });
+    try {
+      await once(crowd.stdout, 'data');
+      await eventually(
+        'it holds the capability',
+        () => statusLine(left.pid!, 'CapPrm') === '0000010000000000',
+      );
+      const { scripts, reply } = await ask(
+        ReqType.RESTORE,
+        images,
+        { notify_scripts: true },
+        ourAddress,
+        as('alice'),
+        async () => {
+          await eventually('what was left is gone', () => left.exitCode !== null || left.signalCode !== null);
+          // Longer than another look takes.
+          await new Promise((resolve) => setTimeout(resolve, 1000));
+        },
+      );
+      assert.equal(reply.success, true, JSON.stringify(reply));
+      assert.ok(scripts.length > 0);
+      await target.assertCountsOn();
+    } finally {
+      left.kill('SIGKILL');
+      crowd.stdin.end();
+      await once(crowd, 'exit');
+    }
   });
 
   it('lets a process run on after its dump', async () => {

@@ -55,7 +55,7 @@ describe('a page server', () => {
     const [pid, ...more] = pageServers();
     assert.ok(pid !== undefined && more.length === 0);
     assert.equal(statusLine(pid, 'Uid'), Array(4).fill(uids.alice).join('\t'));
-    assert.match(cgroupOf(pid), /^(\/[^/]+\.slice)*\/criu-page-server-[0-9a-f]+\.scope$/);
+    assert.match(cgroupOf(pid), /^(\/[^/]+\.slice)*\/criu-page-server-[0-9a-f]+-\d+\.scope$/);
     assert.deepEqual(listensAt(ps!.port!), [`127.0.0.1:${ps!.port}`]);
 
     const target = targetOf('alice');
@@ -95,6 +95,6 @@ describe('a page server', () => {
 
   it('of root is in a scope, too', async () => {
     await ask(ReqType.PAGE_SERVER, directoryOf('root'), { ps: { address: '127.0.0.1' } }, 'root');
-    assert.match(cgroupOf(pageServers()[0]!), /\/criu-page-server-[0-9a-f]+\.scope$/);
+    assert.match(cgroupOf(pageServers()[0]!), /\/criu-page-server-[0-9a-f]+-\d+\.scope$/);
   });
 });
