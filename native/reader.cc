@@ -16,7 +16,9 @@
 #include <cerrno>
 #include <climits>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -295,6 +297,22 @@ Napi::Value ReadAtOnce(const Napi::CallbackInfo& info) {
   return AnswerValues(env, answers);
 }
 
+// Field 4 of proc_pid_stat(5), counted from the last parenthesis: the command name before it may
+// contain any byte. Undefined for a process that has gone.
+Napi::Value ParentOf(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int pid = RequireInt(info[0], "pid", 1, std::numeric_limits<int>::max());
+  const std::string path = "/proc/" + std::to_string(pid) + "/stat";
+  const UniqueFd file(RetryOnSignal([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  if (!file.IsOpen()) return env.Undefined();
+  const Answer stat = ReadAll(file);
+  const size_t name_end = stat.text.rfind(')');
+  if (name_end == std::string::npos) return env.Undefined();
+  // `) S 42 `: a letter for the state, and the parent.
+  const size_t parent = std::min(name_end + 4, stat.text.size());
+  return Napi::Number::New(env, std::atoi(stat.text.c_str() + parent));
+}
+
 Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int source = RequireFd(info[0], "directory").Get();
@@ -317,6 +335,7 @@ Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {
 
 void ExportReader(Napi::Env env, Napi::Object exports) {
   exports.Set("readAtOnce", Napi::Function::New(env, ReadAtOnce, "readAtOnce"));
+  exports.Set("parentOf", Napi::Function::New(env, ParentOf, "parentOf"));
   exports.Set("readElsewhere", Napi::Function::New(env, ReadElsewhere, "readElsewhere"));
 }
 

@@ -5,7 +5,6 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { usualConnection } from '../engine/engine.ts';
 import { launcherFds } from '../engine/launcher-protocol.ts';
-import { parentOf } from '../policy/process-tree.ts';
 import { type Reading, readInTurns } from '../policy/turns.ts';
 import { native, type OwnedFd } from '../socket/binding.ts';
 
@@ -22,7 +21,7 @@ const numbers = [launcherFds.callerSocket, usualConnection];
 export async function holderOf(inode: string): Promise<Holder | undefined> {
   const link = `socket:[${inode}]`;
   const found = new Set(await readInTurns(findHolders(link)));
-  const first = [...found].find((pid) => !found.has(parentOf(pid) ?? 0));
+  const first = [...found].find((pid) => !found.has(native.parentOf(pid) ?? 0));
   return first === undefined ? undefined : hold(first, link);
 }
 

@@ -24,15 +24,16 @@ export interface ThreadStatus {
  * @throws Error when a line that every supported kernel writes is absent: then nothing is known, and nothing may be assumed.
  */
 export function parseThreadStatus(text: string): ThreadStatus {
-  const fields = new Map<string, string>();
-  for (const line of text.split('\n')) {
-    const colon = line.indexOf(':');
-    // The first of two lines with one name counts: a process names itself in `Name:`, where the kernel escapes newlines.
-    if (colon > 0 && !fields.has(line.slice(0, colon)))
-      fields.set(line.slice(0, colon), line.slice(colon + 1).trim());
-  }
+  // The first of two lines with one name counts: a process names itself in `Name:`, where the kernel escapes newlines.
+  const optional = (name: string): string | undefined => {
+    const at = text.indexOf(`\n${name}:`);
+    if (at === -1) return undefined;
+    const begin = at + name.length + 2;
+    const end = text.indexOf('\n', begin);
+    return text.slice(begin, end === -1 ? text.length : end).trim();
+  };
   const field = (name: string): string => {
-    const value = fields.get(name);
+    const value = optional(name);
     if (value === undefined) throw new Error(`/proc status has no line ${name}`);
     return value;
   };
@@ -53,10 +54,10 @@ export function parseThreadStatus(text: string): ThreadStatus {
     bounding: capabilities('CapBnd'),
     ambient: capabilities('CapAmb'),
     // Linux 4.7. The umask of a task that exits is not shown.
-    umask: Number.parseInt(fields.get('Umask') ?? '077', 8),
+    umask: Number.parseInt(optional('Umask') ?? '077', 8),
     noNewPrivs: field('NoNewPrivs') === '1',
     // A kernel without CONFIG_SECCOMP has no such line, and no filters.
-    seccomp: Number(fields.get('Seccomp') ?? '0'),
+    seccomp: Number(optional('Seccomp') ?? '0'),
   };
 }
 

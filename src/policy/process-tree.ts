@@ -1,5 +1,5 @@
 /** Who descends from whom, as /proc tells it. */
-import { constants, readFileSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native, type OwnedFd, type ProcAnswer, type TasksQuestion } from '../socket/binding.ts';
 import { type Reading, readInTurns } from './turns.ts';
@@ -13,7 +13,10 @@ const maxDepth = 100_000;
  * The process itself and its ancestors, up to pid 1 of our pid namespace.
  * A parent that ends meanwhile ends the chain early: its children then belong to a subreaper or to pid 1.
  */
-export function lineage(pid: number, readParent: (pid: number) => number | undefined = parentOf): number[] {
+export function lineage(
+  pid: number,
+  readParent: (pid: number) => number | undefined = native.parentOf,
+): number[] {
   const chain: number[] = [];
   for (
     let current: number | undefined = pid;
@@ -28,25 +31,6 @@ export function lineage(pid: number, readParent: (pid: number) => number | undef
 /** True when the tree below `root` (itself included) contains `pid`. */
 export function treeContains(root: number, pid: number): boolean {
   return lineage(pid).includes(root);
-}
-
-/** The parent's pid; 0 for pid 1 and for what was forked outside of our pid namespace; undefined for a process that has gone. */
-export function parentOf(pid: number): number | undefined {
-  // Two that need no reading: whether a tree contains this service is asked of every target.
-  if (pid === 1) return 0;
-  if (pid === process.pid) return process.ppid;
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  } catch {
-    return undefined;
-  }
-  return parseParent(stat);
-}
-
-/** Field 4 of proc_pid_stat(5), counted from the last parenthesis: the command name before it may contain any byte. */
-export function parseParent(stat: string): number {
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
 }
 
 /** One thread of a tree, as far as who may dump it is concerned. */

@@ -233,6 +233,8 @@ export interface NativeBinding {
     directory: OwnedFd,
     questions: readonly (ProcQuestion | TasksQuestion)[],
   ): Promise<ProcAnswer[]>;
+  /** The parent's pid; 0 for pid 1 and for what was forked outside of our pid namespace; undefined for a process that has gone. */
+  parentOf(pid: number): number | undefined;
   /** fcntl(F_DUPFD_CLOEXEC). */
   duplicate(fd: OwnedFd): OwnedFd;
   /** open(2) with O_CLOEXEC and O_NOCTTY; flags as in node:fs constants. A new file is its owner's alone (0600) unless `mode` says more. */

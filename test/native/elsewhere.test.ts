@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   constants,
   mkdirSync,
@@ -42,6 +42,32 @@ describe('what is read on another thread', () => {
     assert.equal(user, readlinkSync('/proc/self/ns/user'));
     assert.deepEqual(ns!.split('\n').slice(0, -1).sort(), readdirSync('/proc/self/ns').sort());
     assert.match(root!, /^\/\n(.*\n)*mnt_id:\t\d+$/m);
+  });
+
+  it('is the parent of a process, whatever that calls itself', () => {
+    assert.equal(native.parentOf(process.pid), process.ppid);
+    assert.equal(native.parentOf(1), 0);
+    assert.equal(native.parentOf(2 ** 30), undefined);
+    const imitating = `
+import os, sys
+open('/proc/self/comm', 'w').write('a) S 1 (b')
+print(os.getpid(), flush=True)
+sys.stdin.read()
+`;
+    const child = spawn('python3', ['-c', imitating], { stdio: ['pipe', 'pipe', 'inherit'] });
+    return new Promise<void>((resolve, reject) => {
+      child.stdout.once('data', (said) => {
+        try {
+          assert.match(readFileSync(`/proc/${child.pid}/stat`, 'latin1'), /^\d+ \(a\) S 1 \(b\)/);
+          assert.equal(native.parentOf(Number(said)), process.pid);
+          resolve();
+        } catch (error) {
+          reject(error);
+        } finally {
+          child.stdin.end();
+        }
+      });
+    });
   });
 
   it('is of all threads of a process whose they are, and what they have forked', async () => {

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
 import {
   lineage,
-  parentOf,
   parseCgroup,
-  parseParent,
   parseProcess,
   readTree,
   treeContains,
@@ -11,10 +9,6 @@ import {
 import { readInTurns } from '../../../src/policy/turns.ts';
 
 describe('process tree', () => {
-  it('finds the parent behind a command name that imitates the fields after it', () => {
-    assert.equal(parseParent('42 (a) S 1 (b) R 7 42 42 0 -1'), 7);
-  });
-
   it('contains the process itself, its parent and pid 1, and not its siblings', () => {
     assert.ok(treeContains(process.pid, process.pid));
     assert.ok(treeContains(process.ppid, process.pid));
@@ -96,7 +90,6 @@ describe('process tree', () => {
       lineage(9, () => undefined),
       [9],
     );
-    assert.equal(parentOf(2 ** 30), undefined);
   });
 
   it('does not follow a circle, which only a reading that races with reparenting can show, for ever', () => {
