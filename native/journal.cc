@@ -47,13 +47,16 @@ class Writer {
 
   // False when there is no room. Throws std::system_error when no thread can be had.
   bool Add(Record record) {
-    const std::lock_guard lock(mutex_);
-    if (waiting_.size() >= kMaxWaiting) return false;
-    if (!started_) {
-      Start();
-      started_ = true;
+    {
+      const std::lock_guard lock(mutex_);
+      if (waiting_.size() >= kMaxWaiting) return false;
+      if (!started_) {
+        Start();
+        started_ = true;
+      }
+      waiting_.push_back(std::move(record));
     }
-    waiting_.push_back(std::move(record));
+    // Without the mutex, which it would wait for at once.
     wake_.notify_one();
     return true;
   }
