@@ -8,14 +8,15 @@
 import {
   constants,
   mkdirSync,
-  // Node compiles them at their first use, which the first answer does not wait for.
-  promises,
+  readdir,
   readdirSync,
+  readFile,
   readFileSync,
   rmdirSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
 import { native, type OwnedFd } from '../socket/binding.ts';
 
 /** How often a directory is tried to be removed: the kernel lets it go a moment after its last process. */
@@ -102,7 +103,7 @@ export class EngineCgroup {
     const stopped: string[] = [];
     for await (const directory of ownScopes()) {
       const name = basename(directory);
-      const events = await promises.readFile(join(directory, 'cgroup.events'), 'latin1').catch(() => '');
+      const events = await contentOf(join(directory, 'cgroup.events'), 'latin1').catch(() => '');
       if (/^populated 0$/m.test(events) && (await native.stopEmptyScope(name, directory))) stopped.push(name);
     }
     return stopped;
@@ -185,6 +186,10 @@ export class EngineCgroup {
   }
 }
 
+/** Not those of node:fs/promises, which is a megabyte that the service never needs else. */
+const contentOf = promisify(readFile);
+const namesIn = promisify(readdir);
+
 const enginePrefix = 'engine-';
 
 let thisStart: string | undefined;
@@ -218,7 +223,7 @@ function ownScopes(): AsyncIterable<string> | string[] {
 
 /** They lie in slices, and slices in slices. */
 async function* scopesBelow(directory: string): AsyncGenerator<string> {
-  for (const name of await promises.readdir(directory).catch(() => [])) {
+  for (const name of await namesIn(directory).catch(() => [])) {
     if (scopeName.test(name)) yield join(directory, name);
     else if (name.endsWith('.slice')) yield* scopesBelow(join(directory, name));
   }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { it } from '../hostile/support/guarantee.ts';
+import { run } from '../system/support/bench.ts';
 import { ask } from '../system/support/client.ts';
 import { allWait } from '../system/support/it.ts';
 import { seed } from './seed.ts';
@@ -78,6 +79,14 @@ async function struckAt(call: number, party: Party): Promise<{ verdict: Verdict;
   } catch (error) {
     await disarm();
     const what = `${ReqType[turn.request.type]} of ${party.user}’s, killed at call ${call}`;
+    console.log(`${what}; the journal since then:\n${journalSince(sinceMs)}`);
     throw new Error(`${what}: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/** Of the service, systemd and the kernel. */
+function journalSince(sinceMs: number): string {
+  run('journalctl', '--sync');
+  const since = `--since=@${(sinceMs / 1000).toFixed(3)}`;
+  return run('journalctl', '--no-pager', '--output=short-monotonic', since);
 }

@@ -21,7 +21,11 @@ class SelfDumper {
 
   /** What it has written about libcriu's answers so far. */
   get reported(): string[] {
-    return existsSync(this.#result) ? readFileSync(this.#result, 'utf8').trim().split('\n') : [];
+    return existsSync(this.#result)
+      ? readFileSync(this.#result, 'utf8')
+          .split('\n')
+          .filter((line) => line !== '')
+      : [];
   }
 
   async reports(...lines: string[]): Promise<void> {
