@@ -310,7 +310,8 @@ Napi::Value ParentOf(const Napi::CallbackInfo& info) {
   if (name_end == std::string::npos) return env.Undefined();
   // `) S 42 `: a letter for the state, and the parent.
   const size_t parent = std::min(name_end + 4, stat.text.size());
-  return Napi::Number::New(env, std::atoi(stat.text.c_str() + parent));
+  return Napi::Number::New(
+      env, static_cast<double>(std::strtol(stat.text.c_str() + parent, nullptr, 10)));
 }
 
 Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {
