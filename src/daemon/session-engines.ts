@@ -18,6 +18,7 @@ import {
 import { StderrFile } from '../engine/stderr-file.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { ThreadState } from '../policy/caller.ts';
+import { bitOf } from '../policy/capabilities.ts';
 import type { UserKey } from '../policy/connection-user.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
 import { native, type OwnedFd, type Packet } from '../socket/binding.ts';
@@ -435,7 +436,10 @@ export class SessionEngines {
     const caller = this.#judge.caller!;
     const what = kind === 'restore' ? 'Restored by CRIU' : 'CRIU page server';
     const description = `${what} for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
-    return EngineCgroup.scope(kind, sliceOfCaller(caller), description, pid);
+    const { standing } = this.#judge;
+    const mayHold =
+      standing.kind !== 'confined' || (standing.traits.permitted & bitOf('CHECKPOINT_RESTORE')) !== 0n;
+    return EngineCgroup.scope(kind, mayHold, sliceOfCaller(caller), description, pid);
   }
 
   async #starts<T>(start: () => Promise<T>): Promise<T> {

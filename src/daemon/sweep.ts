@@ -7,7 +7,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { isEngineCgroup, isEngineScope, isOfThisStart } from '../engine/engine-cgroup.ts';
+import { isEngineCgroup, isEngineScope, isOfThisStart, mayHoldCapability } from '../engine/engine-cgroup.ts';
 import { bitOf } from '../policy/capabilities.ts';
 import { parseThreadStatus, parseTracing } from '../policy/proc-status.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
@@ -15,6 +15,9 @@ import { type Reading, readInTurns } from '../policy/turns.ts';
 import { native } from '../socket/binding.ts';
 
 const CAP_CHECKPOINT_RESTORE = bitOf('CHECKPOINT_RESTORE');
+
+/** How often the threads of one process are looked at while they come and go. */
+const mostLooks = 10;
 
 /** A process that is ended may have forked meanwhile, so the sweep is over when it finds nothing. */
 const maxSweeps = 20;
@@ -69,7 +72,12 @@ export async function endUnverified(owned: ReadonlySet<string>): Promise<void> {
     });
     if (!holds) return false;
     const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
-    return isEngineScope(cgroup, 'restore') && !owned.has(cgroup) && !isOfThisStart(cgroup);
+    return (
+      isEngineScope(cgroup, 'restore') &&
+      !mayHoldCapability(cgroup) &&
+      !owned.has(cgroup) &&
+      !isOfThisStart(cgroup)
+    );
   });
 }
 
@@ -85,8 +93,11 @@ async function endAll(condition: (pid: number) => boolean): Promise<void> {
 function endIf(pid: number, condition: (pid: number) => boolean): void {
   try {
     const held = native.adoptProcess(native.pidfdOpen(pid), pid);
-    if (condition(pid)) held.signal(os.signals.SIGKILL);
-    held.close();
+    try {
+      if (condition(pid)) held.signal(os.signals.SIGKILL);
+    } finally {
+      held.close();
+    }
   } catch {
     // It has ended.
   }
@@ -107,8 +118,22 @@ function* findProcesses(condition: (pid: number) => boolean): Reading<number[]> 
   return found;
 }
 
+/** A process that starts and ends threads all the time must not be passed over: those that are there are looked at, and several times. */
 function threadsOf(pid: number): string[] {
-  return readdirSync(`/proc/${pid}/task`).map((tid) =>
-    readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'),
-  );
+  const seen: string[] = [];
+  for (let look = 1; ; look += 1) {
+    const statuses = readdirSync(`/proc/${pid}/task`).map((tid) => statusOf(`/proc/${pid}/task/${tid}`));
+    for (const status of statuses) if (status !== undefined) seen.push(status);
+    if (look === mostLooks || !statuses.includes(undefined)) return seen;
+  }
+}
+
+/** @returns undefined for one that has ended. */
+function statusOf(thread: string): string | undefined {
+  try {
+    return readFileSync(`${thread}/status`, 'latin1');
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
+  }
 }

@@ -42,6 +42,10 @@ export class AnswerFile {
   }
 
   remove(): void {
-    rmSync(this.#path, { force: true });
+    try {
+      rmSync(this.#path, { force: true });
+    } catch {
+      // Somebody has put something else there, which is read as nothing.
+    }
   }
 }

@@ -50,15 +50,20 @@ export class EngineCgroup {
     return native.open(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
   }
 
-  /** Moves a process into a new scope in a slice, or, where no systemd answers, below this service's cgroup. */
+  /**
+   * Moves a process into a new scope in a slice, or, where no systemd answers, below this service's cgroup.
+   * @param mayHold what is restored there may hold the capability of engines: it is root's, or that of a user who holds it anyway.
+   */
   static async scope(
     kind: ScopeKind,
+    mayHold: boolean,
     slice: string,
     description: string,
     pid: number,
   ): Promise<EngineCgroup> {
     try {
-      const name = `criu-${kind}-${newId()}.scope`;
+      const mark = kind === 'restore' && mayHold ? mayHoldMark : '';
+      const name = `criu-${kind}-${mark}${newId()}.scope`;
       return new EngineCgroup(await native.startScope({ name, slice, description, pid }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
@@ -75,23 +80,22 @@ export class EngineCgroup {
 
   /** Removes the directories of engines that have left while this service was not there. What has somebody in it stays. */
   static removeEmpty(): void {
-    for (const cgroup of EngineCgroup.#allBelow()) cgroup.remove(0);
+    try {
+      for (const cgroup of EngineCgroup.#allBelow()) cgroup.remove(0);
+    } catch {
+      // Without cgroup v2 there are none.
+    }
   }
 
-  /** Every process in a cgroup that {@link below} has made. */
+  /** Every process in a cgroup that {@link below} has made. @throws Error where that cannot be read, as without cgroup v2. */
   static allMembers(): ReadonlySet<number> {
     return new Set(EngineCgroup.#allBelow().flatMap((cgroup) => cgroup.#membersIfThere()));
   }
 
   static #allBelow(): EngineCgroup[] {
-    try {
-      return readdirSync(join(unifiedMount(), ownCgroup()))
-        .filter((name) => name.startsWith(enginePrefix))
-        .map((name) => new EngineCgroup(join(ownCgroup(), name), false));
-    } catch {
-      // Without cgroup v2 there are none.
-      return [];
-    }
+    return readdirSync(join(unifiedMount(), ownCgroup()))
+      .filter((name) => name.startsWith(enginePrefix))
+      .map((name) => new EngineCgroup(join(ownCgroup(), name), false));
   }
 
   /**
@@ -191,6 +195,13 @@ const contentOf = promisify(readFile);
 const namesIn = promisify(readdir);
 
 const enginePrefix = 'engine-';
+
+const mayHoldMark = 'capable-';
+
+/** True for a scope whose processes may hold the capability of engines for as long as they live. */
+export function mayHoldCapability(path: string): boolean {
+  return new RegExp(`^criu-restore-${mayHoldMark}`).test(basename(path));
+}
 
 let thisStart: string | undefined;
 let nextId = 1;

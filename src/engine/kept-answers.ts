@@ -29,6 +29,8 @@ export class KeptAnswers {
   readonly #file: AnswerFile | undefined;
   /** Of which engine they are; none was looked for yet. */
   #identity: string | undefined;
+  /** How often all were dropped. */
+  #drops = 0;
   /** Questions and answers as bytes in Latin-1. */
   #answers = new Map<string, string>();
 
@@ -46,7 +48,9 @@ export class KeptAnswers {
   question(type: number, bytes: Uint8Array): Question | undefined {
     if (!areConstant.has(type)) return undefined;
     const engine = engineIdentity(this.#options.criu);
-    this.#lookFor(this.#identityWith(engine));
+    const features = native.fileIdentities([featureCache]);
+    this.#lookFor(engine + features);
+    const drops = this.#drops;
     const key = latin1(bytes);
     const answer = this.#answers.get(key);
     // What has an answer was looked at before.
@@ -54,9 +58,11 @@ export class KeptAnswers {
     return {
       answer: answer === undefined ? undefined : Buffer.from(answer, 'latin1'),
       keep: (said) => {
-        // An engine may have written CRIU's file itself; if the program was replaced meanwhile, nobody knows which one it was.
-        if (engineIdentity(this.#options.criu) !== engine) return;
-        const identity = this.#identityWith(engine);
+        // If the program was replaced meanwhile, or all was dropped, nobody knows of which it is. An engine may have made CRIU's file.
+        if (engineIdentity(this.#options.criu) !== engine || drops !== this.#drops) return;
+        const now = native.fileIdentities([featureCache]);
+        if (now !== features && !isAbsent(features)) return;
+        const identity = engine + now;
         this.#lookFor(identity);
         this.#answers.set(key, latin1(said));
         this.#file?.write({ identity, answers: this.#answers });
@@ -65,6 +71,7 @@ export class KeptAnswers {
   }
 
   drop(): void {
+    this.#drops += 1;
     this.#answers.clear();
     this.#file?.remove();
   }
@@ -76,10 +83,11 @@ export class KeptAnswers {
     this.#answers = new Map(before?.identity === identity ? before.answers : []);
     this.#identity = identity;
   }
+}
 
-  #identityWith(engine: string): string {
-    return engine + native.fileIdentities([featureCache]);
-  }
+/** @param identity of {@link featureCache}: where it leads nowhere, an errno. */
+function isAbsent(identity: string): boolean {
+  return identity.startsWith(`${featureCache}!`);
 }
 
 function latin1(bytes: Uint8Array): string {

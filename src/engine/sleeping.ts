@@ -9,7 +9,8 @@ import { readFileSync } from 'node:fs';
  * read its connection have a small first argument.
  */
 export function isSleepOn(line: string, status: string, fd: number): boolean {
-  return /^State:\s+S/m.test(status) && new RegExp(`^\\d+ 0x${fd.toString(16)} `).test(line);
+  // A newline is escaped in the name that a process gives itself, and nothing else is.
+  return status.includes('\nState:\tS') && new RegExp(`^\\d+ 0x${fd.toString(16)} `).test(line);
 }
 
 /** @returns false when a reading in /proc failed because the process has ended; undefined when it must not be read, so that nothing is known. */

@@ -289,10 +289,11 @@ function* readOneThread(depth: Depth): ProcReading<ThreadState> {
   return parseThread(yield questionsOf('', namespaces, depth), namespaces, depth);
 }
 
-/** The path alone would not do, because another mount may lie over the same name. */
+/** The path alone would not do, because another mount may lie over the same name. What a path may hold is behind it once more. */
 function parseRoot(answer: string): string {
-  const mount = /^mnt_id:\s*(\d+)$/m.exec(answer)?.[1];
-  return `${answer.slice(0, answer.indexOf('\n'))} mnt_id ${mount}`;
+  const behindPath = answer.lastIndexOf('\npos:');
+  const mount = /\nmnt_id:\s*(\d+)\n/.exec(answer.slice(behindPath))?.[1];
+  return `${answer.slice(0, behindPath)} mnt_id ${mount}`;
 }
 
 /** @param path a /proc/PID. */

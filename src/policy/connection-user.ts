@@ -11,7 +11,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { SeqpacketSocket } from '../socket/binding.ts';
-import { parseThreadStatus } from './proc-status.ts';
+import { parseThreadStatus, statusField } from './proc-status.ts';
 
 /** A uid, or everybody whose uid says nothing: callers of other user namespaces, and those that cannot be seen or have gone. */
 export type UserKey = number | 'strangers';
@@ -58,5 +58,5 @@ export function looksLikeRoot(pid: number): boolean {
 
 /** How many pid namespaces a process is in, from the one that /proc belongs to downwards (NSpid, Linux 4.1). */
 function nesting(status: string): number | undefined {
-  return /^NSpid:\s+(.*)$/m.exec(status)?.[1]?.split(/\s+/).length;
+  return statusField(status, 'NSpid')?.split(/\s+/).length;
 }

@@ -1,5 +1,17 @@
 /** Pure parsers of /proc/PID files, see proc_pid_status(5) and getauxval(3). */
 
+/**
+ * One line of a status but the first. A process names itself in the first, `Name:`, where the kernel escapes newlines and nothing
+ * else: to a regular expression with `m`, a carriage return in it would begin a line, too.
+ */
+export function statusField(text: string, name: string): string | undefined {
+  const at = text.indexOf(`\n${name}:`);
+  if (at === -1) return undefined;
+  const begin = at + name.length + 2;
+  const end = text.indexOf('\n', begin);
+  return text.slice(begin, end === -1 ? text.length : end).trim();
+}
+
 /** What /proc/PID/task/TID/status says of one thread's credentials. */
 export interface ThreadStatus {
   readonly tid: number;
@@ -24,14 +36,7 @@ export interface ThreadStatus {
  * @throws Error when a line that every supported kernel writes is absent: then nothing is known, and nothing may be assumed.
  */
 export function parseThreadStatus(text: string): ThreadStatus {
-  // The first of two lines with one name counts: a process names itself in `Name:`, where the kernel escapes newlines.
-  const optional = (name: string): string | undefined => {
-    const at = text.indexOf(`\n${name}:`);
-    if (at === -1) return undefined;
-    const begin = at + name.length + 2;
-    const end = text.indexOf('\n', begin);
-    return text.slice(begin, end === -1 ? text.length : end).trim();
-  };
+  const optional = (name: string): string | undefined => statusField(text, name);
   const field = (name: string): string => {
     const value = optional(name);
     if (value === undefined) throw new Error(`/proc status has no line ${name}`);
@@ -70,8 +75,8 @@ export interface Tracing {
 }
 
 export function parseTracing(text: string): Tracing {
-  const state = /^State:\s+(\S)/m.exec(text)?.[1];
-  const tracer = /^TracerPid:\s+(\d+)/m.exec(text)?.[1];
+  const state = statusField(text, 'State')?.[0];
+  const tracer = statusField(text, 'TracerPid');
   if (state === undefined || tracer === undefined)
     throw new Error('/proc status says nothing of State or TracerPid');
   return { state, tracer: Number(tracer) };

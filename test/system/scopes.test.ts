@@ -10,6 +10,7 @@ import { ReqType } from '../../src/protocol/messages.ts';
 import { native } from '../../src/socket/binding.ts';
 import { eventually, run } from './support/bench.ts';
 import { ask } from './support/client.ts';
+import { statusLine } from './support/proc.ts';
 import { show } from './support/unit.ts';
 
 /** The parent of a process that has ended. It does not wait for its child before its own input ends. */
@@ -89,6 +90,34 @@ describe('a scope of a process that ended while it was put there', () => {
     await eventually('the other is gone', () => activeState(lived) === 'inactive');
   });
 });
+
+describe('the capability of engines in a scope of a restore', () => {
+  it('is ended by the next start where nobody may hold it, and stays where it is root’s to have restored', async () => {
+    const unverified = holder('criu-restore-left');
+    const roots = holder('criu-restore-capable-left');
+    try {
+      for (const { pid } of [unverified, roots]) {
+        await eventually('it holds the capability', () => statusLine(pid!, 'CapPrm') === '0000010000000000');
+      }
+      run('systemctl', 'restart', 'criu.service');
+      assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+      await eventually('what nobody has verified is gone', () => unverified.signalCode === 'SIGKILL');
+      // All that there is to end is ended in one pass.
+      assert.equal(roots.signalCode ?? roots.exitCode, null);
+    } finally {
+      roots.kill('SIGKILL');
+      unverified.kill('SIGKILL');
+    }
+  });
+});
+
+/** A process of bob's with nothing but that capability, in a scope. */
+function holder(unit: string): ChildProcess {
+  const bob = ['setpriv', '--reuid=bob', '--regid=bob', '--init-groups'];
+  const capable = ['--inh-caps=-all,+checkpoint_restore', '--ambient-caps=+checkpoint_restore', '--'];
+  const scope = ['--quiet', '--scope', '--collect', `--unit=${unit}`, '--slice=user-1501.slice'];
+  return spawn('systemd-run', [...scope, ...bob, ...capable, 'sleep', '1000'], { stdio: 'inherit' });
+}
 
 /** As the service asks for one, but for what it does when that fails. */
 function startScope(name: string, pid: number): void {

@@ -18,6 +18,15 @@ const checkpointRestoreBit = 1n << 40n;
 /** Who has not answered in so many looks at its log probably will not: its restorer spins, and keeps a processor from others. */
 const enoughLooks = 25;
 
+/** None of one that has ended. */
+function tidsOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return [];
+  }
+}
+
 export class AlicesImages {
   readonly directory = directoryOf('alice');
   readonly pid: number;
@@ -88,8 +97,8 @@ export class AlicesImages {
 
   /** True when some thread of the restored process has the capability that only engines have. */
   get holdsCapability(): boolean {
-    return readdirSync(`/proc/${this.pid}/task`).some(
-      (tid) => (BigInt(`0x${statusLine(Number(tid), 'CapPrm')}`) & checkpointRestoreBit) !== 0n,
+    return tidsOf(this.pid).some(
+      (tid) => (BigInt(`0x${statusLine(Number(tid), 'CapPrm') ?? '0'}`) & checkpointRestoreBit) !== 0n,
     );
   }
 

@@ -28,6 +28,17 @@ export interface Manner {
   readonly notified: boolean;
 }
 
+/** @returns undefined where the other end has been closed. */
+async function unlessEnded<T>(call: Promise<T>): Promise<T | undefined> {
+  const { ECONNRESET, EPIPE } = os.errno;
+  try {
+    return await call;
+  } catch (error) {
+    if (error instanceof AttackFailed && [ECONNRESET, EPIPE].includes(error.errno)) return undefined;
+    throw error;
+  }
+}
+
 export class Party {
   readonly user: User;
   readonly #caller: Attacker;
@@ -85,16 +96,14 @@ export class Party {
     const caller = this.#caller;
     const replies: CriuResp[] = [];
     await caller.connect(ourAddress);
-    try {
-      await caller.send(request);
-      for (let got = await caller.receive(); got !== 'closed'; got = await caller.receive()) {
-        if (got.type === ReqType.NOTIFY) await caller.send({ type: ReqType.NOTIFY, notify_success: true });
-        else replies.push(got);
-      }
-    } catch (error) {
-      // A connection that ends with something of ours unread.
-      const { ECONNRESET, EPIPE } = os.errno;
-      if (!(error instanceof AttackFailed) || ![ECONNRESET, EPIPE].includes(error.errno)) throw error;
+    await unlessEnded(caller.send(request));
+    // An end with something of ours unread is told once, ahead of what is still to be read.
+    const receive = async () => (await unlessEnded(caller.receive())) ?? (await caller.receive());
+    for (let got = await receive(); got !== 'closed'; got = await receive()) {
+      // One that was passed on twice is answered twice, the second time perhaps behind the final reply.
+      if (got.type === ReqType.NOTIFY)
+        await unlessEnded(caller.send({ type: ReqType.NOTIFY, notify_success: true }));
+      else replies.push(got);
     }
     await caller.do('close', connection);
     return replies;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { isEngineScope, sliceOf } from '../../../src/engine/engine-cgroup.ts';
+import { isEngineScope, mayHoldCapability, sliceOf } from '../../../src/engine/engine-cgroup.ts';
 
 describe('cgroups of engines', () => {
   it('are charged to the slice of their caller', () => {
@@ -11,6 +11,17 @@ describe('cgroups of engines', () => {
       ['/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope', 'user-1000.slice'],
     ] as const) {
       assert.equal(sliceOf(path), slice, path);
+    }
+  });
+
+  it('may hold the capability of engines where their name says so', () => {
+    assert.ok(mayHoldCapability('/user.slice/criu-restore-capable-0123456789ab-1.scope'));
+    for (const path of [
+      '/user.slice/criu-restore-0123456789ab-1.scope',
+      '/criu-restore-capable-1.slice/criu-restore-0123456789ab-1.scope',
+      '/user.slice/criu-page-server-capable-0123456789ab-1.scope',
+    ]) {
+      assert.ok(!mayHoldCapability(path), path);
     }
   });
 

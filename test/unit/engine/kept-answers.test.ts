@@ -56,6 +56,15 @@ describe('answers that are kept over the time without a service', () => {
     assert.equal(answerTo(start()), undefined);
   });
 
+  it('are none that an engine gives after they were dropped', () => {
+    const answers = start();
+    const question = answers.question(ReqType.VERSION, version)!;
+    answers.drop();
+    question.keep(said);
+    assert.equal(answerTo(answers), undefined);
+    assert.equal(answerTo(start()), undefined);
+  });
+
   it('are not looked for once something else is known', () => {
     const answers = start();
     keep(answers);

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { CallerIdentity, CallerState, ThreadState } from '../../../src/policy/caller.ts';
-import { parseAuxvSecure, parseThreadStatus } from '../../../src/policy/proc-status.ts';
+import { parseAuxvSecure, parseThreadStatus, parseTracing } from '../../../src/policy/proc-status.ts';
 import { judgeStanding, type StandingOptions } from '../../../src/policy/standing.ts';
 
 const all = 0x1ffffffffffn;
@@ -274,6 +277,40 @@ describe('/proc/PID/status', () => {
       );
     });
   }
+});
+
+describe('whether a thread runs, and who traces it', () => {
+  const status = (name: string): string =>
+    `Name:\t${name}\nUmask:\t0022\nState:\tt (tracing stop)\nTracerPid:\t42\nUid:\t1\n`;
+
+  for (const name of ['\rState:\tZ', '\rTracerPid:\t0', '\u2028State:\tZ', 'a\\nState:\tZ', 'State:\tZ']) {
+    it(`is what the kernel says, whatever it calls itself (${JSON.stringify(name)})`, () => {
+      assert.deepEqual(parseTracing(status(name)), { state: 't', tracer: 42 });
+    });
+  }
+
+  it('is what the kernel says of a process that runs', async () => {
+    const named = `
+import sys
+open('/proc/self/comm', 'w').write(sys.argv[1])
+print('named', flush=True)
+sys.stdin.read()
+`;
+    for (const name of ['\rTracerPid:\t7', '\rState:\tZ']) {
+      const child = spawn('python3', ['-c', named, name], { stdio: ['pipe', 'pipe', 'inherit'] });
+      await once(child.stdout, 'data');
+      const text = readFileSync(`/proc/${child.pid}/status`, 'latin1');
+      child.stdin.end();
+      assert.ok(text.startsWith(`Name:\t${name}\n`), text);
+      assert.equal(parseTracing(text).tracer, 0);
+      assert.match(parseTracing(text).state, /[RS]/);
+    }
+  });
+
+  it('is not known where there is no such line', () => {
+    assert.throws(() => parseTracing('Name:\tx\nState:\tS\n'), /TracerPid/);
+    assert.throws(() => parseTracing('Name:\tx\nTracerPid:\t0\n'), /State/);
+  });
 });
 
 describe('AT_SECURE', () => {
