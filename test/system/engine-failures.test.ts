@@ -50,11 +50,11 @@ async function passThrough(client: Client, scripts: readonly string[], until: st
   }
 }
 
-/** The one engine that has a request. */
-function engineAtWork(): number {
-  const [engine, ...others] = childrenOf(mainPid()).filter((pid) => !waitsAhead(pid));
-  assert.ok(engine !== undefined && others.length === 0, `${engine}, ${others}`);
-  return engine;
+/** The one engine that has a request. Another one that was started in its place is on its way to waiting. */
+async function engineAtWork(): Promise<number> {
+  const notWaiting = () => childrenOf(mainPid()).filter((pid) => !waitsAhead(pid));
+  await eventually('all engines wait but the one at work', () => notWaiting().length === 1);
+  return notWaiting()[0]!;
 }
 
 /** What CRIU was asked to do ends once: for the caller, and in the journal. */
@@ -74,7 +74,7 @@ describe('an engine that waits for the answer to a notification', () => {
   for (const script of dumpScripts) {
     it(`gets its caller one reply when it is killed at ${script}, and the target runs again, which the journal says`, async () => {
       await dumpUntil(script, async (client, target) => {
-        process.kill(engineAtWork(), 'SIGKILL');
+        process.kill(await engineAtWork(), 'SIGKILL');
         await assertFailsOnce(client, ReqType.DUMP, `CRIU_TARGET_PID=${target.pid}`);
         await target.assertCountsOn();
         await eventually('the journal says how the process is', () => {
@@ -93,7 +93,7 @@ describe('an engine that waits for the answer to a notification', () => {
         const opts = { images_dir_fd: fd, pid: target.pid, notify_scripts: true, leave_running: true };
         const client = new Client().send({ type: ReqType.DUMP, opts });
         await passThrough(client, networkScripts, script);
-        process.kill(engineAtWork(), 'SIGKILL');
+        process.kill(await engineAtWork(), 'SIGKILL');
         await assertFailsOnce(client, ReqType.DUMP, `CRIU_TARGET_PID=${target.pid}`);
         await target.assertCountsOn();
         await eventually('the journal says how the process is', () => {
@@ -145,7 +145,7 @@ describe('an engine that restores', () => {
         await eventually('it is gone', () => statusLine(target.pid, 'Pid') === undefined);
         const client = new Client().send({ type: ReqType.RESTORE, opts: { ...opts, notify_scripts: true } });
         await passThrough(client, restoreScripts, script);
-        process.kill(engineAtWork(), 'SIGKILL');
+        process.kill(await engineAtWork(), 'SIGKILL');
         await assertFailsOnce(client, ReqType.RESTORE, `CRIU_IMAGES_DIR=${directory}`);
       });
       // Between these two it is in CRIU's hands, waits for it, and has to be ended by somebody who knows that.
