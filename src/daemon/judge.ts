@@ -36,6 +36,9 @@ export interface JudgeContext {
  */
 const unread: Standing = { kind: 'refused', reason: 'what it is was not looked at' };
 
+/** No engine is looked for where no tree is. */
+const none: ReadonlySet<number> = new Set();
+
 /** What was decided about a packet. */
 export type Judgement = Extract<Input, { on: 'decided' | 'malformed' }>;
 
@@ -95,14 +98,14 @@ export class Judge {
   /** @param seen what CRIU would see in the packet: right for root; whoever is less must say it so that every parser sees the same. */
   #judgeAs(standing: Standing, data: Buffer, seen: CriuReq, phase: Phase): Judgement | Promise<Judgement> {
     this.#standing = standing;
-    if (standing.kind === 'fully-privileged') return this.#authorize(seen, phase, []);
+    if (standing.kind === 'fully-privileged') return this.#authorize(seen, phase, [], none);
     const decoded = decodeRequest(data, 'strict');
     if (decoded.kind === 'malformed') return malformed(decoded.reason);
     const { message } = decoded;
     const { pid, uid } = this.#caller?.identity ?? {};
     const target = pid === undefined ? undefined : targetOf(message, pid);
     return standing.kind !== 'confined' || uid === undefined || target === undefined || target <= 0
-      ? this.#authorize(message, phase, [])
+      ? this.#authorize(message, phase, [], none)
       : this.#context.trees
           .read(uid, target, (thread) => this.#isForeign(thread))
           .then((tree) => this.#authorize(message, phase, tree, EngineCgroup.allMembers()));
@@ -138,7 +141,7 @@ export class Judge {
     message: CriuReq,
     phase: Phase,
     tree: readonly TreeThread[],
-    engines?: ReadonlySet<number>,
+    engines: ReadonlySet<number>,
   ): Judgement {
     const decision = authorize(message, {
       phase,
@@ -149,7 +152,7 @@ export class Judge {
       servicePid: process.pid,
       tree,
       allCapabilities: allCapabilities(),
-      ...(engines === undefined ? {} : { engines }),
+      engines,
       restorers: this.#context.restorers,
       callerGroups: this.#caller ? [this.#caller.identity.gid, ...this.#caller.identity.groups] : [],
       ptraceScope: this.#standing.kind === 'confined' ? readPtraceScope() : 0,

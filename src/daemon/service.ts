@@ -196,8 +196,14 @@ export class Service {
 
   /** For what an earlier start has left that was killed. */
   #sweep(owned: ReadonlySet<string>): void {
-    endUnverified(owned).catch((error: Error) =>
-      this.#log.error(`Cannot look for what was left: ${error.message}`),
+    endUnverified(owned).then(
+      (pids) => {
+        for (const pid of pids)
+          this.#log.warning(
+            `Ended process ${pid}, which a restore has left that nobody verified: restore it again from its images`,
+          );
+      },
+      (error: Error) => this.#log.error(`Cannot look for what was left: ${error.message}`),
     );
     EngineCgroup.stopEmptyScopes().then(
       (names) => {

@@ -63,9 +63,10 @@ export async function endEscaped(uid: number, permitted: bigint): Promise<void> 
  * killed, and could not say whose they are. Without its engine and that capability a tree is no more than its owner, and may be one
  * that was verified.
  * @param owned the cgroups of the sessions that go on; those of this start's own are known.
+ * @returns the pids of what was ended.
  */
-export async function endUnverified(owned: ReadonlySet<string>): Promise<void> {
-  await endAll((pid) => {
+export async function endUnverified(owned: ReadonlySet<string>): Promise<number[]> {
+  return endAll((pid) => {
     const holds = threadsOf(pid).some((text) => {
       const { uids, permitted, ambient } = parseThreadStatus(text);
       return !uids.includes(0) && ((permitted | ambient) & CAP_CHECKPOINT_RESTORE) !== 0n;
@@ -81,25 +82,29 @@ export async function endUnverified(owned: ReadonlySet<string>): Promise<void> {
   });
 }
 
-async function endAll(condition: (pid: number) => boolean): Promise<void> {
+async function endAll(condition: (pid: number) => boolean): Promise<number[]> {
+  // One that has yet to be waited for by its parent is found once more.
+  const ended = new Set<number>();
   for (let sweep = 0; sweep < maxSweeps; sweep += 1) {
     const found = await readInTurns(findProcesses(condition));
-    if (found.length === 0) return;
-    for (const pid of found) endIf(pid, condition);
+    if (found.length === 0) break;
+    for (const pid of found) if (endIf(pid, condition)) ended.add(pid);
   }
+  return [...ended];
 }
 
 /** The pidfd makes sure that what is ended is what was looked at. */
-function endIf(pid: number, condition: (pid: number) => boolean): void {
+function endIf(pid: number, condition: (pid: number) => boolean): boolean {
   try {
     const held = native.adoptProcess(native.pidfdOpen(pid), pid);
     try {
-      if (condition(pid)) held.signal(os.signals.SIGKILL);
+      return condition(pid) && held.signal(os.signals.SIGKILL);
     } finally {
       held.close();
     }
   } catch {
     // It has ended.
+    return false;
   }
 }
 

@@ -98,8 +98,8 @@ export interface Facts {
   readonly ptraceScope: number;
   /** Every capability that this kernel has. */
   readonly allCapabilities: bigint;
-  /** The processes in the cgroups of our engines, read after the tree. */
-  readonly engines?: ReadonlySet<number>;
+  /** The processes in the cgroups of our engines, read after the tree; for confined callers only, as that. */
+  readonly engines: ReadonlySet<number>;
 }
 
 /** --restore: `root` is nobody without root. */
@@ -170,8 +170,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
             facts.tree ?? [],
             { uid: facts.callerUid, permitted: facts.standing.traits.permitted },
             {
-              allCapabilities: facts.allCapabilities,
-              engines: facts.engines ?? new Set(),
+              ...facts,
               ends: message.type === ReqType.DUMP && !message.opts?.leave_running,
             },
           )

@@ -102,6 +102,10 @@ describe('the capability of engines in a scope of a restore', () => {
       run('systemctl', 'restart', 'criu.service');
       assert.equal((await ask({ type: ReqType.VERSION })).success, true);
       await eventually('what nobody has verified is gone', () => unverified.signalCode === 'SIGKILL');
+      await eventually('the journal says so', () => {
+        const message = `Ended process ${unverified.pid}, which a restore has left that nobody verified`;
+        return run('journalctl', '--boot', '--unit=criu.service', '--output=cat').includes(message);
+      });
       // All that there is to end is ended in one pass.
       assert.equal(roots.signalCode ?? roots.exitCode, null);
     } finally {

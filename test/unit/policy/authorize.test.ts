@@ -18,6 +18,7 @@ const facts: Facts = {
   callerPid: 100,
   callerUid: 0,
   allCapabilities: 0xffn,
+  engines: new Set(),
   restorers: { who: 'all' },
   callerGroups: [0],
   ptraceScope: 0,
