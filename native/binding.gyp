@@ -86,5 +86,22 @@
         }],
       ],
     },
+    {
+      # What CRIU is run with as an engine of a user without root. It takes the place of functions of libc.
+      "target_name": "criu-engine-preload",
+      "type": "loadable_module",
+      "sources": ["engine-preload/preload.cc"],
+      # libc has each function twice, as open and as open64; so does this.
+      "defines!": ["_FILE_OFFSET_BITS=64"],
+      "defines": ["_GNU_SOURCE"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++1y", "-std=gnu++20"],
+      "cflags": [
+        "-Wall", "-Wextra", "-Wconversion", "-Wshadow",
+        "-fPIC", "-fvisibility=hidden", "-fstack-protector-strong",
+      ],
+      "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti"],
+      "ldflags": ["-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack", "-Wl,--as-needed"],
+      "conditions": [["werror==1", {"cflags": ["-Werror"]}]],
+    },
   ],
 }

@@ -59,9 +59,11 @@ int OpenCriu(const char* path) {
 
 void CheckConfig(const char* path) { ::close(OpenRootsFile(path, Step::kConfig)); }
 
-void RequireReadable(const char* config) {
-  const int fd = ::open(config, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  Require(fd != -1, Step::kConfig, kFileCannotBeRead);
+void CheckPreload(const char* path) { ::close(OpenRootsFile(path, Step::kPreload)); }
+
+void RequireReadable(const char* path, Step step) {
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  Require(fd != -1, step, kFileCannotBeRead);
   ::close(fd);
 }
 
@@ -96,15 +98,17 @@ EngineFiles OpenCallersFiles(const Request& request) {
   return files;
 }
 
-EngineFiles PlaceEngineFds(int socket, const EngineFiles& files) {
-  // Each source is above its target: 3 to 6 were taken from the start.
+EngineFds PlaceEngineFds(int socket, const EngineFiles& files) {
+  // Each source is above its target: 3 to 7 were taken from the start, and the control socket was
+  // moved above all of them.
   int next = kEngineSocketFd;
   Place(socket, &next);
-  EngineFiles placed;
-  placed.images = Place(files.images, &next);
-  placed.work = Place(files.work, &next);
-  placed.status = Place(files.status, &next);
-  // The control socket is among them, so that its end tells the service that exec succeeded.
+  EngineFds placed{};
+  placed.files.images = Place(files.images, &next);
+  placed.files.work = Place(files.work, &next);
+  placed.files.status = Place(files.status, &next);
+  // The library in the engine closes it when it has said what it has done.
+  placed.control = Place(ControlFd(), &next);
   Require(::close_range(static_cast<unsigned int>(next), UINT_MAX, CLOSE_RANGE_CLOEXEC) == 0,
           Step::kDescriptors, next);
   return placed;

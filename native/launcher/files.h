@@ -11,6 +11,9 @@ int OpenCriu(const char* path);
 // The configuration file decides what CRIU does: only root may write it.
 void CheckConfig(const char* path);
 
+// The library runs in the engine, with all that the engine holds.
+void CheckPreload(const char* path);
+
 // What the engine gets beside its socket; -1 where nothing was asked for.
 struct EngineFiles {
   int images = -1;
@@ -21,11 +24,17 @@ struct EngineFiles {
 // As the caller: every permission is checked by the kernel, against the caller.
 EngineFiles OpenCallersFiles(const Request& request);
 
-// As the caller: one that cannot read the configuration would run a CRIU without it.
-void RequireReadable(const char* config);
+// As the caller: one that cannot read the file would run a CRIU without it.
+void RequireReadable(const char* path, Step step);
 
-// Puts the engine's socket and files in their places and lets everything else end with execveat(2).
-// Returns the numbers in the engine.
-EngineFiles PlaceEngineFds(int socket, const EngineFiles& files);
+// The numbers in the engine.
+struct EngineFds {
+  EngineFiles files;
+  int control;  // Of its copy of the control socket.
+};
+
+// Puts the engine's socket, its files and a copy of the control socket in their places, and lets
+// everything else end with execveat(2).
+EngineFds PlaceEngineFds(int socket, const EngineFiles& files);
 
 }  // namespace criu_service::launcher

@@ -19,12 +19,7 @@
 namespace criu_service::launcher {
 namespace {
 
-#ifndef CAP_CHECKPOINT_RESTORE
-#define CAP_CHECKPOINT_RESTORE 40  // Linux 5.9
-#endif
-
 constexpr uint64_t Bit(int capability) { return uint64_t{1} << static_cast<unsigned>(capability); }
-constexpr uint64_t kCheckpointRestore = Bit(CAP_CHECKPOINT_RESTORE);
 
 struct CapabilitySets {
   uint64_t effective;
@@ -207,8 +202,9 @@ void ProveIdentity(const Request& request) {
   const bool restricted = ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
   Prove(restricted == ((fixed.flags & kCallerHasNoNewPrivs) != 0), kProofNoNewPrivs);
   Prove(::prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) == 0, kProofSecurebits);
-  // exec makes the engine dumpable again: it has to see its own /proc/ENGINE/fd, and it holds no
-  // more than its caller, who may trace it then as any child of its own.
+  // exec makes the engine dumpable for as long as its libraries are loaded. No process of the
+  // caller's may look into it then: it holds a capability that they lack. native/engine-preload
+  // ends that, before CRIU's main().
   Prove(::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 1, kProofDumpable);
 }
 

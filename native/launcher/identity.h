@@ -5,6 +5,9 @@
 
 namespace criu_service::launcher {
 
+// CAP_CHECKPOINT_RESTORE (Linux 5.9), as a set.
+constexpr uint64_t kCheckpointRestore = uint64_t{1} << 40U;
+
 // Fails where securebits are set: every step below relies on what they change.
 void CheckOwnIdentity();
 

@@ -27,7 +27,8 @@
 namespace criu_service::launcher {
 namespace {
 
-constexpr char kConfigVariable[] = "CRIU_CONFIG_FILE=";
+constexpr char kConfigVariable[] = "CRIU_CONFIG_FILE";
+constexpr char kPreloadVariable[] = "LD_PRELOAD";
 
 // The service has done all this in the child that it made; once more costs seventy system calls
 // and does not depend on it. The kernel's own structures: glibc keeps two signals for itself.
@@ -46,11 +47,11 @@ void ResetSignalsAndFds() {
   for (const int fd : {0, 1, 2, int{kCallerPidfd}, int{kCallerProcFd}}) {
     Require(::fcntl(fd, F_GETFD) != -1, Step::kSelf, fd);
   }
-  // Without a connection its number is held by /dev/null: no file that we open gets a number that
-  // the engine's descriptors will take.
-  if (::fcntl(kCallerSocketFd, F_GETFD) == -1) {
-    Require(::fcntl(0, F_DUPFD_CLOEXEC, static_cast<int>(kCallerSocketFd)) == kCallerSocketFd,
-            Step::kSelf, kCallerSocketFd);
+  // Without a connection its number is held by /dev/null, and so is the one behind it: no file that
+  // we open gets a number that the engine's descriptors will take.
+  for (int fd = kCallerSocketFd; fd <= kLastEngineFd; ++fd) {
+    if (::fcntl(fd, F_GETFD) != -1) continue;
+    Require(::fcntl(0, F_DUPFD_CLOEXEC, fd) == fd, Step::kSelf, fd);
   }
 }
 
@@ -74,9 +75,26 @@ EngineSocket MakeSocket(bool hand_over) {
   return {ends[0], ends[1]};
 }
 
-[[noreturn]] void Execute(int criu, const char* config) {
-  static char variable[sizeof kConfigVariable + kMaxStringSize];
-  std::snprintf(variable, sizeof variable, "%s%s", kConfigVariable, config);
+// NAME=VALUE, static: the caller's RLIMIT_STACK is ours by now.
+template <size_t kSize>
+char* Assign(char (&text)[kSize], const char* name, const char* value) {
+  std::snprintf(text, sizeof text, "%s=%s", name, value);
+  return text;
+}
+
+// What the library in the engine is to do with CAP_CHECKPOINT_RESTORE (protocol.h).
+const char* CapabilityOf(const Parameters& fixed) {
+  if ((fixed.ambient & kCheckpointRestore) != 0) return "callers";
+  return (fixed.flags & kNoCapability) != 0 ? "none" : "asleep";
+}
+
+[[noreturn]] void Execute(int criu, const Request& request, int control) {
+  static char config[sizeof kConfigVariable + kMaxStringSize];
+  static char preload[sizeof kPreloadVariable + kMaxStringSize];
+  static char capability[64];
+  static char ready[64];
+  char number[16];
+  std::snprintf(number, sizeof number, "%d", control);
   static char path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
   static char name[] = "criu";
   static char verb[] = "swrk";
@@ -86,7 +104,13 @@ EngineSocket MakeSocket(bool hand_over) {
   // Where criu-kerndat.service has put what is known of the kernel, and only root can write. CRIU
   // looks for it there without root (kerndat.c), and uses the variable for nothing else.
   static char kerndat[] = "XDG_RUNTIME_DIR=/run/criu-service";
-  char* const environment[] = {path, variable, kerndat, nullptr};
+  char* const environment[] = {path,
+                               Assign(config, kConfigVariable, request.config),
+                               kerndat,
+                               Assign(preload, kPreloadVariable, request.preload),
+                               Assign(capability, kCapabilityVariable, CapabilityOf(request.fixed)),
+                               Assign(ready, kReadyVariable, number),
+                               nullptr};
   ::execveat(criu, "", arguments, environment, AT_EMPTY_PATH);
   Fail(Step::kExecute, errno);
 }
@@ -100,6 +124,7 @@ EngineSocket MakeSocket(bool hand_over) {
   const Request& request = ReceiveRequest();
   const int criu = OpenCriu(request.criu);
   CheckConfig(request.config);
+  CheckPreload(request.preload);
   // Everything is read before anything is changed, so that nothing of another process is taken.
   ReadTraits(request.fixed);
   TakeTraits();
@@ -108,15 +133,16 @@ EngineSocket MakeSocket(bool hand_over) {
   // The caller with what its child would hold, CAP_CHECKPOINT_RESTORE, and root's hard limits,
   // which nobody can use but us: the caller cannot trace a process that is not dumpable.
   ProveIdentity(request);
-  RequireReadable(request.config);
+  RequireReadable(request.config, Step::kConfig);
+  RequireReadable(request.preload, Step::kPreload);
   const EngineFiles files = OpenCallersFiles(request);
   TakeLabel(request.label, request.label_command);
   const EngineSocket socket = MakeSocket((request.fixed.flags & kHandOver) != 0);
-  const EngineFiles placed = PlaceEngineFds(socket.engine, files);
+  const EngineFds placed = PlaceEngineFds(socket.engine, files);
   // The limits last: from here on nothing is opened, mapped or forked.
   TakeLimits();
-  SendReady(placed.images, placed.work, placed.status, socket.service);
-  Execute(criu, request.config);
+  SendReady(placed.files.images, placed.files.work, placed.files.status, socket.service);
+  Execute(criu, request, placed.control);
 }
 
 }  // namespace criu_service::launcher

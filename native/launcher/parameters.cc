@@ -34,6 +34,7 @@ void CheckFixed(const Parameters& fixed) {
   Refuse(fixed.status_fd < -1, offsetof(Parameters, status_fd));
   // A child of the caller cannot have more than that either, see capabilities(7).
   Refuse((fixed.ambient & ~fixed.inheritable) != 0, offsetof(Parameters, ambient));
+  Refuse(fixed.unused != 0, offsetof(Parameters, unused));
   Refuse(fixed.group_count > kMaxGroups, offsetof(Parameters, group_count));
   Refuse(fixed.images_path_size != 0 && fixed.images_fd != -1, offsetof(Parameters, images_fd));
   const bool opens = fixed.images_fd != -1 || fixed.work_fd != -1 || fixed.status_fd != -1 ||
@@ -99,9 +100,13 @@ const Request& ReceiveRequest() {
   request.images_path = tail.TakeString(fixed.images_path_size, false);
   request.label = tail.TakeString(fixed.label_size, false);
   request.label_command = tail.TakeString(fixed.label_command_size, false);
+  request.preload = tail.TakeString(fixed.preload_size, true);
   tail.End();
   Refuse(request.criu == nullptr, offsetof(Parameters, criu_size));
   Refuse(request.config == nullptr, offsetof(Parameters, config_size));
+  Refuse(request.preload == nullptr, offsetof(Parameters, preload_size));
+  // ld.so(8) takes these for the end of a path.
+  Refuse(std::strpbrk(request.preload, " :") != nullptr, offsetof(Parameters, preload_size));
   Refuse((request.label == nullptr) != (request.label_command == nullptr),
          offsetof(Parameters, label_size));
   return request;

@@ -18,6 +18,7 @@ struct Request {
   const char* images_path;
   const char* label;
   const char* label_command;
+  const char* preload;
 };
 
 // Waits for the packet. Fails on anything that is not exactly as protocol.h says.

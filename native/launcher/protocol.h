@@ -10,10 +10,13 @@
 //                         kFailed: the launcher exits with status 1 and nothing was executed.
 //   launcher -> service   after kReady only: a second Answer, kFailed with Step::kExecute, if
 //                         execveat(2) failed; exit status 1.
-//   end of the connection after kReady and without a second Answer: CRIU was executed, or the
-//                         launcher was killed first (it has the caller's uid by then, and the
-//                         caller may do that); then the pidfd says so, and there is no engine.
-//                         Without kReady: the launcher was killed. Nothing was executed.
+//   engine -> service     after kReady only: a second Answer, kGuarded, from native/engine-preload
+//                         in the program that was executed, before that program's main(). The
+//                         engine's copy of descriptor 3 is closed then. A program that was linked
+//                         statically, or could not load the library, never says it.
+//   end of the connection after kGuarded: there is an engine. Without kGuarded the launcher or the
+//                         program was killed or failed (the caller may kill either: they have the
+//                         caller's uid): there is no engine. Without kReady nothing was executed.
 //
 // Integers are in the machine's byte order: both ends run on it. A packet that is not exactly as
 // long as it says, of another version, with an unknown flag or a value out of range is refused with
@@ -26,7 +29,7 @@
 namespace criu_service::launcher {
 
 constexpr uint32_t kMagic = 0x484c5243;  // "CRLH"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 // The descriptors that the launcher is started with; 0 and 1 are /dev/null, 2 the engine's stderr.
 enum StartFd : int {
@@ -41,11 +44,19 @@ enum StartFd : int {
 enum EngineFd : int {
   kEngineSocketFd = 3,
   kFirstEngineFd = 4,
+  kLastEngineFd = 7,  // Three files, and the copy of the control socket.
 };
 
 constexpr uint32_t kCallerHasNoNewPrivs = 1;
-constexpr uint32_t kHandOver = 2;  // The engine gets kCallerSocketFd; it opens nothing for it.
-constexpr uint32_t kKnownFlags = kCallerHasNoNewPrivs | kHandOver;
+constexpr uint32_t kHandOver = 2;      // The engine gets kCallerSocketFd; it opens nothing for it.
+constexpr uint32_t kNoCapability = 4;  // The request needs no CAP_CHECKPOINT_RESTORE.
+constexpr uint32_t kKnownFlags = kCallerHasNoNewPrivs | kHandOver | kNoCapability;
+
+// What the library in the engine reads in its environment, and removes: the number of its copy of
+// the control socket; and one of `asleep` (the capability is permitted, and in effect for single
+// calls), `callers` (the same, and the caller's children hold it anyway), `none`.
+constexpr char kReadyVariable[] = "CRIU_SERVICE_READY";
+constexpr char kCapabilityVariable[] = "CRIU_SERVICE_CAPABILITY";
 
 // The kernel knows up to 65,536 groups, but one packet must fit into a socket's default buffer.
 constexpr uint32_t kMaxGroups = 32768;
@@ -73,13 +84,15 @@ struct Parameters {
   uint32_t images_path_size;    // A path, from `/` where it is relative.
   uint32_t label_size;          // The caller's LSM label, as SO_PEERSEC tells it.
   uint32_t label_command_size;  // What /proc/self/attr/exec must be told to take that label.
+  uint32_t preload_size;        // An absolute path: the library that the engine is run with.
+  uint32_t unused;              // 0.
 };
-static_assert(sizeof(Parameters) == 88 && offsetof(Parameters, bounding) == 40);
+static_assert(sizeof(Parameters) == 96 && offsetof(Parameters, bounding) == 40);
 
 constexpr size_t kMaxParametersSize =
-    sizeof(Parameters) + kMaxGroups * sizeof(uint32_t) + size_t{5} * kMaxStringSize;
+    sizeof(Parameters) + kMaxGroups * sizeof(uint32_t) + size_t{6} * kMaxStringSize;
 
-enum class Kind : uint32_t { kReady = 0, kFailed = 1 };
+enum class Kind : uint32_t { kReady = 0, kFailed = 1, kGuarded = 2 };
 
 // In the order in which they are taken. What `value` means is said where it means something.
 enum class Step : uint32_t {
@@ -88,6 +101,7 @@ enum class Step : uint32_t {
   kParameters,  // The byte offset, or the size.
   kCriu,        // FileFault.
   kConfig,      // FileFault.
+  kPreload,     // FileFault.
   kNice,
   kScheduler,  // The policy.
   kIoPriority,

@@ -76,6 +76,7 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
         criu: options.criu,
         launcher: join(programDirectory, 'criu-launcher'),
         configFile: join(programDirectory, 'unprivileged.conf'),
+        preload: join(programDirectory, 'criu-engine-preload.so'),
         deadlineMs: launchTimeoutMs,
         labels,
       },

@@ -18,6 +18,7 @@ import type { OwnedFd } from '../socket/binding.ts';
 
 /**
  * @param plan absent for a hand-over, where CRIU opens everything itself.
+ * @param noCapability the request needs no CAP_CHECKPOINT_RESTORE.
  * @param connection the caller's own, for a hand-over; copied.
  * @throws LaunchError, CriuMissingError, CallerGoneError, NativeError
  */
@@ -26,9 +27,11 @@ export async function startEngineAs(
   caller: Caller,
   traits: Traits,
   plan: RelayPlan | undefined,
+  noCapability: boolean,
   connection: OwnedFd | undefined,
   home: EngineHome,
   events: EngineEvents,
+  onAbandoned: (gone: Promise<void>) => void,
 ): Promise<ConfinedEngine> {
   const { pid, uid, gid, groups } = caller.identity;
   const { bounding, inheritable, ambient, noNewPrivs, umask, label } = traits;
@@ -58,9 +61,11 @@ export async function startEngineAs(
         workDirFd: number('work_dir_fd'),
         statusFd: number('status_fd'),
       },
+      noCapability,
       connection,
       home,
       events,
+      onAbandoned,
     );
   } finally {
     procDirectory.close();

@@ -13,6 +13,9 @@ export interface Timeouts {
 /** How long CRIU may take to roll back, before its caller is told without it. */
 export const rollbackMs = 10_000;
 
+/** How long an engine that has said its last word may take to leave. */
+export const leavingMs = 10_000;
+
 export class Deadlines {
   readonly #timeouts: Timeouts;
   readonly #onDeadline: (reason: string) => void;
@@ -53,6 +56,12 @@ export class Deadlines {
   forRollback(): void {
     this.endOperation();
     this.#operation = this.#after(rollbackMs, 'CRIU did not roll back in time');
+  }
+
+  /** In the place of the operation's. */
+  forLeaving(): void {
+    this.endOperation();
+    this.#operation = this.#after(leavingMs, 'the engine did not leave in time');
   }
 
   endOperation(): void {

@@ -205,6 +205,15 @@ export class Service {
       },
       (error: Error) => this.#log.error(`Cannot look for what was left: ${error.message}`),
     );
+    EngineCgroup.endNeverRun(owned).then(
+      (names) => {
+        for (const name of names)
+          this.#log.warning(
+            `Ended what was restored in ${name}, which had not run, and whose session is lost: restore it again from its images`,
+          );
+      },
+      (error: Error) => this.#log.error(`Cannot look for what never ran: ${error.message}`),
+    );
     EngineCgroup.stopEmptyScopes().then(
       (names) => {
         for (const name of names)

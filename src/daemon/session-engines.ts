@@ -21,6 +21,7 @@ import type { ThreadState } from '../policy/caller.ts';
 import { bitOf } from '../policy/capabilities.ts';
 import type { UserKey } from '../policy/connection-user.ts';
 import { parseCgroup } from '../policy/process-tree.ts';
+import type { Restorer } from '../policy/restored.ts';
 import { native, type OwnedFd, type Packet } from '../socket/binding.ts';
 import { sliceOfCaller, startEngineAs } from './confined-start.ts';
 import type { Holder } from './connection-holders.ts';
@@ -29,7 +30,7 @@ import type { EngineQueue, EngineTurn } from './limits.ts';
 import type { ConfinedIdentity, EngineSnapshot, SessionSnapshot } from './session-file.ts';
 import type { StoredSession } from './stored-sessions.ts';
 import { endEscaped } from './sweep.ts';
-import { verifyRestored } from './verify-restored.ts';
+import { letRestoredRun, verifyRestored } from './verify-restored.ts';
 
 export interface EnginesContext {
   readonly engine: PrivilegedEngineOptions;
@@ -83,6 +84,8 @@ interface Held {
   turn: EngineTurn | undefined;
   /** Undefined for a privileged engine, until it restores. */
   cgroup: EngineCgroup | undefined;
+  /** Where the engine is once the tree that it has restored was verified, so that the tree alone stays frozen. */
+  apart?: EngineCgroup;
   /** What it leaves behind may stay: a restored tree. */
   stays: boolean;
   /** Whom it has become: what it took over from a confined caller, whatever that caller is since, and whether or not it is there. */
@@ -102,6 +105,8 @@ export class SessionEngines {
   #serials = 0;
   /** Engines on their way: a launcher that becomes its caller, a scope that is made. */
   #starting = 0;
+  /** Resolves when the launcher that has just failed has gone; its turn is taken until then. */
+  #abandoned: Promise<void> | undefined;
   /** What the request waits for that has no engine yet. */
   #waiting: EngineTurn | undefined;
 
@@ -163,7 +168,7 @@ export class SessionEngines {
   /** Goes on with an engine that an earlier start of this service has started. Takes over its descriptors. */
   adopt(
     stored: NonNullable<StoredSession['engine']>,
-    { serial, pid, connection, cgroup, stays, confined }: EngineSnapshot,
+    { serial, pid, connection, cgroup, apart, stays, confined }: EngineSnapshot,
   ): void {
     this.#serials = serial;
     const engine = new Engine(
@@ -180,6 +185,7 @@ export class SessionEngines {
       serial,
       turn,
       cgroup: cgroup && EngineCgroup.again(cgroup.path, cgroup.scope),
+      ...(apart === undefined ? {} : { apart: EngineCgroup.again(apart, false) }),
       stays,
       confined,
     };
@@ -245,8 +251,9 @@ export class SessionEngines {
   }
 
   #describe(): { readonly snapshot: EngineSnapshot; readonly inode?: string } | undefined {
-    if (!this.#latest || !this.running) return undefined;
-    const { engine, serial, cgroup, stays, confined } = this.#latest;
+    // One whose tree is frozen counts when it has gone, too.
+    if (!this.#latest || !(this.running || this.#latest.apart)) return undefined;
+    const { engine, serial, cgroup, apart, stays, confined } = this.#latest;
     const inode = engine.fds.socket?.inode().toString();
     return {
       snapshot: {
@@ -255,6 +262,7 @@ export class SessionEngines {
         connection: engine.connection,
         stays,
         ...(cgroup ? { cgroup: { path: cgroup.path, scope: cgroup.scope !== undefined } } : {}),
+        ...(apart ? { apart: apart.path } : {}),
         ...(confined ? { confined } : {}),
       },
       ...(inode ? { inode } : {}),
@@ -351,23 +359,51 @@ export class SessionEngines {
     const held = this.#latest;
     if (!held?.cgroup) return;
     held.stays = false;
+    // The engine by its pidfd, too: it may have been moved elsewhere with its tree, which ends with it (PTRACE_O_EXITKILL) wherever it is.
+    held.engine.kill();
     held.cgroup.kill();
+    held.apart?.kill();
     this.sweep(held.confined);
   }
 
-  /** @returns why what the engine restored must not run; undefined when it may. */
+  /** Ends the latest engine, and nothing else: it has said its last word. */
+  killEngine(): void {
+    this.#latest?.engine.kill();
+  }
+
+  /**
+   * Verifies what the engine has restored, and lets the engine alone go on: the tree stays frozen.
+   * @returns why it must not run; undefined when it may.
+   */
   async verify(surroundings: ThreadState): Promise<string | undefined> {
-    const { engine, cgroup, confined } = this.#latest ?? {};
+    const held = this.#latest;
+    const restorer = this.#restorer(surroundings);
+    if (!held?.cgroup || !restorer) return 'is not where it should be';
+    // An earlier start of this service may have been killed here.
+    held.apart ??= EngineCgroup.apartFrom(held.cgroup);
+    return verifyRestored(held.cgroup, held.apart, held.engine.pid, restorer);
+  }
+
+  /**
+   * Lets run what was verified; its engine has gone.
+   * @returns why it must not run; undefined when it does.
+   */
+  async letRun(surroundings: ThreadState): Promise<string | undefined> {
+    const held = this.#latest;
+    const restorer = this.#restorer(surroundings);
+    if (!held?.cgroup || !held.apart || !restorer) return 'is not where it should be';
+    const reason = await letRestoredRun(held.cgroup, restorer);
+    held.apart.remove();
+    delete held.apart;
+    return reason;
+  }
+
+  #restorer(surroundings: ThreadState): Restorer | undefined {
     const { caller } = this.#judge;
-    if (!engine || !cgroup || !caller || !confined) return 'is not where it should be';
+    const traits = this.#latest?.confined?.traits;
+    if (!caller || !traits) return undefined;
     const { uid, gid, groups } = caller.identity;
-    return verifyRestored(cgroup, engine.pid, {
-      uid,
-      gid,
-      groups,
-      traits: confined.traits,
-      surroundings,
-    });
+    return { uid, gid, groups, traits, surroundings };
   }
 
   /** What an engine with this identity had moved out of its cgroup is ended; nothing for a privileged one. */
@@ -401,7 +437,12 @@ export class SessionEngines {
       try {
         return await start(turn);
       } finally {
-        if (![...this.#held].some((held) => held.turn === turn)) turn.release();
+        if (![...this.#held].some((held) => held.turn === turn)) {
+          const abandoned = this.#abandoned;
+          this.#abandoned = undefined;
+          if (abandoned) abandoned.then(() => turn.release());
+          else turn.release();
+        }
       }
     });
   }
@@ -423,9 +464,13 @@ export class SessionEngines {
       caller,
       standing.traits,
       plan,
+      request.noCapability === true,
       connection,
       home,
       this.#heard(),
+      (gone) => {
+        this.#abandoned = gone;
+      },
     );
     const { traits } = standing;
     this.#hold(engine, turn, cgroup, request, { uid: caller.identity.uid, traits });
@@ -540,8 +585,11 @@ export class SessionEngines {
     // Another one may be needed in its place, and is in the same turn then.
     if (!held.ahead) held.turn?.release();
     if (held.confined) this.#context.kerndat.refresh();
-    // What an engine leaves behind that may not stay was never verified; what may stay holds nothing of the engine's.
-    if (!held.stays) held.cgroup?.kill();
+    // What an engine leaves behind that may not stay was never verified; what may stay is frozen until it was looked at once more.
+    if (!held.stays) {
+      held.cgroup?.kill();
+      held.apart?.remove();
+    }
     this.sweep(held.confined);
     held.cgroup?.remove();
   }

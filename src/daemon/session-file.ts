@@ -40,6 +40,8 @@ export interface EngineSnapshot {
   /** The number of its connection in its own table. */
   readonly connection: number;
   readonly cgroup?: { readonly path: string; readonly scope: boolean };
+  /** Where the engine is once the tree that it has restored was verified. */
+  readonly apart?: string;
   readonly stays: boolean;
   /** Absent for a privileged one. */
   readonly confined?: ConfinedIdentity;

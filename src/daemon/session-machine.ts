@@ -20,7 +20,7 @@ export const initialActions: readonly Action[] = [{ do: 'listen', deadline: 'req
 /** What the caller may send in a state; undefined where nothing is read from it. */
 export function phaseOf(state: State): Phase | undefined {
   if (state.at === 'idle') return state.phase;
-  return state.at === 'notifying' ? 'notify' : undefined;
+  return state.at === 'notifying' || state.at === 'resumed' ? 'notify' : undefined;
 }
 
 /** @returns the next state and what to do, in this order. An input that a state does not know changes nothing. */
@@ -32,6 +32,12 @@ export function step(state: State, input: Input): Step {
       return whenWorking(state, input);
     case 'verifying':
       return whenVerifying(state, input);
+    case 'leaving':
+      return whenLeaving(state, input);
+    case 'letting-run':
+      return whenLettingRun(state, input);
+    case 'resumed':
+      return whenResumed(state, input);
     case 'notifying':
       return whenNotifying(state, input);
     case 'handed-over':
@@ -100,14 +106,15 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
     case 'engine-notify':
       // The engine reads an end of file in place of an answer, and rolls back.
       if (state.callerEnded || state.cutOff !== undefined) return stay(state);
-      return mustVerify(state.request) && input.script === 'pre-resume' && !state.verified
-        ? {
-            state: { at: 'verifying', request: state.request },
-            actions: [{ do: 'verify' }],
-          }
+      if (mustVerify(state.request) && input.script === 'pre-resume' && !state.verified) {
+        return { state: { at: 'verifying', request: state.request }, actions: [{ do: 'verify' }] };
+      }
+      // The tree is still frozen: the caller hears of this when it runs.
+      return mustVerify(state.request) && input.script === 'post-resume'
+        ? { state, actions: [{ do: 'acknowledge' }] }
         : tellCaller(state.request, state.verified);
     case 'engine-final':
-      return onFinal(state, input.success);
+      return onFinal(state, input);
     case 'engine-end':
       return onEngineLost(state.request, input.end, state.cutOff);
     case 'not-started': {
@@ -180,7 +187,12 @@ function onOverdue(
     const late = `${state.cutOff}; CRIU was asked to roll back, and has not done so yet`;
     return {
       state: { at: 'draining', after: { request, reason: late } },
-      actions: [...failure(request, ETIMEDOUT, late), { do: 'close-caller' }],
+      actions: [
+        // A verified tree is still frozen.
+        ...(mustVerify(request) ? [{ do: 'kill-tree' } as const] : []),
+        ...failure(request, ETIMEDOUT, late),
+        { do: 'close-caller' },
+      ],
     };
   }
   return {
@@ -241,10 +253,19 @@ function refuseToRun(request: AuthorizedRequest, reason: string): Step {
   };
 }
 
-function onFinal(state: Extract<State, { at: 'working' }>, success: boolean): Step {
+function onFinal(
+  state: Extract<State, { at: 'working' }>,
+  { success, reply }: Extract<Input, { on: 'engine-final' }>,
+): Step {
   const { request, callerEnded, verified, cutOff } = state;
   if (mustVerify(request) && success && !verified) {
     return refuseToRun(request, 'was resumed before it was verified');
+  }
+  if (mustVerify(request) && success) {
+    return {
+      state: { at: 'leaving', request, reply: Buffer.from(reply).toString('base64') },
+      actions: [{ do: 'await-leaving' }],
+    };
   }
   // A success came too late to be undone, and is told as what it is.
   if (!success && (callerEnded || cutOff !== undefined)) {
@@ -281,6 +302,63 @@ function onFinal(state: Extract<State, { at: 'working' }>, success: boolean): St
   };
 }
 
+/** Whether the caller is there makes no difference: what was verified is let run. */
+function whenLeaving(state: Extract<State, { at: 'leaving' }>, input: Input): Step {
+  switch (input.on) {
+    case 'engine-end':
+      return { state: { ...state, at: 'letting-run' }, actions: [{ do: 'let-run' }] };
+    case 'deadline':
+      // Its caller may have stopped it. CRIU has let go of every process of the tree.
+      return { state, actions: [{ do: 'kill-engine' }] };
+    default:
+      return stay(state);
+  }
+}
+
+function whenLettingRun(state: Extract<State, { at: 'letting-run' }>, input: Input): Step {
+  const { request, reply } = state;
+  switch (input.on) {
+    case 'let-run':
+      return request.notifies
+        ? {
+            state: { ...state, at: 'resumed' },
+            actions: [{ do: 'notify-resumed' }, { do: 'listen', deadline: 'notify' }],
+          }
+        : restored(reply);
+    case 'unverified':
+      return { ...refuseToRun(request, input.reason), state: { at: 'over' } };
+    default:
+      return stay(state);
+  }
+}
+
+/** CRIU only logs that `post-resume` failed: the tree runs. */
+function whenResumed({ reply, ...state }: Extract<State, { at: 'resumed' }>, input: Input): Step {
+  switch (input.on) {
+    case 'decided':
+    case 'malformed':
+      return restored(reply, { do: 'discard' });
+    case 'caller-end':
+    case 'deadline':
+      return restored(reply);
+    default:
+      return stay({ ...state, reply });
+  }
+}
+
+function restored(reply: string, before?: Action): Step {
+  return {
+    state: { at: 'over' },
+    actions: [
+      { do: 'stop-listening' },
+      ...(before ? [before] : []),
+      { do: 'send-reply', reply },
+      { do: 'record', result: 'done' },
+      { do: 'close-caller' },
+    ],
+  };
+}
+
 function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input): Step {
   const { request, verified } = state;
   const working = (callerEnded: boolean): Extract<State, { at: 'working' }> => ({
@@ -314,7 +392,7 @@ function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input)
       return whenWorking(working(false), input);
     case 'engine-final':
       // CRIU gave up waiting (its own timeout option).
-      return onFinal(working(false), input.success);
+      return onFinal(working(false), input);
     case 'engine-end':
       return onEngineLost(request, input.end);
     default:

@@ -16,6 +16,15 @@ export type State =
     }
   /** The engine waits at pre-resume, and the tree that it restored is looked at. */
   | { readonly at: 'verifying'; readonly request: AuthorizedRequest }
+  /**
+   * The engine has restored a tree that may run, and said so. The tree stays frozen until the engine has gone: no instruction of it
+   * runs beside a process with the engine's capability. `reply`: the engine's, in base64.
+   */
+  | { readonly at: 'leaving'; readonly request: AuthorizedRequest; readonly reply: string }
+  /** The engine has gone, and the tree is looked at once more and let run. */
+  | { readonly at: 'letting-run'; readonly request: AuthorizedRequest; readonly reply: string }
+  /** The tree runs, and its caller was told so by `post-resume`. */
+  | { readonly at: 'resumed'; readonly request: AuthorizedRequest; readonly reply: string }
   /** The engine waits for the caller's answer to a notification. */
   | { readonly at: 'notifying'; readonly request: AuthorizedRequest; readonly verified: boolean }
   /** The engine owns the caller's connection. */
@@ -52,7 +61,10 @@ export type Input =
   | { readonly on: 'verified' }
   /** What was restored must not run; the reason begins with a verb. */
   | { readonly on: 'unverified'; readonly reason: string }
-  | { readonly on: 'engine-final'; readonly success: boolean }
+  /** `reply`: its bytes, as they are passed on. */
+  | { readonly on: 'engine-final'; readonly success: boolean; readonly reply: Uint8Array }
+  /** What was verified runs; the engine had gone before. */
+  | { readonly on: 'let-run' }
   /** The engine closed its end of the connection, but may still run (exec_cmd). */
   | { readonly on: 'engine-hangup' }
   | { readonly on: 'engine-end'; readonly end: EngineEnd }
@@ -88,6 +100,16 @@ export type Action =
   | { readonly do: 'acknowledge' }
   /** Look at what was restored; the input `verified` or `unverified` follows. */
   | { readonly do: 'verify' }
+  /** Once more a deadline: for the engine to leave. */
+  | { readonly do: 'await-leaving' }
+  /** End the engine, which has nothing left to undo. */
+  | { readonly do: 'kill-engine' }
+  /** Look at the frozen tree once more, and let it run; the input `let-run` or `unverified` follows. */
+  | { readonly do: 'let-run' }
+  /** Tell the caller what the engine would have told it: the tree runs. */
+  | { readonly do: 'notify-resumed' }
+  /** The engine's reply, which was kept back. */
+  | { readonly do: 'send-reply'; readonly reply: string }
   /** End everything in the engine's cgroup, itself included: it holds what must not run. */
   | { readonly do: 'kill-tree' }
   /** Consume the packet without using it. */

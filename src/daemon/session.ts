@@ -54,6 +54,16 @@ export interface SessionContext extends JudgeContext, EnginesContext {
   readonly answers: KeptAnswers;
 }
 
+/** States in which the engine may have gone, and its end says nothing. */
+const withoutEngine: ReadonlySet<State['at']> = new Set(['idle', 'letting-run', 'resumed']);
+
+/** As CRIU says it (send_criu_rpc_script in action-scripts.c). */
+const postResume: CriuResp = {
+  type: ReqType.NOTIFY,
+  success: true,
+  notify: { script: 'post-resume', pid: 0 },
+};
+
 /** How often it is looked whether an engine has its request: at first, and when it has been at work for a while. */
 const firstLookMs = 10;
 const longestLookMs = 1000;
@@ -249,6 +259,17 @@ export class Session {
       case 'notifying':
         this.#listen('notify');
         break;
+      case 'leaving':
+        this.#connection.stopListening();
+        this.#deadlines.forLeaving();
+        break;
+      case 'letting-run':
+        this.#connection.stopListening();
+        this.#do({ do: 'let-run' });
+        break;
+      case 'resumed':
+        this.#listen('notify');
+        break;
       case 'verifying':
         // The notification that it is looked at for is still in the engine's queue, and is dealt with anew.
         this.#state = { at: 'working', request: state.request, callerEnded: false, verified: false };
@@ -262,7 +283,7 @@ export class Session {
         // Never kept.
         break;
     }
-    if (!this.#engines.running && state.at !== 'idle') {
+    if (!this.#engines.running && !withoutEngine.has(state.at)) {
       this.#advance({
         on: 'engine-end',
         end: { how: 'lost', reason: 'The engine was lost when this service was restarted' },
@@ -405,6 +426,21 @@ export class Session {
         break;
       case 'await-rollback':
         this.#deadlines.forRollback();
+        break;
+      case 'await-leaving':
+        this.#deadlines.forLeaving();
+        break;
+      case 'kill-engine':
+        this.#engines.killEngine();
+        break;
+      case 'let-run':
+        this.#answerLater(this.#engines.letRun(this.#context.own.threads[0]!), 'let-run');
+        break;
+      case 'notify-resumed':
+        this.#connection.send(encodeResponse(postResume));
+        break;
+      case 'send-reply':
+        this.#sendReply(Buffer.from(action.reply, 'base64'));
         break;
       case 'check-tree':
         this.#records.leftBehind(action.left);
@@ -621,13 +657,23 @@ export class Session {
 
   /** The input that says how it went comes later, whatever becomes of the engine meanwhile. */
   #verify(): void {
-    this.#engines
-      .verify(this.#context.own.threads[0]!)
+    this.#answerLater(this.#engines.verify(this.#context.own.threads[0]!), 'verified').then(() =>
+      this.#messageDone(),
+    );
+  }
+
+  /** @param reason why what was restored must not run; undefined when it may. */
+  #answerLater(reason: Promise<string | undefined>, good: 'verified' | 'let-run'): Promise<void> {
+    return reason
       .catch((error) => `cannot be verified: ${(error as Error).message}`)
-      .then((reason) => {
-        this.#advance(reason === undefined ? { on: 'verified' } : { on: 'unverified', reason });
-        this.#messageDone();
-      });
+      .then((why) => this.#advance(why === undefined ? { on: good } : { on: 'unverified', reason: why }));
+  }
+
+  /** What the engine said before it left. */
+  #sendReply(reply: Buffer): void {
+    const decoded = decodeResponse(reply, 'lenient');
+    if (decoded.kind !== 'malformed') this.#final = decoded.message;
+    this.#connection.send(reply);
   }
 
   /** What a confined engine sends is its caller's to write, so it must be read the same by every parser. */
@@ -649,7 +695,8 @@ export class Session {
       this.#final = decoded.message;
       if (decoded.message.success) this.#question?.keep(packet.data);
       this.#question = undefined;
-      this.#advance({ on: 'engine-final', success: decoded.message.success });
+      const { success } = decoded.message;
+      this.#advance({ on: 'engine-final', success, reply: fitReply(packet.data) });
       this.#final = undefined;
     }
     this.#inherited = false;

@@ -28,6 +28,8 @@ export interface ConfinedEngineOptions {
   readonly launcher: string;
   /** A file of root's with the one line `unprivileged`: what CRIU_CONFIG_FILE names. */
   readonly configFile: string;
+  /** The library that CRIU is run with (native/engine-preload), an absolute path. */
+  readonly preload: string;
   /** How long the launcher may take: a directory of the caller's may be one that never answers. */
   readonly deadlineMs: number;
   /** Which security module labels processes. */
@@ -94,16 +96,20 @@ export class LaunchError extends Error {
 }
 
 /**
+ * @param noCapability the request needs no CAP_CHECKPOINT_RESTORE.
  * @param connection the caller's own, blocking, for a hand-over; copied. Then nothing is opened: CRIU does that itself.
+ * @param onAbandoned told when a launcher that failed will have gone: until then it counts as an engine.
  * @throws LaunchError, CriuMissingError, CriuTooOldError, NativeError
  */
 export async function startConfinedEngine(
   options: ConfinedEngineOptions,
   identity: EngineIdentity,
   files: EngineFiles,
+  noCapability: boolean,
   connection: OwnedFd | undefined,
   home: EngineHome,
   events: EngineEvents,
+  onAbandoned: (gone: Promise<void>) => void,
 ): Promise<ConfinedEngine> {
   const criu = findCriu(options.criu);
   await requireUnprivilegedMode(criu);
@@ -111,6 +117,8 @@ export async function startConfinedEngine(
     ...identity,
     criu,
     config: options.configFile,
+    preload: options.preload,
+    noCapability,
     handOver: connection !== undefined,
     ...files,
   });
@@ -127,12 +135,13 @@ export async function startConfinedEngine(
     const { files: opened, socket } = await answerOf(control, launcher, options.deadlineMs, {
       criu,
       config: options.configFile,
+      preload: options.preload,
       imagesDir: files.imagesDir,
     });
     return { engine: new Engine(launcher, socket, stderr, events), cgroup: cgroup!, files: opened };
   } catch (error) {
     stderr.close();
-    if (launcher) abandon(launcher, cgroup);
+    if (launcher) onAbandoned(abandon(launcher, cgroup));
     else cgroup?.remove();
     throw error;
   } finally {
@@ -180,7 +189,7 @@ interface Launched {
   readonly socket: SeqpacketSocket | undefined;
 }
 
-/** Waits until the launcher has said that it is ready and its end of the control socket is closed: then CRIU was executed. */
+/** Waits until the launcher was ready, and then the library in CRIU, before CRIU's main(): see native/launcher/protocol.h. */
 function answerOf(
   control: SeqpacketSocket,
   launcher: Process,
@@ -189,6 +198,7 @@ function answerOf(
 ): Promise<Launched> {
   return new Promise((resolve, reject) => {
     let ready: Launched | undefined;
+    let guarded = false;
     const settle = (finish: () => void): void => {
       clearTimeout(timer);
       control.watch(0);
@@ -200,28 +210,39 @@ function answerOf(
         reject(new LaunchError(errno, message));
       });
     const timer = setTimeout(() => {
-      // It has not executed CRIU, so nothing is frozen by it.
+      // CRIU has no request yet, so nothing is frozen by it.
       launcher.signal(os.signals.SIGKILL);
-      fail(os.errno.ETIMEDOUT, `Opening the directories took longer than ${deadlineMs / 1000} s`);
+      fail(
+        os.errno.ETIMEDOUT,
+        ready
+          ? `${context.criu} did not load ${context.preload} within ${deadlineMs / 1000} s, which it must when it serves users: it is linked statically, or the caller's limits leave it no memory`
+          : `Opening the directories took longer than ${deadlineMs / 1000} s`,
+      );
     }, deadlineMs);
     control.watch(Watch.readable, () => {
       try {
         const packet = control.receive(maxAnswerBytes, 1);
         if (!packet) {
-          if (ready) settle(() => resolve(ready!));
+          if (ready && guarded) settle(() => resolve(ready!));
           else fail(os.errno.ECONNABORTED, 'The engine was ended before it could start');
           return;
         }
         const answer = decodeAnswer(packet.data);
-        if (answer.kind === 'failed') {
-          for (const fd of packet.fds) fd.close();
-          const { errno, sentence } = explainLaunchFailure(answer, context);
-          fail(errno, sentence);
-        } else {
-          ready = {
-            files: answer.files,
-            socket: packet.fds[0] ? native.adopt(packet.fds[0]) : undefined,
-          };
+        switch (answer.kind) {
+          case 'failed': {
+            for (const fd of packet.fds) fd.close();
+            const { errno, sentence } = explainLaunchFailure(answer, context);
+            fail(errno, sentence);
+            break;
+          }
+          case 'ready':
+            ready = {
+              files: answer.files,
+              socket: packet.fds[0] ? native.adopt(packet.fds[0]) : undefined,
+            };
+            break;
+          case 'guarded':
+            guarded = true;
         }
       } catch (error) {
         fail(os.errno.EIO, `The launcher cannot be understood: ${(error as Error).message}`);
@@ -230,11 +251,17 @@ function answerOf(
   });
 }
 
-/** A launcher that failed leaves by itself, or was killed; one that waits for its parameters reads an end of file. */
-function abandon(launcher: Process, cgroup: EngineCgroup | undefined): void {
-  launcher.onExit(() => {
-    launcher.close();
-    cgroup?.kill();
-    cgroup?.remove();
+/**
+ * A launcher that failed leaves by itself, or was killed; one that waits for its parameters reads an end of file. A file system that
+ * never answers keeps a launcher that was killed for as long as it likes.
+ */
+function abandon(launcher: Process, cgroup: EngineCgroup | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    launcher.onExit(() => {
+      launcher.close();
+      cgroup?.kill();
+      cgroup?.remove();
+      resolve();
+    });
   });
 }

@@ -13,6 +13,7 @@ import {
   readFile,
   readFileSync,
   rmdirSync,
+  writeFile,
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -43,6 +44,45 @@ export class EngineCgroup {
     const cgroup = new EngineCgroup(join(ownCgroup(), `${enginePrefix}${newId()}`), false);
     mkdirSync(cgroup.#directory);
     return cgroup;
+  }
+
+  /**
+   * For the engine of a tree that was verified and is to stay frozen until the engine has gone. While this is there, the tree has not
+   * run: a service that is killed meanwhile leaves the directory for the next start to see.
+   */
+  static apartFrom(tree: EngineCgroup): EngineCgroup {
+    const cgroup = new EngineCgroup(join(ownCgroup(), `${apartPrefix}${basename(tree.path)}`), false);
+    mkdirSync(cgroup.#directory, { recursive: true });
+    return cgroup;
+  }
+
+  /**
+   * Ends frozen trees of earlier starts that never ran, and that belong to no session any more.
+   * @param owned the cgroups of the sessions that go on.
+   * @returns the names of their cgroups.
+   */
+  static async endNeverRun(owned: ReadonlySet<string>): Promise<string[]> {
+    const names = new Set([...owned].map((path) => basename(path)));
+    const left = new Map<string, EngineCgroup>();
+    for (const apart of EngineCgroup.#allBelow()) {
+      const name = basename(apart.path);
+      if (name.startsWith(apartPrefix) && !isOfThisStart(name))
+        left.set(name.slice(apartPrefix.length), apart);
+    }
+    const ended: string[] = [];
+    for (const name of names) left.delete(name);
+    if (left.size === 0) return ended;
+    for await (const directory of ownScopes()) {
+      const name = basename(directory);
+      if (!left.has(name)) continue;
+      await writeElsewhere(join(directory, 'cgroup.kill'), '1').catch(() => {});
+      ended.push(name);
+    }
+    for (const apart of left.values()) {
+      apart.kill();
+      apart.remove();
+    }
+    return ended;
   }
 
   /** Its directory, for {@link native.spawn}. */
@@ -81,7 +121,9 @@ export class EngineCgroup {
   /** Removes the directories of engines that have left while this service was not there. What has somebody in it stays. */
   static removeEmpty(): void {
     try {
-      for (const cgroup of EngineCgroup.#allBelow()) cgroup.remove(0);
+      for (const cgroup of EngineCgroup.#allBelow()) {
+        if (!basename(cgroup.path).startsWith(apartPrefix)) cgroup.remove(0);
+      }
     } catch {
       // Without cgroup v2 there are none.
     }
@@ -154,6 +196,15 @@ export class EngineCgroup {
     }
   }
 
+  /**
+   * Moves a process here. Mostly one has been moved a moment before, and then this takes the kernel a tenth of a millisecond; else
+   * it waits for all processors (RCU), and the event loop does not.
+   * @throws Error when the process has gone (ESRCH).
+   */
+  async take(pid: number): Promise<void> {
+    await writeElsewhere(join(this.#directory, 'cgroup.procs'), String(pid));
+  }
+
   thaw(): void {
     this.#write('cgroup.freeze', '0');
   }
@@ -193,8 +244,11 @@ export class EngineCgroup {
 /** Not those of node:fs/promises, which is a megabyte that the service never needs else. */
 const contentOf = promisify(readFile);
 const namesIn = promisify(readdir);
+const writeElsewhere = promisify(writeFile);
 
 const enginePrefix = 'engine-';
+
+const apartPrefix = `${enginePrefix}apart-`;
 
 const mayHoldMark = 'capable-';
 

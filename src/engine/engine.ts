@@ -2,6 +2,7 @@
  * One `criu swrk` process, held by its pidfd: its messages, its end, its last words. An engine is never killed by us:
  * one that is killed in the middle of a dump leaves its victim in whatever state it was.
  */
+import { constants as os } from 'node:os';
 import {
   type ExitStatus,
   type OwnedFd,
@@ -116,6 +117,11 @@ export class Engine {
   /** Its next read is an end of file, whereupon CRIU rolls back and leaves. */
   dismiss(): void {
     this.#socket?.shutdown('write');
+  }
+
+  /** SIGKILL, for one that has said its last word and does not leave. */
+  kill(): void {
+    if (!this.#exit) this.#process.signal(os.signals.SIGKILL);
   }
 
   /** The last lines on its stderr; an engine of a user without root may write there what that user likes. */

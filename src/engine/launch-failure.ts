@@ -21,6 +21,7 @@ export interface LaunchFailureDescription {
 export interface LaunchContext {
   readonly criu?: string | undefined;
   readonly config?: string | undefined;
+  readonly preload?: string | undefined;
   /** Where the request named the images directory by a path. */
   readonly imagesDir?: string | undefined;
 }
@@ -70,6 +71,8 @@ const describeStep: Readonly<Record<LaunchStep, Describe>> = {
   criu: (failure, { criu = 'criu' }) => file(failure, criu, 'is not run', 'Reinstall the package criu'),
   config: (failure, { config = 'The configuration file of engines' }) =>
     file(failure, config, 'is not used', 'Reinstall the package criu-service'),
+  preload: (failure, { preload = 'The library of engines' }) =>
+    file(failure, preload, 'is not used', 'Reinstall the package criu-service'),
   nice: (failure) => trait(failure, 'nice value'),
   scheduler: (failure) =>
     failure.error === EAGAIN

@@ -5,7 +5,7 @@
 import { endianness } from 'node:os';
 
 const magic = 0x484c5243;
-const version = 1;
+const version = 2;
 const littleEndian = endianness() === 'LE';
 
 /** The descriptors that a launcher is started with; 0 and 1 are /dev/null. */
@@ -25,9 +25,10 @@ export const maxLauncherStringBytes = 4096;
 /** The size of every answer; a longer packet is none. */
 export const maxAnswerBytes = 40;
 
-const parametersBytes = 88;
+const parametersBytes = 96;
 const flagNoNewPrivs = 1;
 const flagHandOver = 2;
+const flagNoCapability = 4;
 
 /** An LSM label, and what /proc/self/attr/exec must be told to take it. */
 export interface LauncherLabel {
@@ -52,9 +53,12 @@ export interface LaunchParameters {
   readonly ambient: bigint;
   /** Absent where no security module labels sockets. */
   readonly label?: LauncherLabel | undefined;
-  /** Absolute paths of criu, and of a file with the one line `unprivileged`. */
+  /** The request needs no CAP_CHECKPOINT_RESTORE, and its engine holds none. */
+  readonly noCapability: boolean;
+  /** Absolute paths of criu, of a file with the one line `unprivileged`, and of the library that the engine is run with. */
   readonly criu: string;
   readonly config: string;
+  readonly preload: string;
   /** What the engine is to hold: numbers of the caller's descriptors, and a path, of which one names the images. */
   readonly imagesDirFd?: number | undefined;
   readonly imagesDir?: string | undefined;
@@ -69,6 +73,7 @@ export const launchSteps = [
   'parameters',
   'criu',
   'config',
+  'preload',
   'nice',
   'scheduler',
   'io-priority',
@@ -103,7 +108,7 @@ export const launchSteps = [
 
 export type LaunchStep = (typeof launchSteps)[number];
 
-/** `value` of the steps `criu` and `config`. */
+/** `value` of the steps `criu`, `config` and `preload`. */
 export const FileFault = {
   cannotBeRead: 0,
   notRegular: 1,
@@ -151,7 +156,12 @@ export interface LaunchFailure {
   readonly value: bigint;
 }
 
-export type LaunchAnswer = LaunchReady | LaunchFailure;
+/** CRIU runs with the library of ours (native/engine-preload), and has not reached its main(). */
+export interface EngineGuarded {
+  readonly kind: 'guarded';
+}
+
+export type LaunchAnswer = LaunchReady | LaunchFailure | EngineGuarded;
 
 /**
  * The one packet that a launcher works from.
@@ -164,6 +174,7 @@ export function encodeParameters(parameters: LaunchParameters): Buffer {
     encodeString('imagesDir', parameters.imagesDir),
     encodeString('label', parameters.label?.label),
     encodeString('label', parameters.label?.command),
+    encodeString('preload', parameters.preload),
   ];
   const groups = encodeGroups(parameters.groups);
   const fixed = new DataView(new ArrayBuffer(parametersBytes));
@@ -190,7 +201,12 @@ export function encodeParameters(parameters: LaunchParameters): Buffer {
 
   word('magic', magic);
   word('version', version);
-  word('flags', (parameters.noNewPrivs ? flagNoNewPrivs : 0) | (parameters.handOver ? flagHandOver : 0));
+  word(
+    'flags',
+    (parameters.noNewPrivs ? flagNoNewPrivs : 0) |
+      (parameters.handOver ? flagHandOver : 0) |
+      (parameters.noCapability ? flagNoCapability : 0),
+  );
   word('pid', parameters.pid);
   word('uid', parameters.uid);
   word('gid', parameters.gid);
@@ -203,6 +219,7 @@ export function encodeParameters(parameters: LaunchParameters): Buffer {
   set('ambient', parameters.ambient);
   word('groups', parameters.groups.length);
   for (const string of strings) word('size', string.length);
+  word('unused', 0);
   return Buffer.concat([new Uint8Array(fixed.buffer), groups, ...strings]);
 }
 
@@ -237,6 +254,8 @@ export function decodeAnswer(packet: Uint8Array): LaunchAnswer {
         error: view.getInt32(16, littleEndian),
         value: view.getBigInt64(32, littleEndian),
       };
+    case 2:
+      return { kind: 'guarded' };
     default:
       throw new RangeError(`The launcher answers with the unknown kind ${word(2)}`);
   }

@@ -31,6 +31,8 @@ export interface AuthorizedRequest {
   readonly notifies: boolean;
   /** What it leaves behind outlives the session, and stays in a scope. */
   readonly scope?: 'restore' | 'page-server';
+  /** Its engine holds no CAP_CHECKPOINT_RESTORE, unless the caller's children do. */
+  readonly noCapability?: true;
   /** What to add when it fails: what CRIU's own words do not tell. */
   readonly hint?: string;
 }
@@ -159,6 +161,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
     engine,
     notifies: message.opts?.notify_scripts ?? false,
     ...(row.scope === undefined ? {} : { scope: row.scope }),
+    ...(row.noCapability ? { noCapability: row.noCapability } : {}),
     ...(target === undefined ? {} : { target }),
     ...hintFor(message, engine),
   };

@@ -22,6 +22,8 @@ export interface RequestRow {
   readonly target?: true;
   /** It leaves processes behind that outlive the session, and live in a scope named after this. */
   readonly scope?: 'restore' | 'page-server';
+  /** CRIU needs no CAP_CHECKPOINT_RESTORE for it, and the engine of a confined caller holds none. */
+  readonly noCapability?: true;
   /** The reply's type where it is not the request's. */
   readonly answeredAs?: number;
   /**
@@ -68,11 +70,24 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
   ],
   [
     ReqType.PAGE_SERVER,
-    { phases: first, keepOpen: true, needs: 'opts', scope: 'page-server', confined: 'confined' },
+    {
+      phases: first,
+      keepOpen: true,
+      needs: 'opts',
+      scope: 'page-server',
+      noCapability: true,
+      confined: 'confined',
+    },
   ],
   [ReqType.NOTIFY, { phases: ['notify'], keepOpen: false, confined: 'confined' }],
-  [ReqType.CPUINFO_DUMP, { phases: first, keepOpen: true, needs: 'opts', confined: 'confined' }],
-  [ReqType.CPUINFO_CHECK, { phases: first, keepOpen: true, needs: 'opts', confined: 'confined' }],
+  [
+    ReqType.CPUINFO_DUMP,
+    { phases: first, keepOpen: true, needs: 'opts', noCapability: true, confined: 'confined' },
+  ],
+  [
+    ReqType.CPUINFO_CHECK,
+    { phases: first, keepOpen: true, needs: 'opts', noCapability: true, confined: 'confined' },
+  ],
   [ReqType.FEATURE_CHECK, { phases: first, keepOpen: true, needs: 'features', confined: 'probe' }],
   [ReqType.VERSION, { phases: first, keepOpen: true, confined: 'probe' }],
   [ReqType.WAIT_PID, { phases: first, keepOpen: false, confined: needsItsParent }],

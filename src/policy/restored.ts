@@ -39,10 +39,26 @@ export function judgeRestored(
   if (tree.length === 0) return 'there is no restored process';
   for (const thread of tree) {
     const reason = judgeThread(thread, engine, restorer);
-    if (reason !== undefined)
-      return `process ${thread.pid}${thread.tid === thread.pid ? '' : `, thread ${thread.tid},`} ${reason}`;
+    if (reason !== undefined) return `${nameOf(thread)} ${reason}`;
   }
   return undefined;
+}
+
+/**
+ * What is left of a verified tree when its engine has gone. Nothing of it has run: a thread that holds more now was given it by
+ * whoever had the engine's rights.
+ * @returns why the tree must not run; undefined when it may. A tree that was killed meanwhile may.
+ */
+export function judgeReleased(threads: readonly RestoredThread[], restorer: Restorer): string | undefined {
+  for (const thread of threads) {
+    const reason = thread.tracer === 0 ? judgeCredentials(thread, restorer) : 'is traced';
+    if (reason !== undefined) return `${nameOf(thread)} ${reason}`;
+  }
+  return undefined;
+}
+
+function nameOf({ pid, tid }: RestoredThread): string {
+  return `process ${pid}${tid === pid ? '' : `, thread ${tid},`}`;
 }
 
 function judgeThread(thread: RestoredThread, engine: number, restorer: Restorer): string | undefined {
@@ -50,7 +66,18 @@ function judgeThread(thread: RestoredThread, engine: number, restorer: Restorer)
   if (thread.state !== 'Z' && (thread.state !== 't' || thread.tracer !== engine)) {
     return 'is not held by the engine';
   }
-  const { uid, gid, groups, traits, surroundings } = restorer;
+  const reason = judgeCredentials(thread, restorer);
+  if (reason !== undefined || thread.state === 'Z') return reason;
+  const { surroundings } = restorer;
+  if (thread.root !== surroundings.root) return 'has another root directory';
+  for (const name of new Set([...Object.keys(surroundings.namespaces), ...Object.keys(thread.namespaces)])) {
+    if (thread.namespaces[name] !== surroundings.namespaces[name]) return `is in another ${name} namespace`;
+  }
+  return undefined;
+}
+
+function judgeCredentials(thread: RestoredThread, restorer: Restorer): string | undefined {
+  const { uid, gid, groups, traits } = restorer;
   if (thread.uids.some((each) => each !== uid))
     return `has the uids ${thread.uids.join(' ')}, and yours is ${uid}`;
   if (thread.gids.some((each) => each !== gid))
@@ -64,10 +91,5 @@ function judgeThread(thread: RestoredThread, engine: number, restorer: Restorer)
   if ((thread.effective & ~traits.permitted) !== 0n) return 'has effective capabilities that you do not have';
   if (traits.noNewPrivs && !thread.noNewPrivs) return 'lacks the no_new_privs that you have';
   if (thread.label !== traits.label) return `has the security label ${thread.label ?? '(none)'}`;
-  if (thread.state === 'Z') return undefined;
-  if (thread.root !== surroundings.root) return 'has another root directory';
-  for (const name of new Set([...Object.keys(surroundings.namespaces), ...Object.keys(thread.namespaces)])) {
-    if (thread.namespaces[name] !== surroundings.namespaces[name]) return `is in another ${name} namespace`;
-  }
   return undefined;
 }

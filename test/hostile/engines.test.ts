@@ -129,16 +129,19 @@ describe('an engine that has become alice', () => {
         ourAddress,
       );
       assertRefused(reply, /is an engine of this service|holds capabilities that you do not hold/);
-      // The bite: with CHECKPOINT_RESTORE, which each engine has, the kernel lets one trace another. So the kernel alone would not do.
-      const capable = new Attacker('alice', {
-        under: [
-          ...as('alice').filter((word) => word !== '--inh-caps=-all' && word !== '--'),
-          '--inh-caps=+checkpoint_restore',
-          '--ambient-caps=+checkpoint_restore',
-          '--',
-        ],
-      });
-      assert.equal(await capable.do('trace', engine), '0');
+      // An engine is not dumpable: a process that holds as much as an engine does cannot trace it either.
+      const under = [
+        ...as('alice').filter((word) => word !== '--inh-caps=-all' && word !== '--'),
+        '--inh-caps=+checkpoint_restore',
+        '--ambient-caps=+checkpoint_restore',
+        '--',
+      ];
+      const capable = new Attacker('alice', { under });
+      assert.equal(await capable.do('trace', engine).catch((error) => (error as AttackFailed).errno), EPERM);
+      // The bite: another process that holds as much can be traced.
+      const victim = new Attacker('alice', { under });
+      await victim.do('open', 10, 0, '/');
+      assert.equal(await capable.do('trace', victim.pid), '0');
       await capable.end();
       assert.equal(statusLine(target.pid, 'TracerPid'), '0');
     });

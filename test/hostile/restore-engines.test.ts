@@ -11,7 +11,13 @@ import { engines } from '../system/support/it.ts';
 import { isAlive, statusLine } from '../system/support/proc.ts';
 import { Attacker, connection, hex } from './support/attacker.ts';
 import { assertRefused, assertServed, it } from './support/guarantee.ts';
-import { AlicesImages, assertNeverRan, checkpointRestore, restoreUntil } from './support/images.ts';
+import {
+  AlicesImages,
+  assertNeverRan,
+  checkpointRestore,
+  notifiedOf,
+  restoreUntil,
+} from './support/images.ts';
 import { as } from './support/people.ts';
 
 const { SIGKILL, SIGSTOP, SIGCONT } = constants.signals;
@@ -93,19 +99,34 @@ describe('an engine that restores the capability of engines for alice', () => {
 });
 
 describe('an engine that alice kills when her tree was verified', () => {
-  for (const script of ['pre-resume', 'post-resume']) {
-    it(`leaves at most a tree that is no more than she is (${script})`, async () => {
-      const images = await AlicesImages.make();
-      try {
-        const { alice, engine } = await restoreUntil(images, script);
-        await alice.do('kill', engine, SIGKILL);
-        await eventually('the engine is gone', () => engines().length === 0);
-        if (isAlive(images.pid)) assert.equal(images.holdsCapability, false);
-      } finally {
-        await images.end();
-      }
-    });
-  }
+  it('leaves nothing of the tree, which has not run', async () => {
+    const images = await AlicesImages.make();
+    try {
+      const { alice, engine } = await restoreUntil(images, 'pre-resume');
+      await alice.do('kill', engine, SIGKILL);
+      await eventually('the engine is gone', () => engines().length === 0);
+      await assertNeverRan(images);
+    } finally {
+      await images.end();
+    }
+  });
+});
+
+describe('a tree of alice’s that was verified', () => {
+  it('runs when its engine has gone, and alice hears of post-resume then', async () => {
+    const images = await AlicesImages.make();
+    try {
+      const alice = await notifiedOf(images, 'post-resume');
+      assert.deepEqual(engines(), []);
+      await eventually('the tree runs', () => images.ran);
+      assert.equal(images.holdsCapability, false);
+      await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+      const reply = await alice.receive();
+      assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    } finally {
+      await images.end();
+    }
+  });
 });
 
 // CRIU installs it before it gives the capability up, and passes over it that only root can have a filter suspended meanwhile.

@@ -32,6 +32,7 @@ import {
   launch,
   launchAs,
   packetsOf,
+  type Report,
   requireFailure,
   TestCaller,
   Workshop,
@@ -236,15 +237,16 @@ for (const [build, compile] of [
         assert.equal(report.get('loginuid'), String(uid));
       });
 
-      it('is a connection whose both ends are the engine itself, null, stderr, and no other descriptor', async () => {
+      it('is a connection whose both ends are the engine itself, null, stderr, the copy of the control socket, and no other descriptor', async () => {
         const caller = await callerWith(...unusual);
         const { pid, report, socketCount } = await run(caller);
         assert.equal(socketCount, 1);
         const fds = [...report].filter(([name]) => name.startsWith('fd.')).sort();
         assert.deepEqual(
           fds.map(([name]) => name),
-          ['fd.0', 'fd.1', 'fd.2', 'fd.3'],
+          ['fd.0', 'fd.1', 'fd.2', 'fd.3', 'fd.4'],
         );
+        requireControl(report, 4);
         assert.equal(report.get('fd.0'), '/dev/null');
         assert.equal(report.get('fd.1'), '/dev/null');
         assert.match(report.get('fd.2')!, /^\/memfd:/);
@@ -254,7 +256,7 @@ for (const [build, compile] of [
         assert.equal(report.get('socket.flags'), '0', 'CRIU reads with a blocking recv(2)');
       });
 
-      it('is three environment variables and `criu swrk 3`, whatever the caller has', async () => {
+      it('is six environment variables and `criu swrk 3`, whatever the caller has', async () => {
         const { report } = await run(await callerWith(...unusual));
         const given = [...report].filter(([name]) => /^(argument|environment)/.test(name));
         assert.deepEqual(given, [
@@ -264,8 +266,23 @@ for (const [build, compile] of [
           ['environment.0', 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
           ['environment.1', `CRIU_CONFIG_FILE=${workshop.config}`],
           ['environment.2', `XDG_RUNTIME_DIR=${dirname(keptKerndat)}`],
+          ['environment.3', `LD_PRELOAD=${workshop.preload}`],
+          ['environment.4', 'CRIU_SERVICE_CAPABILITY=asleep'],
+          ['environment.5', 'CRIU_SERVICE_READY=4'],
         ]);
         assert.equal(report.get('directory'), '/');
+      });
+
+      it('is told that its capability is not needed, or that children of the caller hold it anyway', async () => {
+        const told = async (caller: TestCaller, noCapability: boolean): Promise<string | undefined> =>
+          (await run(caller, { noCapability })).report.get('environment.4');
+        assert.equal(await told(await callerWith(...alice), true), 'CRIU_SERVICE_CAPABILITY=none');
+        const set = checkpointRestore.toString(16);
+        const capable = await callerWith(...alice, `inheritable=${set}`, `ambient=${set}`);
+        for (const noCapability of [false, true])
+          assert.equal(await told(capable, noCapability), 'CRIU_SERVICE_CAPABILITY=callers');
+        const inheritableOnly = await callerWith(...alice, `inheritable=${set}`);
+        assert.equal(await told(inheritableOnly, false), 'CRIU_SERVICE_CAPABILITY=asleep');
       });
 
       it('is default signals and an empty mask, though the caller ignores two', async () => {
@@ -352,7 +369,7 @@ for (const [build, compile] of [
         assert.equal(report.get('directory.5'), '0');
         assert.equal(report.get('writable.6'), '0');
         assert.equal(readFileSync(file, 'utf8'), '!');
-        assert.equal(report.has('fd.7'), false);
+        requireControl(report, 7);
       });
 
       it('leave no gap when one was not asked for', async () => {
@@ -361,7 +378,7 @@ for (const [build, compile] of [
         const result = await run(caller, { workDirFd: work });
         assert.deepEqual(result.answers[0], { kind: 'ready', files: { work_dir_fd: 4 } });
         assert.equal(result.report.get('fd.4'), own);
-        assert.equal(result.report.has('fd.5'), false);
+        requireControl(result.report, 5);
       });
 
       it('may be a path, from / where it is relative, through symlinks that the caller may follow', async () => {
@@ -453,7 +470,8 @@ for (const [build, compile] of [
           'its peer is who made the connection',
         );
         assert.match(text, new RegExp(`^Uid=${uid}\t`, 'm'));
-        assert.doesNotMatch(text, /^fd\.[4-9]/m);
+        assert.match(text, /^fd\.4=socket:/m, 'the copy of the control socket');
+        assert.doesNotMatch(text, /^fd\.[5-9]/m);
       });
 
       it('is refused without a connection, with something else in its place, and with files to open', async () => {
@@ -531,6 +549,25 @@ for (const [build, compile] of [
         chmodSync(config, 0o600);
         requireFailure(await run(caller, { config }), { step: 'config', error: EACCES });
         requireFailure(await run(caller, { config: `${config}.missing` }), { step: 'config', error: ENOENT });
+      });
+
+      it("are joined by no library that is missing, not root's, that others may write or that the caller cannot read", async () => {
+        const caller = await callerWith(...alice);
+        const preload = workshop.path(`preload-${basename(launcher)}`);
+        const refused = async (fault: number, error = 0): Promise<void> =>
+          requireFailure(await run(caller, { preload }), { step: 'preload', error, value: BigInt(fault) });
+        await refused(FileFault.cannotBeRead, ENOENT);
+        writeFileSync(preload, '', { mode: 0o644 });
+        requireReady(await run(caller, { preload }));
+        for (const mode of [0o664, 0o646]) {
+          chmodSync(preload, mode);
+          await refused(FileFault.writableByOthers);
+        }
+        chmodSync(preload, 0o600);
+        await refused(FileFault.cannotBeRead, EACCES);
+        chmodSync(preload, 0o644);
+        chownSync(preload, uid, 0);
+        await refused(FileFault.notRoots);
       });
 
       it('that cannot be executed is a second answer, after the first', async () => {
@@ -673,19 +710,15 @@ for (const [build, compile] of [
           packet.writeUInt32LE(value, offset);
           return packet;
         };
+        const place = BigInt(good.length - workshop.preload.length - 1);
         const cases: [string, Uint8Array, number, bigint][] = [
           ['one byte', good.subarray(0, 1), EINVAL, 1n],
-          ['a short head', good.subarray(0, 87), EINVAL, 87n],
-          [
-            'a short tail',
-            good.subarray(0, good.length - 1),
-            EINVAL,
-            BigInt(good.length - workshop.config.length - 1),
-          ],
+          ['a short head', good.subarray(0, 95), EINVAL, 95n],
+          ['a short tail', good.subarray(0, good.length - 1), EINVAL, place],
           ['bytes behind the end', Buffer.concat([good, Buffer.from([0])]), EINVAL, BigInt(good.length)],
           ['another protocol', changed(0, 1), EINVAL, 0n],
-          ['another version', changed(4, 2), EINVAL, 4n],
-          ['an unknown flag', changed(8, 4), EINVAL, 8n],
+          ['another version', changed(4, 1), EINVAL, 4n],
+          ['an unknown flag', changed(8, 8), EINVAL, 8n],
           ['pid 0', changed(12, 0), EINVAL, 12n],
           ['pid 1', changed(12, 1), EINVAL, 12n],
           ['uid 0', changed(16, 0), EINVAL, 16n],
@@ -697,21 +730,31 @@ for (const [build, compile] of [
           ['status_fd -2', changed(36, 0xfffffffe), EINVAL, 36n],
           ['ambient beyond inheritable', changed(56, 1), EINVAL, 56n],
           ['too many groups', changed(64, maxLauncherGroups + 1), EINVAL, 64n],
-          ['more groups than there are', changed(64, maxLauncherGroups), EINVAL, 88n],
-          ['a huge string', changed(68, 0xffffffff), EINVAL, 104n],
-          ['no criu', changed(68, 0), EINVAL, 104n],
-          ['a relative criu', setByte(good, 104, 0x2e), EINVAL, 104n],
-          ['a NUL inside of a path', setByte(good, 106, 0), EINVAL, 104n],
-          ['a path without its NUL', setByte(good, 104 + workshop.path('report').length, 0x2f), EINVAL, 104n],
-          ['groups out of order', changed(88, 0xfffffffe), EINVAL, 92n],
-          ['a group -1', changed(100, 0xffffffff), EINVAL, 100n],
+          ['more groups than there are', changed(64, maxLauncherGroups), EINVAL, 96n],
+          ['a huge string', changed(68, 0xffffffff), EINVAL, 112n],
+          ['no criu', changed(68, 0), EINVAL, 112n],
+          ['a relative criu', setByte(good, 112, 0x2e), EINVAL, 112n],
+          ['a NUL inside of a path', setByte(good, 114, 0), EINVAL, 112n],
+          ['a path without its NUL', setByte(good, 112 + workshop.path('report').length, 0x2f), EINVAL, 112n],
+          ['no library', withoutPreload(good, workshop.preload), EINVAL, 88n],
+          [
+            'a relative library',
+            setByte(good, good.length - workshop.preload.length - 1, 0x2e),
+            EINVAL,
+            place,
+          ],
+          ['a library with a blank in its path', setByte(good, good.length - 2, 0x20), EINVAL, 88n],
+          ['two libraries', setByte(good, good.length - 2, 0x3a), EINVAL, 88n],
+          ['a word behind the sizes', changed(92, 1), EINVAL, 92n],
+          ['groups out of order', changed(96, 0xfffffffe), EINVAL, 100n],
+          ['a group -1', changed(108, 0xffffffff), EINVAL, 108n],
           ['all ones', Buffer.alloc(200, 0xff), EINVAL, 0n],
           ['all zero', Buffer.alloc(4096), EINVAL, 0n],
           [
             'more than there can be',
-            Buffer.alloc(88 + 4 * maxLauncherGroups + 5 * 4096 + 1),
+            Buffer.alloc(96 + 4 * maxLauncherGroups + 6 * 4096 + 1),
             EMSGSIZE,
-            BigInt(88 + 4 * maxLauncherGroups + 5 * 4096 + 1),
+            BigInt(96 + 4 * maxLauncherGroups + 6 * 4096 + 1),
           ],
         ];
         for (const [name, packet, error, value] of cases) {
@@ -739,7 +782,7 @@ for (const [build, compile] of [
         for (let round = 0; round < 60; round += 1) {
           const packet = Buffer.from(good);
           // Three bits of the head. What is left of the checks after that ends at the label, which no module here takes.
-          for (let flip = 0; flip < 3; flip += 1) packet[random() % 88]! ^= 1 << (random() % 8);
+          for (let flip = 0; flip < 3; flip += 1) packet[random() % 96]! ^= 1 << (random() % 8);
           const result = await launch({ launcher, caller, packet });
           assert.equal(result.answers[0]!.kind, 'failed');
           assert.equal(result.report.size, 0);
@@ -802,6 +845,19 @@ for (const [build, compile] of [
       });
     });
   });
+}
+
+/** The copy of the control socket is the last descriptor, and the one that the engine is told of. */
+function requireControl(report: Report, fd: number): void {
+  assert.equal(report.get('environment.5'), `CRIU_SERVICE_READY=${fd}`);
+  assert.match(report.get(`fd.${fd}`)!, /^socket:/);
+  assert.equal(report.has(`fd.${fd + 1}`), false);
+}
+
+function withoutPreload(packet: Buffer, preload: string): Buffer {
+  const changed = Buffer.from(packet.subarray(0, packet.length - preload.length - 1));
+  changed.fill(0, 88, 92);
+  return changed;
 }
 
 function setByte(bytes: Uint8Array, offset: number, value: number): Buffer {

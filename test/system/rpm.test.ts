@@ -54,9 +54,9 @@ describe('the rpm', () => {
     for (const path of inDeb) {
       const [here, there] = [join(unpacked.deb, path), join(unpacked.rpm, moved(path))];
       if (lstatSync(here).isSymbolicLink()) assert.equal(readlinkSync(there), readlinkSync(here), path);
-      else if (!path.endsWith('.node')) assert.equal(lstatSync(there).mode, lstatSync(here).mode, path);
+      else if (!/\.(node|so)$/.test(path)) assert.equal(lstatSync(there).mode, lstatSync(here).mode, path);
       // Each is stripped in the manner of its distribution, and Debian refers to a licence that it has on every machine.
-      if (!/\.node$|launcher$|copyright$/.test(path))
+      if (!/\.(node|so)$|launcher$|copyright$/.test(path))
         assert.deepEqual(readFileSync(there), readFileSync(here), path);
     }
   });
@@ -82,7 +82,7 @@ describe('the rpm', () => {
     );
     for (const one of ['criu >= 4.1', 'nodejs >= 20.19', '/usr/bin/node'])
       assert.ok(requires.includes(one), one);
-    const linked = filesBelow(unpacked.rpm).filter((path) => /\.node$|launcher$/.test(path));
+    const linked = filesBelow(unpacked.rpm).filter((path) => /\.(node|so)$|launcher$/.test(path));
     assert.ok(linked.length > 2);
     const needed = linked.flatMap((path) =>
       [...run('readelf', '--dynamic', join(unpacked.rpm, path)).matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(

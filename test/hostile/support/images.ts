@@ -190,6 +190,14 @@ export async function restoreUntil(
   images: AlicesImages,
   script: string,
 ): Promise<{ alice: Attacker; engine: number }> {
+  const alice = await notifiedOf(images, script);
+  const engine = engines().find((pid) => statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`));
+  assert.ok(engine !== undefined, 'there is no engine that has become alice');
+  return { alice, engine };
+}
+
+/** alice has asked for a restore, and has yet to answer this notification. */
+export async function notifiedOf(images: AlicesImages, script: string): Promise<Attacker> {
   const alice = new Attacker('alice');
   await alice.do('open', 10, 0, images.directory);
   await alice.connect(ourAddress);
@@ -198,10 +206,7 @@ export async function restoreUntil(
   for (;;) {
     const message = await alice.receive();
     assert.ok(message !== 'closed' && message.type === ReqType.NOTIFY, JSON.stringify(message));
-    if (message.notify?.script === script) break;
+    if (message.notify?.script === script) return alice;
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
   }
-  const engine = engines().find((pid) => statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`));
-  assert.ok(engine !== undefined, 'there is no engine that has become alice');
-  return { alice, engine };
 }

@@ -47,6 +47,8 @@ const commonFlags = [
 export class Workshop {
   readonly directory = mkdtempSync(join(tmpdir(), 'criu-service-launcher-'));
   readonly config = join(this.directory, 'unprivileged.conf');
+  /** Beside a program that is linked statically, and reports what it was given, any file will do. */
+  readonly preload = join(this.directory, 'unprivileged.conf');
 
   constructor() {
     chmodSync(this.directory, 0o755);
@@ -179,7 +181,9 @@ export class TestCaller {
       inheritable: status.inheritable,
       ambient: status.ambient,
       criu: workshop.path('report'),
+      noCapability: false,
       config: workshop.config,
+      preload: workshop.preload,
     };
   }
 
@@ -243,23 +247,26 @@ export async function launch(options: LaunchOptions): Promise<Launch> {
   const exited = new Promise<ExitStatus>((resolve) => process.onExit(resolve));
   const answers: LaunchAnswer[] = [];
   const sockets: SeqpacketSocket[] = [];
+  // Read from the start: an engine that cannot write holds its copy of the control socket.
+  const texts: Promise<string>[] = [];
   if (options.packet === undefined) {
     control.close();
   } else {
     assert.ok(control.send(options.packet), 'the packet does not fit into the socket');
     await options.meanwhile?.(pid, () => process.signal(9));
     for await (const packet of packetsOf(control, maxAnswerBytes)) {
-      for (const fd of packet.fds) sockets.push(native.adopt(fd));
+      for (const fd of packet.fds) {
+        const socket = native.adopt(fd);
+        sockets.push(socket);
+        texts.push(textOf(socket));
+      }
       const answer = decodeAnswer(packet.data);
       answers.push(answer);
       options.onAnswer?.(answer, control);
     }
   }
-  let text = '';
-  for (const socket of sockets) {
-    for await (const packet of packetsOf(socket, 1 << 16)) text += packet.data.toString();
-    socket.close();
-  }
+  const text = (await Promise.all(texts)).join('');
+  for (const socket of sockets) socket.close();
   const exit = await exited;
   process.close();
   control.close();
@@ -267,6 +274,12 @@ export async function launch(options: LaunchOptions): Promise<Launch> {
   stderr.close();
   assert.deepEqual(words, [], 'something was written to stderr');
   return { pid, answers, report: parseReport(text), socketCount: sockets.length, exit };
+}
+
+async function textOf(socket: SeqpacketSocket): Promise<string> {
+  let text = '';
+  for await (const packet of packetsOf(socket, 1 << 16)) text += packet.data.toString();
+  return text;
 }
 
 /** Launches with the caller's own parameters, but for `changes`. */

@@ -24,8 +24,8 @@ const refusal: Input = {
 const handOver: Input = { on: 'decided', decision: { kind: 'hand-over', request: authorized(ReqType.DUMP) } };
 const lost: Input = { on: 'engine-end', end: { how: 'lost', reason: 'signal 9' } };
 const left: Input = { on: 'engine-end', end: { how: 'success', reason: 'left' } };
-const done: Input = { on: 'engine-final', success: true };
-const failed: Input = { on: 'engine-final', success: false };
+const done: Input = { on: 'engine-final', success: true, reply: Buffer.from('yes') };
+const failed: Input = { on: 'engine-final', success: false, reply: Buffer.from('no') };
 const notify: Input = { on: 'engine-notify', script: 'pre-dump' };
 const answer: Input = { on: 'decided', decision: { kind: 'answer' } };
 
@@ -355,20 +355,73 @@ describe('session machine, restoring for a confined caller', () => {
     },
   });
   const preResume: Input = { on: 'engine-notify', script: 'pre-resume' };
+  const postResume: Input = { on: 'engine-notify', script: 'post-resume' };
   const verified: Input = { on: 'verified' };
+  const letRun: Input = { on: 'let-run' };
   const unverified: Input = { on: 'unverified', reason: 'has the uids 0' };
 
   it('verifies at pre-resume before anything is acknowledged', () => {
     const { did, state } = run(restore(false), preResume);
     assert.equal(state.at, 'verifying');
     assert.deepEqual(did.slice(2), ['verify']);
-    assert.deepEqual(run(restore(false), preResume, verified, done, left).did.slice(2), [
-      'verify',
-      'acknowledge',
-      'forward',
+    assert.deepEqual(run(restore(false), preResume, verified).did.slice(2), ['verify', 'acknowledge']);
+  });
+
+  it('lets a verified tree run when its engine has gone, and tells the caller then', () => {
+    const { did, state } = run(restore(false), preResume, verified, postResume, done);
+    assert.equal(state.at, 'leaving');
+    assert.deepEqual(did.slice(2), ['verify', 'acknowledge', 'acknowledge', 'await-leaving']);
+    const after = run(restore(false), preResume, verified, postResume, done, left, letRun);
+    assert.deepEqual(after.did.slice(6), [
+      'let-run',
+      'stop-listening',
+      'send-reply',
       'record',
       'close-caller',
     ]);
+    const reply = after.last.find((action) => action.do === 'send-reply');
+    assert.equal(reply?.do === 'send-reply' && Buffer.from(reply.reply, 'base64').toString(), 'yes');
+  });
+
+  it('tells a caller that asked for notifications of post-resume when the tree runs, and replies after the answer', () => {
+    const inputs = [restore(true), preResume, verified, answer, postResume, done, left, letRun];
+    const { did, state } = run(...inputs);
+    assert.deepEqual(did.slice(2), [
+      'verify',
+      'forward',
+      'listen',
+      'stop-listening',
+      'answer',
+      'acknowledge',
+      'await-leaving',
+      'let-run',
+      'notify-resumed',
+      'listen',
+    ]);
+    assert.equal(phaseOf(state), 'notify');
+    for (const ending of [answer, { on: 'caller-end' }, { on: 'deadline', reason: 'late' }] as const) {
+      const { last, state: end } = run(...inputs, ending);
+      assert.equal(end.at, 'over');
+      assert.equal(last.at(-3)?.do, 'send-reply');
+    }
+  });
+
+  it('ends an engine that has said its last word and does not leave, and nothing else', () => {
+    const late: Input = { on: 'deadline', reason: 'late' };
+    const { did, state } = run(restore(false), preResume, verified, done, late);
+    assert.equal(state.at, 'leaving');
+    assert.deepEqual(did.slice(-2), ['await-leaving', 'kill-engine']);
+  });
+
+  it('ends a tree that holds more than before when its engine has gone', () => {
+    const { did, state } = run(restore(false), preResume, verified, done, left, unverified);
+    assert.equal(state.at, 'over');
+    assert.deepEqual(did.slice(-4), ['kill-tree', 'reply', 'record', 'close-caller']);
+  });
+
+  it('ends a verified tree, which is still frozen, whose engine does not finish in time', () => {
+    const late: Input = { on: 'deadline', reason: 'late' };
+    assert.equal(count(run(restore(false), preResume, verified, late, late).did, 'kill-tree'), 1);
   });
 
   it('keeps our notifications apart from those of the caller', () => {

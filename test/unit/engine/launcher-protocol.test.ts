@@ -30,6 +30,8 @@ const parameters: LaunchParameters = {
   ambient: 0x2000n,
   criu: '/usr/sbin/criu',
   config: '/c',
+  preload: '/p',
+  noCapability: false,
   imagesDir: '/images',
   statusFd: 9,
 };
@@ -108,9 +110,23 @@ describe('launcher parameters', () => {
       [40, 48, 56].map((offset) => view.getBigUint64(offset, little)),
       [0x1_ffff_ffffn, 0x100_0000_2000n, 0x2000n],
     );
-    assert.deepEqual([64, 68, 72, 76, 80, 84].map(word), [3, 15, 3, 8, 0, 0]);
-    assert.deepEqual([88, 92, 96].map(word), [7, 1501, 4242424242]);
-    assert.equal(encoded.subarray(100).toString(), '/usr/sbin/criu\0/c\0/images\0');
+    assert.deepEqual([64, 68, 72, 76, 80, 84, 88, 92].map(word), [3, 15, 3, 8, 0, 0, 3, 0]);
+    assert.deepEqual([96, 100, 104].map(word), [7, 1501, 4242424242]);
+    assert.equal(encoded.subarray(108).toString(), '/usr/sbin/criu\0/c\0/images\0/p\0');
+    assert.match(header, /sizeof\(Parameters\) == 96\b/);
+  });
+
+  it('have a flag of its own for each question', () => {
+    const flagsOf = (changes: Partial<LaunchParameters>): number => {
+      const packet = encodeParameters({ ...parameters, noNewPrivs: false, ...changes });
+      return new DataView(packet.buffer, packet.byteOffset).getUint32(8, little);
+    };
+    assert.deepEqual([{}, { noNewPrivs: true }, { handOver: true }, { noCapability: true }].map(flagsOf), [
+      0,
+      constant('kCallerHasNoNewPrivs'),
+      constant('kHandOver'),
+      constant('kNoCapability'),
+    ]);
   });
 
   it('are refused when the layout cannot hold them', () => {
@@ -124,6 +140,7 @@ describe('launcher parameters', () => {
       { ambient: 1n << 64n },
       { criu: '/a\0b' },
       { config: `/${'x'.repeat(maxLauncherStringBytes)}` },
+      { preload: '/a\0b' },
       { groups: Array.from({ length: maxLauncherGroups + 1 }, (_value, index) => index) },
     ]) {
       const [name] = Object.keys(changes);
@@ -142,6 +159,7 @@ describe('launcher parameters', () => {
       groups: Array.from({ length: maxLauncherGroups }, (_value, index) => index),
       criu: string,
       config: string,
+      preload: string,
       imagesDir: string,
       label: { label: string, command: string },
     });
@@ -179,13 +197,18 @@ describe('launcher answers', () => {
     });
   });
 
+  it('tell that the library has done its work', () => {
+    assert.deepEqual(decodeAnswer(answer(2, 0, [0, -1, -1, -1], 0n)), { kind: 'guarded' });
+    assert.match(header, /enum class Kind : uint32_t \{ kReady = 0, kFailed = 1, kGuarded = 2 \};/);
+  });
+
   it('of no launcher of this version throw', () => {
     const good = answer(0, 0, [0, -1, -1, -1], 0n);
     for (const bad of [
       good.subarray(0, 39),
       Buffer.concat([good, Buffer.alloc(1)]),
       Buffer.alloc(40),
-      answer(2, 0, [0, -1, -1, -1], 0n),
+      answer(3, 0, [0, -1, -1, -1], 0n),
       answer(1, launchSteps.length, [0, -1, -1, -1], 0n),
     ]) {
       assert.throws(() => decodeAnswer(bad), RangeError);

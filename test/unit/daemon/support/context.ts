@@ -28,7 +28,12 @@ export function sessionContext(
     restorers: { who: 'all' },
     engine,
     pool: new EnginePool(engine),
-    confined: { launcher: '/nonexistent', configFile: '/nonexistent', deadlineMs: 1000 },
+    confined: {
+      launcher: '/nonexistent',
+      configFile: '/nonexistent',
+      preload: '/nonexistent',
+      deadlineMs: 1000,
+    },
     queue: new EngineQueue(limits),
     kerndat: new Kerndat(engine.criu, () => {}),
     records: new Records(quiet, () => {}),

@@ -1,0 +1,556 @@
+// criu-engine-preload.so: loaded into CRIU where it runs as an engine that has become its caller.
+//
+// CRIU without root holds CAP_CHECKPOINT_RESTORE for some system calls, and has it in effect all
+// the time: while it opens each path that an image names, too. The images and what lies at these
+// paths are the caller's. With the capability in effect the kernel lets such an open follow
+// /proc/PID/map_files, and look into every other engine of the same user. So this library keeps the
+// capability permitted, and out of the effective set, except for the calls that need it:
+//
+//   clone3(2) with set_tid        the pid of a restored process
+//   the restorer                  the pids of threads, and prctl(PR_SET_MM) for /proc/PID/exe:
+//   machine
+//                                 code without libc. Before CRIU jumps there, and after the last
+//                                 path was opened, it calls umask(2) (restore_fs in files.c)
+//   ioctl(2), TIOCSLCKTRMIOS      the locked settings of a terminal (Linux 6.8)
+//   openat(2) of map_files/A-B    in the process that dumps; the name is CRIU's own
+//   openat(2) of fd/N             in a process that is restored, for memory that it shares with
+//                                 another one of its tree (shmem.c); the name is CRIU's own
+//
+// The other things that this library does:
+//   - an engine stays not dumpable, so that the user's processes, and other engines of that user,
+//     cannot trace it or open anything in its /proc/PID. What it restores is dumpable, as CRIU's
+//     own ptrace(2) needs. What else it forks is dumpable, and has lost the capability;
+//   - programs that CRIU executes inherit nothing: the capability leaves the ambient and the
+//     inheritable set;
+//   - what is being restored ends with its engine (PTRACE_O_EXITKILL), so that a caller that kills
+//     the engine never has an unverified process run.
+//
+// None of this is a wall against code of the user's in CRIU itself, which could undo it; it
+// is one against CRIU doing on the user's behalf what the user may not. CRIU's functions are named
+// as of 3.18 to 4.2.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "../launcher/protocol.h"
+
+namespace {
+
+using criu_service::launcher::Answer;
+using criu_service::launcher::Kind;
+using criu_service::launcher::Step;
+
+#ifndef CAP_CHECKPOINT_RESTORE
+#define CAP_CHECKPOINT_RESTORE 40  // Linux 5.9
+#endif
+
+constexpr unsigned kHalf = CAP_CHECKPOINT_RESTORE / 32;
+constexpr uint32_t kBit = uint32_t{1} << (CAP_CHECKPOINT_RESTORE % 32);
+
+struct Sets {
+  __user_cap_data_struct halves[_LINUX_CAPABILITY_U32S_3];
+};
+
+// What this process holds while the capability sleeps; for a call that needs it; and what a process
+// holds that needs no such call.
+Sets asleep;
+Sets awake;
+Sets none;
+
+// Which process this memory is that of. One that shares the engine's memory (CLONE_VM) counts as
+// the engine: it has credentials of its own, and must not change what they share.
+enum class Role {
+  kNone,  // Not run by the launcher.
+  kEngine,
+  kRestored,  // Made with a pid of the engine's choice.
+  kHelper,    // Any other child of either.
+};
+Role role = Role::kNone;
+pid_t engine = 0;
+
+// The engine's own pagemap, opened while it could be: nothing is known of this kernel yet where
+// CRIU asks for it (kerndat.c). CRIU's other own files in /proc can be read by a process that is
+// not dumpable.
+int own_pagemap = -1;
+
+// The engine has made a process with a pid of its choice: it restores, and traces what it has made.
+bool restores = false;
+
+using Syscall = long (*)(long, ...);
+using Ptrace = long (*)(int, ...);
+using CloneFunction = int (*)(void*);
+using Clone = int (*)(CloneFunction, void*, int, void*, ...);
+using Fork = pid_t (*)();
+
+// libc's own function. It is looked up where it is first used: the constructors of libraries that
+// run before ours call functions that are replaced here.
+template <typename Function>
+Function Libc(Function* found, const char* name) {
+  if (*found == nullptr) *found = reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));
+  if (*found == nullptr) ::_exit(1);
+  return *found;
+}
+
+Ptrace LibcPtrace() {
+  static Ptrace found = nullptr;
+  return Libc(&found, "ptrace");
+}
+
+Clone LibcClone() {
+  static Clone found = nullptr;
+  return Libc(&found, "clone");
+}
+
+Fork LibcFork() {
+  static Fork found = nullptr;
+  return Libc(&found, "fork");
+}
+
+template <typename... Words>
+long Call(long number, Words... words) {
+  static Syscall found = nullptr;
+  return Libc(&found, "syscall")(number, words...);
+}
+
+// Exit without any handler: the process holds what it must not use.
+[[noreturn]] void GiveUp() {
+  for (;;) ::_exit(1);
+}
+
+void SetCapabilities(const Sets& sets) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  const int before = errno;
+  if (Call(SYS_capset, &header, static_cast<const void*>(sets.halves)) != 0) GiveUp();
+  errno = before;
+}
+
+Sets GetCapabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  Sets sets{};
+  if (Call(SYS_capget, &header, static_cast<void*>(sets.halves)) != 0) GiveUp();
+  return sets;
+}
+
+// In effect from here to the end of the scope.
+class Awake {
+ public:
+  explicit Awake(bool needed) : needed_(needed) {
+    if (needed_) SetCapabilities(awake);
+  }
+  ~Awake() {
+    if (needed_) SetCapabilities(asleep);
+  }
+  Awake(const Awake&) = delete;
+  Awake& operator=(const Awake&) = delete;
+
+ private:
+  bool needed_;
+};
+
+const char* SkipPrefix(const char* text, const char* prefix) {
+  const size_t length = std::strlen(prefix);
+  return std::strncmp(text, prefix, length) == 0 ? text + length : nullptr;
+}
+
+// At least one of `digits`; what follows them.
+const char* SkipDigits(const char* text, const char* digits) {
+  const size_t length = std::strspn(text, digits);
+  return length > 0 ? text + length : nullptr;
+}
+
+constexpr char kDecimal[] = "0123456789";
+constexpr char kHexadecimal[] = "0123456789abcdef";
+
+// fd/N
+bool IsDescriptorName(const char* path) {
+  path = SkipPrefix(path, "fd/");
+  if (path != nullptr) path = SkipDigits(path, kDecimal);
+  return path != nullptr && *path == '\0';
+}
+
+// A-B, or map_files/A-B
+bool IsMappingName(const char* path) {
+  if (const char* name = SkipPrefix(path, "map_files/")) path = name;
+  path = SkipDigits(path, kHexadecimal);
+  if (path == nullptr || *path != '-') return false;
+  path = SkipDigits(path + 1, kHexadecimal);
+  return path != nullptr && *path == '\0';
+}
+
+bool IsOnProc(int directory) {
+  struct statfs file_system {};
+  return Call(SYS_fstatfs, directory, &file_system) == 0 && file_system.f_type == PROC_SUPER_MAGIC;
+}
+
+// True for a name that CRIU itself has made up below a directory of /proc. A name out of an image
+// is looked up from the root directory, or from where images lie.
+bool NeedsCapability(int directory, const char* path) {
+  if (directory < 0 || path == nullptr) return false;
+  const bool is_own_name = (role == Role::kEngine && IsMappingName(path)) ||
+                           (role == Role::kRestored && IsDescriptorName(path));
+  const int before = errno;
+  const bool needs = is_own_name && IsOnProc(directory);
+  errno = before;
+  return needs;
+}
+
+// A helper of the engine opens the directories of the request by the engine's number and pid
+// (setup_opts_from_req in cr-service.c), and may not look into the engine. It has inherited them.
+class OwnPath {
+ public:
+  explicit OwnPath(const char* path) : path_(path) {
+    char theirs[32];
+    std::snprintf(theirs, sizeof theirs, "/proc/%d/fd/", static_cast<int>(engine));
+    const bool is_asked_for = path != nullptr && (role == Role::kEngine || role == Role::kHelper);
+    const char* number = is_asked_for ? SkipPrefix(path, theirs) : nullptr;
+    if (number == nullptr) return;
+    const char* end = SkipDigits(number, kDecimal);
+    if (end == nullptr || *end != '\0' || end - number > 10) return;
+    std::snprintf(own_, sizeof own_, "/proc/self/fd/%s", number);
+    path_ = own_;
+  }
+  const char* Get() const { return path_; }
+
+ private:
+  const char* path_;
+  char own_[32] = {};
+};
+
+// Where the variable is absent the process is no engine: a program that an engine executes.
+const char* TakeVariable(const char* name) {
+  static char value[16];
+  const char* text = std::getenv(name);
+  if (text == nullptr || std::strlen(text) >= sizeof value) return nullptr;
+  std::strcpy(value, text);
+  ::unsetenv(name);
+  return value;
+}
+
+void PrepareSets(const char* kind) {
+  Sets held = GetCapabilities();
+  __user_cap_data_struct& half = held.halves[kHalf];
+  const bool is_callers = std::strcmp(kind, "callers") == 0;
+  if (!is_callers) {
+    half.inheritable &= ~kBit;
+    if (Call(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_CHECKPOINT_RESTORE, 0, 0) != 0) {
+      GiveUp();
+    }
+  }
+  none = held;
+  if (!is_callers) none.halves[kHalf].permitted &= ~kBit;
+  none.halves[kHalf].effective &= ~kBit;
+  if (std::strcmp(kind, "none") == 0) held = none;
+  awake = held;
+  awake.halves[kHalf].effective = (half.effective | kBit) & half.permitted;
+  asleep = held;
+#ifndef TEST_WITHOUT_SLEEP
+  asleep.halves[kHalf].effective &= ~kBit;
+#else
+  asleep = awake;
+#endif
+  SetCapabilities(asleep);
+}
+
+// Before CRIU's main(). The service gives an engine its request only after this was said.
+__attribute__((constructor)) void Begin() {
+  LibcPtrace();
+  LibcClone();
+  LibcFork();
+  const char* connection = TakeVariable(criu_service::launcher::kReadyVariable);
+  if (connection == nullptr) return;
+  const int control = std::atoi(connection);  // NOLINT(cert-err34-c): the launcher wrote it.
+  const char* kind = TakeVariable(criu_service::launcher::kCapabilityVariable);
+  ::unsetenv("LD_PRELOAD");
+  if (kind == nullptr) GiveUp();
+  engine = static_cast<pid_t>(Call(SYS_getpid));
+  role = Role::kEngine;
+  PrepareSets(kind);
+  own_pagemap =
+      static_cast<int>(Call(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+#ifndef TEST_DUMPABLE
+  if (Call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) GiveUp();
+#endif
+  const Answer guarded{criu_service::launcher::kMagic,
+                       criu_service::launcher::kVersion,
+                       Kind::kGuarded,
+                       Step::kNone,
+                       0,
+                       -1,
+                       -1,
+                       -1,
+                       0};
+  if (Call(SYS_write, control, &guarded, sizeof guarded) != static_cast<long>(sizeof guarded) ||
+      Call(SYS_close, control) != 0) {
+    GiveUp();
+  }
+}
+
+// The kernel asks for it where the engine traces this process, and where processes of a tree that
+// is being restored open what they share.
+void MakeDumpable() {
+  if (Call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) GiveUp();
+}
+
+void BeginRestored() {
+  role = Role::kRestored;
+  MakeDumpable();
+}
+
+// What is made without a pid of the engine's choice is no process of a tree: one on which CRIU
+// tries out what the kernel can do, or one that works on a request for it (PRE_DUMP, PAGE_SERVER).
+// None of them needs the capability, and the engine looks into some.
+void BeginHelper() {
+  role = Role::kHelper;
+  SetCapabilities(none);
+  MakeDumpable();
+}
+
+// Helpers have nothing to give to their own children.
+bool GivesCapability() { return role == Role::kEngine || role == Role::kRestored; }
+
+// clone_args of linux/sched.h, whose size depends on the header's age.
+struct CloneArguments {
+  uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls;
+  uint64_t set_tid, set_tid_size;
+};
+
+// The system call makes a process with a memory of its own. `chooses_pid`: and with a certain pid.
+bool MakesProcess(long number, const long* words, bool* chooses_pid) {
+  *chooses_pid = false;
+  if (number == SYS_clone) return (words[0] & CLONE_VM) == 0;
+  if (number != SYS_clone3 || words[0] == 0) return false;
+  const auto* arguments = reinterpret_cast<const CloneArguments*>(words[0]);
+  *chooses_pid = words[1] >= static_cast<long>(sizeof *arguments) && arguments->set_tid_size > 0;
+  return words[1] >= static_cast<long>(sizeof arguments->flags) &&
+         (arguments->flags & CLONE_VM) == 0;
+}
+
+// A cloned process has a copy of this memory.
+struct {
+  CloneFunction function;
+  void* argument;
+} cloned;
+
+int BeginCloned(void* /*argument*/) {
+  BeginHelper();
+  return cloned.function(cloned.argument);
+}
+
+}  // namespace
+
+// Each of the following takes the place of libc's function of that name in CRIU.
+#define OF_LIBC extern "C" __attribute__((visibility("default")))
+
+OF_LIBC long syscall(long number, ...) {
+  va_list list;
+  va_start(list, number);
+  long words[6];
+  for (long& word : words) word = va_arg(list, long);
+  va_end(list);
+  bool chooses_pid = false;
+  const bool makes_process = GivesCapability() && MakesProcess(number, words, &chooses_pid);
+  long result = 0;
+  {
+    const Awake now(makes_process && chooses_pid);
+    result = Call(number, words[0], words[1], words[2], words[3], words[4], words[5]);
+  }
+  if (makes_process && result == 0) chooses_pid ? BeginRestored() : BeginHelper();
+  if (makes_process && result > 0 && chooses_pid && role == Role::kEngine) restores = true;
+  return result;
+}
+
+OF_LIBC int clone(int (*function)(void*), void* stack, int flags, void* argument, ...) noexcept {
+  va_list list;
+  va_start(list, argument);
+  void* words[3];
+  for (void*& word : words) word = va_arg(list, void*);
+  va_end(list);
+  if (!GivesCapability() || (flags & CLONE_VM) != 0) {
+    return LibcClone()(function, stack, flags, argument, words[0], words[1], words[2]);
+  }
+  cloned = {function, argument};
+  return LibcClone()(BeginCloned, stack, flags, nullptr, words[0], words[1], words[2]);
+}
+
+OF_LIBC pid_t fork() noexcept {
+  const pid_t child = LibcFork()();
+  if (child == 0 && GivesCapability()) BeginHelper();
+  return child;
+}
+
+OF_LIBC mode_t umask(mode_t mask) {
+  const auto before = static_cast<mode_t>(Call(SYS_umask, mask));
+  if (role == Role::kRestored) SetCapabilities(awake);
+  return before;
+}
+
+// The flags with which an open has a mode.
+constexpr bool HasMode(int flags) {
+  return (flags & O_CREAT) != 0 || (flags & __O_TMPFILE) == __O_TMPFILE;
+}
+
+OF_LIBC int openat64(int directory, const char* path, int flags, ...) {
+  mode_t mode = 0;
+  if (HasMode(flags)) {
+    va_list list;
+    va_start(list, flags);
+    mode = va_arg(list, mode_t);
+    va_end(list);
+  }
+  const Awake now(NeedsCapability(directory, path));
+  const auto fd = static_cast<int>(Call(SYS_openat, directory, path, flags | O_LARGEFILE, mode));
+  // Its target's pagemap CRIU may open; this is its own.
+  if (fd == -1 && errno == EACCES && own_pagemap != -1 && role == Role::kEngine &&
+      std::strcmp(path, "pagemap") == 0 && flags == O_RDONLY) {
+    return static_cast<int>(Call(SYS_fcntl, own_pagemap, F_DUPFD, 0));
+  }
+  return fd;
+}
+
+OF_LIBC int openat(int directory, const char* path, int flags, ...)
+    __attribute__((alias("openat64")));
+
+OF_LIBC int open64(const char* path, int flags, ...) {
+  mode_t mode = 0;
+  if (HasMode(flags)) {
+    va_list list;
+    va_start(list, flags);
+    mode = va_arg(list, mode_t);
+    va_end(list);
+  }
+  const OwnPath own(path);
+  return static_cast<int>(Call(SYS_openat, AT_FDCWD, own.Get(), flags | O_LARGEFILE, mode));
+}
+
+OF_LIBC int open(const char* path, int flags, ...) __attribute__((alias("open64")));
+
+// The same of a CRIU that was compiled with _FORTIFY_SOURCE.
+// NOLINTBEGIN(bugprone-reserved-identifier)
+OF_LIBC int __openat64_2(int directory, const char* path, int flags) {
+  return openat64(directory, path, flags);
+}
+
+OF_LIBC int __openat_2(int directory, const char* path, int flags)
+    __attribute__((alias("__openat64_2")));
+
+OF_LIBC int __open64_2(const char* path, int flags) { return open64(path, flags); }
+
+OF_LIBC int __open_2(const char* path, int flags) __attribute__((alias("__open64_2")));
+
+OF_LIBC ssize_t __readlink_chk(const char* path, char* text, size_t size, size_t room) {
+  if (size > room) std::abort();
+  return readlink(path, text, size);
+}
+// NOLINTEND(bugprone-reserved-identifier)
+
+OF_LIBC int chdir(const char* path) noexcept {
+  const OwnPath own(path);
+  return static_cast<int>(Call(SYS_chdir, own.Get()));
+}
+
+OF_LIBC ssize_t readlink(const char* path, char* text, size_t size) noexcept {
+  const OwnPath own(path);
+  return Call(SYS_readlinkat, AT_FDCWD, own.Get(), text, size);
+}
+
+OF_LIBC int fstatat64(int directory, const char* path, struct stat64* file, int flags) noexcept {
+  const Awake now(NeedsCapability(directory, path));
+  return static_cast<int>(Call(SYS_newfstatat, directory, path, file, flags));
+}
+
+OF_LIBC int fstatat(int directory, const char* path, struct stat* file, int flags) noexcept {
+  static_assert(sizeof(struct stat) == sizeof(struct stat64));
+  return fstatat64(directory, path, reinterpret_cast<struct stat64*>(file), flags);
+}
+
+OF_LIBC int ioctl(int fd, unsigned long request, ...) noexcept {
+  va_list list;
+  va_start(list, request);
+  const auto argument = va_arg(list, long);
+  va_end(list);
+  const Awake now(GivesCapability() && request == TIOCSLCKTRMIOS);
+  return static_cast<int>(Call(SYS_ioctl, fd, request, argument));
+}
+
+static bool IsOwnVersion3(cap_user_header_t header) {
+  return header->version == _LINUX_CAPABILITY_VERSION_3 &&
+         (header->pid == 0 || header->pid == Call(SYS_getpid));
+}
+
+// CRIU looks here whether it has the capability (set_opts_cap_eff in util.c).
+OF_LIBC int capget(cap_user_header_t header, cap_user_data_t data) {
+  const auto result = static_cast<int>(Call(SYS_capget, header, data));
+  if (role != Role::kNone && result == 0 && data != nullptr && IsOwnVersion3(header)) {
+    data[kHalf].effective |= kBit;
+  }
+  return result;
+}
+
+// CRIU takes into effect all that is permitted before it links a file whose name has gone, and
+// leaves it so (linkat_hard in files-reg.c).
+OF_LIBC int capset(cap_user_header_t header, const cap_user_data_t data) {
+  if (role == Role::kNone || data == nullptr || !IsOwnVersion3(header)) {
+    return static_cast<int>(Call(SYS_capset, header, data));
+  }
+  Sets sets{};
+  std::memcpy(sets.halves, data, sizeof sets.halves);
+#ifndef TEST_WITHOUT_SLEEP
+  sets.halves[kHalf].effective &= ~kBit;
+#endif
+  return static_cast<int>(Call(SYS_capset, header, static_cast<void*>(sets.halves)));
+}
+
+// CRIU makes itself dumpable for the sake of its own /proc/self (check_caps in cr-check.c,
+// linkat_hard in files-reg.c), whose files the kernel lets it read all the same.
+OF_LIBC int prctl(int option, ...) {
+  va_list list;
+  va_start(list, option);
+  long words[4];
+  for (long& word : words) word = va_arg(list, long);
+  va_end(list);
+#ifndef TEST_DUMPABLE
+  if (option == PR_SET_DUMPABLE && role == Role::kEngine) return 0;
+#endif
+  return static_cast<int>(Call(SYS_prctl, option, words[0], words[1], words[2], words[3]));
+}
+
+// CHECK asks whether /proc/self/map_files can be read. That it is root's, as everything of a
+// process that is not dumpable, says nothing about the kernel.
+OF_LIBC int access(const char* path, int mode) noexcept {
+  const auto result = static_cast<int>(Call(SYS_faccessat, AT_FDCWD, path, mode));
+  return result == -1 && errno == EACCES && role != Role::kNone &&
+                 std::strcmp(path, "/proc/self/map_files") == 0
+             ? 0
+             : result;
+}
+
+OF_LIBC long ptrace(__ptrace_request request, ...) {
+  va_list list;
+  va_start(list, request);
+  const auto pid = va_arg(list, long);
+  const auto address = va_arg(list, long);
+  auto data = va_arg(list, long);
+  va_end(list);
+  if (restores && role == Role::kEngine &&
+      (request == PTRACE_SEIZE || request == PTRACE_SETOPTIONS)) {
+    data |= PTRACE_O_EXITKILL;
+  }
+  return LibcPtrace()(request, pid, address, data);
+}
