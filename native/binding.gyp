@@ -13,6 +13,7 @@
         "args.cc",
         "closer.cc",
         "descriptors.cc",
+        "elsewhere.cc",
         "endpoint.cc",
         "error.cc",
         "fd.cc",

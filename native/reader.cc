@@ -6,8 +6,6 @@
 // for as long as it likes. So such a reading is done on a thread that may be lost.
 #include <dirent.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,14 +25,12 @@
 
 #include "addon.h"
 #include "args.h"
+#include "elsewhere.h"
 #include "error.h"
-#include "poll.h"
 
 namespace criu_service {
 namespace {
 
-// One thread's frames are small: a page of a buffer, and libc's.
-constexpr size_t kStackSize = size_t{256} * 1024;
 // No file that is asked for is as long; what is longer is not what it should be.
 constexpr size_t kLargestFile = size_t{256} * 1024;
 // One thread may be in 65,536 groups, and have forked as many as a user may run.
@@ -179,16 +175,6 @@ Answer Read(const UniqueFd& directory, const Question& question) {
   return ReadMount(directory, question.path);
 }
 
-// What the thread and the event loop share. Either may be the last: a thread that was lost may
-// come back when the environment has ended.
-struct Reading {
-  UniqueFd directory;
-  std::vector<Question> questions;
-  // Written before `done` becomes readable, read afterwards.
-  std::vector<Answer> answers;
-  UniqueFd done;
-};
-
 Napi::Value AnswerValue(Napi::Env env, const Answer& answer) {
   if (answer.failure != 0) return Napi::Number::New(env, answer.failure);
   // As Latin-1: each byte is a character, whatever a process calls itself.
@@ -207,69 +193,22 @@ Napi::Array AnswerValues(Napi::Env env, const std::vector<Answer>& answers) {
   return values;
 }
 
-// Waits on the event loop for one reading, and goes with it.
-class Pending : public PollListener {
+class Reading : public Work {
  public:
-  Pending(Napi::Env env, std::shared_ptr<Reading> reading)
-      : env_(env),
-        reading_(std::move(reading)),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        poll_(env, Addon::Of(env).loop, reading_->done.Get(), *this) {
-    // A thread that is lost must not keep the service from leaving.
-    poll_.Unref();
-  }
-  virtual ~Pending() = default;
+  Reading(UniqueFd directory, std::vector<Question> questions)
+      : directory_(std::move(directory)), questions_(std::move(questions)) {}
 
-  int Start() { return poll_.Start(UV_READABLE); }
-  Napi::Promise Promise() const { return deferred_.Promise(); }
-
-  void OnPoll(int status, int) override {
-    const std::unique_ptr<Pending> self(this);
-    const Napi::Env env = env_;
-    // What waits for the promise runs when this scope ends.
-    const Napi::AsyncContext context(env, "criu-service:reading");
-    const Napi::CallbackScope scope(env, context);
-    if (status != 0) {
-      deferred_.Reject(SystemError(env, "poll", -status).Value());
-      return;
-    }
-    deferred_.Resolve(AnswerValues(env, reading_->answers));
+  void Run() override {
+    for (const Question& question : questions_) answers_.push_back(Read(directory_, question));
+    directory_.Reset();
   }
+  Napi::Value Result(Napi::Env env) override { return AnswerValues(env, answers_); }
 
  private:
-  napi_env env_;
-  std::shared_ptr<Reading> reading_;
-  Napi::Promise::Deferred deferred_;
-  Poll poll_;
+  UniqueFd directory_;
+  std::vector<Question> questions_;
+  std::vector<Answer> answers_;
 };
-
-void* Run(void* data) {
-  const std::unique_ptr<std::shared_ptr<Reading>> held(
-      static_cast<std::shared_ptr<Reading>*>(data));
-  Reading& reading = **held;
-  for (const Question& question : reading.questions) {
-    reading.answers.push_back(Read(reading.directory, question));
-  }
-  reading.directory.Reset();
-  // Never fails: the first has room.
-  ::eventfd_write(reading.done.Get(), 1);
-  return nullptr;
-}
-
-int StartThread(const std::shared_ptr<Reading>& reading) {
-  auto held = std::make_unique<std::shared_ptr<Reading>>(reading);
-  pthread_attr_t attributes;
-  int failure = ::pthread_attr_init(&attributes);
-  if (failure != 0) return failure;
-  pthread_t thread{};
-  failure = ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  if (failure == 0) failure = ::pthread_attr_setstacksize(&attributes, kStackSize);
-  if (failure == 0) failure = ::pthread_create(&thread, &attributes, Run, held.get());
-  // The thread's from here on.
-  if (failure == 0) static_cast<void>(held.release());
-  ::pthread_attr_destroy(&attributes);
-  return failure;
-}
 
 std::vector<Question> Questions(const Napi::Value& value) {
   const Napi::Array list = RequireArray(value, "questions");
@@ -317,19 +256,10 @@ Napi::Value ParentOf(const Napi::CallbackInfo& info) {
 Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int source = RequireFd(info[0], "directory").Get();
-  auto reading = std::make_shared<Reading>();
-  reading->questions = Questions(info[1]);
+  std::vector<Question> questions = Questions(info[1]);
   // A copy, because the reading may outlast whoever asked for it.
-  reading->directory.Reset(Check(env, "fcntl", ::fcntl(source, F_DUPFD_CLOEXEC, 0)));
-  reading->done.Reset(Check(env, "eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
-
-  auto pending = std::make_unique<Pending>(env, reading);
-  int failure = pending->Start();
-  if (failure != 0) throw SystemError(env, "uv_poll_start", failure);
-  failure = StartThread(reading);
-  if (failure != 0) throw SystemError(env, "pthread_create", failure);
-  // Its own, until the answers are there.
-  return pending.release()->Promise();
+  UniqueFd directory(Check(env, "fcntl", ::fcntl(source, F_DUPFD_CLOEXEC, 0)));
+  return RunElsewhere(env, std::make_shared<Reading>(std::move(directory), std::move(questions)));
 }
 
 }  // namespace
