@@ -23,6 +23,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportJournal(env, exports);
   ExportScopes(env, exports);
   ExportCloser(env, exports);
+  ExportHeld(env, exports);
   ExportReader(env, exports);
   return exports;
 }

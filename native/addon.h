@@ -26,6 +26,7 @@ void ExportJournal(Napi::Env env, Napi::Object exports);
 void ExportSystemd(Napi::Env env, Napi::Object exports);
 void ExportScopes(Napi::Env env, Napi::Object exports);
 void ExportCloser(Napi::Env env, Napi::Object exports);
+void ExportHeld(Napi::Env env, Napi::Object exports);
 void ExportReader(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

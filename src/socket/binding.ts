@@ -233,6 +233,20 @@ export interface NativeBinding {
     directory: OwnedFd,
     questions: readonly (ProcQuestion | TasksQuestion)[],
   ): Promise<ProcAnswer[]>;
+  /**
+   * What processes hold, and what a caller is told who opens it: read as root and asked as that caller, who holds no capability then,
+   * on a thread of its own, which is lost for as long as a file system does not answer: the promise waits with it, and nothing else
+   * does. The thread takes the caller's file system ids; the service's memory is not dumpable from the first one on.
+   *
+   * Of each thread that has descriptors and a working directory of its own, and of each process the program and the mappings of
+   * files. Equal things are told of once. @throws EFBIG beyond 16 MiB.
+   * @returns as Latin-1, with a NUL behind each field: the id of the mount at /proc, then twelve fields a thing: those of Holding in
+   * src/policy/holdings.ts in their order, empty where undefined.
+   */
+  readHeld(
+    processes: readonly number[],
+    caller: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] },
+  ): Promise<string>;
   /** The parent's pid; 0 for pid 1 and for what was forked outside of our pid namespace; undefined for a process that has gone. */
   parentOf(pid: number): number | undefined;
   /** fcntl(F_DUPFD_CLOEXEC). */
