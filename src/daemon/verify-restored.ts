@@ -1,7 +1,7 @@
 /**
  * The moment before a restored tree runs: every task stands in a tracing stop with its final credentials. Its cgroup is
  * frozen, because its owner may kill the engine at any time, and the tasks would simply run on; then each thread of each
- * member is read and judged.
+ * member is read and judged, and so is what they hold.
  *
  * What may run stays frozen until the engine, which has a capability that its caller lacks, has gone: the engine is moved apart for
  * that, lets go of the tree, and leaves.
@@ -13,6 +13,7 @@ import { parseTracing } from '../policy/proc-status.ts';
 import { judgeReleased, judgeRestored, type RestoredThread, type Restorer } from '../policy/restored.ts';
 import { type Reading, readInTurns } from '../policy/turns.ts';
 import { endTracedElsewhere } from './sweep.ts';
+import { whyHeld } from './why-held.ts';
 
 /** How long all tasks may take to freeze. */
 const freezeDeadlineMs = 10_000;
@@ -33,10 +34,15 @@ export async function verifyRestored(
   try {
     await Promise.all([cgroup.freeze(freezeDeadlineMs), apart.freeze(freezeDeadlineMs)]);
     const members = [...cgroup.members(), ...apart.members()];
+    const held = whyHeld(members, engine, restorer);
+    // Heard below, where nothing else is wrong.
+    held.catch(() => {});
     // First, while the engine that holds it cannot let it go.
     const escaped = await endTracedElsewhere(engine, members);
     const reason =
-      escaped ?? judgeRestored(await readInTurns(readMembers(members, engine)), engine, restorer);
+      escaped ??
+      judgeRestored(await readInTurns(readMembers(members, engine)), engine, restorer) ??
+      (await held);
     if (reason !== undefined) return reason;
     await apart.take(engine);
     apart.thaw();

@@ -1,4 +1,7 @@
-/* Mounts a FUSE file system at argv[1] that never answers, says `ready`, and takes it away at the end of stdin. */
+/*
+ * Mounts a FUSE file system at argv[1] that never answers, says `ready`, and takes it away at the end of stdin. Everybody may use it,
+ * or, with a uid as argv[2], that user alone.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mount.h>
@@ -8,7 +11,7 @@ int main(int argc, char **argv) {
   char options[128], byte;
   int fd = open("/dev/fuse", O_RDWR);
   if (argc < 2 || fd < 0) return 1;
-  snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd);
+  snprintf(options, sizeof options, "fd=%d,rootmode=40000,group_id=0,user_id=%s", fd, argc > 2 ? argv[2] : "0,allow_other");
   if (mount("silent", argv[1], "fuse", MS_NOSUID | MS_NODEV, options) != 0) return 1;
   if (write(1, "ready\n", 6) != 6) return 1;
   while (read(0, &byte, 1) > 0) continue;
