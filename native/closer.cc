@@ -1,10 +1,14 @@
-// Closing what may block: a connection whose queue holds descriptors of its peer's.
+// Closing what may block: a connection whose queue holds descriptors of its peer's, and a
+// descriptor that came out of one.
 //
-// The queue has the last reference to them, and the last close of a TCP socket with SO_LINGER waits
-// for as long as its owner likes (socket(7)). So such a connection is closed on a thread that may
-// be lost: one for each lane, whose descriptors wait for each other and for nobody else's. How many
-// can wait is the kernel's to limit: it counts descriptors in queues against the RLIMIT_NOFILE of
-// their sender (too_many_unix_fds in its net/core/scm.c).
+// The last close of a TCP socket with SO_LINGER waits for as long as its owner likes (socket(7)),
+// and each close of a file on FUSE, the last or not, for its server (fuse_flush in the kernel's
+// fs/fuse/file.c). So they are closed on a thread that may be lost: one for each lane, whose
+// descriptors wait for each other and for nobody else's. How many can wait is the kernel's to
+// limit: it counts descriptors in queues against the RLIMIT_NOFILE of their sender
+// (too_many_unix_fds in its net/core/scm.c).
+#include "closer.h"
+
 #include <cstdint>
 #include <deque>
 #include <limits>
@@ -84,9 +88,9 @@ class Lanes {
   int pending_ = 0;
 };
 
-void CloseElsewhere(const Napi::CallbackInfo& info) {
+void CloseElsewhereCall(const Napi::CallbackInfo& info) {
   const int64_t lane = RequireInteger(info[1], "lane", 0, std::numeric_limits<uint32_t>::max());
-  const int failure = Lanes::Get().Add(lane, RequireFd(info[0], "fd").Take());
+  const int failure = CloseElsewhere(static_cast<uint32_t>(lane), RequireFd(info[0], "fd").Take());
   if (failure != 0) throw SystemError(info.Env(), "pthread_create", failure);
 }
 
@@ -96,8 +100,10 @@ Napi::Value PendingCloses(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
+int CloseElsewhere(uint32_t lane, UniqueFd fd) { return Lanes::Get().Add(lane, std::move(fd)); }
+
 void ExportCloser(Napi::Env env, Napi::Object exports) {
-  exports.Set("closeElsewhere", Napi::Function::New(env, CloseElsewhere, "closeElsewhere"));
+  exports.Set("closeElsewhere", Napi::Function::New(env, CloseElsewhereCall, "closeElsewhere"));
   exports.Set("pendingCloses", Napi::Function::New(env, PendingCloses, "pendingCloses"));
 }
 

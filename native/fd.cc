@@ -1,6 +1,7 @@
 #include "fd.h"
 
 #include "addon.h"
+#include "closer.h"
 
 namespace criu_service {
 namespace {
@@ -9,6 +10,12 @@ namespace {
 constexpr napi_type_tag kOwnedFdTag = {0x6372697573657276U, 0x6f776e6564666401U};
 
 }  // namespace
+
+void FdSlot::Close() {
+  UniqueFd taken = Take();
+  // Without a thread it waits for the next one of its lane.
+  if (taken.IsOpen() && lane) static_cast<void>(CloseElsewhere(*lane, std::move(taken)));
+}
 
 Napi::Function OwnedFd::Define(Napi::Env env) {
   return DefineClass(env, "OwnedFd",
@@ -20,6 +27,17 @@ Napi::Function OwnedFd::Define(Napi::Env env) {
 
 Napi::Object OwnedFd::New(Napi::Env env, UniqueFd& fd) {
   return Addon::Of(env).owned_fd.New({Napi::External<UniqueFd>::New(env, &fd)});
+}
+
+Napi::Object OwnedFd::NewInLane(Napi::Env env, UniqueFd fd, uint32_t lane) {
+  try {
+    Napi::Object object = New(env, fd);
+    Unwrap(object)->slot_->lane = lane;
+    return object;
+  } catch (...) {
+    static_cast<void>(CloseElsewhere(lane, std::move(fd)));
+    throw;
+  }
 }
 
 Napi::Array OwnedFd::NewArray(Napi::Env env, std::vector<UniqueFd> fds) {
@@ -59,6 +77,6 @@ Napi::Value OwnedFd::Number(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), Get());
 }
 
-void OwnedFd::CloseMethod(const Napi::CallbackInfo&) { Take().Reset(); }
+void OwnedFd::CloseMethod(const Napi::CallbackInfo&) { slot_->Close(); }
 
 }  // namespace criu_service

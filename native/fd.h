@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -57,12 +59,25 @@ class FdWatcher {
 struct FdSlot {
   UniqueFd fd;
   FdWatcher* watcher = nullptr;
+  // Where it is closed, by whomever: on the thread of this lane, for a descriptor that came from
+  // somebody who can have its closing block.
+  std::optional<uint32_t> lane;
+
+  FdSlot() = default;
+  FdSlot(const FdSlot&) = delete;
+  FdSlot& operator=(const FdSlot&) = delete;
+  ~FdSlot() {
+    // Whoever polled it has gone before.
+    watcher = nullptr;
+    Close();
+  }
 
   // Gives the descriptor away.
   UniqueFd Take() {
     if (FdWatcher* told = std::exchange(watcher, nullptr)) told->BeforeFdGoes();
     return std::move(fd);
   }
+  void Close();
 };
 
 // The OwnedFd of binding.ts.
@@ -73,6 +88,8 @@ class OwnedFd : public Napi::ObjectWrap<OwnedFd> {
   // Makes the JavaScript object. When that throws, `fd` still owns the descriptor.
   static Napi::Object New(Napi::Env env, UniqueFd& fd);
   static Napi::Object New(Napi::Env env, UniqueFd&& fd) { return New(env, fd); }
+  // The same for one that is closed on the thread of `lane`, also when this throws.
+  static Napi::Object NewInLane(Napi::Env env, UniqueFd fd, uint32_t lane);
   // Makes an array of OwnedFd. When that throws, every descriptor has been closed.
   static Napi::Array NewArray(Napi::Env env, std::vector<UniqueFd> fds);
   // The C++ side of a value, or null when it is no OwnedFd.

@@ -1,5 +1,7 @@
 // Packets: looking at one, taking one with its descriptors, sending one.
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -8,6 +10,7 @@
 #include <vector>
 
 #include "args.h"
+#include "closer.h"
 #include "error.h"
 #include "kernel.h"
 #include "socket.h"
@@ -66,6 +69,18 @@ void TakeDescriptors(msghdr& header, std::vector<UniqueFd>& fds) {
       fds.emplace_back(number);
     }
   }
+}
+
+// The master of a pseudo terminal (pts(4)): device 5:2, wherever its devpts is mounted. What is
+// asked here waits for no file system: the attributes are those that the kernel has, and O_PATH, by
+// which a device can be had that could not be opened, is excluded first.
+bool IsTerminalMaster(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags == -1 || (flags & O_PATH) != 0) return false;
+  struct statx status {};
+  constexpr int kAsKnown = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+  if (::statx(fd, "", kAsKnown, STATX_TYPE, &status) == -1) return false;
+  return S_ISCHR(status.stx_mode) && status.stx_rdev_major == 5 && status.stx_rdev_minor == 2;
 }
 
 // A control buffer for `count` descriptors, aligned as cmsg(3) wants it.
@@ -169,6 +184,32 @@ Napi::Value SeqpacketSocket::Peek(const Napi::CallbackInfo& info) {
 Napi::Value SeqpacketSocket::HeadCarriesFds(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Napi::Boolean::New(env, Look(env, Require(env, "recvmsg"), nullptr, 0).carries_fds);
+}
+
+// A copy that the packet at the head still holds, too, so that closing it here is never the last
+// close; but closing one that is no terminal may block all the same (closer.cc).
+Napi::Value SeqpacketSocket::HeadTerminal(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = Require(env, "recvmsg");
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  Check(env, "getsockopt", ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length));
+
+  std::vector<UniqueFd> fds;
+  fds.reserve(1);
+  ControlBuffer control(1);
+  msghdr header{};
+  control.Attach(header);
+  const Message message = ReceiveMessage(fd, header, MSG_PEEK | MSG_CMSG_CLOEXEC);
+  if (message.size == -1 && errno == EAGAIN) return env.Undefined();
+  Check(env, "recvmsg", message.size);
+  TakeDescriptors(header, fds);
+  if (fds.empty()) return env.Undefined();
+  if ((message.flags & MSG_CTRUNC) == 0 && IsTerminalMaster(fds.front().Get())) {
+    return OwnedFd::NewInLane(env, std::move(fds.front()), peer.uid);
+  }
+  static_cast<void>(CloseElsewhere(peer.uid, std::move(fds.front())));
+  return env.Undefined();
 }
 
 Napi::Value SeqpacketSocket::Receive(const Napi::CallbackInfo& info) {

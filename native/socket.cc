@@ -37,6 +37,7 @@ Napi::Function SeqpacketSocket::Define(Napi::Env env) {
                          InstanceMethod<&SeqpacketSocket::Accept>("accept"),
                          InstanceMethod<&SeqpacketSocket::Peek>("peek"),
                          InstanceMethod<&SeqpacketSocket::HeadCarriesFds>("headCarriesFds"),
+                         InstanceMethod<&SeqpacketSocket::HeadTerminal>("headTerminal"),
                          InstanceMethod<&SeqpacketSocket::Receive>("receive"),
                          InstanceMethod<&SeqpacketSocket::Send>("send"),
                          InstanceMethod<&SeqpacketSocket::PeerCredentials>("peerCredentials"),

@@ -6,7 +6,7 @@ import {
   type EngineHome,
   startConfinedEngine,
 } from '../engine/confined.ts';
-import type { EngineEvents } from '../engine/engine.ts';
+import type { ConfinedEngineEvents } from '../engine/engine.ts';
 import { sliceOf } from '../engine/engine-cgroup.ts';
 import { labelFor } from '../engine/launcher-protocol.ts';
 import type { RelayPlan } from '../policy/authorize.ts';
@@ -30,7 +30,7 @@ export async function startEngineAs(
   noCapability: boolean,
   connection: OwnedFd | undefined,
   home: EngineHome,
-  events: EngineEvents,
+  events: ConfinedEngineEvents,
   onAbandoned: (gone: Promise<void>) => void,
 ): Promise<ConfinedEngine> {
   const { pid, uid, gid, groups } = caller.identity;

@@ -1,6 +1,6 @@
 /** Our copy of a connection that an engine owns, for the one reply if that engine dies. */
 import { native, type OwnedFd } from '../socket/binding.ts';
-import { closeSocket } from './connection.ts';
+import { closeSocket } from '../socket/close-socket.ts';
 
 export class HandedOver {
   #fd: OwnedFd | undefined;

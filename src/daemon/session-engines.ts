@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import type { ConfinedEngineOptions, EngineHome, OpenedFiles } from '../engine/confined.ts';
-import { Engine, type EngineEvents, type EngineExit, usualConnection } from '../engine/engine.ts';
+import { type ConfinedEngineEvents, Engine, type EngineExit, usualConnection } from '../engine/engine.ts';
 import { EngineCgroup, isEngineCgroup, type ScopeKind } from '../engine/engine-cgroup.ts';
 import type { EnginePool } from '../engine/engine-pool.ts';
 import type { Kerndat } from '../engine/kerndat.ts';
@@ -58,6 +58,10 @@ export interface SessionEnginesEvents {
   /** `confined`: it comes from an engine that is its caller's to deceive us with. */
   onMessage(packet: Packet, confined: boolean): void;
   onHangup(): void;
+  /** Whether this message is to carry the master of a terminal. */
+  expectsTerminal(message: Buffer): boolean;
+  /** A confined engine cannot be what it should; the reason is a sentence. */
+  onLie(reason: string): void;
   onEnd(exit: EngineExit): void;
   /** Another engine is started for the request, which the one before has not read. */
   onReplaced(): void;
@@ -171,12 +175,14 @@ export class SessionEngines {
     { serial, pid, connection, cgroup, apart, stays, confined }: EngineSnapshot,
   ): void {
     this.#serials = serial;
+    const heard = this.#heard();
     const engine = new Engine(
       native.adoptProcess(stored.pidfd, pid),
       stored.socket && native.adopt(stored.socket),
       new StderrFile('criu-stderr', stored.stderr),
-      this.#heard(),
+      heard,
       connection,
+      confined && heard,
     );
     // It runs already, whatever the limits are now.
     const turn = this.#context.queue.count(this.#user, confined === undefined);
@@ -473,6 +479,7 @@ export class SessionEngines {
       },
     );
     const { traits } = standing;
+    if (!request.terminal) engine.refuseDescriptors();
     this.#hold(engine, turn, cgroup, request, { uid: caller.identity.uid, traits });
     return files;
   }
@@ -544,7 +551,7 @@ export class SessionEngines {
     });
   }
 
-  #heard(): EngineEvents {
+  #heard(): ConfinedEngineEvents {
     const isLatest = (engine: Engine): boolean => engine === this.#latest?.engine;
     return {
       onMessage: (packet, engine) => {
@@ -567,6 +574,10 @@ export class SessionEngines {
           latest.ahead = undefined;
           this.#events.onHangup();
         }
+      },
+      expectsTerminal: (message) => this.#events.expectsTerminal(message),
+      onLie: (reason, engine) => {
+        if (isLatest(engine)) this.#events.onLie(`The engine ${reason}`);
       },
       onEnd: (exit, engine) => {
         const ahead = isLatest(engine) ? this.#latest?.ahead : undefined;

@@ -11,7 +11,7 @@ import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { ConnectionUser } from '../policy/connection-user.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec.ts';
-import { type CriuResp, ReqType } from '../protocol/messages.ts';
+import { type CriuResp, isTerminalNotification, ReqType } from '../protocol/messages.ts';
 import { fitReply, refusal, withHint } from '../protocol/replies.ts';
 import { type NativeError, native, type Packet, type SeqpacketSocket } from '../socket/binding.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
@@ -114,6 +114,8 @@ export class Session {
     this.#engines = new SessionEngines(context, user.key, this.#judge, {
       onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
+      expectsTerminal: (message) => this.#expectsTerminal(message),
+      onLie: (reason) => this.#engineLies(reason),
       onEnd: (end) => this.#advance({ on: 'engine-end', end: this.#known(end) }),
       onReplaced: () => this.#mark('taken'),
       onReplacement: (bytes) => {
@@ -681,12 +683,7 @@ export class Session {
     const decoded = decodeResponse(packet.data, confined ? 'strict' : 'lenient');
     this.#message = packet;
     if (decoded.kind === 'malformed') {
-      // As good as dead. What it restored is ended first: CRIU takes the end of its connection for leave to go on.
-      this.#advance({
-        on: 'engine-end',
-        end: { how: 'lost', reason: `The engine sent no criu_resp: ${decoded.reason}` },
-      });
-      this.#engines.dismiss();
+      this.#engineLies(`The engine sent no criu_resp: ${decoded.reason}`);
     } else if (decoded.message.type === ReqType.NOTIFY) {
       this.#advance({ on: 'engine-notify', script: decoded.message.notify?.script ?? '' });
     } else if (this.#inherited && !confined && decoded.message.cr_errno === EBADRQC && this.#keeper.packet) {
@@ -701,6 +698,18 @@ export class Session {
     }
     this.#inherited = false;
     if (this.#state.at !== 'verifying') this.#messageDone();
+  }
+
+  /** As good as dead. What it restored is ended first: CRIU takes the end of its connection for leave to go on. */
+  #engineLies(reason: string): void {
+    this.#advance({ on: 'engine-end', end: { how: 'lost', reason } });
+    this.#engines.dismiss();
+  }
+
+  #expectsTerminal(message: Buffer): boolean {
+    if (!('request' in this.#state) || !this.#state.request.terminal) return false;
+    const decoded = decodeResponse(message, 'strict');
+    return decoded.kind === 'response' && isTerminalNotification(decoded.message);
   }
 
   /** Whatever was not forwarded ends here, and the next one may come. */

@@ -1,8 +1,8 @@
 /** Descriptors that came back from systemd's store, sorted into what each of them is to its session. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { native, type OwnedFd } from '../socket/binding.ts';
+import { closeSocket } from '../socket/close-socket.ts';
 import type { StoredFds } from '../systemd/activation.ts';
-import { closeSocket } from './connection.ts';
 import { SessionFile, type SessionSnapshot, sessionFileName } from './session-file.ts';
 
 /** A session of an earlier start. Whoever takes it owns its descriptors. */

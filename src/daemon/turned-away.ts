@@ -7,8 +7,8 @@
 import { encodeResponse } from '../protocol/codec.ts';
 import { invalid } from '../protocol/replies.ts';
 import { type SeqpacketSocket, Watch } from '../socket/binding.ts';
+import { closeSocket } from '../socket/close-socket.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
-import { closeSocket } from './connection.ts';
 
 /** How long such a connection waits for the request that it does not serve. */
 const graceMs = 1000;

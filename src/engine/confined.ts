@@ -7,9 +7,10 @@
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native, type OwnedFd, type Process, type SeqpacketSocket, Watch } from '../socket/binding.ts';
+import { closeSocket } from '../socket/close-socket.ts';
 import { findCriu } from './criu-binary.ts';
 import { requireUnprivilegedMode } from './criu-version.ts';
-import { Engine, type EngineEvents } from './engine.ts';
+import { type ConfinedEngineEvents, Engine, usualConnection } from './engine.ts';
 import type { EngineCgroup } from './engine-cgroup.ts';
 import { explainLaunchFailure, type LaunchContext } from './launch-failure.ts';
 import {
@@ -108,7 +109,7 @@ export async function startConfinedEngine(
   noCapability: boolean,
   connection: OwnedFd | undefined,
   home: EngineHome,
-  events: EngineEvents,
+  events: ConfinedEngineEvents,
   onAbandoned: (gone: Promise<void>) => void,
 ): Promise<ConfinedEngine> {
   const criu = findCriu(options.criu);
@@ -138,7 +139,11 @@ export async function startConfinedEngine(
       preload: options.preload,
       imagesDir: files.imagesDir,
     });
-    return { engine: new Engine(launcher, socket, stderr, events), cgroup: cgroup!, files: opened };
+    return {
+      engine: new Engine(launcher, socket, stderr, events, usualConnection, events),
+      cgroup: cgroup!,
+      files: opened,
+    };
   } catch (error) {
     stderr.close();
     if (launcher) onAbandoned(abandon(launcher, cgroup));
@@ -206,7 +211,7 @@ function answerOf(
     };
     const fail = (errno: number, message: string): void =>
       settle(() => {
-        ready?.socket?.close();
+        if (ready?.socket) closeSocket(ready.socket);
         reject(new LaunchError(errno, message));
       });
     const timer = setTimeout(() => {

@@ -7,10 +7,12 @@ import {
   type ExitStatus,
   type OwnedFd,
   type Packet,
+  type Peeked,
   type Process,
   type SeqpacketSocket,
   Watch,
 } from '../socket/binding.ts';
+import { closeSocket } from '../socket/close-socket.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
 import { sleepsOn } from './sleeping.ts';
 import type { StderrFile } from './stderr-file.ts';
@@ -35,6 +37,14 @@ export interface EngineEvents {
   onEnd(exit: EngineExit, engine: Engine): void;
 }
 
+/** What the owner of an engine is asked and told whose messages are its caller's to write. */
+export interface ConfinedEngineEvents extends EngineEvents {
+  /** Whether this message, which carries something, is to carry the master of a terminal. */
+  expectsTerminal(message: Buffer): boolean;
+  /** It has sent what nothing may be done with, and its connection is closed. The reason continues a sentence about it. */
+  onLie(reason: string, engine: Engine): void;
+}
+
 export class Engine {
   readonly pid: number;
   /** What it calls its connection. */
@@ -42,6 +52,8 @@ export class Engine {
   readonly #process: Process;
   readonly #stderr: StderrFile;
   readonly #events: EngineEvents;
+  /** Undefined for one of root's, whose messages are believed. */
+  readonly #confined: ConfinedEngineEvents | undefined;
   /** Undefined for an engine that owns the caller's connection, and after the hang-up. */
   #socket: SeqpacketSocket | undefined;
   #leftUnread = false;
@@ -54,13 +66,14 @@ export class Engine {
   /** Its last lines on stderr, once it has ended. */
   #lastWords: readonly string[] | undefined;
 
-  /** Takes over everything that it is given. */
+  /** Takes over everything that it is given. @param confined for one that has become its caller. */
   constructor(
     process: Process,
     socket: SeqpacketSocket | undefined,
     stderr: StderrFile,
     events: EngineEvents,
     connection = usualConnection,
+    confined?: ConfinedEngineEvents,
   ) {
     this.pid = process.pid;
     this.connection = connection;
@@ -68,6 +81,7 @@ export class Engine {
     this.#socket = socket;
     this.#stderr = stderr;
     this.#events = events;
+    this.#confined = confined;
     this.#watch();
     process.onExit((status) => {
       this.#exit = this.#describe(status);
@@ -129,6 +143,11 @@ export class Engine {
     return this.#lastWords ?? this.#stderr.tail();
   }
 
+  /** On Linux 6.16 the kernel refuses them at their sender; before, and what is there already, is looked at as it comes. */
+  refuseDescriptors(): void {
+    this.#socket?.refuseFds();
+  }
+
   /** What was delivered has been dealt with, and the next message may come. */
   resume(): void {
     if (!this.#paused || this.#ended) return;
@@ -175,11 +194,7 @@ export class Engine {
   #take(): void {
     const socket = this.#untaken;
     this.#untaken = undefined;
-    try {
-      if (socket && socket.fd >= 0) socket.receive(maxPacketBytes);
-    } catch {
-      // Too large: consumed all the same.
-    }
+    if (socket && socket.fd >= 0) this.#discard(socket);
   }
 
   #receive(): { readonly packet: Packet; readonly taken: boolean } | undefined {
@@ -190,6 +205,8 @@ export class Engine {
       if (head.kind === 'end') this.#hangup();
       else if (head.kind === 'packet' && head.data !== undefined && !socket.headCarriesFds()) {
         return { packet: { data: head.data, fds: [] }, taken: false };
+      } else if (this.#confined && head.kind !== 'nothing') {
+        return this.#receiveTerminal(this.#confined, socket, head);
       } else {
         const packet = socket.receive(maxPacketBytes);
         return packet && { packet, taken: true };
@@ -201,10 +218,44 @@ export class Engine {
     return undefined;
   }
 
+  /**
+   * What a confined engine sends may be anything of its caller's, and closing it may block for as long as that one likes. So
+   * nothing else than a terminal, where one is due, ever leaves the queue: the rest is closed with it, on another thread.
+   */
+  #receiveTerminal(
+    events: ConfinedEngineEvents,
+    socket: SeqpacketSocket,
+    head: Peeked,
+  ): { readonly packet: Packet; readonly taken: boolean } | undefined {
+    const data = head.kind === 'packet' ? head.data : undefined;
+    const carries = socket.headCarriesFds();
+    const terminal = data && carries && events.expectsTerminal(data) ? socket.headTerminal() : undefined;
+    if (data && terminal) {
+      this.#discard(socket);
+      return { packet: { data, fds: [terminal] }, taken: true };
+    }
+    this.#closeSocket();
+    const reason = carries ? 'sent a descriptor that is not due' : 'sent what is no criu_resp';
+    events.onLie(reason, this);
+    return undefined;
+  }
+
+  #discard(socket: SeqpacketSocket): void {
+    try {
+      socket.receive(maxPacketBytes, 0);
+    } catch {
+      // Too large, or with a descriptor: consumed all the same.
+    }
+  }
+
+  #closeSocket(): void {
+    if (this.#socket) closeSocket(this.#socket);
+    this.#socket = undefined;
+  }
+
   #hangup(): void {
     this.#leftUnread = this.#socket?.peerLeftUnread ?? false;
-    this.#socket?.close();
-    this.#socket = undefined;
+    this.#closeSocket();
     this.#events.onHangup(this);
   }
 
@@ -213,8 +264,7 @@ export class Engine {
     while (!this.#paused && this.#readOne());
     if (this.#paused || this.#ended || !this.#exit) return;
     this.#ended = true;
-    this.#socket?.close();
-    this.#socket = undefined;
+    this.#closeSocket();
     this.#lastWords = this.#exit.how === 'success' ? [] : this.#stderr.tail();
     this.#stderr.close();
     this.#events.onEnd(this.#exit, this);

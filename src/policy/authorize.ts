@@ -29,6 +29,8 @@ export interface AuthorizedRequest {
   readonly engine: 'privileged' | 'confined' | 'probe';
   /** The caller asked for notifications. */
   readonly notifies: boolean;
+  /** The caller is to get the masters of terminals that no restored process has. */
+  readonly terminal?: true;
   /** What it leaves behind outlives the session, and stays in a scope. */
   readonly scope?: 'restore' | 'page-server';
   /** Its engine holds no CAP_CHECKPOINT_RESTORE, unless the caller's children do. */
@@ -162,6 +164,9 @@ function decide(message: CriuReq, facts: Facts): Decision {
     notifies: message.opts?.notify_scripts ?? false,
     ...(row.scope === undefined ? {} : { scope: row.scope }),
     ...(row.noCapability ? { noCapability: row.noCapability } : {}),
+    ...(row.scope === 'restore' && message.opts?.notify_scripts && message.opts.orphan_pts_master
+      ? { terminal: true as const }
+      : {}),
     ...(target === undefined ? {} : { target }),
     ...hintFor(message, engine),
   };

@@ -31,6 +31,11 @@ export type CriuFeatures = criu_features.$Properties;
 export type CriuPageServerInfo = criu_page_server_info.$Properties;
 export type CriuVersion = criu_version.$Properties;
 
+/** CRIU's only message that carries a descriptor: the master of a terminal that no restored process has (tty.c). */
+export function isTerminalNotification({ type, notify }: CriuResp): boolean {
+  return type === ReqType.NOTIFY && notify?.script === 'orphan-pts-master';
+}
+
 /** The name that rpc.proto gives to a request type, `type 99` for a number that it does not know. */
 export function reqTypeName(type: number): string {
   return isReqType(type) ? ReqType[type] : `type ${type}`;

@@ -25,7 +25,10 @@ export interface NativeError extends Error {
 export interface OwnedFd {
   /** The number, or -1 once closed or given away. */
   readonly number: number;
-  /** Closes it; a second call does nothing. */
+  /**
+   * Closes it; a second call does nothing. One that {@link SeqpacketSocket.headTerminal} gave is closed on another thread, also by
+   * the garbage collector.
+   */
   close(): void;
 }
 
@@ -84,6 +87,11 @@ export interface SeqpacketSocket {
   peek(limit: number): Peeked;
   /** True when the packet at the head carries fds: a peek without a control buffer then has MSG_CTRUNC. No fd is installed. */
   headCarriesFds(): boolean;
+  /**
+   * A copy of the one descriptor that the packet at the head carries, where it is the master of a pseudo terminal. The packet stays
+   * where it is, so that its own copy is not the last one as long as this one is open. Undefined for more than one, and for any other.
+   */
+  headTerminal(): OwnedFd | undefined;
   /**
    * Consumes one packet of at most `limit` bytes. Undefined when none waits (EAGAIN) or at the end of the connection.
    * A larger packet is consumed and throws EMSGSIZE; more than `maxFds` fds (default 16, at most the kernel's 253) are

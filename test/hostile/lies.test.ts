@@ -1,12 +1,13 @@
 /** What an engine says is what alice says, as soon as a bug in CRIU is hers: no number and no text of it is believed. */
 import assert from 'node:assert/strict';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { journalOf } from '../system/support/journal.ts';
 import { statusLine } from '../system/support/proc.ts';
 import { show } from '../system/support/unit.ts';
 import { Attacker } from './support/attacker.ts';
-import { assertServed, it } from './support/guarantee.ts';
+import { assertRefused, assertServed, it } from './support/guarantee.ts';
 import { LyingEngine, type Saying } from './support/lying-engine.ts';
 import { directoryOf, targetOf } from './support/people.ts';
 
@@ -60,6 +61,49 @@ describe('an engine that says of somebody else’s process that it is the root o
         await target.assertCountsOn();
         assert.match(statusLine(1, 'State') ?? '', /^[SR]/);
       }
+    });
+  }
+});
+
+// The bite: a service that takes the descriptor, and closes it where it does everything else, answers bob only when it was read.
+describe('an engine that sends a descriptor whose close lasts as long as alice likes', () => {
+  let engine: LyingEngine;
+  let reader: Server;
+  const held: Socket[] = [];
+  before(async () => {
+    engine = await LyingEngine.start();
+    reader = createServer({ pauseOnConnect: true }, (socket) => held.push(socket.on('error', () => {})));
+    await new Promise<void>((resolve) => reader.listen(0, '127.0.0.1', resolve));
+  });
+  after(() => {
+    for (const socket of held) socket.destroy();
+    reader.close();
+    engine.service.stop();
+  });
+
+  const opts = { notify_scripts: true, orphan_pts_master: true };
+  for (const [what, script, asked] of [
+    ['with another message, where a terminal is due', 'post-restore', opts],
+    ['in the place of the terminal that is due', 'orphan-pts-master', opts],
+    ['where nobody asked for a terminal', 'orphan-pts-master', { notify_scripts: true }],
+  ] as const) {
+    it(`is as good as dead, and holds up nobody else (${what})`, async () => {
+      const roots = targetOf('root');
+      const lingersAt = (reader.address() as AddressInfo).port;
+      const send = { type: ReqType.NOTIFY, success: true, notify: { script } };
+      engine.says('receive', { send, lingersAt }, 'receive', 'receive');
+      const { reply } = await askAsAlice(engine.service.address, ReqType.RESTORE, asked);
+      // Since Linux 6.16 the kernel may have refused it at its sender, which ends then.
+      assertRefused(
+        reply,
+        /^The engine sent a descriptor that is not due$|lost its engine before it was verified/,
+      );
+      assert.ok(held.length > 0, 'there is nothing that lingers');
+      const bob = new Attacker('bob');
+      await bob.do('open', 10, 0, '/');
+      const request = { type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: roots.pid } };
+      assertRefused(await bob.ask(request, engine.service.address), /has the uid 0/);
+      for (const socket of held.splice(0)) socket.destroy();
     });
   }
 });

@@ -14,7 +14,7 @@ import { constants as os, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native, type ProcQuestion } from '../../src/socket/binding.ts';
-import { collect, countFds, isOpen, openNull, requireArgumentError } from './support.ts';
+import { closedElsewhere, collect, countFds, isOpen, openNull, requireArgumentError } from './support.ts';
 
 const addonPath = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu_service.node');
 const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY;
@@ -182,10 +182,7 @@ describe('what is closed on another thread', () => {
       native.closeElsewhere(fd, i % 3);
     });
     assert.ok(fds.every((fd) => fd.number === -1));
-    for (let tries = 0; native.pendingCloses() > 0; tries += 1) {
-      assert.ok(tries < 1000, `${native.pendingCloses()} are still open`);
-      await sleep(1);
-    }
+    await closedElsewhere();
     assert.deepEqual(numbers.filter(isOpen), []);
   });
 

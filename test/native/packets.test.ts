@@ -1,9 +1,10 @@
 import { strict as assert } from 'node:assert';
 import { execFileSync } from 'node:child_process';
-import { fstatSync, readFileSync } from 'node:fs';
+import { constants, fstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { native, type OwnedFd } from '../../src/socket/binding.ts';
 import {
+  closedElsewhere,
   connectedPair,
   countFds,
   isCloexec,
@@ -190,6 +191,51 @@ socket.socket(fileno=3).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, 
     assert.equal(near.receive(10)?.data.toString(), 'plain');
     assert.equal(near.headCarriesFds(), true);
     for (const closable of [near, far, null_, ours, theirs, done]) closable.close();
+  });
+});
+
+describe('headTerminal', () => {
+  const { O_RDWR, O_NOCTTY } = constants;
+  const O_PATH = 0o10000000;
+  const index = ({ number }: OwnedFd): string | undefined =>
+    /^tty-index:\t\d+$/m.exec(readFileSync(`/proc/self/fdinfo/${number}`, 'utf8'))?.[0];
+
+  it('is a copy of the master of a terminal, and leaves the packet where it is', async () => {
+    const { near, far } = connectedPair();
+    const master = native.open('/dev/ptmx', O_RDWR | O_NOCTTY);
+    far.send(Buffer.from('terminal'), [master]);
+    for (let round = 0; round < 2; round += 1) {
+      const copy = near.headTerminal()!;
+      assert.equal(index(copy), index(master));
+      assert.ok(isCloexec(copy.number));
+      copy.close();
+      assert.equal(copy.number, -1);
+    }
+    assert.equal(near.headCarriesFds(), true);
+    await closedElsewhere();
+    for (const closable of [near, far, master]) closable.close();
+  });
+
+  it('is nothing else, by itself or beside one, and nothing where nothing waits', async () => {
+    const { near, far } = connectedPair();
+    const master = native.open('/dev/ptmx', O_RDWR | O_NOCTTY);
+    // Its device is that of a terminal, and it is none: nothing was ever opened.
+    const path = native.open('/dev/ptmx', O_PATH);
+    const others = [openNull(), native.memfd('file', 1), path];
+    const before = countFds();
+    assert.equal(near.headTerminal(), undefined);
+    for (const fds of [...others.map((fd) => [fd]), [master, master], [master, others[0]!], []]) {
+      far.send(Buffer.from('x'), fds);
+      assert.equal(near.headTerminal(), undefined);
+      near.receive(1)?.fds.forEach((fd) => {
+        fd.close();
+      });
+    }
+    await closedElsewhere();
+    assert.equal(countFds(), before);
+    far.close();
+    assert.equal(near.headTerminal(), undefined);
+    for (const closable of [near, master, ...others]) closable.close();
   });
 });
 

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -22,6 +23,14 @@ const O_CLOEXEC = 0o2000000;
 /** How many descriptors this process has open. */
 export function countFds(): number {
   return readdirSync('/proc/self/fd').length;
+}
+
+/** When nothing that is closed on another thread is left open. */
+export async function closedElsewhere(): Promise<void> {
+  for (let tries = 0; native.pendingCloses() > 0; tries += 1) {
+    assert.ok(tries < 1000, `${native.pendingCloses()} are still open`);
+    await sleep(1);
+  }
 }
 
 /** Runs `round` many times and requires that no descriptor is left behind, not even by the first round. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
+import { as, directoryOf } from '../hostile/support/people.ts';
 import { eventually, freshDirectory, needsSoftDirty, run } from './support/bench.ts';
 import { it } from './support/it.ts';
 import { pageServers } from './support/proc.ts';
@@ -129,8 +130,15 @@ describe('pycriu over the socket of the service', () => {
   });
 
   it('receives the master of a restored terminal along with its notification', async () => {
-    const answer = pycriu<{ scripts: string[]; answer: string }>('orphan_terminal', freshDirectory());
-    assert.ok(answer.scripts?.includes('orphan-pts-master'), JSON.stringify(answer));
-    assert.equal(answer.answer, 'after\r\nafter\r\n');
+    // Of an engine of alice's it is the only descriptor that is taken.
+    for (const user of ['root', 'alice'] as const) {
+      const answer = pycriuUnder<{ scripts: string[]; fds: number; answer: string }>(
+        as(user),
+        'orphan_terminal',
+        directoryOf(user),
+      );
+      assert.ok(answer.scripts?.includes('orphan-pts-master'), `${user}: ${JSON.stringify(answer)}`);
+      assert.deepEqual([answer.fds, answer.answer], [1, 'after\r\nafter\r\n']);
+    }
   });
 });

@@ -1,10 +1,13 @@
 /*
  * lying-engine: takes the place of criu, and says what the file beside it says, which is called like it with `.says` behind.
- * Each line is a step: `receive`, `send HEX`, `stderr HEX`, `die`. It is a program and no script, because engines of users
- * without root are executed from a descriptor.
+ * Each line is a step: `receive`, `send HEX`, `send-lingering PORT HEX`, `stderr HEX`, `die`. It is a program and no script,
+ * because engines of users without root are executed from a descriptor.
  */
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,6 +22,39 @@ static size_t from_hex(const char *hex, char *bytes)
 	while (sscanf(hex + 2 * length, "%2x", &value) == 1)
 		bytes[length++] = (char)value;
 	return length;
+}
+
+/* A message with a TCP socket that is full, and whose last close waits for whoever listens at that port to read. */
+static void send_lingering(int port, const char *hex)
+{
+	struct sockaddr_in there = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger linger = { .l_onoff = 1, .l_linger = 600 };
+	static char nothing[1 << 16];
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct iovec data = { packet, from_hex(hex, packet) };
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(fd))];
+	} control = { 0 };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	if (connect(fd, (struct sockaddr *)&there, sizeof(there)) != 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	while (send(fd, nothing, sizeof(nothing), MSG_DONTWAIT) > 0)
+		;
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+	if (sendmsg(3, &message, MSG_NOSIGNAL) < 0) {
+		perror("Error: no descriptor can be sent");
+		/* It would wait for the close itself. */
+		kill(getpid(), SIGKILL);
+	}
+	/* The queue has the last one. */
+	close(fd);
 }
 
 int main(int argc, char **argv)
@@ -40,6 +76,8 @@ int main(int argc, char **argv)
 			return 1;
 		if (strncmp(line, "send ", 5) == 0)
 			send(3, packet, from_hex(line + 5, packet), MSG_NOSIGNAL);
+		if (strncmp(line, "send-lingering ", 15) == 0)
+			send_lingering(atoi(line + 15), strchr(line + 15, ' ') + 1);
 		if (strncmp(line, "stderr ", 7) == 0)
 			write(2, packet, from_hex(line + 7, packet));
 		if (strncmp(line, "die", 3) == 0)

@@ -11,6 +11,8 @@ export type Saying =
   | 'receive'
   | 'die'
   | { readonly send: CriuResp }
+  /** With a TCP socket that is connected to this port of 127.0.0.1, and whose last close waits until it is read from. */
+  | { readonly send: CriuResp; readonly lingersAt: number }
   /** Its last words. */
   | { readonly stderr: string };
 
@@ -36,9 +38,11 @@ export class LyingEngine {
   says(...sayings: readonly Saying[]): void {
     const lines = sayings.map((saying) => {
       if (typeof saying === 'string') return saying;
-      return 'send' in saying
-        ? `send ${encodeResponse(saying.send).toString('hex')}`
-        : `stderr ${Buffer.from(saying.stderr).toString('hex')}`;
+      if ('send' in saying) {
+        const hex = encodeResponse(saying.send).toString('hex');
+        return 'lingersAt' in saying ? `send-lingering ${saying.lingersAt} ${hex}` : `send ${hex}`;
+      }
+      return `stderr ${Buffer.from(saying.stderr).toString('hex')}`;
     });
     writeFileSync(`${this.#path}.says`, `${lines.join('\n')}\n`, { mode: 0o644 });
   }

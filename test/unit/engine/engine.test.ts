@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { constants as os } from 'node:os';
-import { Engine } from '../../../src/engine/engine.ts';
+import { fileURLToPath } from 'node:url';
+import { type ConfinedEngineEvents, Engine } from '../../../src/engine/engine.ts';
 import { sleepsOn } from '../../../src/engine/sleeping.ts';
 import { StderrFile } from '../../../src/engine/stderr-file.ts';
-import { native, type SeqpacketSocket } from '../../../src/socket/binding.ts';
+import { native, type Packet, type SeqpacketSocket } from '../../../src/socket/binding.ts';
+import { closedElsewhere } from '../../native/support.ts';
 
 /** At work until something comes on its standard input; then it answers, and waits for the next request. */
 const work = `
@@ -123,5 +125,110 @@ describe('a message of an engine', () => {
     });
     assert.deepEqual(heard, ['one', 'one', 'two', 'two']);
     theirs.close();
+  });
+});
+
+describe('a descriptor that an engine sends which has become its caller', () => {
+  const lingering = fileURLToPath(new URL('../../native/fixtures/lingering.py', import.meta.url));
+  const started: (() => void)[] = [];
+  afterEach(async () => {
+    for (const end of started.splice(0)) end();
+    await closedElsewhere();
+  });
+
+  /** What is heard of an engine, until it ends; it is asked to be a child that sends, or what the test sends in its place. */
+  function heardOf(argv: readonly string[], expects: boolean) {
+    const { ours, theirs } = native.socketpair();
+    const input = native.socketpair();
+    const engineProcess = native.spawn({
+      file: '/usr/bin/env',
+      argv: ['env', ...argv],
+      env: [`PATH=${process.env.PATH}`],
+      fds: [
+        { source: input.theirs, target: 0 },
+        { source: theirs, target: 3 },
+      ],
+    });
+    input.theirs.close();
+    const peer = native.adopt(theirs);
+    started.push(() => input.ours.close());
+    const heard: (string | Packet)[] = [];
+    let onHeard = () => {};
+    const tell = (what: string | Packet) => {
+      heard.push(what);
+      onHeard();
+    };
+    const events: ConfinedEngineEvents = {
+      onMessage: tell,
+      onHangup: () => tell('hang-up'),
+      expectsTerminal: (message) => expects && `${message}` === 'terminal',
+      onLie: (reason) => tell(reason),
+      onEnd: () => tell('end'),
+    };
+    const engine = new Engine(engineProcess, ours, new StderrFile('criu-stderr'), events, 3, events);
+    const next = () =>
+      new Promise<string | Packet>((resolve) => {
+        onHeard = () => resolve(heard.at(-1)!);
+      });
+    return { engine, peer, ours, heard, next };
+  }
+
+  it('that lingers is closed by nobody whom others wait for, and is the end of its connection', async () => {
+    for (const expects of [false, true]) {
+      const { peer, ours, next } = heardOf(
+        ['python3', lingering, Buffer.from('terminal').toString('hex')],
+        expects,
+      );
+      peer.close();
+      assert.equal(await next(), 'sent a descriptor that is not due');
+      assert.equal(ours.fd, -1);
+      // Another thread is at it, for as long as the engine lives.
+      assert.ok(native.pendingCloses() >= 1);
+      for (const end of started.splice(0)) end();
+      await closedElsewhere();
+    }
+  });
+
+  it('is passed on where it is the terminal that is due, and closed on another thread', async () => {
+    const { peer, next } = heardOf(['cat'], true);
+    const master = native.open('/dev/ptmx', fs.constants.O_RDWR | fs.constants.O_NOCTTY);
+    peer.send(Buffer.from('terminal'), [master]);
+    const message = (await next()) as Packet;
+    assert.equal(`${message.data}`, 'terminal');
+    assert.equal(message.fds.length, 1);
+    assert.equal(fs.fstatSync(message.fds[0]!.number).rdev, fs.fstatSync(master.number).rdev);
+    message.fds[0]!.close();
+    peer.close();
+    master.close();
+  });
+
+  for (const [what, text, expects, sent] of [
+    ['a terminal that nobody asked for', 'terminal', false, ['/dev/ptmx']],
+    ['a terminal with another message', 'other', true, ['/dev/ptmx']],
+    ['what is no terminal', 'terminal', true, ['/dev/null']],
+    ['one more than the terminal', 'terminal', true, ['/dev/ptmx', '/dev/ptmx']],
+  ] as const) {
+    it(`is a lie: ${what}`, async () => {
+      const { peer, heard, next } = heardOf(['cat'], expects);
+      const fds = sent.map((path) => native.open(path, fs.constants.O_RDWR | fs.constants.O_NOCTTY));
+      peer.send(Buffer.from(text), fds);
+      assert.equal(await next(), 'sent a descriptor that is not due');
+      assert.equal(heard.length, 1);
+      assert.throws(() => peer.send(Buffer.from('more')), /Broken pipe|Connection reset/);
+      for (const closable of [peer, ...fds]) closable.close();
+    });
+  }
+
+  it('is behind what it said before, which still counts', async () => {
+    const { engine, peer, next } = heardOf(['cat'], false);
+    const null_ = native.open('/dev/null', fs.constants.O_RDWR);
+    peer.send(Buffer.from('first'));
+    assert.equal(`${((await next()) as Packet).data}`, 'first');
+    peer.send(Buffer.from('second'), [null_]);
+    const lie = next();
+    engine.resume();
+    assert.equal(await lie, 'sent a descriptor that is not due');
+    peer.close();
+    null_.close();
   });
 });
