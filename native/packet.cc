@@ -212,6 +212,19 @@ Napi::Value SeqpacketSocket::HeadTerminal(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
+Napi::Value SeqpacketSocket::Discard(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = Require(env, "recvmsg");
+  const Head head = Look(env, fd, nullptr, 0);
+  const bool plain = (head.kind == Head::Kind::kPacket || head.kind == Head::Kind::kEmptyPacket) &&
+                     !head.carries_fds;
+  if (!plain) return Napi::Boolean::New(env, false);
+  // Nothing of it is copied: what does not fit is thrown away.
+  msghdr header{};
+  Check(env, "recvmsg", ReceiveMessage(fd, header, 0).size);
+  return Napi::Boolean::New(env, true);
+}
+
 Napi::Value SeqpacketSocket::Receive(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto limit = static_cast<size_t>(RequireInt(info[0], "limit", 0, kLargestLimit));

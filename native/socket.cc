@@ -38,6 +38,7 @@ Napi::Function SeqpacketSocket::Define(Napi::Env env) {
                          InstanceMethod<&SeqpacketSocket::Peek>("peek"),
                          InstanceMethod<&SeqpacketSocket::HeadCarriesFds>("headCarriesFds"),
                          InstanceMethod<&SeqpacketSocket::HeadTerminal>("headTerminal"),
+                         InstanceMethod<&SeqpacketSocket::Discard>("discard"),
                          InstanceMethod<&SeqpacketSocket::Receive>("receive"),
                          InstanceMethod<&SeqpacketSocket::Send>("send"),
                          InstanceMethod<&SeqpacketSocket::PeerCredentials>("peerCredentials"),

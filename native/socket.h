@@ -47,6 +47,7 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   Napi::Value Peek(const Napi::CallbackInfo& info);
   Napi::Value HeadCarriesFds(const Napi::CallbackInfo& info);
   Napi::Value HeadTerminal(const Napi::CallbackInfo& info);
+  Napi::Value Discard(const Napi::CallbackInfo& info);
   Napi::Value Receive(const Napi::CallbackInfo& info);
   Napi::Value Send(const Napi::CallbackInfo& info);
   Head Look(Napi::Env env, int fd, void* buffer, size_t room);

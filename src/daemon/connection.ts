@@ -46,8 +46,6 @@ export class CallerConnection {
   #interest = 0;
   /** What it is watched for is to be changed when everybody has had their say. */
   #rewatches = false;
-  /** The head was looked at and is a packet without descriptors; nothing that comes later changes it. */
-  #headIsPlain = false;
   readonly #queue: Message[] = [];
   #blocked = false;
   #closing = false;
@@ -94,7 +92,6 @@ export class CallerConnection {
   /** The head of the queue, which stays there. */
   head(): Head {
     const head = this.#socket?.peek(this.#maxPacketBytes) ?? { kind: 'end' };
-    this.#headIsPlain = false;
     if (head.kind === 'nothing' || head.kind === 'end') return head;
     if (this.headCarriesFds) {
       return malformed(
@@ -102,7 +99,6 @@ export class CallerConnection {
         'This packet carries descriptors; a request names those of its caller by their numbers',
       );
     }
-    this.#headIsPlain = true;
     if (head.kind === 'empty-packet') return malformed(EINVAL, 'An empty packet is no request');
     return head.data
       ? { kind: 'packet', data: head.data }
@@ -123,11 +119,9 @@ export class CallerConnection {
    */
   discard(): void {
     try {
-      if (!this.#headIsPlain && this.headCarriesFds) return;
-      this.#headIsPlain = false;
-      this.#socket?.receive(this.#maxPacketBytes, 0);
+      this.#socket?.discard();
     } catch {
-      // Too large, or with too many fds: consumed all the same.
+      // There is nothing to be read from it any more.
     }
   }
 

@@ -4,12 +4,10 @@ import { closeSocket } from '../socket/close-socket.ts';
 
 export class HandedOver {
   #fd: OwnedFd | undefined;
-  readonly #maxPacketBytes: number;
 
   /** Takes over `fd`. */
-  constructor(fd: OwnedFd, maxPacketBytes: number) {
+  constructor(fd: OwnedFd) {
     this.#fd = fd;
-    this.#maxPacketBytes = maxPacketBytes;
   }
 
   /** Undefined once it is closed. */
@@ -29,7 +27,7 @@ export class HandedOver {
     this.#fd = undefined;
     try {
       // A request that no engine has read would turn the end of the connection into a reset, ahead of the reply.
-      if (!socket.headCarriesFds()) socket.receive(this.#maxPacketBytes, 0);
+      socket.discard();
       socket.send(bytes);
     } catch {
       // The caller has left meanwhile.

@@ -18,6 +18,7 @@ import { foreignUid } from '../policy/tree-rule.ts';
 import { decodeRequest } from '../protocol/codec.ts';
 import type { CriuReq } from '../protocol/messages.ts';
 import type { SeqpacketSocket } from '../socket/binding.ts';
+import { maxUserPacketBytes } from '../socket/limits.ts';
 import type { ConfinedIdentity } from './session-file.ts';
 import type { Input } from './session-states.ts';
 
@@ -86,22 +87,30 @@ export class Judge {
    * @returns a promise for whoever is not root: they are read on another thread, and the tree of a target in turns.
    */
   judge(data: Buffer, phase: Phase, socket: SeqpacketSocket): Judgement | Promise<Judgement> {
-    const lenient = decodeRequest(data, 'lenient');
-    if (lenient.kind === 'malformed') return malformed(lenient.reason);
-    const standing =
-      phase === 'first' && isConstant(lenient.message.type, data) ? unread : this.#identify(socket);
-    return standing instanceof Promise
-      ? standing.then((read) => this.#judgeAs(read, data, lenient.message, phase))
-      : this.#judgeAs(standing, data, lenient.message, phase);
-  }
-
-  /** @param seen what CRIU would see in the packet: right for root; whoever is less must say it so that every parser sees the same. */
-  #judgeAs(standing: Standing, data: Buffer, seen: CriuReq, phase: Phase): Judgement | Promise<Judgement> {
-    this.#standing = standing;
-    if (standing.kind === 'fully-privileged') return this.#authorize(seen, phase, [], none);
-    const decoded = decodeRequest(data, 'strict');
+    // What CRIU would see in the packet is right for root; whoever is less must say it so that every parser sees the same.
+    const mode = socket.peerCredentials().uid === 0 ? 'lenient' : 'strict';
+    const decoded = decodeRequest(data, mode);
     if (decoded.kind === 'malformed') return malformed(decoded.reason);
     const { message } = decoded;
+    const standing = phase === 'first' && isConstant(message.type, data) ? unread : this.#identify(socket);
+    const judgeAs = (read: Standing): Judgement | Promise<Judgement> => {
+      this.#standing = read;
+      if (read.kind === 'fully-privileged') return this.#authorize(message, phase, [], none);
+      return mode === 'strict' ? this.#judgeUser(read, message, phase) : this.#judgeLess(read, data, phase);
+    };
+    return standing instanceof Promise ? standing.then(judgeAs) : judgeAs(standing);
+  }
+
+  /** Somebody with the uid of root, and less than root. */
+  #judgeLess(standing: Standing, data: Buffer, phase: Phase): Judgement | Promise<Judgement> {
+    if (data.length > maxUserPacketBytes) return tooLarge(data.length);
+    const decoded = decodeRequest(data, 'strict');
+    return decoded.kind === 'malformed'
+      ? malformed(decoded.reason)
+      : this.#judgeUser(standing, decoded.message, phase);
+  }
+
+  #judgeUser(standing: Standing, message: CriuReq, phase: Phase): Judgement | Promise<Judgement> {
     const { pid, uid } = this.#caller?.identity ?? {};
     const target = pid === undefined ? undefined : targetOf(message, pid);
     return standing.kind !== 'confined' || uid === undefined || target === undefined || target <= 0
@@ -207,6 +216,11 @@ function readPtraceScope(): number {
   } catch {
     return 0;
   }
+}
+
+function tooLarge(bytes: number): Judgement {
+  const reason = `A packet of ${bytes} bytes is too large: the limit is ${maxUserPacketBytes}`;
+  return { on: 'malformed', errno: os.errno.EMSGSIZE, reason };
 }
 
 function malformed(reason: string): Judgement {

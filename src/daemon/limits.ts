@@ -65,6 +65,9 @@ export class SessionQuota {
   }
 }
 
+/** How long the requests of one user may be together that wait for an engine; each of them is held a few times. */
+export const maxWaitingBytes = 1024 * 1024;
+
 /** One engine: waited for, then had, until it is released. */
 export interface EngineTurn {
   /** Resolves when it may start; at once is undefined. Rejects with what {@link cancel} was given. */
@@ -76,6 +79,7 @@ export interface EngineTurn {
 }
 
 interface Waiting {
+  readonly bytes: number;
   start(): void;
   cancel(reason: Error): void;
 }
@@ -104,11 +108,18 @@ export class EngineQueue {
     return count;
   }
 
-  /** @param privileged for a fully privileged caller, which nobody else's engines may hold up. */
-  ask(user: UserKey, privileged: boolean): EngineTurn {
+  /**
+   * @param privileged for a fully privileged caller, which nobody else's engines may hold up.
+   * @param bytes how long the request is.
+   * @returns a sentence where it would have to wait, and may not.
+   */
+  ask(user: UserKey, privileged: boolean, bytes: number): EngineTurn | string {
     const queue: Queue = privileged ? 'root' : user;
     // Whoever waits comes first.
     if (!this.#queues.has(queue) && this.#mayStart(queue)) return this.count(user, privileged);
+    if (queue !== 'root' && this.#bytesOf(queue) + bytes > maxWaitingBytes) {
+      return `your requests that wait for an engine are ${maxWaitingBytes} bytes long together, which is as much as those of one user may be: ask again when some are done`;
+    }
     let held = false;
     const release = (): void => {
       if (held) this.#leave(queue);
@@ -117,6 +128,7 @@ export class EngineQueue {
     let waiting: Waiting | undefined;
     const ready = new Promise<void>((resolve, reject) => {
       waiting = {
+        bytes,
         start: () => {
           held = true;
           waiting = undefined;
@@ -144,6 +156,10 @@ export class EngineQueue {
       held = false;
     };
     return { ready: undefined, cancel: () => {}, release };
+  }
+
+  #bytesOf(queue: Queue): number {
+    return (this.#queues.get(queue) ?? []).reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   #mayStart(queue: Queue): boolean {

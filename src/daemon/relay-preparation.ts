@@ -9,8 +9,7 @@ import { readErrorLines } from '../engine/engine-log.ts';
 import type { EngineFd } from '../engine/privileged.ts';
 import type { RelayPlan } from '../policy/authorize.ts';
 import type { Caller } from '../policy/caller.ts';
-import { encodeRequest } from '../protocol/codec.ts';
-import { appendOverrides, type Overrides } from '../protocol/rewrite.ts';
+import { appendOverrides, type Overrides, replaceOptions } from '../protocol/rewrite.ts';
 import { native, type OwnedFd } from '../socket/binding.ts';
 
 /** The request names a descriptor that its caller does not have. */
@@ -66,12 +65,8 @@ export class RelayPreparation {
     const { fresh } = this.#plan;
     const overrides = { ...this.#overrides, ...opened };
     const overridden = Object.keys(overrides).length > 0;
-    if (fresh) {
-      return encodeRequest(
-        overridden ? { ...fresh, opts: { images_dir_fd: -1, ...fresh.opts, ...overrides } } : fresh,
-      );
-    }
-    return overridden ? appendOverrides(original, overrides) : original;
+    if (!overridden) return fresh ?? original;
+    return fresh ? replaceOptions(fresh, overrides) : appendOverrides(original, overrides);
   }
 
   /** The images directory as the kernel names it, where we hold a copy. */

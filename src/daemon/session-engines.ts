@@ -136,11 +136,17 @@ export class SessionEngines {
    * Starts the engine of a request that is relayed, in its turn; those before it are not heard of any more.
    * @param plan its files are opened as the caller by an engine that becomes it.
    * @param engineFds copies that a privileged engine gets under numbers of the request.
+   * @param bytes how long the request is.
    * @returns the numbers of the files that the engine opened.
    * @throws what starting one throws
    */
-  relay(request: AuthorizedRequest, plan: RelayPlan, engineFds: readonly EngineFd[]): Promise<OpenedFiles> {
-    return this.#inTurn(request, async (turn) => {
+  relay(
+    request: AuthorizedRequest,
+    plan: RelayPlan,
+    engineFds: readonly EngineFd[],
+    bytes: number,
+  ): Promise<OpenedFiles> {
+    return this.#inTurn(request, bytes, async (turn) => {
       if (request.engine === 'confined') return this.#startConfined(request, turn, plan, undefined);
       // Descriptors can be put into an engine only when it starts.
       const waiting = engineFds.length === 0 ? this.#context.pool.take(this.#heard()) : undefined;
@@ -159,8 +165,8 @@ export class SessionEngines {
   }
 
   /** Starts an engine on the caller's own connection, which is copied; those before it are not heard of any more. */
-  async handOver(request: AuthorizedRequest, connection: OwnedFd): Promise<void> {
-    await this.#inTurn(request, async (turn) => {
+  async handOver(request: AuthorizedRequest, connection: OwnedFd, bytes: number): Promise<void> {
+    await this.#inTurn(request, bytes, async (turn) => {
       if (request.engine === 'confined') await this.#startConfined(request, turn, undefined, connection);
       else {
         const engine = startHandedOverEngine(this.#context.engine, connection, this.#heard());
@@ -428,10 +434,12 @@ export class SessionEngines {
   }
 
   /** There are only so many engines at once. */
-  #inTurn<T>(request: AuthorizedRequest, start: (turn: EngineTurn) => Promise<T>): Promise<T> {
+  #inTurn<T>(request: AuthorizedRequest, bytes: number, start: (turn: EngineTurn) => Promise<T>): Promise<T> {
     return this.#starts(async () => {
       this.setAside();
-      const turn = this.#context.queue.ask(this.#user, request.engine === 'privileged');
+      const turn = this.#context.queue.ask(this.#user, request.engine === 'privileged', bytes);
+      if (typeof turn === 'string')
+        throw new NotStartedError(os.errno.EAGAIN, `${request.name} refused: ${turn}`);
       if (turn.ready) {
         this.#waiting = turn;
         try {

@@ -14,6 +14,7 @@ import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec
 import { type CriuResp, isTerminalNotification, ReqType } from '../protocol/messages.ts';
 import { fitReply, refusal, withHint } from '../protocol/replies.ts';
 import { type NativeError, native, type Packet, type SeqpacketSocket } from '../socket/binding.ts';
+import { maxUserPacketBytes } from '../socket/limits.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
 import { CallerConnection, type Head } from './connection.ts';
 import { holderOf } from './connection-holders.ts';
@@ -63,6 +64,10 @@ const postResume: CriuResp = {
   success: true,
   notify: { script: 'post-resume', pid: 0 },
 };
+/** Without root nothing is asked that takes more, and many who wait must not take more memory than there is. */
+function largestPacketOf({ uid }: ConnectionUser, { maxPacketBytes }: SessionContext): number {
+  return uid === 0 ? maxPacketBytes : Math.min(maxPacketBytes, maxUserPacketBytes);
+}
 
 /** How often it is looked whether an engine has its request: at first, and when it has been at work for a while. */
 const firstLookMs = 10;
@@ -127,7 +132,7 @@ export class Session {
     this.#records = new SessionRecords(context.records, this.#engines, { session: id, user }, () =>
       this.#finish(),
     );
-    this.#connection = new CallerConnection(socket, context.maxPacketBytes, {
+    this.#connection = new CallerConnection(socket, largestPacketOf(user, context), {
       onReadable: () => this.#lookAtPacket(),
       onEnd: () => this.#advance({ on: 'caller-end' }),
       onUnwatched: (error) => {
@@ -278,7 +283,7 @@ export class Session {
         this.#connection.stopListening();
         break;
       case 'handed-over':
-        this.#handedOver = new HandedOver(this.#connection.release(), this.#context.maxPacketBytes);
+        this.#handedOver = new HandedOver(this.#connection.release());
         break;
       case 'draining':
       case 'over':
@@ -309,7 +314,7 @@ export class Session {
       return;
     }
     this.#records.resumed(elapsedMs, 'request' in state ? state.request : undefined);
-    this.#handedOver = new HandedOver(this.#connection.release(), this.#context.maxPacketBytes);
+    this.#handedOver = new HandedOver(this.#connection.release());
     if (holder) {
       this.#engines.adoptFound(holder, becomes);
       this.#keepEngine();
@@ -563,7 +568,9 @@ export class Session {
     const start = async (): Promise<void> => {
       const preparation = new RelayPreparation(this.#judge.caller, plan);
       this.#records.accepted(request, preparation);
-      const opened = fresh ? await this.#engines.relay(request, plan, preparation.engineFds) : {};
+      const opened = fresh
+        ? await this.#engines.relay(request, plan, preparation.engineFds, this.#waiting.length)
+        : {};
       if (!fresh) await this.#engines.reuse(request);
       const stands = request.engine !== 'confined' || (await this.#judge.stillStands());
       // CRIU reads the end of its connection, without a request, and leaves.
@@ -606,7 +613,7 @@ export class Session {
 
   /** Whether an engine has answered just this before, so that none is needed. */
   #isAnswered(request: AuthorizedRequest, plan: RelayPlan): boolean {
-    const bytes = plan.fresh ? encodeRequest(plan.fresh) : this.#waiting;
+    const bytes = plan.fresh ?? this.#waiting;
     this.#question = this.#context.answers.question(request.type, bytes);
     const answer = this.#question?.answer;
     if (!answer) return false;
@@ -629,12 +636,12 @@ export class Session {
     }
     // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
     const fd = this.#connection.release();
-    this.#handedOver = new HandedOver(fd, this.#context.maxPacketBytes);
+    this.#handedOver = new HandedOver(fd);
     this.#keeper.becomes = this.#judge.confined;
     // The engine of the request before has nothing to do with this one, and the next start must not take it for its.
     this.#engines.setAside();
     this.#keep();
-    this.#engines.handOver(request, fd).then(
+    this.#engines.handOver(request, fd, this.#waiting.length).then(
       () => this.#keepEngine(),
       (error) => this.#notStarted(request, error),
     );

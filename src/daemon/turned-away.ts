@@ -8,7 +8,6 @@ import { encodeResponse } from '../protocol/codec.ts';
 import { invalid } from '../protocol/replies.ts';
 import { type SeqpacketSocket, Watch } from '../socket/binding.ts';
 import { closeSocket } from '../socket/close-socket.ts';
-import { maxPacketBytes } from '../socket/limits.ts';
 
 /** How long such a connection waits for the request that it does not serve. */
 const graceMs = 1000;
@@ -46,12 +45,6 @@ export class TurnedAway {
   #close(socket: SeqpacketSocket): void {
     clearTimeout(this.#waiting.get(socket));
     this.#waiting.delete(socket);
-    try {
-      // What is left unread would turn the end of the connection into a reset, ahead of the reply.
-      if (!socket.headCarriesFds()) socket.receive(maxPacketBytes, 0);
-    } catch {
-      // Too large: consumed all the same.
-    }
     closeSocket(socket);
   }
 }

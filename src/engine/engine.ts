@@ -194,7 +194,11 @@ export class Engine {
   #take(): void {
     const socket = this.#untaken;
     this.#untaken = undefined;
-    if (socket && socket.fd >= 0) this.#discard(socket);
+    try {
+      if (socket && socket.fd >= 0) socket.discard();
+    } catch {
+      // The next look at it says so.
+    }
   }
 
   #receive(): { readonly packet: Packet; readonly taken: boolean } | undefined {
@@ -231,7 +235,7 @@ export class Engine {
     const carries = socket.headCarriesFds();
     const terminal = data && carries && events.expectsTerminal(data) ? socket.headTerminal() : undefined;
     if (data && terminal) {
-      this.#discard(socket);
+      this.#consume(socket);
       return { packet: { data, fds: [terminal] }, taken: true };
     }
     this.#closeSocket();
@@ -240,11 +244,12 @@ export class Engine {
     return undefined;
   }
 
-  #discard(socket: SeqpacketSocket): void {
+  /** What it carries is open here, too, so that this is the last close of nothing. */
+  #consume(socket: SeqpacketSocket): void {
     try {
-      socket.receive(maxPacketBytes, 0);
+      socket.receive(0, 0);
     } catch {
-      // Too large, or with a descriptor: consumed all the same.
+      // More than nothing: consumed all the same.
     }
   }
 

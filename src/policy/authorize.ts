@@ -4,6 +4,7 @@
  * A refusal is the reply that the caller gets, and the reason that the journal gets.
  */
 import { constants as os } from 'node:os';
+import { encodeRequest } from '../protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/messages.ts';
 import { bitOf } from './capabilities.ts';
 import { isSet, type OptionName, optionTable, type PeerFdField, peerFdFields } from './option-table.ts';
@@ -55,7 +56,7 @@ export interface RelayPlan {
   /** Numbers in the caller that must be the same in the engine. */
   readonly engineFds: readonly number[];
   /** What is encoded afresh for the engine, in the place of the caller's bytes; absent for a fully privileged caller. */
-  readonly fresh?: CriuReq;
+  readonly fresh?: Buffer;
   /** A path that is opened as the caller, in the place of images_dir_fd. */
   readonly imagesDir?: string;
   /** CHECK without any directory: CRIU 4.1.1 cannot open its log then, and fails. It gets one of ours. */
@@ -319,16 +320,24 @@ function planRelay(
   };
 }
 
-/** Strict decoding has seen every field of `message`, so a fresh encoding holds nothing that was not authorized. */
-function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh?: CriuReq } {
+/**
+ * Strict decoding has seen every field of `message`, so a fresh encoding holds nothing that was not authorized. It may wait for its
+ * engine for long, and is as short as what its caller has sent, which a decoded message is not.
+ */
+function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh?: Buffer } {
   switch (engine) {
     case 'privileged':
       return {};
     case 'probe':
-      return { fresh: { type: message.type, ...(message.features ? { features: message.features } : {}) } };
+      return {
+        fresh: encodeRequest({
+          type: message.type,
+          ...(message.features ? { features: message.features } : {}),
+        }),
+      };
     case 'confined':
       return {
-        fresh: {
+        fresh: encodeRequest({
           ...message,
           opts: {
             images_dir_fd: -1,
@@ -342,7 +351,7 @@ function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh
               ? { ps: { ...message.opts?.ps, address: message.opts?.ps?.address || '127.0.0.1' } }
               : {}),
           },
-        },
+        }),
       };
   }
 }

@@ -19,6 +19,14 @@ type Scalars<T> = {
 /** Options by their names in criu_opts; those of `ps` merge with the caller's. File descriptors are those of the service. */
 export type Overrides = Scalars<CriuOpts> & { readonly ps?: Scalars<CriuPageServerInfo> };
 
+/** Our values in the place of those in a request that was encoded here, which is encoded anew. */
+export function replaceOptions(ours: Uint8Array, overrides: Overrides): Buffer {
+  const decoded = decodeRequest(ours, 'strict');
+  if (decoded.kind === 'malformed') throw new TypeError(`This is no criu_req of ours: ${decoded.reason}`);
+  const { message } = decoded;
+  return encodeRequest({ ...message, opts: { images_dir_fd: -1, ...message.opts, ...overrides } });
+}
+
 /**
  * Returns the caller's request followed by our values for its options. `original` must be a packet that
  * decodeRequest(original, 'lenient') accepts; anything else is a mistake of ours and throws a TypeError.

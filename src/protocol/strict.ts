@@ -13,6 +13,12 @@ import { isUtf8 } from 'node:buffer';
 import { criuReq, criuResp, type Field, type MessageType } from './schema.ts';
 import { FieldPath, WireError, WireReader, WireType, wireTypeName } from './wire.ts';
 
+/**
+ * What a request of a few options has in repeated fields (mounts, namespaces, devices), many times over. Each entry becomes an object,
+ * which takes a hundred times what an empty one takes on the wire.
+ */
+const maxEntries = 256;
+
 /** `reason` is a sentence with the field and the byte: "opts.images_dir_fd (byte 12) is given twice". */
 export type ScanResult = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
@@ -31,7 +37,7 @@ export function scanResponse(bytes: Uint8Array): ScanResult {
 function scan(message: MessageType, bytes: Uint8Array): ScanResult {
   const path = new FieldPath(message.name);
   try {
-    scanMessage(message, new WireReader(bytes), path);
+    scanMessage(message, new WireReader(bytes), path, { entries: 0 });
     return passed;
   } catch (error) {
     if (error instanceof WireError) return { ok: false, reason: error.about(path.toString()) };
@@ -39,7 +45,12 @@ function scan(message: MessageType, bytes: Uint8Array): ScanResult {
   }
 }
 
-function scanMessage(message: MessageType, reader: WireReader, path: FieldPath): void {
+/** What a packet has had so far. */
+interface Count {
+  entries: number;
+}
+
+function scanMessage(message: MessageType, reader: WireReader, path: FieldPath, count: Count): void {
   const seen = new Set<Field>();
   const start = reader.position;
 
@@ -52,7 +63,11 @@ function scanMessage(message: MessageType, reader: WireReader, path: FieldPath):
     path.enter(field.name);
     if (field.label !== 'repeated' && seen.has(field)) throw new WireError('is given twice', fieldStart);
     seen.add(field);
-    scanValue(field, wireType, fieldStart, reader, path);
+    if (field.label === 'repeated') count.entries += 1;
+    if (count.entries > maxEntries) {
+      throw new WireError(`is one entry too many: a request may have ${maxEntries} in its lists`, fieldStart);
+    }
+    scanValue(field, wireType, fieldStart, reader, path, count);
     path.leave();
   }
 
@@ -76,24 +91,31 @@ function readMinimal(reader: WireReader, what: string): void {
   if (!reader.minimal) throw new WireError(`has a ${what} that is not in its shortest form`, start);
 }
 
-function scanValue(field: Field, wireType: number, start: number, reader: WireReader, path: FieldPath): void {
+function scanValue(
+  field: Field,
+  wireType: number,
+  start: number,
+  reader: WireReader,
+  path: FieldPath,
+  count: Count,
+): void {
   const isBytes = field.kind.is === 'string' || field.kind.is === 'message';
   const expected = isBytes ? WireType.BYTES : WireType.VARINT;
   if (wireType !== expected) {
     throw new WireError(`comes as ${wireTypeName(wireType)} where ${wireTypeName(expected)} is due`, start);
   }
-  if (isBytes) scanBytes(field, reader, path);
+  if (isBytes) scanBytes(field, reader, path, count);
   else scanNumber(field, reader);
 }
 
-function scanBytes(field: Field, reader: WireReader, path: FieldPath): void {
+function scanBytes(field: Field, reader: WireReader, path: FieldPath, count: Count): void {
   const start = reader.position;
   readMinimal(reader, 'length');
   if (reader.high !== 0) throw new WireError('has a length beyond 32 bits', start);
   const content = reader.take(reader.low);
 
   if (field.kind.is === 'message') {
-    scanMessage(field.kind.message, new WireReader(reader.bytes, content, reader.position), path);
+    scanMessage(field.kind.message, new WireReader(reader.bytes, content, reader.position), path, count);
     return;
   }
   const text = reader.bytes.subarray(content, reader.position);

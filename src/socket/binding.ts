@@ -93,6 +93,11 @@ export interface SeqpacketSocket {
    */
   headTerminal(): OwnedFd | undefined;
   /**
+   * Throws the packet at the head away, whatever its size, without copying any of it. False where none waits, and where it carries fds:
+   * that one stays, because closing them may block.
+   */
+  discard(): boolean;
+  /**
    * Consumes one packet of at most `limit` bytes. Undefined when none waits (EAGAIN) or at the end of the connection.
    * A larger packet is consumed and throws EMSGSIZE; more than `maxFds` fds (default 16, at most the kernel's 253) are
    * closed and throw ETOOMANYREFS, as are fds that do not all fit into our descriptor table, with EMFILE.

@@ -1,8 +1,5 @@
 /** The end of a connection whose peer is not trusted: a caller, or an engine that has become one. */
-import { constants as os } from 'node:os';
-import { type NativeError, native, type SeqpacketSocket } from './binding.ts';
-
-const { EMSGSIZE } = os.errno;
+import { native, type SeqpacketSocket } from './binding.ts';
 
 /**
  * After shutdown(2) nothing can be queued any more. What is still unread is thrown away, because it would turn the end into a
@@ -11,25 +8,15 @@ const { EMSGSIZE } = os.errno;
 export function closeSocket(socket: SeqpacketSocket): void {
   try {
     socket.shutdown('both');
-    for (let { kind } = socket.peek(0); kind !== 'end' && kind !== 'nothing'; { kind } = socket.peek(0)) {
-      if (socket.headCarriesFds()) {
-        const { uid } = socket.peerCredentials();
-        native.closeElsewhere(socket.release(), uid);
-        return;
-      }
-      consume(socket);
+    while (socket.discard());
+    const { kind } = socket.peek(0);
+    if (kind !== 'end' && kind !== 'nothing') {
+      const { uid } = socket.peerCredentials();
+      native.closeElsewhere(socket.release(), uid);
+      return;
     }
   } catch {
     // ENOTCONN and the like: there is nothing in its queue.
   }
   socket.close();
-}
-
-function consume(socket: SeqpacketSocket): void {
-  try {
-    socket.receive(0, 0);
-  } catch (error) {
-    // Too large: consumed all the same. After anything else it is still there.
-    if ((error as NativeError).errno !== EMSGSIZE) throw error;
-  }
 }

@@ -1,11 +1,17 @@
 /** Callers and trees with more tasks than anybody has: reading them takes its time, and nobody else's. */
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { decodeResponse, encodeRequest } from '../../src/protocol/codec.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
-import { binary } from '../system/support/bench.ts';
+import { maxUserPacketBytes } from '../../src/socket/limits.ts';
+import { binary, eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
+import { statusLine } from '../system/support/proc.ts';
 import type { Target } from '../system/support/targets.ts';
-import { Attacker, connection } from './support/attacker.ts';
+import { show } from '../system/support/unit.ts';
+import { Attacker, connection, endAttackers, hex } from './support/attacker.ts';
 import { assertRefused, assertServed, it } from './support/guarantee.ts';
+import { LyingEngine } from './support/lying-engine.ts';
 import { directoryOf, startCounting, targetOf, uids } from './support/people.ts';
 
 describe('a caller with thousands of threads', () => {
@@ -60,5 +66,61 @@ describe('a tree of a thousand tasks', () => {
     }
     assert.ok(overtaken, 'bob was never served before the tree was read');
     await tree.assertCountsOn();
+  });
+});
+
+describe('a hundred requests of alice’s that wait for an engine, each as long as one may be', () => {
+  const residentKiB = (pid: number): number => Number(/\d+/.exec(statusLine(pid, 'VmRSS') ?? '')?.[0]);
+
+  // The bite: with a packet of 1 MiB, 65,000 entries in it, and what was decoded kept, the service has 700 MB more.
+  it('take the service a few megabytes; what is beyond that is told so, and bob is served', async () => {
+    const engine = await LyingEngine.start();
+    try {
+      const { address, unit } = engine.service;
+      const service = Number(show(unit, 'MainPID').MainPID);
+      // These take their request, and wait for more.
+      engine.says('receive', 'receive');
+      const alice = new Attacker('alice');
+      await alice.do('open', 10, 0, directoryOf('alice'));
+      const opts = { images_dir_fd: 10, external: Array.from({ length: 256 }, () => '') };
+      const short = encodeRequest({ type: ReqType.CPUINFO_DUMP, opts });
+      const long = encodeRequest({
+        type: ReqType.CPUINFO_DUMP,
+        opts: { ...opts, log_file: 'x'.repeat(maxUserPacketBytes - short.length - 8) },
+      });
+      assert.ok(long.length > maxUserPacketBytes - 16 && long.length <= maxUserPacketBytes);
+      const ask = async (number: number, bytes: Uint8Array): Promise<void> => {
+        await alice.do('connect', number, address);
+        await alice.do('send', number, hex(bytes));
+      };
+      const connections = Array.from({ length: 120 }, (_, index) => 100 + index);
+      const [held, waiting] = [connections.slice(0, 16), connections.slice(16)];
+      for (const number of held) await ask(number, short);
+      const cgroup = `/sys/fs/cgroup${show(unit, 'ControlGroup').ControlGroup}`;
+      const engines = (): number => readdirSync(cgroup).filter((name) => name.startsWith('engine-')).length;
+      await eventually('her engines are there', () => engines() === held.length);
+      const before = residentKiB(service);
+      for (const number of waiting) await ask(number, long);
+      const bob = new Attacker('bob');
+      await bob.do('open', 10, 0, '/');
+      const roots = targetOf('root');
+      const request = { type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: roots.pid } };
+      assertRefused(await bob.ask(request, address), /has the uid 0/);
+      const told = [];
+      for (const number of waiting) {
+        if ((await alice.do('pending', number)) === '0') continue;
+        const decoded = decodeResponse(Buffer.from(await alice.do('receive', number), 'hex'), 'strict');
+        assert.ok(decoded.kind === 'response');
+        told.push(decoded.message.cr_errmsg);
+      }
+      assert.ok(told.length >= waiting.length - 17, `${told.length} were told`);
+      for (const sentence of told) assert.match(sentence ?? '', /your requests that wait for an engine/);
+      const grown = residentKiB(service) - before;
+      console.log(`      (${waiting.length} requests of ${long.length} bytes: ${grown} KiB more)`);
+      assert.ok(grown < 100_000, `${grown} KiB more`);
+    } finally {
+      await endAttackers();
+      engine.service.stop();
+    }
   });
 });

@@ -489,7 +489,7 @@ describe('the library of engines', () => {
               return { kill: () => {}, remove: () => {} } as EngineCgroup;
             },
           },
-          { onMessage: unused, onHangup: unused, onEnd: unused },
+          { onMessage: unused, onHangup: unused, onEnd: unused, onLie: unused, expectsTerminal: () => false },
           (promise) => {
             gone = promise;
           },

@@ -194,6 +194,25 @@ socket.socket(fileno=3).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, 
   });
 });
 
+describe('discard', () => {
+  it('throws one packet away, whatever its size, and none that carries a descriptor', () => {
+    const { near, far } = connectedPair();
+    const fd = openNull();
+    for (const size of [0, 10, 150_000]) far.send(Buffer.alloc(size));
+    far.send(Buffer.from('with'), [fd]);
+    requireNoLeak(() => {
+      for (let left = 3; left > 0; left -= 1) assert.equal(near.discard(), true);
+      assert.equal(near.discard(), false);
+    }, 1);
+    assert.equal(near.receive(10)?.data.toString(), 'with');
+    assert.equal(near.discard(), false, 'nothing waits');
+    far.close();
+    assert.equal(near.discard(), false, 'the end');
+    near.close();
+    fd.close();
+  });
+});
+
 describe('headTerminal', () => {
   const { O_RDWR, O_NOCTTY } = constants;
   const O_PATH = 0o10000000;

@@ -1,7 +1,9 @@
 /** What a caller sees of the limits. The tests run as root, whose share is the whole. */
 import assert from 'node:assert/strict';
-import { closeSync, openSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, closeSync, openSync } from 'node:fs';
 import { constants as os } from 'node:os';
+import { decodeResponse } from '../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Client, sends } from './support/client.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
@@ -13,6 +15,16 @@ const rolledBack: CriuResp = { type: ReqType.DUMP, success: false, dump: { resto
 const notification: CriuResp = { type: ReqType.NOTIFY, success: true, notify: { script: 'pre-dump' } };
 const yes: CriuReq = { type: ReqType.NOTIFY, notify_success: true };
 const { EAGAIN, EMSGSIZE, ETIMEDOUT } = os.errno;
+
+/** Sends so many bytes to an address, as somebody, and prints what is answered. */
+const sendZeros = `
+import os, socket, sys
+os.setresuid(*[int(sys.argv[3])] * 3)
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.connect(sys.argv[1])
+s.send(bytes(int(sys.argv[2])))
+print(s.recv(65536).hex(), end='')
+`;
 
 async function withService(
   options: string[],
@@ -180,6 +192,28 @@ describe('a packet beyond the limit', () => {
       const [reply] = await new Client(service.address).sendBytes(Buffer.alloc(4097)).all();
       assert.deepEqual([reply?.type, reply?.cr_errno], [ReqType.EMPTY, EMSGSIZE]);
       assert.match(reply?.cr_errmsg ?? '', /4097 bytes.*4096/);
+    });
+  });
+
+  it('is smaller without root, whatever the option says', async () => {
+    await withService([], async (service) => {
+      chmodSync(service.directory, 0o755);
+      for (const [uid, bytes] of [
+        [65534, 65537],
+        [0, 65537],
+      ] as const) {
+        const { status, stdout, stderr } = spawnSync(
+          'python3',
+          ['-c', sendZeros, service.address, String(bytes), String(uid)],
+          { encoding: 'utf8' },
+        );
+        assert.equal(status, 0, stderr);
+        const reply = decodeResponse(Buffer.from(stdout, 'hex'), 'strict');
+        const said = reply.kind === 'response' ? reply.message : assert.fail(reply.reason);
+        if (uid === 0) assert.equal(said.cr_errno, os.errno.EINVAL);
+        else assert.deepEqual([said.type, said.cr_errno], [ReqType.EMPTY, EMSGSIZE]);
+        assert.match(said.cr_errmsg ?? '', uid === 0 ? /no criu_req/ : /65537 bytes.*65536/);
+      }
     });
   });
 });

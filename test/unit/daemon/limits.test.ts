@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict';
-import { EngineQueue, type EngineTurn, type Limits, SessionQuota } from '../../../src/daemon/limits.ts';
+import {
+  EngineQueue,
+  type EngineTurn,
+  type Limits,
+  maxWaitingBytes,
+  SessionQuota,
+} from '../../../src/daemon/limits.ts';
 import type { UserKey } from '../../../src/policy/connection-user.ts';
 
 const limits: Limits = { sessions: 16, sessionsPerUser: 4, engines: 8, enginesPerUser: 3 };
 
 const [alice, bob, carol] = [1500, 1501, 1502];
+function askOf(queue: EngineQueue, user: UserKey, privileged = false, bytes = 100): EngineTurn {
+  const turn = queue.ask(user, privileged, bytes);
+  return typeof turn === 'string' ? assert.fail(turn) : turn;
+}
 const never = (): boolean => assert.fail('asked whether it is root');
 
 describe('session quota', () => {
@@ -71,7 +81,7 @@ describe('engine queue', () => {
   function asker(queue: EngineQueue) {
     const started: string[] = [];
     const ask = (name: string, user: UserKey, privileged = false): EngineTurn => {
-      const turn = queue.ask(user, privileged);
+      const turn = askOf(queue, user, privileged);
       if (turn.ready)
         turn.ready.then(
           () => started.push(name),
@@ -145,7 +155,26 @@ describe('engine queue', () => {
   });
 
   it('has a turn for others, too, when there is one engine in all', () => {
-    assert.equal(new EngineQueue({ ...limits, engines: 1 }).ask(alice, false).ready, undefined);
+    assert.equal(askOf(new EngineQueue({ ...limits, engines: 1 }), alice).ready, undefined);
+  });
+
+  it('lets so many bytes of a user’s wait, and no more, whatever others have', async () => {
+    const queue = new EngineQueue({ ...limits, enginesPerUser: 1 });
+    const running = askOf(queue, alice, false, maxWaitingBytes);
+    const large = askOf(queue, alice, false, maxWaitingBytes - 10);
+    large.ready!.catch(() => {});
+    askOf(queue, alice, false, 10);
+    assert.match(String(queue.ask(alice, false, 1)), /^your requests .* ask again/);
+    askOf(queue, bob, false, 10);
+    askOf(queue, bob, false, maxWaitingBytes);
+    const one = new EngineQueue({ ...limits, engines: 1 });
+    for (let each = 0; each < 3; each += 1) askOf(one, 0, true, maxWaitingBytes);
+    large.cancel(new Error('it left'));
+    askOf(queue, alice, false, maxWaitingBytes - 10);
+    running.release();
+    await settled();
+    assert.equal(typeof queue.ask(alice, false, 10), 'object', 'one of them waits no more');
+    assert.equal(typeof queue.ask(alice, false, 1), 'string');
   });
 
   it('counts an engine that is released twice once', async () => {

@@ -4,6 +4,7 @@ import { authorize, type Decision, type Facts } from '../../../src/policy/author
 import type { TreeThread } from '../../../src/policy/process-tree.ts';
 import { requestTable } from '../../../src/policy/request-table.ts';
 import type { Traits } from '../../../src/policy/standing.ts';
+import { decodeRequest, encodeRequest } from '../../../src/protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType } from '../../../src/protocol/messages.ts';
 
 /** The caller 100 descends from 50; the service 7 from 1. */
@@ -36,6 +37,17 @@ function planOf(message: CriuReq) {
   const decision = decide(message);
   assert.equal(decision.kind, 'relay');
   return decision.kind === 'relay' ? decision.plan : assert.fail();
+}
+
+/** What a confined engine is sent. */
+function freshOf(decision: Decision): CriuReq {
+  const decoded = decodeRequest(
+    (decision.kind === 'relay' && decision.plan.fresh) || Buffer.alloc(0),
+    'strict',
+  );
+  return JSON.parse(
+    JSON.stringify(decoded.kind === 'request' ? decoded.message : assert.fail(decoded.reason)),
+  );
 }
 
 function refusalOf(decision: Decision) {
@@ -241,7 +253,7 @@ describe('authorize for a confined caller', () => {
       peerFds: [],
       openedBy: 'service',
       engineFds: [],
-      fresh: { type: ReqType.VERSION },
+      fresh: encodeRequest({ type: ReqType.VERSION }),
       lendLogDirectory: false,
     });
   });
@@ -297,7 +309,7 @@ describe('authorize for a confined caller', () => {
       const opts: CriuOpts = { images_dir_fd: 3, ...(ps === undefined ? {} : { ps }) };
       const decision = decide({ type: ReqType.PAGE_SERVER, opts }, alice);
       assert.equal(decision.kind === 'relay' && decision.request.scope, 'page-server');
-      return decision.kind === 'relay' && decision.plan.fresh?.opts?.ps;
+      return freshOf(decision).opts?.ps;
     };
     assert.deepEqual(server(), { address: '127.0.0.1' });
     assert.deepEqual(server({ port: 7000, address: '' }), { port: 7000, address: '127.0.0.1' });
@@ -357,9 +369,19 @@ describe('authorize for a confined caller', () => {
     assert.match(refusalOf(decide(restore, { ...alice, restorers: { who: 'root' } })).reason, /only root/);
   });
 
+  it('is to get the masters of terminals where it asked for them, and for notifications', () => {
+    const terminal = (opts: Partial<CriuOpts>) => {
+      const decision = decide({ ...restore, opts: { images_dir_fd: 3, ...opts } }, alice);
+      return decision.kind === 'relay' && decision.request.terminal;
+    };
+    assert.equal(terminal({ orphan_pts_master: true, notify_scripts: true }), true);
+    assert.equal(terminal({ orphan_pts_master: true }), undefined);
+    assert.equal(terminal({ notify_scripts: true }), undefined);
+  });
+
   it('is asked for notifications that it need not see', () => {
     const decision = decide(restore, alice);
-    assert.equal(decision.kind === 'relay' && decision.plan.fresh?.opts?.notify_scripts, true);
+    assert.equal(freshOf(decision).opts?.notify_scripts, true);
     assert.equal(decision.kind === 'relay' && decision.request.notifies, false);
   });
 

@@ -4,7 +4,7 @@ import { decodeRequest, encodeRequest } from '../../../src/protocol/codec.ts';
 import { criu_req } from '../../../src/protocol/generated/rpc.js';
 import { rpcTable } from '../../../src/protocol/generated/rpc-table.ts';
 import { type CriuReq, ReqType } from '../../../src/protocol/messages.ts';
-import { appendOverrides } from '../../../src/protocol/rewrite.ts';
+import { appendOverrides, replaceOptions } from '../../../src/protocol/rewrite.ts';
 import { everyOption, requests } from './samples.ts';
 import { len, num, packet } from './wire-bytes.ts';
 
@@ -51,6 +51,16 @@ describe('rewriting a request', () => {
       ...everyOption,
       opts: { ...everyOption.opts, pid: 1 },
     });
+  });
+
+  it('says a value once in what was encoded here', () => {
+    const message = { type: ReqType.DUMP, opts: { images_dir_fd: -1, pid: 5, unprivileged: true } };
+    const rewritten = replaceOptions(encodeRequest(message), { images_dir_fd: 4, work_dir_fd: 6 });
+    assert.deepEqual(
+      rewritten,
+      encodeRequest({ ...message, opts: { ...message.opts, images_dir_fd: 4, work_dir_fd: 6 } }),
+    );
+    assert.throws(() => replaceOptions(packet(num(1, 1), num(1, 1)), {}), TypeError);
   });
 
   it('merges into an embedded message', () => {

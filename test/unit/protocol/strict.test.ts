@@ -66,6 +66,21 @@ describe('the strict scan', () => {
     );
   });
 
+  describe('of lists', () => {
+    const skipped = (count: number): number[] => Array.from({ length: count }, () => len(31, [])).flat();
+    accepts('256 entries', dumpWith(skipped(256)));
+    refuses(
+      'more, in one list',
+      dumpWith(skipped(257)),
+      'opts.skip_mnt (byte 775) is one entry too many: a request may have 256 in its lists',
+    );
+    refuses(
+      'more, in several',
+      dumpWith(skipped(256), len(32, [])),
+      'opts.enable_fs (byte 775) is one entry too many: a request may have 256 in its lists',
+    );
+  });
+
   describe('of tags', () => {
     refuses(
       'field number 0',
