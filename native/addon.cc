@@ -25,6 +25,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportCloser(env, exports);
   ExportHeld(env, exports);
   ExportReader(env, exports);
+  ExportHolders(env, exports);
   return exports;
 }
 

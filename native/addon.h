@@ -28,5 +28,6 @@ void ExportScopes(Napi::Env env, Napi::Object exports);
 void ExportCloser(Napi::Env env, Napi::Object exports);
 void ExportHeld(Napi::Env env, Napi::Object exports);
 void ExportReader(Napi::Env env, Napi::Object exports);
+void ExportHolders(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

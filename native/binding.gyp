@@ -20,6 +20,7 @@
         "fd.cc",
         "held.cc",
         "holdings.cc",
+        "holders.cc",
         "identity.cc",
         "journal.cc",
         "packet.cc",

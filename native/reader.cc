@@ -38,9 +38,14 @@ constexpr size_t kLargestThreadFile = size_t{1024} * 1024;
 // A process with more is refused, however many there are.
 constexpr size_t kMostThreads = 100'001;
 
-constexpr std::array<std::string_view, 5> kKinds = {"file", "link", "names", "mount", "tasks"};
-constexpr std::array<std::string_view, 5> kThreadLines = {"Pid:\t", "Uid:\t", "CapPrm:\t",
-                                                          "CapBnd:\t", "NoNewPrivs:\t"};
+// Deeper chains do not occur on a healthy system; the bound ends a reading that races with
+// reparenting, in which they may go round in a circle.
+constexpr int kMostAncestors = 100'000;
+
+constexpr std::array<std::string_view, 6> kKinds = {"file",  "link",  "names",
+                                                    "mount", "tasks", "lineage"};
+constexpr std::array<std::string_view, 7> kThreadLines = {
+    "State:\t", "Pid:\t", "TracerPid:\t", "Uid:\t", "CapPrm:\t", "CapBnd:\t", "NoNewPrivs:\t"};
 
 struct Question {
   std::string read;
@@ -167,11 +172,35 @@ Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
   return answer;
 }
 
+// Field 4 of proc_pid_stat(5), counted from the last parenthesis: the command name before it may
+// contain any byte. -1 for a process that has gone.
+int Parent(const Answer& stat) {
+  const size_t name_end = stat.text.rfind(')');
+  if (name_end == std::string::npos) return -1;
+  // `) S 42 `: a letter for the state, and the parent.
+  const size_t parent = std::min(name_end + 4, stat.text.size());
+  return static_cast<int>(std::strtol(stat.text.c_str() + parent, nullptr, 10));
+}
+
+// A process and its ancestors, each followed by a space, up to one that has none, or has gone.
+Answer ReadLineage(const UniqueFd& directory, const std::string& process) {
+  Answer answer;
+  std::string current = process;
+  for (int count = 0; count < kMostAncestors; ++count) {
+    answer.text.append(current).push_back(' ');
+    const int parent = Parent(ReadFile(directory, current + "/stat"));
+    if (parent <= 0) break;
+    current = std::to_string(parent);
+  }
+  return answer;
+}
+
 Answer Read(const UniqueFd& directory, const Question& question) {
   if (question.read == "file") return ReadFile(directory, question.path);
   if (question.read == "link") return ReadLink(directory, question.path);
   if (question.read == "names") return ReadNames(directory, question.path);
   if (question.read == "tasks") return ReadTasks(directory, question.path);
+  if (question.read == "lineage") return ReadLineage(directory, question.path);
   return ReadMount(directory, question.path);
 }
 
@@ -202,6 +231,7 @@ class Reading : public Work {
     for (const Question& question : questions_) answers_.push_back(Read(directory_, question));
     directory_.Reset();
   }
+
   Napi::Value Result(Napi::Env env) override { return AnswerValues(env, answers_); }
 
  private:
@@ -219,7 +249,8 @@ std::vector<Question> Questions(const Napi::Value& value) {
     const Napi::Object question = RequireObject(list.Get(index), name);
     const std::string read = RequireString(question.Get("read"), name + ".read");
     if (std::find(kKinds.begin(), kKinds.end(), read) == kKinds.end()) {
-      ThrowArgument(value.Env(), name + ".read", "must be file, link, names, mount or tasks");
+      ThrowArgument(value.Env(), name + ".read",
+                    "must be file, link, names, mount, tasks or lineage");
     }
     questions.push_back({read, RequireString(question.Get("path"), name + ".path")});
   }
@@ -236,21 +267,14 @@ Napi::Value ReadAtOnce(const Napi::CallbackInfo& info) {
   return AnswerValues(env, answers);
 }
 
-// Field 4 of proc_pid_stat(5), counted from the last parenthesis: the command name before it may
-// contain any byte. Undefined for a process that has gone.
 Napi::Value ParentOf(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int pid = RequireInt(info[0], "pid", 1, std::numeric_limits<int>::max());
   const std::string path = "/proc/" + std::to_string(pid) + "/stat";
   const UniqueFd file(RetryOnSignal([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   if (!file.IsOpen()) return env.Undefined();
-  const Answer stat = ReadAll(file);
-  const size_t name_end = stat.text.rfind(')');
-  if (name_end == std::string::npos) return env.Undefined();
-  // `) S 42 `: a letter for the state, and the parent.
-  const size_t parent = std::min(name_end + 4, stat.text.size());
-  return Napi::Number::New(
-      env, static_cast<double>(std::strtol(stat.text.c_str() + parent, nullptr, 10)));
+  const int parent = Parent(ReadAll(file));
+  return parent < 0 ? env.Undefined() : Napi::Number::New(env, parent);
 }
 
 Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {

@@ -10,7 +10,7 @@ import { isConstant } from '../engine/kept-answers.ts';
 import { authorize, type Restorers, targetOf } from '../policy/authorize.ts';
 import { type Caller, CallerGoneError, type CallerState, identifyCaller, isThere } from '../policy/caller.ts';
 import type { CallerReader } from '../policy/caller-reader.ts';
-import { type TreeThread, treeContains } from '../policy/process-tree.ts';
+import { lineagesOf, type TreeContains, type TreeThread } from '../policy/process-tree.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { judgeStanding, type Standing, type StandingOptions } from '../policy/standing.ts';
 import type { TreeReader } from '../policy/tree-reader.ts';
@@ -39,6 +39,7 @@ const unread: Standing = { kind: 'refused', reason: 'what it is was not looked a
 
 /** No engine is looked for where no tree is. */
 const none: ReadonlySet<number> = new Set();
+const noLineages: TreeContains = () => false;
 
 /** What was decided about a packet. */
 export type Judgement = Extract<Input, { on: 'decided' | 'malformed' }>;
@@ -151,6 +152,21 @@ export class Judge {
     phase: Phase,
     tree: readonly TreeThread[],
     engines: ReadonlySet<number>,
+  ): Judgement | Promise<Judgement> {
+    const { pid = 0 } = this.#caller?.identity ?? {};
+    const target = targetOf(message, pid);
+    const lineages = target === undefined ? noLineages : lineagesOf([process.pid, pid]);
+    return lineages instanceof Promise
+      ? lineages.then((read) => this.#decide(message, phase, tree, engines, read))
+      : this.#decide(message, phase, tree, engines, lineages);
+  }
+
+  #decide(
+    message: CriuReq,
+    phase: Phase,
+    tree: readonly TreeThread[],
+    engines: ReadonlySet<number>,
+    treeContains: TreeContains,
   ): Judgement {
     const decision = authorize(message, {
       phase,

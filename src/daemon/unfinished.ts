@@ -4,10 +4,7 @@
  * What can be seen from outside is whether the tasks run and nobody traces them. CRIU's lock of the network (rules in the network
  * namespace of the tree, network_lock in CRIU's net.c) cannot, without running the programs of the firewall there.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { parseTracing } from '../policy/proc-status.ts';
-import { readTree } from '../policy/process-tree.ts';
-import { type Reading, readInTurns } from '../policy/turns.ts';
+import { type ReadThread, readTree } from '../policy/process-tree.ts';
 
 /**
  * - `running`: no thread is stopped or traced;
@@ -29,33 +26,18 @@ const lookAgainMs = 50;
  */
 export async function lookAfter(root: number): Promise<TreeState> {
   for (let look = 1; ; look += 1) {
-    const pids = new Set((await readTree(root)).map(({ pid }) => pid));
-    if (pids.size === 0) return { kind: 'gone' };
-    const state = await readInTurns(findHeld(pids));
+    const threads = await readTree(root);
+    if (threads.length === 0) return { kind: 'gone' };
+    const state = findHeld(threads);
     if (state.kind !== 'held' || look === looks) return state;
     await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
   }
 }
 
-function* findHeld(pids: ReadonlySet<number>): Reading<TreeState> {
-  for (const pid of pids) {
-    for (const [tid, status] of threadsOf(pid)) {
-      const { state, tracer } = parseTracing(status);
-      if (tracer !== 0) return { kind: 'held', thread: tid, how: `is traced by process ${tracer}` };
-      if (state === 'T' || state === 't') return { kind: 'held', thread: tid, how: 'is stopped' };
-    }
-    yield;
+function findHeld(threads: readonly ReadThread[]): TreeState {
+  for (const { tid, state, tracer } of threads) {
+    if (tracer !== 0) return { kind: 'held', thread: tid, how: `is traced by process ${tracer}` };
+    if (state === 'T' || state === 't') return { kind: 'held', thread: tid, how: 'is stopped' };
   }
   return { kind: 'running' };
-}
-
-function threadsOf(pid: number): [number, string][] {
-  try {
-    return readdirSync(`/proc/${pid}/task`).map((tid) => [
-      Number(tid),
-      readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'),
-    ]);
-  } catch {
-    return [];
-  }
 }

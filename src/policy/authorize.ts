@@ -8,7 +8,7 @@ import { encodeRequest } from '../protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/messages.ts';
 import { bitOf } from './capabilities.ts';
 import { isSet, type OptionName, optionTable, type PeerFdField, peerFdFields } from './option-table.ts';
-import type { TreeThread } from './process-tree.ts';
+import type { TreeContains, TreeThread } from './process-tree.ts';
 import { type Phase, type RequestRow, requestTable } from './request-table.ts';
 import type { Standing } from './standing.ts';
 import { refusedTree } from './tree-rule.ts';
@@ -90,8 +90,8 @@ export interface Facts {
   readonly standing: Standing;
   readonly callerPid: number;
   readonly callerUid: number;
-  /** True when the tree below `root` contains `pid`. */
-  readonly treeContains: (root: number, pid: number) => boolean;
+  /** Of this service and the caller. */
+  readonly treeContains: TreeContains;
   readonly servicePid: number;
   /** Every thread of the target's tree; read for confined callers only. */
   readonly tree?: readonly TreeThread[];

@@ -2,35 +2,59 @@
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native, type OwnedFd, type ProcAnswer, type TasksQuestion } from '../socket/binding.ts';
+import type { Tracing } from './proc-status.ts';
 import { type Reading, readInTurns } from './turns.ts';
 
 const { ENOENT, ESRCH } = os.errno;
 
-/** Deeper chains do not occur on a healthy system; the bound keeps a reading that races with reparenting from going on. */
-const maxDepth = 100_000;
+/** How far up is read at once: further than where most processes are. */
+const nearAncestors = 32;
 
 /**
- * The process itself and its ancestors, up to pid 1 of our pid namespace.
+ * The process itself and its ancestors, up to pid 1 of our pid namespace, or to `most` of them.
  * A parent that ends meanwhile ends the chain early: its children then belong to a subreaper or to pid 1.
  */
 export function lineage(
   pid: number,
   readParent: (pid: number) => number | undefined = native.parentOf,
+  most = nearAncestors,
 ): number[] {
   const chain: number[] = [];
-  for (
-    let current: number | undefined = pid;
-    current && chain.length < maxDepth;
-    current = readParent(current)
-  ) {
+  for (let current: number | undefined = pid; current && chain.length < most; current = readParent(current)) {
     chain.push(current);
   }
   return chain;
 }
 
-/** True when the tree below `root` (itself included) contains `pid`. */
-export function treeContains(root: number, pid: number): boolean {
-  return lineage(pid).includes(root);
+/** Whether the tree below `root` (itself included) contains `pid`. */
+export type TreeContains = (root: number, pid: number) => boolean;
+
+/**
+ * For these pids. How deep a process lies is its user's to choose, so that the rest of a long chain is read on another thread.
+ * @returns a promise where there is one.
+ */
+export function lineagesOf(pids: readonly number[]): TreeContains | Promise<TreeContains> {
+  const chains = new Map(pids.map((pid) => [pid, lineage(pid)]));
+  const contains: TreeContains = (root, pid) => chains.get(pid)?.includes(root) ?? false;
+  const long = pids.filter((pid) => chains.get(pid)!.length === nearAncestors);
+  if (long.length === 0) return contains;
+  return readLineages(long).then((read) => {
+    read.forEach((chain, at) => {
+      chains.set(long[at]!, chain);
+    });
+    return contains;
+  });
+}
+
+async function readLineages(pids: readonly number[]): Promise<number[][]> {
+  const proc = native.open('/proc', constants.O_DIRECTORY);
+  try {
+    const questions = pids.map((pid) => ({ read: 'lineage', path: String(pid) }) as const);
+    const answers = await native.readElsewhere(proc, questions);
+    return answers.map((answer) => String(answer).trimEnd().split(' ').map(Number));
+  } finally {
+    proc.close();
+  }
 }
 
 /** One thread of a tree, as far as who may dump it is concerned. */
@@ -43,6 +67,9 @@ export interface TreeThread {
   readonly bounding: bigint;
   readonly noNewPrivs: boolean;
 }
+
+/** The same, and whether it runs. */
+export interface ReadThread extends TreeThread, Tracing {}
 
 /** More threads than a machine runs for one user. Whoever forks faster than they are read would never be done with. */
 export const maxTreeThreads = 100_000;
@@ -62,8 +89,8 @@ export async function readTree(
   root: number,
   enough: (thread: TreeThread) => boolean = () => false,
   most = maxTreeThreads,
-): Promise<TreeThread[]> {
-  const threads: TreeThread[] = [];
+): Promise<ReadThread[]> {
+  const threads: ReadThread[] = [];
   const proc = native.open('/proc', constants.O_DIRECTORY);
   const pids = [root];
   let ahead: Promise<Batch> | undefined;
@@ -106,7 +133,7 @@ async function readBatch(proc: OwnedFd, pids: readonly number[]): Promise<Batch>
 }
 
 const threadLines =
-  /Pid:\t(\d+)\nUid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nCapPrm:\t([0-9a-f]+)\nCapBnd:\t([0-9a-f]+)\nNoNewPrivs:\t([01])\nChildren:\t([\d ]*)\n/y;
+  /State:\t(\S)[^\n]*\nPid:\t(\d+)\nTracerPid:\t(\d+)\nUid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nCapPrm:\t([0-9a-f]+)\nCapBnd:\t([0-9a-f]+)\nNoNewPrivs:\t([01])\nChildren:\t([\d ]*)\n/y;
 
 /**
  * @param text as the question `tasks` is answered.
@@ -115,8 +142,8 @@ const threadLines =
 export function* parseProcess(
   pid: number,
   text: string,
-): Reading<{ readonly threads: TreeThread[]; readonly children: number[] }> {
-  const threads: TreeThread[] = [];
+): Reading<{ readonly threads: ReadThread[]; readonly children: number[] }> {
+  const threads: ReadThread[] = [];
   const children: number[] = [];
   for (let at = 0; at < text.length; ) {
     threadLines.lastIndex = at;
@@ -124,10 +151,13 @@ export function* parseProcess(
     // Taken before others have their turn, who use the same expression.
     at = threadLines.lastIndex;
     if (!found) throw new Error(`/proc/${pid}/task does not say whose its threads are`);
-    const [, tid, real, effective, saved, fileSystem, permitted, bounding, noNewPrivs, born] = found;
+    const [, state, tid, tracer, real, effective, saved, fileSystem, permitted, bounding, noNewPrivs, born] =
+      found;
     threads.push({
       pid,
       tid: Number(tid),
+      state: state!,
+      tracer: Number(tracer),
       uids: [real, effective, saved, fileSystem].map(Number),
       permitted: BigInt(`0x${permitted}`),
       bounding: BigInt(`0x${bounding}`),

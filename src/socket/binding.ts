@@ -187,12 +187,54 @@ export interface ProcQuestion {
 }
 
 /**
- * All threads of a process at one call, by the path of its directory: for each the lines Pid, Uid, CapPrm, CapBnd and NoNewPrivs
- * of its status, and `Children:`, a tab and their pids. A thread that ends meanwhile is left out, and so is what comes after 100,001.
+ * All threads of a process at one call, by the path of its directory: for each the lines State, Pid, TracerPid, Uid, CapPrm, CapBnd
+ * and NoNewPrivs of its status, and `Children:`, a tab and their pids. A thread that ends meanwhile is left out, and so is what comes after 100,001.
  */
 export interface TasksQuestion {
   readonly read: 'tasks';
   readonly path: string;
+}
+
+/** A process and its ancestors, each followed by a space, by the path of its directory in /proc: at most 100,000. */
+export interface LineageQuestion {
+  readonly read: 'lineage';
+  readonly path: string;
+}
+
+/**
+ * Which processes are looked for in /proc. Whose one is tells its effective uid; a thread that has ended counts for nothing, whatever
+ * it held.
+ */
+export interface ProcessesQuestion {
+  /**
+   * Those of these users (at least one), of one audit session (proc(5), `sessionid`) or from one moment on (field 22 of `stat`) where
+   * that is said. Absent: everybody's but root's.
+   */
+  readonly whose?: readonly { readonly uid: number; readonly session?: number; readonly since?: number }[];
+  /** These, and no others. */
+  readonly pids?: readonly number[];
+  /** All but these. */
+  readonly except?: readonly number[];
+  /** With a thread that has this capability, its number, in its permitted or ambient set, in our user namespace; */
+  readonly holding?: number;
+  /** or one that is traced by this process. Where neither is said: all that have not ended. */
+  readonly tracedBy?: number;
+}
+
+export interface ProcessesAnswer {
+  /**
+   * For each a line: pid, start time (field 22 of `stat`), audit session and what was seen of it, separated by spaces, then a tab and
+   * its cgroup in the unified hierarchy. What is not known is `-`. Seen was:
+   * - `found`, and of the first such thread: its tid, the letter of its state, its tracer, four uids, four gids, and in hexadecimal its
+   *   inheritable, permitted, effective and ambient set;
+   * - `unsettled`: it ended, or threads of it ended or were born, while it was looked at, and none of those that were seen is one;
+   * - an errno: it cannot be read, and has not ended.
+   */
+  readonly found: string;
+  /** No process and no thread was born meanwhile on this machine: what was not found is not there. */
+  readonly quiet: boolean;
+  /** There are more than are told of. */
+  readonly cut: boolean;
 }
 
 /** The answer, or a positive errno. */
@@ -244,7 +286,7 @@ export interface NativeBinding {
    */
   readElsewhere(
     directory: OwnedFd,
-    questions: readonly (ProcQuestion | TasksQuestion)[],
+    questions: readonly (ProcQuestion | TasksQuestion | LineageQuestion)[],
   ): Promise<ProcAnswer[]>;
   /**
    * What processes hold, and what a caller is told who opens it: read as root and asked as that caller, who holds no capability then,
@@ -260,6 +302,11 @@ export interface NativeBinding {
     processes: readonly number[],
     caller: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] },
   ): Promise<string>;
+  /**
+   * Looks through a /proc once, on a thread of its own: from a random place on, and at each process as soon as it is listed. What is
+   * read waits for nobody. At most 4,096 are told of.
+   */
+  lookForProcesses(proc: OwnedFd, question: ProcessesQuestion): Promise<ProcessesAnswer>;
   /** The parent's pid; 0 for pid 1 and for what was forked outside of our pid namespace; undefined for a process that has gone. */
   parentOf(pid: number): number | undefined;
   /** fcntl(F_DUPFD_CLOEXEC). */

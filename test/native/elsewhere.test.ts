@@ -80,8 +80,8 @@ sys.stdin.read()
     proc.close();
     const lines = own!.split('\n');
     const status = readFileSync('/proc/self/status', 'latin1').split('\n');
-    assert.ok(own!.startsWith('Pid:\t'));
-    for (const name of ['Pid', 'Uid', 'CapPrm', 'CapBnd', 'NoNewPrivs']) {
+    assert.ok(own!.startsWith('State:\t'));
+    for (const name of ['Pid', 'TracerPid', 'Uid', 'CapPrm', 'CapBnd', 'NoNewPrivs']) {
       const line = status.find((each) => each.startsWith(`${name}:`))!;
       assert.ok(lines.includes(line), line);
     }
@@ -89,7 +89,33 @@ sys.stdin.read()
     // Threads come and go; those of Node's pool stay.
     assert.ok(readdirSync('/proc/self/task').filter((tid) => tids.includes(tid)).length > 1);
     assert.match(parent!, new RegExp(`^Children:\t(\\d+ )*${process.pid} `, 'm'));
-    assert.ok(!/^(Name|State|Groups):/m.test(own!));
+    assert.ok(!/^(Name|Gid|Groups):/m.test(own!));
+  });
+
+  it('is who a process descends from, however many there are and whatever circle they seem to be', async () => {
+    const root = mkdtempSync(join(tmpdir(), 'criu-lineage-'));
+    const descends = (pid: number, from: number): void => {
+      mkdirSync(join(root, String(pid)));
+      writeFileSync(join(root, String(pid), 'stat'), `${pid} (a) S 1 (b) S ${from} 0`);
+    };
+    const ask = async (path: string) => {
+      const directory = native.open(root, directoryFlags);
+      const [answer] = await native.readElsewhere(directory, [{ read: 'lineage', path }]);
+      directory.close();
+      return answer as string;
+    };
+    try {
+      descends(9, 8);
+      descends(8, 1);
+      descends(1, 0);
+      assert.equal(await ask('9'), '9 8 1 ');
+      assert.equal(await ask('7'), '7 ', 'one that has gone');
+      descends(20, 21);
+      descends(21, 20);
+      assert.equal((await ask('20')).split(' ').length, 100_001);
+    } finally {
+      rmSync(root, { recursive: true });
+    }
   });
 
   it('has every thread of a process, or says that one cannot be read', async () => {

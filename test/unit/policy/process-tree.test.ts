@@ -1,19 +1,42 @@
 import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
 import {
   lineage,
+  lineagesOf,
   parseCgroup,
   parseProcess,
   readTree,
-  treeContains,
 } from '../../../src/policy/process-tree.ts';
 import { readInTurns } from '../../../src/policy/turns.ts';
 
 describe('process tree', () => {
-  it('contains the process itself, its parent and pid 1, and not its siblings', () => {
+  it('contains the process itself, its parent and pid 1, and not its siblings', async () => {
+    const treeContains = await lineagesOf([process.pid, process.ppid]);
     assert.ok(treeContains(process.pid, process.pid));
     assert.ok(treeContains(process.ppid, process.pid));
     assert.ok(treeContains(1, process.pid));
     assert.ok(!treeContains(process.pid, process.ppid));
+  });
+
+  it('contains who lies deep in it, which is read on another thread', async () => {
+    // Each shell waits for the next one; the last of them says who it is, and stays.
+    const nest =
+      'n=$1; if [ "$n" -gt 0 ]; then sh -c "$0" "$0" $((n - 1)); else echo $$; read line; fi; exit 0';
+    const outermost = spawn('sh', ['-c', nest, nest, '60'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    try {
+      const innermost = await firstNumber(outermost);
+      const lineages = lineagesOf([innermost]);
+      assert.ok(lineages instanceof Promise, 'it was read at once');
+      const treeContains = await lineages;
+      assert.ok(treeContains(outermost.pid!, innermost));
+      assert.ok(treeContains(process.pid, innermost));
+      assert.ok(treeContains(1, innermost));
+      assert.ok(!treeContains(innermost, process.pid));
+    } finally {
+      const ended = new Promise((resolve) => outermost.once('close', resolve));
+      outermost.stdin!.end();
+      await ended;
+    }
   });
 
   it('is read no further than there is something to be found out', async () => {
@@ -31,7 +54,7 @@ describe('process tree', () => {
 
   it('has every thread of a process, and whose it is', async () => {
     const thread = (tid: number, uid: number, children: string): string =>
-      `Pid:\t${tid}\nUid:\t${uid}\t0\t0\t0\nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nChildren:\t${children}\n`;
+      `State:\tS (sleeping)\nPid:\t${tid}\nTracerPid:\t3\nUid:\t${uid}\t0\t0\t0\nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nChildren:\t${children}\n`;
     const text = `${thread(7, 1500, '8 9 ')}${thread(70, 0, '')}`;
     const { threads, children } = await readInTurns(parseProcess(7, text));
     assert.deepEqual(children, [8, 9]);
@@ -42,7 +65,8 @@ describe('process tree', () => {
         [70, 0, 0, 0, 0],
       ],
     );
-    const [{ pid, permitted, bounding, noNewPrivs }] = threads as [(typeof threads)[0]];
+    const [{ pid, permitted, bounding, noNewPrivs, state, tracer }] = threads as [(typeof threads)[0]];
+    assert.deepEqual([state, tracer], ['S', 3]);
     assert.deepEqual([pid, permitted, bounding, noNewPrivs], [7, 0xc0n, 0xffffn, true]);
     await assert.rejects(
       readInTurns(parseProcess(7, text.replace('CapBnd', 'CapBad'))),
@@ -54,7 +78,10 @@ describe('process tree', () => {
   it('is the same when another process is read in between', () => {
     const text = (...tids: number[]): string =>
       tids
-        .map((tid) => `Pid:\t${tid}\nUid:\t0\t0\t0\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`)
+        .map(
+          (tid) =>
+            `State:\tS\nPid:\t${tid}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`,
+        )
         .join('');
     const slow = parseProcess(7, text(7, 70, 71));
     for (let step = slow.next(); ; step = slow.next()) {
@@ -93,6 +120,14 @@ describe('process tree', () => {
   });
 
   it('does not follow a circle, which only a reading that races with reparenting can show, for ever', () => {
-    assert.ok(lineage(2, (pid) => (pid === 2 ? 3 : 2)).length <= 100_000);
+    const circle = (pid: number): number => (pid === 2 ? 3 : 2);
+    assert.equal(lineage(2, circle, 100).length, 100);
   });
 });
+
+function firstNumber(child: ChildProcess): Promise<number> {
+  return new Promise((resolve, reject) => {
+    child.stdout!.once('data', (said) => resolve(Number(said)));
+    child.once('exit', () => reject(new Error('it has ended')));
+  });
+}

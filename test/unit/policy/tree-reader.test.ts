@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { TreeThread } from '../../../src/policy/process-tree.ts';
+import type { ReadThread } from '../../../src/policy/process-tree.ts';
 import { TreeReader } from '../../../src/policy/tree-reader.ts';
 
 const ends = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -10,7 +10,7 @@ describe('the reader of trees', () => {
     const finish = new Map<number, (failed?: Error) => void>();
     const reader = new TreeReader((root) => {
       begun.push(root);
-      return new Promise<TreeThread[]>((resolve, reject) =>
+      return new Promise<ReadThread[]>((resolve, reject) =>
         finish.set(root, (failed) => (failed ? reject(failed) : resolve([]))),
       );
     });
