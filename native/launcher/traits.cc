@@ -1,6 +1,7 @@
 #include "traits.h"
 
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/ioprio.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -66,6 +67,18 @@ NumberFile ReadNumber(int directory, const char* name, Step step) {
   if (size == 0 || size == sizeof file.text) Fail(step, ESRCH, size);
   ::close(fd);
   file.size = static_cast<size_t>(size);
+  file.exists = true;
+  return file;
+}
+
+NumberFile Decimal(unsigned number) {
+  NumberFile file{};
+  char digits[sizeof file.text];
+  do {
+    digits[file.size++] = static_cast<char>('0' + number % 10);
+    number /= 10;
+  } while (number != 0);
+  for (size_t at = 0; at < file.size; ++at) file.text[at] = digits[file.size - 1 - at];
   file.exists = true;
   return file;
 }
@@ -149,6 +162,9 @@ void ReadTraits(const Parameters& caller) {
   coredump_filter = ReadNumber(kCallerProcFd, "coredump_filter", Step::kCoredumpFilter);
   oom_score = ReadNumber(kCallerProcFd, "oom_score_adj", Step::kOomScore);
   login_uid = ReadNumber(kCallerProcFd, "loginuid", Step::kLoginUid);
+  // A caller without one, and so a child of it, may have any that it likes (audit_set_loginuid() of
+  // the kernel). Its own is what such an engine's acts should be logged as.
+  if (Same(login_uid, Decimal(AUDIT_UID_UNSET))) login_uid = Decimal(caller.uid);
   ReadLimits(caller);
 
   // Alive now means that the pid was nobody else's above.
@@ -200,13 +216,21 @@ void TakeTraits() {
   if (oom_score.exists) {
     WriteOwn("/proc/self/oom_score_adj", oom_score.text, oom_score.size, Step::kOomScore);
   }
-  // CAP_AUDIT_CONTROL, unless ours is unset. Where it is immutable (auditctl --loginuid-immutable)
-  // it can be set once, and a service has none; if that fails, acts of the engine would be logged
-  // as somebody else's, and so that is the end. The kernel starts a new audit session with it.
+  // With each login uid that is written the kernel starts an audit session, by which the service
+  // tells for ever what came out of this engine (sweep.ts): fork and exec keep it, and who lacks
+  // CAP_AUDIT_CONTROL cannot leave it. So it is written even where it is the same. We need that
+  // capability, too, unless ours is unset. Where it is immutable (auditctl --loginuid-immutable) it
+  // can be set once, and a service has none; if that fails, acts of the engine would be logged as
+  // somebody else's, and so that is the end.
   const NumberFile own_uid = ReadNumber(AT_FDCWD, "/proc/self/loginuid", Step::kLoginUid);
   if (own_uid.exists != login_uid.exists) Fail(Step::kLoginUid, ENOENT);
-  if (!Same(own_uid, login_uid)) {
-    WriteOwn("/proc/self/loginuid", login_uid.text, login_uid.size, Step::kLoginUid);
+  if (own_uid.exists) {
+    const int fd = ::open("/proc/self/loginuid", O_WRONLY | O_CLOEXEC);
+    Require(fd != -1, Step::kLoginUid);
+    const bool written =
+        ::write(fd, login_uid.text, login_uid.size) == static_cast<ssize_t>(login_uid.size);
+    Require(written || (errno == EPERM && Same(own_uid, login_uid)), Step::kLoginUid);
+    ::close(fd);
   }
 }
 

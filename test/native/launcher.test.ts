@@ -89,7 +89,10 @@ const unusual = [
 
 /** What tells an engine from an ordinary child; each is asserted by itself. */
 const different =
-  /^(argument|environment|fd|directory|writable|write)\b|^(CapInh|CapPrm|CapEff|CapAmb|SigIgn|keyring.*|pid|peer|socket\.flags)$/;
+  /^(argument|environment|fd|directory|writable|write)\b|^(CapInh|CapPrm|CapEff|CapAmb|SigIgn|keyring.*|loginuid|sessionid|pid|peer|socket\.flags)$/;
+
+/** Of a login uid and an audit session. */
+const unset = '4294967295';
 
 const shadowed = (text: string | undefined): bigint => BigInt(`0x${text ?? 'none'}`);
 
@@ -155,6 +158,9 @@ for (const [build, compile] of [
           `${name}: the child's and CAP_CHECKPOINT_RESTORE, nothing else`,
         );
       }
+      const login = child.get('loginuid');
+      const [who] = result.report.get('Uid')!.split('\t');
+      assert.equal(result.report.get('loginuid'), login === unset ? who : login);
       return result;
     }
 
@@ -232,9 +238,25 @@ for (const [build, compile] of [
 
       it('has the audit login uid of the caller', async function () {
         if (!existsSync('/proc/self/loginuid')) cannotShow(this, 'this kernel has no audit (CONFIG_AUDIT)');
-        const caller = await callerWith(...alice, `loginuid=${uid}`);
+        const caller = await callerWith(...alice, `loginuid=${uid + 3}`);
         const { report } = await requireLikeChild(caller);
-        assert.equal(report.get('loginuid'), String(uid));
+        assert.equal(report.get('loginuid'), String(uid + 3));
+      });
+
+      it('has an audit session that nothing else is in, with or without one of the caller’s', async function () {
+        if (!existsSync('/proc/self/sessionid')) cannotShow(this, 'this kernel has no audit (CONFIG_AUDIT)');
+        const seen = new Set([unset, readFileSync('/proc/self/sessionid', 'latin1')]);
+        for (const traits of [alice, [...alice, `loginuid=${uid}`]]) {
+          const caller = await callerWith(...traits);
+          const child = await caller.ordinaryChild();
+          seen.add(child.get('sessionid')!);
+          for (let round = 0; round < 2; round += 1) {
+            const { report } = await requireLikeChild(caller);
+            const session = report.get('sessionid')!;
+            assert.ok(!seen.has(session), `${session} is one of ${[...seen].join()}`);
+            seen.add(session);
+          }
+        }
       });
 
       it('is a connection whose both ends are the engine itself, null, stderr, the copy of the control socket, and no other descriptor', async () => {

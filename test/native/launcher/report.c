@@ -141,6 +141,7 @@ int main(int argc, char **argv, char **environment) {
   say_file("coredump_filter");
   say_file("oom_score_adj");
   say_file("loginuid");
+  say_file("sessionid");
   say_keyring();
   char directory[256];
   say("directory=%s\n", getcwd(directory, sizeof directory) ? directory : "");
