@@ -20,6 +20,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportDescriptors(env, exports);
   ExportSystemd(env, exports);
   ExportIdentities(env, exports);
+  ExportOpenFiles(env, exports);
   ExportJournal(env, exports);
   ExportScopes(env, exports);
   ExportCloser(env, exports);

@@ -22,6 +22,7 @@ void ExportEndpoints(Napi::Env env, Napi::Object exports);
 void ExportProcesses(Napi::Env env, Napi::Object exports);
 void ExportDescriptors(Napi::Env env, Napi::Object exports);
 void ExportIdentities(Napi::Env env, Napi::Object exports);
+void ExportOpenFiles(Napi::Env env, Napi::Object exports);
 void ExportJournal(Napi::Env env, Napi::Object exports);
 void ExportSystemd(Napi::Env env, Napi::Object exports);
 void ExportScopes(Napi::Env env, Napi::Object exports);

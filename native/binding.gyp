@@ -23,6 +23,7 @@
         "holders.cc",
         "identity.cc",
         "journal.cc",
+        "open_file.cc",
         "packet.cc",
         "peer.cc",
         "poll.cc",

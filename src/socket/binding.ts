@@ -320,6 +320,13 @@ export interface NativeBinding {
    * one that leads nowhere. It changes whenever the file is replaced or written to.
    */
   fileIdentities(paths: readonly string[]): string;
+  /**
+   * Whether a regular file is open by another open(2) than `fd`: for writing, or at all (fcntl(F_SETLEASE), which only its owner and
+   * root may ask). False where the file system knows no leases.
+   */
+  openElsewhere(fd: OwnedFd, by: 'writer' | 'anybody'): boolean;
+  /** The owner and the permissions of what is open, as the kernel remembers them: nothing is asked, and nobody is waited for. */
+  ownership(fd: OwnedFd): { readonly uid: number; readonly mode: number };
   /** memfd_create(2) of `size` bytes, sealed against growing and shrinking: writes past the end fail instead of using memory. */
   memfd(name: string, size: number): OwnedFd;
 
