@@ -22,6 +22,7 @@ constexpr int kLargestSignal = 64;
 constexpr int kLargestInt = std::numeric_limits<int>::max();
 // One beyond a target must still be a number; RLIMIT_NOFILE ends it much earlier, with EINVAL.
 constexpr int kLargestTarget = kLargestInt - 1;
+constexpr int kLargestUmask = 0777;
 
 int WaitForExit(int pidfd, siginfo_t& info) {
   return RetryOnSignal(
@@ -57,6 +58,11 @@ SpawnPlan Plan(const Napi::Value& value) {
   plan.environment = RequireStrings(options.Get("env"), "options.env");
   const Napi::Value directory = options.Get("cwd");
   plan.directory = directory.IsUndefined() ? "/" : RequireString(directory, "options.cwd");
+
+  const Napi::Value umask = options.Get("umask");
+  if (!umask.IsUndefined()) {
+    plan.umask = static_cast<mode_t>(RequireInt(umask, "options.umask", 0, kLargestUmask));
+  }
 
   const Napi::Value cgroup = options.Get("cgroup");
   if (!cgroup.IsUndefined()) plan.cgroup = RequireFd(cgroup, "options.cgroup").Get();

@@ -23,7 +23,6 @@ namespace criu_service {
 namespace {
 
 constexpr int kLastSignal = 64;
-constexpr mode_t kUmask = 022;
 // The child makes a dozen system calls, and its deepest frame is small; the page below is no
 // memory, so that a stack that is too small faults instead of overwriting ours.
 constexpr size_t kStackSize = size_t{64} * 1024;
@@ -85,6 +84,7 @@ struct Child {
   char* const* arguments;
   char* const* environment;
   const char* directory;
+  mode_t umask;
   const FdPlacement* fds;
   size_t fd_count;
   int* moved;  // fd_count numbers.
@@ -166,7 +166,7 @@ IN_CHILD int RunChild(void* data) {
   if (ready && ::syscall(SYS_setsid) == -1) ready = Fail(child, "setsid");
   if (ready && ::syscall(SYS_chdir, child->directory) == -1) ready = Fail(child, "chdir");
   if (ready) {
-    ::syscall(SYS_umask, kUmask);
+    ::syscall(SYS_umask, child->umask);
     ready = PlaceFds(child);
   }
   if (ready) {
@@ -260,8 +260,9 @@ Spawned Spawn(const SpawnPlan& plan) {
   const std::vector<char*> arguments = Pointers(plan.arguments);
   const std::vector<char*> environment = Pointers(plan.environment);
   std::vector<int> moved(plan.fds.size(), -1);
-  Child child{plan.file.c_str(), arguments.data(), environment.data(), plan.directory.c_str(),
-              plan.fds.data(),   plan.fds.size(),  moved.data(),       -1};
+  Child child{plan.file.c_str(),      arguments.data(), environment.data(),
+              plan.directory.c_str(), plan.umask,       plan.fds.data(),
+              plan.fds.size(),        moved.data(),     -1};
   Spawned spawned;
   const ChildStack stack;
   if (!stack.IsValid()) {

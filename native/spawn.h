@@ -21,6 +21,7 @@ struct SpawnPlan {
   std::vector<std::string> arguments;
   std::vector<std::string> environment;
   std::string directory;
+  mode_t umask = 022;
   // Distinct targets, in ascending order.
   std::vector<FdPlacement> fds;
   // A directory of cgroup v2 that it starts in; -1 for ours.

@@ -76,7 +76,7 @@ export class CriuClient {
    */
   preDump(options: DumpOptions): AsyncGenerator<PreDumpRound, void, void> {
     return preDumpRounds(options, {
-      connect: (signal) => this.#connect([], signal),
+      connect: (signal) => this.#connect(ReqType.PRE_DUMP, [], signal),
       ask: (connection, type, each) => this.#askOn(connection, type, each),
     });
   }
@@ -149,7 +149,7 @@ export class CriuClient {
     // What cannot be sent fails before anything is started.
     const prepared = await prepare(type, options, more);
     try {
-      const connection = await this.#connect(engineFds(options), options.signal);
+      const connection = await this.#connect(type, engineFds(options), options.signal);
       try {
         return await converse(connection, prepared.request, prepared.dialog);
       } finally {
@@ -170,9 +170,9 @@ export class CriuClient {
     }
   }
 
-  #connect(fds: readonly number[], signal?: AbortSignal): Promise<Connection> {
+  #connect(type: ReqType, fds: readonly number[], signal?: AbortSignal): Promise<Connection> {
     const { criu, address = defaultAddress } = this.#options;
     if (criu === undefined) return connect(address, signal);
-    return Promise.resolve().then(() => startChild(criu === true ? undefined : criu, fds));
+    return Promise.resolve().then(() => startChild(criu === true ? undefined : criu, type, fds));
   }
 }

@@ -1,7 +1,8 @@
 /** The two ways to reach an engine: over a service's socket, or a `criu swrk` of one's own. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Engine } from '../engine/engine.ts';
-import { startRelayedEngine } from '../engine/privileged.ts';
+import { startRelayedEngine, umaskFor } from '../engine/privileged.ts';
+import type { ReqType } from '../protocol/messages.ts';
 import {
   type NativeError,
   native,
@@ -129,14 +130,15 @@ class ServiceConnection implements Connection {
 
 /**
  * @param criu an absolute path; otherwise the directories of the system are searched.
+ * @param type of the first request.
  * @param fds numbers in this process that the request names as the engine's own (`inheritFd`, `ps.fd`).
  * @throws CriuError `UNREACHABLE`, `INVALID`
  */
-export function startChild(criu: string | undefined, fds: readonly number[]): Connection {
+export function startChild(criu: string | undefined, type: ReqType, fds: readonly number[]): Connection {
   const copies: { source: OwnedFd; target: number }[] = [];
   try {
     for (const target of new Set(fds)) copies.push({ source: copyOf(target), target });
-    return new ChildConnection(criu, copies);
+    return new ChildConnection(criu, type, copies);
   } catch (error) {
     if (error instanceof CriuError) throw error;
     const { errno, message } = error as NodeJS.ErrnoException;
@@ -165,8 +167,8 @@ class ChildConnection implements Connection {
   readonly #inbox = new Inbox();
   readonly #engine: Engine;
 
-  constructor(criu: string | undefined, fds: readonly { source: OwnedFd; target: number }[]) {
-    this.#engine = startRelayedEngine({ criu }, fds, {
+  constructor(criu: string | undefined, type: ReqType, fds: readonly { source: OwnedFd; target: number }[]) {
+    this.#engine = startRelayedEngine({ criu }, umaskFor(type), fds, {
       onMessage: (packet) => this.#inbox.put(packet),
       onHangup: () => {},
       onEnd: ({ reason }) => {

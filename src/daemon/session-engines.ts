@@ -14,6 +14,7 @@ import {
   type PrivilegedEngineOptions,
   startHandedOverEngine,
   startRelayedEngine,
+  umaskFor,
 } from '../engine/privileged.ts';
 import { StderrFile } from '../engine/stderr-file.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
@@ -149,8 +150,9 @@ export class SessionEngines {
     return this.#inTurn(request, bytes, async (turn) => {
       if (request.engine === 'confined') return this.#startConfined(request, turn, plan, undefined);
       // Descriptors can be put into an engine only when it starts.
-      const waiting = engineFds.length === 0 ? this.#context.pool.take(this.#heard()) : undefined;
-      const engine = waiting ?? startRelayedEngine(this.#context.engine, engineFds, this.#heard());
+      const umask = umaskFor(request.type);
+      const waiting = engineFds.length === 0 ? this.#context.pool.take(umask, this.#heard()) : undefined;
+      const engine = waiting ?? startRelayedEngine(this.#context.engine, umask, engineFds, this.#heard());
       const held = this.#hold(engine, turn, undefined, request, undefined);
       if (waiting) held.ahead = { request };
       await this.house(request);
@@ -546,7 +548,8 @@ export class SessionEngines {
       old.ahead = undefined;
       this.#latest = undefined;
       try {
-        const engine = startRelayedEngine(this.#context.engine, [], this.#heard());
+        const umask = umaskFor(request.type);
+        const engine = startRelayedEngine(this.#context.engine, umask, [], this.#heard());
         this.#hold(engine, turn!, undefined, request, undefined);
         old.turn = undefined;
       } finally {

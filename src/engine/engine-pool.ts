@@ -7,12 +7,14 @@
  * table, and reads /proc and the kernel's features only with its request. The one thing that it has read is the
  * configuration; when that or the program has changed since, it is let go.
  */
+
+import { ReqType } from '../protocol/messages.ts';
 import { CriuMissingError, engineIdentity } from './criu-binary.ts';
 import type { Engine, EngineEvents } from './engine.ts';
-import { type PrivilegedEngineOptions, startRelayedEngine } from './privileged.ts';
+import { type PrivilegedEngineOptions, startRelayedEngine, umaskFor } from './privileged.ts';
 
 export interface EnginePoolOptions extends PrivilegedEngineOptions {
-  /** How many engines wait; more for a while where more are needed at once. */
+  /** How many engines wait, half of them, rounded down, for restores; more for a while where more are needed at once. */
   readonly ahead: number;
 }
 
@@ -35,11 +37,19 @@ interface Waiting {
   owner: EngineEvents | undefined;
 }
 
+/** Those of one umask, which an engine has from its start. */
+interface Line {
+  readonly umask: number;
+  readonly waiting: Waiting[];
+  /** How many are to wait, and how many where no more were needed at once. */
+  wanted: number;
+  readonly ahead: number;
+}
+
 export class EnginePool {
   readonly #options: EnginePoolOptions;
-  readonly #waiting: Waiting[] = [];
-  /** How many are to wait. */
-  #wanted: number;
+  /** In the order in which they are started. */
+  readonly #lines: readonly Line[];
   /** Those that were taken and have not ended. */
   #atWork = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -50,12 +60,16 @@ export class EnginePool {
 
   constructor(options: EnginePoolOptions) {
     this.#options = options;
-    this.#wanted = options.ahead;
+    const restores = Math.floor(options.ahead / 2);
+    this.#lines = [
+      { umask: umaskFor(ReqType.DUMP), ahead: options.ahead - restores },
+      { umask: umaskFor(ReqType.RESTORE), ahead: restores },
+    ].map((line) => ({ ...line, waiting: [], wanted: line.ahead }));
   }
 
   /** How many engines wait. They are no work of anybody's. */
   get size(): number {
-    return this.#waiting.length;
+    return this.#lines.reduce((sum, { waiting }) => sum + waiting.length, 0);
   }
 
   /**
@@ -63,12 +77,15 @@ export class EnginePool {
    * {@link Engine.leftUnread} and a failing {@link Engine.send} tell.
    * @returns undefined when there is none.
    */
-  take(events: EngineEvents): Engine | undefined {
-    const identity = this.#waiting.length > 0 ? engineIdentity(this.#options.criu) : undefined;
+  take(umask: number, events: EngineEvents): Engine | undefined {
+    const line = this.#lines.find((each) => each.umask === umask);
+    if (!line) return undefined;
+    const { waiting, ahead } = line;
+    const identity = waiting.length > 0 ? engineIdentity(this.#options.criu) : undefined;
     let taken: Engine | undefined;
     // A request is worth another try.
     this.#pauseMs = 0;
-    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
       if (next.identity === identity && next.engine.waits) {
         next.owner = events;
         taken = next.engine;
@@ -76,9 +93,8 @@ export class EnginePool {
       }
       next.engine.dismiss();
     }
-    const { ahead } = this.#options;
     if (taken) this.#atWork += 1;
-    else if (ahead > 0) this.#wanted = Math.max(ahead, Math.min(this.#wanted + 1, mostAhead));
+    else if (ahead > 0) line.wanted = Math.max(ahead, Math.min(line.wanted + 1, mostAhead));
     this.#calmDown();
     this.#refillIn(refillMs);
     return taken;
@@ -86,7 +102,7 @@ export class EnginePool {
 
   /** Starts the first at once: it gets ready while the service does. The others would take a core from the two. */
   start(): void {
-    if (this.#wanted > 0) this.#startOne(refillMs);
+    this.#startOne(refillMs);
   }
 
   /** Starts what is missing, one at a time and later: other work comes first. */
@@ -98,7 +114,7 @@ export class EnginePool {
   letGo(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#dismissBeyond(0);
+    for (const line of this.#lines) dismissBeyond(line, 0);
   }
 
   /** Lets all go, for good. */
@@ -108,22 +124,25 @@ export class EnginePool {
     this.letGo();
   }
 
-  #dismissBeyond(count: number): void {
-    for (const { engine } of this.#waiting.splice(count)) engine.dismiss();
-  }
-
   #calmDown(): void {
     clearTimeout(this.#calm);
-    if (this.#wanted <= this.#options.ahead) return;
+    if (!this.#lines.some(({ wanted, ahead }) => wanted > ahead)) return;
     this.#calm = setTimeout(() => {
-      this.#wanted = this.#options.ahead;
-      this.#dismissBeyond(this.#wanted);
+      for (const line of this.#lines) {
+        line.wanted = line.ahead;
+        dismissBeyond(line, line.ahead);
+      }
     }, calmMs);
     this.#calm.unref();
   }
 
+  /** A line in which one is missing. */
+  get #short(): Line | undefined {
+    return this.#lines.find(({ waiting, wanted }) => waiting.length < wanted);
+  }
+
   #refillIn(delayMs: number): void {
-    if (this.#closed || this.#waiting.length >= this.#wanted) return;
+    if (this.#closed || !this.#short) return;
     const delay = Math.max(delayMs, this.#pauseMs);
     const due = performance.now() + delay;
     if (this.#timer && this.#due <= due) return;
@@ -139,15 +158,17 @@ export class EnginePool {
 
   /** @param pauseMs before the next one. */
   #startOne(pauseMs = 0): void {
+    const line = this.#short;
+    if (!line) return;
     const identity = engineIdentity(this.#options.criu);
     try {
-      const engine = startRelayedEngine(this.#options, [], {
+      const engine = startRelayedEngine(this.#options, line.umask, [], {
         onMessage: (packet, from) => {
-          const owner = this.#ownerOf(waiting);
+          const owner = this.#ownerOf(line, waiting);
           if (owner) owner.onMessage(packet, from);
           else for (const fd of packet.fds) fd.close();
         },
-        onHangup: (from) => this.#ownerOf(waiting)?.onHangup(from),
+        onHangup: (from) => this.#ownerOf(line, waiting)?.onHangup(from),
         onEnd: (exit, from) => {
           const { owner } = waiting;
           if (owner) this.#atWork -= 1;
@@ -157,7 +178,7 @@ export class EnginePool {
         },
       });
       const waiting: Waiting = { engine, identity, owner: undefined };
-      this.#waiting.push(waiting);
+      line.waiting.push(waiting);
     } catch (error) {
       // As for a request, which gets the reason; here nobody waits for it. Without criu it is not tried again before there is one.
       if (error instanceof CriuMissingError) return;
@@ -167,10 +188,10 @@ export class EnginePool {
   }
 
   /** One that says something, or ends, before it was asked anything waits no more. */
-  #ownerOf(waiting: Waiting): EngineEvents | undefined {
-    const at = this.#waiting.indexOf(waiting);
+  #ownerOf(line: Line, waiting: Waiting): EngineEvents | undefined {
+    const at = line.waiting.indexOf(waiting);
     if (at !== -1) {
-      this.#waiting.splice(at, 1);
+      line.waiting.splice(at, 1);
       waiting.engine.dismiss();
       this.#pause();
       this.refill();
@@ -182,4 +203,8 @@ export class EnginePool {
   #pause(): void {
     this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, firstPauseMs), longestPauseMs);
   }
+}
+
+function dismissBeyond({ waiting }: Line, count: number): void {
+  for (const { engine } of waiting.splice(count)) engine.dismiss();
 }

@@ -5,6 +5,7 @@
  * On a handed-over connection its peer is the caller, as it was for CRIU's own service.
  */
 import { constants } from 'node:fs';
+import { ReqType } from '../protocol/messages.ts';
 import { native, type OwnedFd, type Process, type SeqpacketSocket } from '../socket/binding.ts';
 import { findCriu, searchPath } from './criu-binary.ts';
 import { Engine, type EngineEvents, usualConnection } from './engine.ts';
@@ -22,18 +23,28 @@ export interface PrivilegedEngineOptions {
 }
 
 /**
+ * CRIU makes images that everybody may read (CR_FD_PERM of criu/include/crtools.h), and they are the memory of root's processes. What a
+ * restore makes for its tree (directories of cgroups and sockets, mount points) has the modes that CRIU gives it.
+ * @param type of the first request that an engine is for.
+ */
+export function umaskFor(type: ReqType): number {
+  return type === ReqType.RESTORE ? 0o022 : 0o077;
+}
+
+/**
  * Starts an engine with a connection of its own.
  * @param engineFds copied; they stay the caller's of this function.
  * @throws CriuMissingError, NativeError
  */
 export function startRelayedEngine(
   options: PrivilegedEngineOptions,
+  umask: number,
   engineFds: readonly EngineFd[],
   events: EngineEvents,
 ): Engine {
   const { ours, theirs } = native.socketpair();
   try {
-    return start(options, theirs, ours, engineFds, events);
+    return start(options, umask, theirs, ours, engineFds, events);
   } catch (error) {
     ours.close();
     throw error;
@@ -43,7 +54,7 @@ export function startRelayedEngine(
 }
 
 /**
- * Starts an engine on the caller's own connection, which must be blocking: CRIU reads it with a plain recv(2).
+ * Starts the engine of a dump on the caller's own connection, which must be blocking: CRIU reads it with a plain recv(2).
  * @param connection copied; it stays the caller's of this function, for the one reply if the engine dies.
  * @throws CriuMissingError, NativeError
  */
@@ -52,11 +63,12 @@ export function startHandedOverEngine(
   connection: OwnedFd,
   events: EngineEvents,
 ): Engine {
-  return start(options, connection, undefined, [], events);
+  return start(options, umaskFor(ReqType.DUMP), connection, undefined, [], events);
 }
 
 function start(
   options: PrivilegedEngineOptions,
+  umask: number,
   connection: OwnedFd,
   ours: SeqpacketSocket | undefined,
   engineFds: readonly EngineFd[],
@@ -79,6 +91,7 @@ function start(
       file,
       argv: ['criu', 'swrk', String(number)],
       env: [`PATH=${searchPath.join(':')}`],
+      umask,
       fds: [
         ...stdio.filter(({ target }) => !taken.has(target)),
         { source: connection, target: number },

@@ -144,6 +144,8 @@ export interface SpawnOptions {
   readonly fds: readonly { readonly source: OwnedFd; readonly target: number }[];
   /** Working directory, default `/`. */
   readonly cwd?: string;
+  /** Default 022. */
+  readonly umask?: number;
   /** A directory of cgroup v2 that it starts in, default this process's own. */
   readonly cgroup?: OwnedFd;
 }
@@ -259,7 +261,7 @@ export interface NativeBinding {
   unreadByPeer(fd: OwnedFd): boolean;
 
   // Processes and their descriptors
-  /** clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD), signals 1-64 to default, empty mask, setsid, umask 022, fds, execve. A failing step throws with its errno and `syscall`. */
+  /** clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD), signals 1-64 to default, empty mask, setsid, umask, fds, execve. A failing step throws with its errno and `syscall`. */
   spawn(options: SpawnOptions): Process;
   /** Watches a process by a pidfd that is given away; `pid` is for information. */
   adoptProcess(pidfd: OwnedFd, pid: number): Process;

@@ -153,10 +153,13 @@ os.execv(sys.argv[1], sys.argv[1:])
     await end(child);
   });
 
-  it('leads a session of its own, works in /, and has umask 022', async () => {
+  it('leads a session of its own, works in /, and has umask 022, or the one that it was given', async () => {
     const old = process.umask(0o077);
     const child = await spawnStopped();
     process.umask(old);
+    const given = await spawnStopped({ umask: 0o077 });
+    assert.equal(statusOf(given.pid).get('Umask'), '0077');
+    await end(given);
     const [, , , , group, session] = readFileSync(`/proc/${child.pid}/stat`, 'utf8')
       .replace(/\(.*\)/, '()')
       .split(' ');
@@ -338,6 +341,7 @@ describe('a spawn that fails', () => {
           ],
         },
       ],
+      ['options.umask', { umask: 0o1000 }],
       [
         'options.fds',
         {

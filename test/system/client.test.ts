@@ -1,6 +1,6 @@
 /** The client library against real CRIU: over the service's socket, and with an engine of its own. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { CriuClient, isCriuError } from '../../src/client/index.ts';
 import { unshackled } from '../hostile/support/images.ts';
@@ -26,6 +26,23 @@ for (const [way, client] of ways) {
       const options = { imagesDir, workDir, logFile: 'restore.log', logLevel: 4 };
       assert.deepEqual(await client.restore(options), { pid: target.pid });
       assert.ok(existsSync(join(workDir, 'restore.log')));
+      await target.assertCountsOn();
+    });
+
+    it('makes images that are root’s alone to read', async () => {
+      const target = Target.start();
+      const imagesDir = freshDirectory();
+      await client.dump({ pid: target.pid, imagesDir, leaveRunning: true });
+      await client.cpuinfoDump({ imagesDir });
+      const modes = readdirSync(imagesDir).map((name) => [
+        name,
+        statSync(join(imagesDir, name)).mode & 0o777,
+      ]);
+      assert.ok(modes.length > 10);
+      assert.deepEqual(
+        modes.filter(([, mode]) => mode !== 0o600),
+        [],
+      );
       await target.assertCountsOn();
     });
 

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { EnginePool } from '../../../src/engine/engine-pool.ts';
+import { umaskFor } from '../../../src/engine/privileged.ts';
+import { ReqType } from '../../../src/protocol/messages.ts';
 import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
 
 describe('the engines that wait when the service starts', () => {
@@ -21,6 +24,21 @@ describe('the engines that wait when the service starts', () => {
     pool.start();
     assert.equal(pool.size, 1);
     await eventually('two wait', () => pool.size === 2);
+  });
+
+  it('are for restores, with the umask that CRIU’s modes are meant for, and for all else with one that keeps images private', async () => {
+    const unheard = { onMessage: () => {}, onHangup: () => {}, onEnd: () => {} };
+    const umaskOf = (type: ReqType): string => {
+      const engine = pool.take(umaskFor(type), unheard);
+      assert.ok(engine, 'one of them waits');
+      return /^Umask:\t(.*)$/m.exec(readFileSync(`/proc/${engine.pid}/status`, 'latin1'))![1]!;
+    };
+    pool = new EnginePool({ criu: criu.script, ahead: 4 });
+    pool.start();
+    await eventually('four wait', () => pool.size === 4);
+    const types = [ReqType.DUMP, ReqType.RESTORE, ReqType.RESTORE, ReqType.PAGE_SERVER];
+    assert.deepEqual(types.map(umaskOf), ['0077', '0022', '0022', '0077']);
+    assert.equal(pool.size, 0);
   });
 
   it('are none where none are to wait', () => {
