@@ -1,16 +1,17 @@
 /** criuctl dump, criuctl pre-dump */
 import type { DumpOptions } from '../client/options.ts';
 import { readDumpStatistics } from '../client/statistics.ts';
+import { placesOf } from './directories.ts';
 import { imageBytes, memoryOfTree } from './images.ts';
 import type { Invocation, Outcome } from './invocation.ts';
 import { dumpSummary } from './summary.ts';
-import { absolute, placesOf, watch, withDefaults } from './work.ts';
+import { absolute, watch, withDefaults } from './work.ts';
 
 export async function run(invocation: Invocation): Promise<Outcome> {
   const { verb, options } = invocation;
   const pid = options.pid!;
   const places = placesOf(options);
-  const request = withDefaults<DumpOptions>(invocation, places);
+  const request = withDefaults<DumpOptions>(invocation, places, 'writes');
   const client = invocation.client();
   // Images of an earlier dump may lie there, and are replaced.
   const before = imageBytes(places.images).pages;

@@ -6,7 +6,7 @@ export const exitCodes = {
   failed: 1,
   /** The command line is wrong; nothing was asked. */
   usage: 2,
-  /** Refused: not yours, not allowed on this machine, or images that others can write. */
+  /** Refused: not yours, not allowed on this machine, or, as root, images or a directory that others can write. */
   refused: 3,
   /** There is no service to ask, or it does not let you connect. */
   unreachable: 4,

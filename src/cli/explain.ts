@@ -5,10 +5,10 @@ import { defaultAddress } from '../client/connection.ts';
 import { CriuError } from '../client/criu-error.ts';
 import { advise } from './advice.ts';
 import { errorLines } from './criu-log.ts';
+import { placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
 import { lookAt } from './people.ts';
-import { placesOf } from './work.ts';
 
 export interface Explanation {
   readonly exitCode: number;

@@ -543,9 +543,9 @@ export const optionTable: readonly OptionRow[] = [
   },
   {
     ...names('--trust-images'),
-    verbs: ['restore'],
+    verbs: [...images, 'check'],
     group: 'criuctl',
-    help: 'as root, restore images that others can write',
+    help: 'as root, use images and directories that others can write',
   },
   {
     ...names('-n, --lines'),

@@ -2,18 +2,17 @@
 import { writeFileSync } from 'node:fs';
 import type { RestoreOptions } from '../client/options.ts';
 import { readRestoreStatistics } from '../client/statistics.ts';
-import { exitCodes } from './exit-codes.ts';
+import { newFile, placesOf } from './directories.ts';
 import { imageBytes, memoryOf, pidsOfImages } from './images.ts';
-import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
+import type { Invocation, Outcome } from './invocation.ts';
 import { restoreSummary } from './summary.ts';
-import { whoElseWrites } from './trust.ts';
-import { absolute, placesOf, watch, withDefaults } from './work.ts';
+import { absolute, watch, withDefaults } from './work.ts';
 
 export async function run(invocation: Invocation): Promise<Outcome> {
   const { own, options } = invocation;
   const places = placesOf(options);
-  if (process.geteuid?.() === 0 && !own.trustImages) refuseForeignImages(places.images);
-  const request = withDefaults<RestoreOptions>(invocation, places);
+  const request = withDefaults<RestoreOptions>(invocation, places, 'reads');
+  const pidfile = own.pidfile === undefined ? undefined : newFile(invocation, own.pidfile);
   const client = invocation.client();
   const pages = imageBytes(places.images).pages;
   const pids = pidsOfImages(places.images);
@@ -22,7 +21,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     { total: () => pages, now: () => Math.min(memoryOf(pids), pages), end: () => pages },
     (notifications) => client.restore({ ...request, ...(notifications ? { notifications } : {}) }),
   );
-  if (own.pidfile !== undefined) writeFileSync(own.pidfile, `${pid}`, { flag: 'wx' });
+  if (pidfile !== undefined) writeFileSync(pidfile, `${pid}`, { flag: 'wx' });
   const statistics = readRestoreStatistics(places.work);
   return {
     sentence: `Process ${pid} runs again`,
@@ -36,21 +35,4 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     },
     summary: restoreSummary(statistics),
   };
-}
-
-/** As root CRIU does what images say, whoever wrote them. */
-function refuseForeignImages(images: string): void {
-  let found: string | undefined;
-  try {
-    found = whoElseWrites(images);
-  } catch {
-    // A directory that cannot be read is the client's to complain about.
-    return;
-  }
-  if (found === undefined) return;
-  throw new Obstacle(
-    exitCodes.refused,
-    `RESTORE refused: ${found}, and whoever writes images decides what root restores`,
-    'Restore as that user, or say --trust-images',
-  );
 }

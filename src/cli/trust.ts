@@ -1,98 +1,192 @@
-/** Whether root may restore from a directory: whoever can write images decides what root's CRIU does with them. */
-import { lstatSync, readdirSync, readlinkSync, type Stats, statfsSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+/**
+ * Whether root's CRIU may use a directory. Whoever can write images decides what root restores; whoever can write where root dumps
+ * decides which files of root's are written over, and who reads what is in root's memory.
+ */
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, type Stats } from 'node:fs';
+import { join } from 'node:path';
+import { native } from '../socket/binding.ts';
+import { Mounts } from './mounts.ts';
+import { follow, MissingError, type Place, writtenByOthers } from './way.ts';
 
-/** Group and others. */
-const othersMayWrite = 0o022;
+/** What CRIU does in a directory. */
+export interface Use {
+  /** It reads images there. */
+  readonly reads: boolean;
+  /** Whether it makes a file of this name, over one that is there. */
+  readonly writes: (name: string) => boolean;
+  /** Directories of images before these, which it reads: paths that begin there. */
+  readonly before: readonly string[];
+}
 
-/** In a directory of root's with this bit others can rename and remove only what is theirs. */
-const sticky = 0o1000;
+/** What was found, as the beginning of a sentence, and what others have of it. */
+export interface Finding {
+  readonly reason: string;
+  /** They decide what is restored, or what is written over; or they have something of what is written. */
+  readonly decides: 'restored' | 'overwritten' | 'written';
+}
 
-/** PROC_SUPER_MAGIC of linux/magic.h */
-const procfs = 0x9fa0;
-/** FUSE_SUPER_MAGIC of linux/magic.h */
-const fuse = 0x65735546;
+/** A directory that is root's alone, open (O_RDONLY) for whoever asked, who closes it; or what was found. */
+export type Trust = { readonly fd: number } | Finding;
+
+const othersMayRead = 0o044;
+
+/** CRIU follows it to the images before (CR_PARENT_LINK of criu/include/image.h). */
+export const parentLink = 'parent';
+
+const imagesBefore: Use = { reads: true, writes: () => false, before: [parentLink] };
+
+/** All that CRIU reads and writes as images has such a name (criu/image-desc.c). */
+export function isImage(name: string): boolean {
+  return name.endsWith('.img');
+}
 
 /**
- * @returns a sentence about the first thing that others can write: the directory, an image, or one of those before it, which the
- * link `parent` names; or a directory on the way there, in which they could put something else in its place at any time; or about a link
- * that the kernel follows elsewhere than it says; or about a place that is on a file system of some program. Undefined where there is none.
- * @param typeOf the file system of a path (f_type of statfs(2)).
+ * Looks at a directory that root has named, at the way there, and at what is in it. What has passed stays as it is: nobody but root can
+ * change anything there, and the descriptor is that of what was looked at.
+ * @throws MissingError, and what node:fs throws, where the directory cannot be opened
  */
-export function whoElseWrites(
-  directory: string,
-  typeOf = (path: string): number => statfsSync(path).type,
-): string | undefined {
-  const seen = new Set<string>();
-  for (let current: string | undefined = directory; current !== undefined; ) {
-    const { at, through, misled } = walk(current);
-    if (misled !== undefined) return misled;
-    if (seen.has(at)) return undefined;
-    seen.add(at);
-    current = undefined;
-    for (const path of [...through, at]) {
-      if (typeOf(path) === fuse)
-        return `${path} is on a FUSE file system, whose owners and modes are what a program says`;
+export function openTrusted(path: string, use: Use, mounts = new Mounts()): Trust {
+  return new Look(mounts).open(path, process.cwd(), use);
+}
+
+/** One look, at a directory and at those of the images before. */
+class Look {
+  readonly #mounts: Mounts;
+  /** By device and inode: images can name themselves as those before. */
+  readonly #seen = new Set<string>();
+
+  constructor(mounts: Mounts) {
+    this.#mounts = mounts;
+  }
+
+  open(path: string, from: string, use: Use): Trust {
+    const way = follow(path, from, this.#mounts);
+    if ('reason' in way) return { reason: way.reason, decides: decidedAt(use) };
+    let fd: number;
+    try {
+      fd = openSync(`/proc/self/fd/${way.fd}`, constants.O_RDONLY | constants.O_DIRECTORY);
+    } finally {
+      closeSync(way.fd);
     }
-    for (const path of through) {
-      const stat = statSync(path);
-      if (stat.uid === 0 && (stat.mode & sticky) !== 0) continue;
-      const reason = openToOthers(path, stat);
-      if (reason !== undefined) return reason;
-    }
-    for (const path of [at, ...readdirSync(at).map((name) => join(at, name))]) {
-      const stat = statSync(path, { throwIfNoEntry: false });
-      if (!stat) continue;
-      const reason = openToOthers(path, stat);
-      if (reason !== undefined) return reason;
-      if (path === join(at, 'parent')) current = path;
+    let trusted = false;
+    try {
+      const found = this.#lookInto({ fd, path: way.path }, use);
+      trusted = found === undefined;
+      return found ?? { fd };
+    } finally {
+      if (!trusted) closeSync(fd);
     }
   }
-  return undefined;
-}
 
-function openToOthers(path: string, { uid, mode }: Stats): string | undefined {
-  if (uid !== 0) return `${path} belongs to uid ${uid}`;
-  if ((mode & othersMayWrite) === 0) return undefined;
-  return `${path} can be written by others (mode ${(mode & 0o777).toString(8)})`;
-}
-
-interface Walk {
-  /** Where the path leads. */
-  readonly at: string;
-  /** Every directory in which one of its names, or of a link's, is looked up. */
-  readonly through: ReadonlySet<string>;
-  /** Why that is not known, as a sentence. */
-  readonly misled?: string;
-}
-
-/** As the kernel does, path_resolution(7). */
-function walk(path: string): Walk {
-  // Here and not below, where a path that leads nowhere would be followed link by link.
-  statSync(path);
-  const through = new Set<string>();
-  const names = (path.startsWith('/') ? path : `${process.cwd()}/${path}`).split('/');
-  let at = '/';
-  for (let name = names.shift(); name !== undefined; name = names.shift()) {
-    if (name === '' || name === '.') continue;
-    if (name === '..') {
-      at = dirname(at);
-      continue;
+  #lookInto(directory: Place, use: Use): Finding | undefined {
+    const stat = fstatSync(directory.fd);
+    const identity = `${stat.dev}:${stat.ino}`;
+    if (this.#seen.has(identity)) return undefined;
+    this.#seen.add(identity);
+    const reason = writtenByOthers(directory.path, stat);
+    if (reason !== undefined) return { reason, decides: decidedAt(use) };
+    for (const name of readdirSync(`/proc/self/fd/${directory.fd}`)) {
+      const found = this.#lookAt(directory, name, use);
+      if (found !== undefined) return found;
     }
-    through.add(at);
-    const next = join(at, name);
-    if (!lstatSync(next).isSymbolicLink()) {
-      at = next;
-      continue;
-    }
-    const target = readlinkSync(next);
-    // Such a link leads to what a process has open, which may be in another mount namespace: its name is somebody else's here, and
-    // even where it names the same directory, those before it are others there.
-    if (target.startsWith('/') && statfsSync(at).type === procfs) {
-      return { at, through, misled: `${path} leads through ${next}, which need not lead where it says` };
-    }
-    if (target.startsWith('/')) at = '/';
-    names.unshift(...target.split('/'));
+    return use.before.reduce<Finding | undefined>(
+      (found, path) => found ?? this.#lookBefore(directory, path),
+      undefined,
+    );
   }
-  return { at, through };
+
+  /** What cannot be looked at counts as what others can write. */
+  #lookAt(directory: Place, name: string, use: Use): Finding | undefined {
+    const overwritten = use.writes(name);
+    if (!overwritten && !use.reads) return undefined;
+    const decides = overwritten ? 'written' : 'restored';
+    const path = join(directory.path, name);
+    try {
+      const reason = overwritten
+        ? whatIsOverwritten(directory, name, path)
+        : this.#whatIsRead(directory, name, path);
+      return reason === undefined ? undefined : { reason, decides };
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // Root itself has removed it meanwhile: nobody else can.
+      return code === 'ENOENT' ? undefined : { reason: `${path} cannot be looked at (${code})`, decides };
+    }
+  }
+
+  #whatIsRead({ fd, path: directory }: Place, name: string, path: string): string | undefined {
+    const here = `/proc/self/fd/${fd}/${name}`;
+    const stat = lstatSync(here);
+    if (!stat.isSymbolicLink()) return writtenByOthers(path, stat) ?? openForWriting(here, path, stat);
+    const way = this.#followFrom(directory, name);
+    if (way === undefined || 'reason' in way) return way?.reason;
+    try {
+      const at = fstatSync(way.fd);
+      return writtenByOthers(way.path, at) ?? openForWriting(`/proc/self/fd/${way.fd}`, way.path, at);
+    } finally {
+      closeSync(way.fd);
+    }
+  }
+
+  /** @returns undefined for what leads nowhere, and can lead nowhere but where root lets it. */
+  #followFrom(directory: string, path: string): Place | { readonly reason: string } | undefined {
+    try {
+      return follow(path, directory, this.#mounts);
+    } catch (error) {
+      if (!(error instanceof MissingError)) throw error;
+      const { mayAppear } = error;
+      return mayAppear === undefined
+        ? undefined
+        : { reason: `${join(directory, path)} leads nowhere yet, and others can write ${mayAppear}` };
+    }
+  }
+
+  #lookBefore({ path: directory }: Place, path: string): Finding | undefined {
+    try {
+      const trust = this.open(path, directory, imagesBefore);
+      if (!('fd' in trust)) return trust;
+      closeSync(trust.fd);
+      return undefined;
+    } catch (error) {
+      const named = join(directory, path);
+      const { code } = error as NodeJS.ErrnoException;
+      // CRIU says so itself.
+      if (error instanceof MissingError && error.mayAppear === undefined) return undefined;
+      return { reason: `${named} cannot be looked at (${code})`, decides: 'restored' };
+    }
+  }
+}
+
+function decidedAt(use: Use): Finding['decides'] {
+  return use.reads ? 'restored' : 'overwritten';
+}
+
+/** CRIU empties what is there and writes into it, whoever else has it: it follows links, and leaves the owner and the mode. */
+function whatIsOverwritten({ fd }: Place, name: string, path: string): string | undefined {
+  const here = `/proc/self/fd/${fd}/${name}`;
+  const stat = lstatSync(here);
+  if (stat.isSymbolicLink()) return `${path} is a symbolic link`;
+  if (!stat.isFile()) return `${path} is no regular file`;
+  const mode = (stat.mode & 0o777).toString(8);
+  if (stat.nlink > 1) return `${path} is a file that has ${stat.nlink} names`;
+  return (
+    writtenByOthers(path, stat) ??
+    ((stat.mode & othersMayRead) !== 0 ? `${path} can be read by others (mode ${mode})` : undefined) ??
+    (isImage(name) && isOpenElsewhere(here, 'anybody') ? `${path} is open in some process` : undefined)
+  );
+}
+
+/** Somebody may have opened it when it was theirs. */
+function openForWriting(here: string, path: string, stat: Stats): string | undefined {
+  return stat.isFile() && isImage(path) && isOpenElsewhere(here, 'writer')
+    ? `${path} is open for writing in some process`
+    : undefined;
+}
+
+function isOpenElsewhere(path: string, by: 'writer' | 'anybody'): boolean {
+  const fd = native.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    return native.openElsewhere(fd, by);
+  } finally {
+    fd.close();
+  }
 }

@@ -1,25 +1,21 @@
-/** What dumps and restores have in common: directories, a log with a name, a bar while CRIU works. */
+/** What dumps and restores have in common: a log with a name, a bar while CRIU works. */
 import { realpathSync } from 'node:fs';
 import type { AnyOptions, ImageOptions } from '../client/options.ts';
+import { directoriesOf, type ImageUse, type Places } from './directories.ts';
 import type { Invocation } from './invocation.ts';
 
-/** The directories of a request as paths: criuctl takes nothing else. */
-export interface Places {
-  readonly images: string;
-  readonly work: string;
-}
-
-export function placesOf({ imagesDir, workDir }: AnyOptions): Places {
-  const images = (imagesDir as string | undefined) ?? '.';
-  return { images, work: (workDir as string | undefined) ?? images };
-}
-
-/** Options with what criuctl adds: the current directory, and a log that is named after the verb. */
+/**
+ * Options with what criuctl adds: the current directory, and a log that is named after the verb.
+ * @throws as directoriesOf()
+ */
 export function withDefaults<T extends AnyOptions>(
-  { verb, options, signal }: Invocation,
+  invocation: Invocation,
   places: Places,
+  does: ImageUse,
 ): T & ImageOptions & { logFile: string } {
-  return { ...(options as T), imagesDir: places.images, logFile: options.logFile ?? `${verb}.log`, signal };
+  const { verb, options, signal } = invocation;
+  const logFile = options.logFile ?? `${verb}.log`;
+  return { ...(options as T), ...directoriesOf(invocation, places, does, logFile), logFile, signal };
 }
 
 /** An absolute path, for whoever reads a result elsewhere. */

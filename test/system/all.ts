@@ -3,6 +3,7 @@ import './pycriu.test.ts';
 import './libcriu.test.ts';
 import './client.test.ts';
 import './criuctl.test.ts';
+import './criuctl-root.test.ts';
 import './examples.test.ts';
 import './dialogs.test.ts';
 import './compare.test.ts';

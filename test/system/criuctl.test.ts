@@ -1,32 +1,16 @@
 /** criuctl from the package, as root and as alice, with a terminal and without. */
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { unshackled } from '../hostile/support/images.ts';
 import { as, directoryOf, startCounting, type User } from '../hostile/support/people.ts';
 import { binary, eventually, freshDirectory, run, script } from './support/bench.ts';
+import { criuctl, criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { childrenOf, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
-
-interface Ended {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function criuctlAs(user: User, ...argv: string[]): Ended {
-  const [file, ...rest] = [...as(user), 'criuctl', ...argv];
-  const { status, stdout, stderr } = spawnSync(file!, rest, {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  return { status, stdout, stderr };
-}
-
-const criuctl = (...argv: string[]): Ended => criuctlAs('root', ...argv);
 
 /** What a person sees at a terminal: everything that was written to it. */
 function atTerminalAs(user: User, ...argv: string[]): { readonly status: number; readonly screen: string } {
@@ -38,17 +22,6 @@ function atTerminalAs(user: User, ...argv: string[]): { readonly status: number;
 function bare(screen: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are what is removed
   return screen.replace(/\x1b\[[0-9;?]*[A-Za-z]/g, '').replaceAll('\r', '\n');
-}
-
-function must(ended: Ended): Ended {
-  assert.equal(ended.status, 0, JSON.stringify(ended));
-  return ended;
-}
-
-function failed(ended: Ended, status: number, ...sentences: RegExp[]): void {
-  assert.equal(ended.status, status, JSON.stringify(ended));
-  assert.equal(ended.stdout, '');
-  for (const sentence of sentences) assert.match(ended.stderr, sentence);
 }
 
 const alicesTarget = (): Target => startCounting('alice', unshackled(), binary('counter'));
@@ -210,7 +183,7 @@ describe('criuctl', () => {
   it('says that a disk is full, and the process runs on', async () => {
     const target = Target.start();
     const images = freshDirectory();
-    run('mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', images);
+    run('mount', '-t', 'tmpfs', '-o', 'size=64k,mode=700', 'tmpfs', images);
     try {
       failed(
         criuctl('dump', `${target.pid}`, '-D', images),

@@ -1,0 +1,127 @@
+/**
+ * The directories of a request, as the client gets them: paths, which it opens itself; as root those that were looked at, already
+ * open. criuctl holds them until it ends.
+ */
+import { basename, dirname } from 'node:path';
+import { CriuError } from '../client/criu-error.ts';
+import type { Directory } from '../client/directory.ts';
+import type { AnyOptions } from '../client/options.ts';
+import { exitCodes } from './exit-codes.ts';
+import { type Invocation, Obstacle } from './invocation.ts';
+import { Mounts } from './mounts.ts';
+import { type Finding, isImage, openTrusted, parentLink, type Use } from './trust.ts';
+import { decidedByOthers, follow } from './way.ts';
+
+/** As they were named: criuctl takes nothing but paths. */
+export interface Places {
+  readonly images: string;
+  readonly work: string;
+}
+
+export interface Directories {
+  readonly imagesDir: Directory;
+  readonly workDir?: Directory;
+}
+
+/** What a request does with images. */
+export type ImageUse = 'writes' | 'reads' | 'neither';
+
+/** Written into the work directory beside the log (criu/stats.c). */
+const statistics: readonly string[] = ['stats-dump', 'stats-restore'];
+
+export function placesOf({ imagesDir, workDir }: AnyOptions): Places {
+  const images = (imagesDir as string | undefined) ?? '.';
+  return { images, work: (workDir as string | undefined) ?? images };
+}
+
+/**
+ * @param logFile its name in the work directory.
+ * @throws Obstacle, CriuError `DIRECTORY`; before anybody is asked.
+ */
+export function directoriesOf(
+  invocation: Invocation,
+  places: Places,
+  does: ImageUse,
+  logFile: string,
+): Directories {
+  const { options } = invocation;
+  const { workDir } = options;
+  if (!looksClosely(invocation))
+    return { imagesDir: places.images, ...(workDir === undefined ? {} : { workDir }) };
+  const request = requestOf(invocation);
+  const apart = places.work !== places.images;
+  const beside = (name: string): boolean => name === logFile || statistics.includes(name);
+  const open = (path: string, use: Use): number => opened(request, path, use);
+  return {
+    imagesDir: open(places.images, {
+      reads: does === 'reads',
+      writes: (name) => (does === 'writes' && isImage(name)) || (!apart && beside(name)),
+      before:
+        does === 'neither'
+          ? []
+          : [parentLink, ...(options.parentImg === undefined ? [] : [options.parentImg])],
+    }),
+    ...(apart ? { workDir: open(places.work, { reads: false, writes: beside, before: [] }) } : {}),
+  };
+}
+
+/**
+ * Where a file is to be made that must not be there yet (O_EXCL), so that a directory like /tmp will do.
+ * @throws as {@link directoriesOf}
+ */
+export function newFile(invocation: Invocation, path: string): string {
+  if (!looksClosely(invocation)) return path;
+  const directory = dirname(path);
+  const way = attempt(directory, () => follow(directory, process.cwd(), new Mounts()));
+  const reason = 'reason' in way ? way.reason : decidedByOthers(way);
+  if (reason !== undefined) throw refusal(requestOf(invocation), { reason, decides: 'overwritten' });
+  return 'fd' in way ? `/proc/self/fd/${way.fd}/${basename(path)}` : path;
+}
+
+/** Nothing keeps root's CRIU from what others have prepared for it; everybody else's can do no more than they can. */
+function looksClosely({ own }: Invocation): boolean {
+  return process.geteuid?.() === 0 && !own.trustImages;
+}
+
+function requestOf({ verb, action }: Invocation): string {
+  const words = verb === 'cpuinfo' ? `${verb}-${action}` : verb;
+  return words.toUpperCase().replaceAll('-', '_');
+}
+
+function opened(request: string, path: string, use: Use): number {
+  const trust = attempt(path, () => openTrusted(path, use));
+  if ('fd' in trust) return trust.fd;
+  throw refusal(request, trust);
+}
+
+function attempt<T>(directory: string, look: () => T): T {
+  try {
+    return look();
+  } catch (error) {
+    const { errno, message } = error as NodeJS.ErrnoException;
+    // Without the call and its path, which lead through /proc.
+    const [what] = message.split(', ');
+    throw new CriuError('DIRECTORY', `Cannot open the directory ${directory}: ${what}`, {
+      errno: Math.abs(errno ?? 0),
+      cause: error,
+    });
+  }
+}
+
+const why: Readonly<Record<Finding['decides'], readonly [consequence: string, advice: string]>> = {
+  restored: ['whoever writes images decides what root restores', 'Restore as that user'],
+  overwritten: [
+    'whoever writes there decides which files root’s CRIU writes over',
+    'Name a directory that only root can write',
+  ],
+  written: ['root’s CRIU would write into it', 'Name a new directory'],
+};
+
+function refusal(request: string, { reason, decides }: Finding): Obstacle {
+  const [consequence, advice] = why[decides];
+  return new Obstacle(
+    exitCodes.refused,
+    `${request} refused: ${reason}, and ${consequence}`,
+    `${advice}, or say --trust-images`,
+  );
+}

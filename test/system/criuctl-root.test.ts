@@ -1,0 +1,240 @@
+/** criuctl as root, where alice has prepared something: nothing of root's goes where she can read it, or leads. */
+import assert from 'node:assert/strict';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { directoryOf, RootsFile, uids } from '../hostile/support/people.ts';
+import { SilentMount } from '../hostile/support/silent-mount.ts';
+import { freshDirectory, run } from './support/bench.ts';
+import { criuctl, failed, must } from './support/criuctl.ts';
+import { it } from './support/it.ts';
+import { journal } from './support/journal.ts';
+import { pageServers } from './support/proc.ts';
+import { Target } from './support/targets.ts';
+
+/** A directory of alice's with a file for the memory of a process, and links to where only root may write. */
+class PlantedDirectory {
+  readonly path = directoryOf('alice');
+  readonly overwritten = new RootsFile();
+  readonly made = join(freshDirectory(), 'made-by-root');
+
+  constructor() {
+    for (let number = 1; number < 10; number += 1) this.#plant(`pages-${number}.img`);
+    this.#plant('cpuinfo.img');
+    for (const verb of ['dump', 'pre-dump', 'restore', 'check', 'cpuinfo', 'page-server'])
+      symlinkSync(this.made, join(this.path, `${verb}.log`));
+    for (const name of ['stats-dump', 'stats-restore'])
+      symlinkSync(this.overwritten.path, join(this.path, name));
+  }
+
+  #plant(name: string): void {
+    const path = join(this.path, name);
+    writeFileSync(path, '');
+    chownSync(path, uids.alice, uids.alice);
+    chmodSync(path, 0o666);
+  }
+
+  /** What alice can read, or has had written. */
+  get got(): string[] {
+    const filled = readdirSync(this.path).filter(
+      (name) => name.endsWith('.img') && statSync(join(this.path, name)).size > 0,
+    );
+    return [
+      ...filled,
+      ...(existsSync(this.made) ? [this.made] : []),
+      ...(this.overwritten.unchanged ? [] : [this.overwritten.path]),
+    ];
+  }
+}
+
+/** How many requests the service has heard of. */
+const requests = (): number => journal().filter(({ CRIU_REQUEST }) => CRIU_REQUEST !== undefined).length;
+
+/** What asks CRIU to write: the words of each verb, given the pid of a process. */
+const writing: Readonly<Record<string, (pid: number) => string[]>> = {
+  dump: (pid) => ['dump', `${pid}`, '-R'],
+  'pre-dump': (pid) => ['pre-dump', `${pid}`],
+  'cpuinfo dump': () => ['cpuinfo', 'dump'],
+  'cpuinfo check': () => ['cpuinfo', 'check'],
+  'page-server': () => ['page-server'],
+  check: () => ['check'],
+  restore: () => ['restore'],
+};
+
+describe('criuctl as root in directories of others', () => {
+  for (const [verb, words] of Object.entries(writing)) {
+    it(`writes nothing by ${verb} into one of alice’s, or through what she has planted there, and asks nobody`, async () => {
+      const target = Target.start();
+      const planted = new PlantedDirectory();
+      const before = requests();
+      const sentence = new RegExp(`refused: ${planted.path} belongs to uid 1500, and whoever writes`);
+      failed(criuctl(...words(target.pid), '-D', planted.path), 3, sentence, /or say --trust-images/);
+      assert.deepEqual(planted.got, []);
+      assert.equal(requests(), before);
+      await target.assertCountsOn();
+    });
+  }
+
+  it('gives alice root’s memory, and writes where her links lead, when it is told to trust her', async () => {
+    const target = Target.start();
+    const planted = new PlantedDirectory();
+    must(criuctl('dump', `${target.pid}`, '-R', '-D', planted.path, '--trust-images'));
+    assert.ok(planted.got.includes('pages-1.img'));
+    assert.equal(statSync(join(planted.path, 'pages-1.img')).uid, uids.alice);
+    assert.deepEqual(planted.got.slice(-2), [planted.made, planted.overwritten.path]);
+    await target.assertCountsOn();
+  });
+
+  it('writes no log and no statistics of a dump, a restore or a page server into one of alice’s', async () => {
+    const target = Target.start();
+    const planted = new PlantedDirectory();
+    const images = freshDirectory();
+    must(criuctl('dump', `${target.pid}`, '-R', '-D', images));
+    const sentence = new RegExp(
+      `refused: ${planted.path} belongs to uid 1500, and whoever writes there decides`,
+    );
+    for (const verb of ['dump', 'restore', 'page-server'])
+      failed(criuctl(...writing[verb]!(target.pid), '-D', images, '-W', planted.path), 3, sentence);
+    assert.deepEqual(planted.got, []);
+    await target.assertCountsOn();
+  });
+
+  it('writes no pid into one of alice’s, and restores nothing then', async () => {
+    const target = Target.start();
+    const images = freshDirectory();
+    const hers = directoryOf('alice');
+    must(criuctl('dump', `${target.pid}`, '-D', images));
+    await target.assertGone();
+    failed(
+      criuctl('restore', '-D', images, '--pidfile', join(hers, 'pid')),
+      3,
+      /RESTORE refused: .* belongs to uid 1500/,
+    );
+    assert.equal(target.alive, false);
+    const pidfile = join(freshDirectory(), 'pid');
+    must(criuctl('restore', '-D', images, '--pidfile', pidfile));
+    assert.equal(readFileSync(pidfile, 'utf8'), `${target.pid}`);
+    await target.assertCountsOn();
+  });
+
+  it('goes through no directory of alice’s to one of root’s, and over no link of hers in /var/tmp', async () => {
+    const target = Target.start();
+    const hers = directoryOf('alice');
+    const below = join(hers, 'roots');
+    mkdirSync(below, { mode: 0o700 });
+    failed(
+      criuctl('dump', `${target.pid}`, '-R', '-D', below),
+      3,
+      new RegExp(`refused: ${hers} belongs to uid 1500`),
+    );
+    const link = `${hers}-link`;
+    run('ln', '-s', freshDirectory(), link);
+    run('chown', '--no-dereference', 'alice', link);
+    failed(
+      criuctl('dump', `${target.pid}`, '-R', '-D', link),
+      3,
+      new RegExp(`refused: ${link} belongs to uid 1500`),
+    );
+    rmSync(link);
+    failed(
+      criuctl('dump', `${target.pid}`, '-R', '-D', '/var/tmp'),
+      3,
+      /refused: \/var\/tmp can be written by others/,
+    );
+    await target.assertCountsOn();
+  });
+
+  it('fills no image of alice’s in a directory that root has taken over, and no file of root’s that others can read', async () => {
+    const target = Target.start();
+    const planted = new PlantedDirectory();
+    const dump = () => criuctl('dump', `${target.pid}`, '-R', '-D', planted.path);
+    chownSync(planted.path, 0, 0);
+    failed(
+      dump(),
+      3,
+      /refused: .* (belongs to uid 1500|is a symbolic link), and root’s CRIU would write into it/,
+    );
+    run('chown', '--recursive', '--no-dereference', 'root:root', planted.path);
+    failed(
+      dump(),
+      3,
+      /refused: .* (can be written by others \(mode 666\)|is a symbolic link), and root’s CRIU/,
+    );
+    run('chmod', '--recursive', 'u=rwX,go=rX', planted.path);
+    failed(dump(), 3, /refused: .* (can be read by others \(mode 644\)|is a symbolic link), and root’s CRIU/);
+    run('find', planted.path, '-name', '*.img', '-exec', 'chmod', '600', '{}', '+');
+    failed(dump(), 3, /refused: .* is a symbolic link, and root’s CRIU/);
+    assert.deepEqual(planted.got, []);
+    run('find', planted.path, '-type', 'l', '-delete');
+    must(dump());
+    // And again: what is there now are images of root's own.
+    must(dump());
+    await target.assertCountsOn();
+  });
+
+  it('neither fills nor restores an image that a process of alice’s still has open', async () => {
+    const target = Target.start();
+    const images = freshDirectory();
+    must(criuctl('dump', `${target.pid}`, '-R', '-D', images));
+    const holder = run('sh', '-c', `sleep 1000 >/dev/null 2>&1 4<>${join(images, 'pages-1.img')} & echo $!`);
+    try {
+      failed(criuctl('dump', `${target.pid}`, '-R', '-D', images), 3, /pages-1\.img is open in some process/);
+      failed(criuctl('restore', '-D', images), 3, /pages-1\.img is open for writing in some process/);
+    } finally {
+      process.kill(Number(holder), 'SIGKILL');
+    }
+    await target.assertCountsOn();
+  });
+
+  it('dumps on top of no images of alice’s', async () => {
+    const target = Target.start();
+    const images = freshDirectory();
+    const hers = directoryOf('alice');
+    const sentence = new RegExp(`refused: ${hers} belongs to uid 1500, and whoever writes images decides`);
+    failed(criuctl('dump', `${target.pid}`, '-R', '-D', images, '--prev-images-dir', hers), 3, sentence);
+    symlinkSync(hers, join(images, 'parent'));
+    failed(criuctl('dump', `${target.pid}`, '-R', '-D', images), 3, sentence);
+    failed(criuctl('page-server', '-D', images), 3, sentence);
+    assert.deepEqual(pageServers(), []);
+    await target.assertCountsOn();
+  });
+
+  it('does not believe a file system that a user may have mounted, whoever owns what is on it', async () => {
+    const target = Target.start();
+    const stick = freshDirectory();
+    const [lower, upper] = [freshDirectory(), freshDirectory()];
+    mkdirSync(join(lower, 'images'), { mode: 0o700 });
+    run('mount', '-t', 'overlay', '-o', `nosuid,nodev,lowerdir=${lower}:${upper}`, 'overlay', stick);
+    try {
+      const sentence = new RegExp(`refused: ${stick} is on a file system that a user may have brought`);
+      failed(criuctl('dump', `${target.pid}`, '-R', '-D', join(stick, 'images')), 3, sentence);
+      failed(criuctl('restore', '-D', join(stick, 'images')), 3, sentence);
+    } finally {
+      run('umount', stick);
+    }
+    await target.assertCountsOn();
+  });
+
+  it('does not wait for a file system of alice’s that answers nothing', async () => {
+    const target = Target.start();
+    const silent = SilentMount.of('alice');
+    try {
+      const sentence = new RegExp(`refused: ${silent.path} is on a FUSE file system`);
+      failed(criuctl('dump', `${target.pid}`, '-R', '-D', silent.path), 3, sentence);
+      failed(criuctl('restore', '-D', join(silent.path, 'images')), 3, sentence);
+    } finally {
+      silent.end();
+    }
+    await target.assertCountsOn();
+  });
+});

@@ -1,0 +1,37 @@
+/** The criuctl of the package, as somebody calls it in a script. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { as, type User } from '../../hostile/support/people.ts';
+
+export interface Ended {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** One that waits for ever is ended, and has no status. */
+const patienceMs = 110_000;
+
+export function criuctlAs(user: User, ...argv: string[]): Ended {
+  const [file, ...rest] = [...as(user), 'criuctl', ...argv];
+  const { status, stdout, stderr } = spawnSync(file!, rest, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: patienceMs,
+    killSignal: 'SIGKILL',
+  });
+  return { status, stdout, stderr };
+}
+
+export const criuctl = (...argv: string[]): Ended => criuctlAs('root', ...argv);
+
+export function must(ended: Ended): Ended {
+  assert.equal(ended.status, 0, JSON.stringify(ended));
+  return ended;
+}
+
+export function failed(ended: Ended, status: number, ...sentences: RegExp[]): void {
+  assert.equal(ended.status, status, JSON.stringify(ended));
+  assert.equal(ended.stdout, '');
+  for (const sentence of sentences) assert.match(ended.stderr, sentence);
+}
