@@ -11,7 +11,7 @@ import { withSettings } from '../system/support/settings.ts';
 import type { Target } from '../system/support/targets.ts';
 import { Attacker, AttackFailed } from './support/attacker.ts';
 import { assertRefused, assertServed, it } from './support/guarantee.ts';
-import { as, directoryOf, targetOf, uids } from './support/people.ts';
+import { asCapable, directoryOf, targetOf, uids } from './support/people.ts';
 
 const { SIGKILL, SIGSTOP, SIGCONT } = constants.signals;
 const { EPERM, ESRCH } = constants.errno;
@@ -130,16 +130,10 @@ describe('an engine that has become alice', () => {
       );
       assertRefused(reply, /is an engine of this service|holds capabilities that you do not hold/);
       // An engine is not dumpable: a process that holds as much as an engine does cannot trace it either.
-      const under = [
-        ...as('alice').filter((word) => word !== '--inh-caps=-all' && word !== '--'),
-        '--inh-caps=+checkpoint_restore',
-        '--ambient-caps=+checkpoint_restore',
-        '--',
-      ];
-      const capable = new Attacker('alice', { under });
+      const capable = new Attacker('alice', { under: asCapable('alice') });
       assert.equal(await capable.do('trace', engine).catch((error) => (error as AttackFailed).errno), EPERM);
       // The bite: another process that holds as much can be traced.
-      const victim = new Attacker('alice', { under });
+      const victim = new Attacker('alice', { under: asCapable('alice') });
       await victim.do('open', 10, 0, '/');
       assert.equal(await capable.do('trace', victim.pid), '0');
       await capable.end();

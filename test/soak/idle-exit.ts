@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { random } from '../support/random.ts';
 import { eventually, inVm, run } from '../system/support/bench.ts';
+import { itElsewhere } from '../system/support/it.ts';
 import { processesNamed } from '../system/support/proc.ts';
 import { withSettings } from '../system/support/settings.ts';
 import { mainPid, show } from '../system/support/unit.ts';
@@ -25,39 +26,42 @@ export function idleExit(count: number): void {
       `ExecStart=/usr/lib/criu-service/criu-service --idle-timeout ${idleMs / 1000}`,
     );
 
-    // Not the suite's own, which looks at a service that stays.
-    it(`loses no request that comes at just that moment (${count} rounds, seed ${seed})`, async function () {
-      // Each wait in it has a limit of its own.
-      this.timeout(0);
-      const next = random(seed);
-      const parties = [new Party('root'), new Party('alice')] as const;
-      let anew = 0;
-      try {
-        let due = idleMs;
-        let replied = await answered(parties[0], 'the first request');
-        for (let round = 0; round < count; round += 1) {
-          const moment = due + (next() * 2 - 1) * marginMs;
-          const party = parties[Math.floor(next() * 2)]!;
-          const ask = next() < 0.5 ? answered : dumped;
-          const before = mainPid();
-          const left = replied + moment - performance.now();
-          await new Promise((resolve) => setTimeout(resolve, left));
-          replied = await ask(party, `round ${round}, ${party.user} after ${moment.toFixed(1)} ms`);
-          const late = mainPid() !== before;
-          if (late) anew += 1;
-          due += late ? -stepMs : stepMs;
+    // Not `it`, which looks at a service that stays.
+    itElsewhere(
+      `loses no request that comes at just that moment (${count} rounds, seed ${seed})`,
+      async function () {
+        // Each wait in it has a limit of its own.
+        this.timeout(0);
+        const next = random(seed);
+        const parties = [new Party('root'), new Party('alice')] as const;
+        let anew = 0;
+        try {
+          let due = idleMs;
+          let replied = await answered(parties[0], 'the first request');
+          for (let round = 0; round < count; round += 1) {
+            const moment = due + (next() * 2 - 1) * marginMs;
+            const party = parties[Math.floor(next() * 2)]!;
+            const ask = next() < 0.5 ? answered : dumped;
+            const before = mainPid();
+            const left = replied + moment - performance.now();
+            await new Promise((resolve) => setTimeout(resolve, left));
+            replied = await ask(party, `round ${round}, ${party.user} after ${moment.toFixed(1)} ms`);
+            const late = mainPid() !== before;
+            if (late) anew += 1;
+            due += late ? -stepMs : stepMs;
+          }
+          console.log(`      ${count} answered, ${anew} of them by a service that was started for them`);
+        } finally {
+          for (const party of parties) await party.end();
         }
-        console.log(`      ${count} answered, ${anew} of them by a service that was started for them`);
-      } finally {
-        for (const party of parties) await party.end();
-      }
-      assert.equal(run('systemctl', 'is-active', 'criu.socket').trim(), 'active');
-      assert.equal(show('criu.service', 'Result').Result, 'success');
-      await eventually(
-        'no process of ours is left',
-        () => mainPid() === 0 && processesNamed('criu').length === 0,
-      );
-    });
+        assert.equal(run('systemctl', 'is-active', 'criu.socket').trim(), 'active');
+        assert.equal(show('criu.service', 'Result').Result, 'success');
+        await eventually(
+          'no process of ours is left',
+          () => mainPid() === 0 && processesNamed('criu').length === 0,
+        );
+      },
+    );
   });
 }
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { succeeds } from './support/bench.ts';
 import { ask, withOpen } from './support/client.ts';
+import { itElsewhere } from './support/it.ts';
 import { bootId, findLeft } from './support/other-boot.ts';
 import { Target } from './support/targets.ts';
 import { show } from './support/unit.ts';
@@ -10,7 +11,7 @@ import { show } from './support/unit.ts';
 describe('over a reboot', () => {
   const left = findLeft();
 
-  it('the socket stays enabled and listens, and nothing runs yet', () => {
+  itElsewhere('the socket stays enabled and listens, and nothing runs yet', () => {
     assert.notEqual(bootId(), left.bootId);
     assert.equal(succeeds('systemctl', 'is-enabled', 'criu.socket'), true);
     assert.deepEqual(show('criu.socket', 'ActiveState', 'SubState'), {
@@ -20,7 +21,7 @@ describe('over a reboot', () => {
     assert.equal(show('criu.service', 'ActiveState').ActiveState, 'inactive');
   });
 
-  it('a process that was dumped before counts on where it was', async () => {
+  itElsewhere('a process that was dumped before counts on where it was', async () => {
     const target = new Target(left.pid, left.countFile);
     assert.equal(target.alive, false);
     assert.equal(target.count, left.count);

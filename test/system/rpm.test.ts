@@ -4,6 +4,7 @@ import { lstatSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node
 import { join, relative } from 'node:path';
 import { version } from '../../src/version.ts';
 import { freshDirectory, run } from './support/bench.ts';
+import { itElsewhere } from './support/it.ts';
 import { packageFile, rpm } from './support/package.ts';
 
 /** Where the two distributions have what is in both packages. */
@@ -46,7 +47,7 @@ describe('the rpm', () => {
     for (const directory of Object.values(unpacked)) rmSync(directory, { recursive: true });
   });
 
-  it('has the files of the Debian package, where Fedora looks for them', () => {
+  itElsewhere('has the files of the Debian package, where Fedora looks for them', () => {
     const moved = (path: string) => places.reduce((to, [debian, fedora]) => to.replace(debian, fedora), path);
     const inDeb = filesBelow(unpacked.deb).filter((path) => !debianOnly.includes(path));
     const inRpm = filesBelow(unpacked.rpm).filter((path) => !fedoraOnly.includes(path));
@@ -61,14 +62,17 @@ describe('the rpm', () => {
     }
   });
 
-  it('has no file that anybody but root can write, and no program with a privilege of its own', () => {
-    for (const line of lines('%{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEMODES:octal} %{FILENAMES}')) {
-      assert.match(line, /^root:root (120777|[0-7]*0[0-7][0145][0145]) \//);
-    }
-    assert.equal(query('[%{FILECAPS}]'), '');
-  });
+  itElsewhere(
+    'has no file that anybody but root can write, and no program with a privilege of its own',
+    () => {
+      for (const line of lines('%{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEMODES:octal} %{FILENAMES}')) {
+        assert.match(line, /^root:root (120777|[0-7]*0[0-7][0145][0145]) \//);
+      }
+      assert.equal(query('[%{FILECAPS}]'), '');
+    },
+  );
 
-  it('runs from where it was unpacked', () => {
+  itElsewhere('runs from where it was unpacked', () => {
     const program = (path: string) => run(join(unpacked.rpm, path), '--version');
     assert.equal(program('usr/sbin/criu-service'), `criu-service ${version}\n`);
     assert.equal(program('usr/bin/criuctl'), `criuctl ${version}\n`);
@@ -76,7 +80,7 @@ describe('the rpm', () => {
     assert.equal(run('node', '-e', load), 'function\n');
   });
 
-  it('requires criu, Node, and every library that a program or an addon of it is linked to', () => {
+  itElsewhere('requires criu, Node, and every library that a program or an addon of it is linked to', () => {
     const requires = lines('%{REQUIRENAME} %{REQUIREFLAGS:depflags} %{REQUIREVERSION}').map((line) =>
       line.trim(),
     );
@@ -97,16 +101,21 @@ describe('the rpm', () => {
       );
   });
 
-  it('provides itself and the npm packages that are bundled, and nothing that somebody else may mean', () => {
-    const provides = lines('%{PROVIDENAME}').filter((name) => !name.startsWith('criu-service'));
-    assert.ok(provides.includes('bundled(npm(commander))') && provides.includes('bundled(npm(protobufjs))'));
-    assert.deepEqual(
-      provides.filter((name) => !name.startsWith('bundled(npm(')),
-      [],
-    );
-  });
+  itElsewhere(
+    'provides itself and the npm packages that are bundled, and nothing that somebody else may mean',
+    () => {
+      const provides = lines('%{PROVIDENAME}').filter((name) => !name.startsWith('criu-service'));
+      assert.ok(
+        provides.includes('bundled(npm(commander))') && provides.includes('bundled(npm(protobufjs))'),
+      );
+      assert.deepEqual(
+        provides.filter((name) => !name.startsWith('bundled(npm(')),
+        [],
+      );
+    },
+  );
 
-  it('tells neither when nor where it was built', () => {
+  itElsewhere('tells neither when nor where it was built', () => {
     assert.equal(query('%{BUILDHOST}'), 'localhost');
     // The times are those of the last change that is written down, of which rpm takes the day.
     const times = new Set([query('%{BUILDTIME}'), ...lines('%{FILEMTIMES}')]);

@@ -10,6 +10,7 @@ import { ReqType } from '../../src/protocol/messages.ts';
 import { native } from '../../src/socket/binding.ts';
 import { eventually, run } from './support/bench.ts';
 import { ask } from './support/client.ts';
+import { itElsewhere } from './support/it.ts';
 import { statusLine } from './support/proc.ts';
 import { show } from './support/unit.ts';
 
@@ -61,7 +62,7 @@ describe('a scope of a process that ended while it was put there', () => {
     for (const child of children.splice(0)) child.kill('SIGKILL');
   });
 
-  it('does not stay, and who asked for it hears that the process is gone', async () => {
+  itElsewhere('does not stay, and who asked for it hears that the process is gone', async () => {
     const name = 'criu-restore-unborn.scope';
     const ended = await Ended.make();
     const started = native.startScope({ name, slice: 'system.slice', description: 'A test', pid: ended.pid });
@@ -72,47 +73,56 @@ describe('a scope of a process that ended while it was put there', () => {
     assert.equal(activeState(name), 'inactive');
   });
 
-  it('is stopped by the next start of the service where nobody else did, and no scope with a process in it is', async () => {
-    const [empty, lived] = ['criu-restore-empty.scope', 'criu-restore-lived.scope'];
-    const ended = await Ended.make();
-    startScope(empty, ended.pid);
-    await eventually('it was started', () => activeState(empty) === 'active');
-    await ended.vanish();
-    const living = spawn('/bin/cat', { stdio: ['pipe', 'ignore', 'inherit'] });
-    children.push(living);
-    startScope(lived, living.pid!);
-    await eventually('the other was started', () => activeState(lived) === 'active');
-    run('systemctl', 'restart', 'criu.service');
-    await eventually('the empty one is gone', () => activeState(empty) === 'inactive');
-    assert.equal((await ask({ type: ReqType.VERSION })).success, true);
-    assert.equal(activeState(lived), 'active');
-    living.stdin!.end();
-    await eventually('the other is gone', () => activeState(lived) === 'inactive');
-  });
+  itElsewhere(
+    'is stopped by the next start of the service where nobody else did, and no scope with a process in it is',
+    async () => {
+      const [empty, lived] = ['criu-restore-empty.scope', 'criu-restore-lived.scope'];
+      const ended = await Ended.make();
+      startScope(empty, ended.pid);
+      await eventually('it was started', () => activeState(empty) === 'active');
+      await ended.vanish();
+      const living = spawn('/bin/cat', { stdio: ['pipe', 'ignore', 'inherit'] });
+      children.push(living);
+      startScope(lived, living.pid!);
+      await eventually('the other was started', () => activeState(lived) === 'active');
+      run('systemctl', 'restart', 'criu.service');
+      await eventually('the empty one is gone', () => activeState(empty) === 'inactive');
+      assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+      assert.equal(activeState(lived), 'active');
+      living.stdin!.end();
+      await eventually('the other is gone', () => activeState(lived) === 'inactive');
+    },
+  );
 });
 
 describe('the capability of engines in a scope of a restore', () => {
-  it('is ended by the next start where nobody may hold it, and stays where it is root’s to have restored', async () => {
-    const unverified = holder('criu-restore-left');
-    const roots = holder('criu-restore-capable-left');
-    try {
-      for (const { pid } of [unverified, roots]) {
-        await eventually('it holds the capability', () => statusLine(pid!, 'CapPrm') === '0000010000000000');
+  itElsewhere(
+    'is ended by the next start where nobody may hold it, and stays where it is root’s to have restored',
+    async () => {
+      const unverified = holder('criu-restore-left');
+      const roots = holder('criu-restore-capable-left');
+      try {
+        for (const { pid } of [unverified, roots]) {
+          await eventually(
+            'it holds the capability',
+            () => statusLine(pid!, 'CapPrm') === '0000010000000000',
+          );
+        }
+        run('systemctl', 'restart', 'criu.service');
+        assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+        await eventually('what nobody has verified is gone', () => unverified.signalCode === 'SIGKILL');
+        await eventually('the journal says so', () => {
+          const message = `Ended process ${unverified.pid}, which a restore has left that nobody verified`;
+          return run('journalctl', '--boot', '--unit=criu.service', '--output=cat').includes(message);
+        });
+        // All that there is to end is ended in one pass.
+        assert.equal(roots.signalCode ?? roots.exitCode, null);
+      } finally {
+        roots.kill('SIGKILL');
+        unverified.kill('SIGKILL');
       }
-      run('systemctl', 'restart', 'criu.service');
-      assert.equal((await ask({ type: ReqType.VERSION })).success, true);
-      await eventually('what nobody has verified is gone', () => unverified.signalCode === 'SIGKILL');
-      await eventually('the journal says so', () => {
-        const message = `Ended process ${unverified.pid}, which a restore has left that nobody verified`;
-        return run('journalctl', '--boot', '--unit=criu.service', '--output=cat').includes(message);
-      });
-      // All that there is to end is ended in one pass.
-      assert.equal(roots.signalCode ?? roots.exitCode, null);
-    } finally {
-      roots.kill('SIGKILL');
-      unverified.kill('SIGKILL');
-    }
-  });
+    },
+  );
 });
 
 /** A process of bob's with nothing but that capability, in a scope. */

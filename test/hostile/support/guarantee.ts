@@ -11,6 +11,7 @@ import { statusLine } from '../../system/support/proc.ts';
 import { referenceAddress, startReference, stopReference } from '../../system/support/reference.ts';
 import type { Target } from '../../system/support/targets.ts';
 import { Attacker, endAttackers } from './attacker.ts';
+import { endUnguarded } from './images.ts';
 import { directoryOf, targetOf, type User } from './people.ts';
 
 export interface Outcome {
@@ -41,13 +42,14 @@ export function besideReference(): void {
   after(stopReference);
 }
 
-/** As the system tests' own, and attackers end with their test. */
+/** As the system tests' own; attackers end with their test, and so does what they have let loose to show that an attack bites. */
 export function it(title: string, body: (this: Mocha.Context) => Promise<void>): void {
   systemIt(title, async function () {
     try {
       await body.call(this);
     } finally {
       await endAttackers();
+      await endUnguarded();
     }
   });
 }

@@ -9,7 +9,10 @@ import { engines } from '../../system/support/it.ts';
 import { isAlive, statusLine } from '../../system/support/proc.ts';
 import { Attacker } from './attacker.ts';
 import { editImages } from './image-editor.ts';
-import { as, directoryOf, uids } from './people.ts';
+import { as, asCapable, directoryOf, uids } from './people.ts';
+
+/** Those of which a test shows what becomes of them where nobody looks. */
+const unguarded = new Set<AlicesImages>();
 
 /** CAP_CHECKPOINT_RESTORE, in the two halves that images have. */
 export const checkpointRestore = [0, 1 << 8];
@@ -145,15 +148,8 @@ export class AlicesImages {
 
   /** What a service without that guard would do: root's CRIU, or one that is alice with the capability of an engine. */
   restoreUnguarded(by: 'root' | 'engine', ...how: '--no-new-privs'[]): boolean {
-    const user =
-      by === 'root'
-        ? []
-        : [
-            ...as('alice', ...how).filter((word) => word !== '--inh-caps=-all' && word !== '--'),
-            '--inh-caps=-all,+checkpoint_restore',
-            '--ambient-caps=+checkpoint_restore',
-            '--',
-          ];
+    unguarded.add(this);
+    const user = by === 'root' ? [] : asCapable('alice', ...how);
     const options = [
       'restore',
       '--restore-detached',
@@ -172,6 +168,12 @@ export class AlicesImages {
     if (isAlive(this.pid)) process.kill(this.pid, 'SIGKILL');
     await eventually('it is gone', () => !isAlive(this.pid));
   }
+}
+
+/** They may hold what engines have, which must be in nobody's hands when a test is over. */
+export async function endUnguarded(): Promise<void> {
+  for (const images of unguarded) await images.end();
+  unguarded.clear();
 }
 
 /** The container's root cannot give a task all that a bounding set needs, unless the task may not gain anything anyway. */

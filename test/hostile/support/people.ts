@@ -30,6 +30,16 @@ export function as(user: User, ...options: string[]): string[] {
   ];
 }
 
+/** The same, and with CAP_CHECKPOINT_RESTORE, as pam_cap(8) gives it to those whom /etc/security/capability.conf names. */
+export function asCapable(user: Exclude<User, 'root'>, ...options: string[]): string[] {
+  const capable = ['--inh-caps=-all,+checkpoint_restore', '--ambient-caps=+checkpoint_restore'];
+  return [
+    ...as(user, ...options).filter((word) => word !== '--inh-caps=-all' && word !== '--'),
+    ...capable,
+    '--',
+  ];
+}
+
 /** A fresh directory of this user's. */
 export function directoryOf(user: User, mode = 0o755): string {
   const directory = freshDirectory();

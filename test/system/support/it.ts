@@ -1,12 +1,15 @@
 /**
  * mocha's `it`, with a look at what is left behind after each test: a service that serves every request and keeps one
- * descriptor or one process of each is broken all the same.
+ * descriptor or one process of each is broken all the same, and so is one that leaves its capability to somebody, or ends
+ * processes that no engine has made.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import { eventually } from './bench.ts';
+import { assertBystandersLiveOn, bystanderPids, startBystanders } from './bystanders.ts';
+import { assertNobodyHolds, endHolders } from './capability.ts';
 import { ask } from './client.ts';
 import { childrenOf, isAlive, openFds, parentOf, processesNamed, waitsAhead } from './proc.ts';
 import { referencePid } from './reference.ts';
@@ -20,16 +23,33 @@ const ahead = 2;
 let known: { pid: number; fds: number } | undefined;
 
 export function it(title: string, body: (this: Mocha.Context) => Promise<void>): void {
-  global.it(title, async function () {
+  itElsewhere(title, async function () {
     await knowTheIdleService();
     const shared = presentTargets();
     try {
       await body.call(this);
       assertNoTargetIsHeld();
+      // Before the targets are killed: they may be what holds it.
+      await assertNobodyHolds(bystanderPids());
     } finally {
       await killTargets(shared);
     }
     await assertNothingIsLeft();
+  });
+}
+
+/** For a test of something else than the service that runs: it must neither leave the capability behind nor harm anybody. */
+export function itElsewhere(title: string, body: (this: Mocha.Context) => Promise<void> | void): void {
+  global.it(title, async function () {
+    await startBystanders();
+    try {
+      await body.call(this);
+      await assertNobodyHolds(bystanderPids());
+    } finally {
+      // A test that follows is not to be blamed.
+      await endHolders(bystanderPids());
+    }
+    await assertBystandersLiveOn();
   });
 }
 

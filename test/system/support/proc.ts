@@ -17,6 +17,15 @@ export function isAlive(pid: number): boolean {
   return state !== undefined && !state.startsWith('Z') && !state.startsWith('X');
 }
 
+/** Kills it, if nobody else has. */
+export function endProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 export function parentOf(pid: number): number {
   return Number(statusLine(pid, 'PPid') ?? 0);
 }
