@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
-import { binary, cannotShowHere, eventually, inVm } from '../system/support/bench.ts';
+import { binary, eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { allWait, engines } from '../system/support/it.ts';
 import { childrenOf, statusLine } from '../system/support/proc.ts';
@@ -12,7 +12,7 @@ import { mainPid } from '../system/support/unit.ts';
 import { Attacker, AttackFailed, connection } from './support/attacker.ts';
 import { assertRefused, assertServed, besideReference, it } from './support/guarantee.ts';
 import { directoryOf, startCounting, targetOf } from './support/people.ts';
-import { SilentMount } from './support/silent-mount.ts';
+import { needsFuse, SilentMount } from './support/silent-mount.ts';
 
 /** Longer than any test may take: whoever waits for it has stopped. */
 const lingerSeconds = 600;
@@ -86,7 +86,7 @@ describe('a directory of alice’s on a file system that never answers', () => {
   ] as const) {
     // No bite on CRIU's own service: it forks for each connection. A service that opened the directory itself would stop here.
     it(`holds up alice alone (${what})`, async function () {
-      if (!inVm) cannotShowHere(this, 'the container may not open /dev/fuse');
+      needsFuse(this);
       const mount = SilentMount.of('alice');
       try {
         const alice = new Attacker('alice');
@@ -130,7 +130,7 @@ describe('a process inside execve(2), where a file system of alice’s keeps it'
     body: (alice: Attacker) => Promise<void>,
   ): void => {
     it(title, async function () {
-      if (!inVm) cannotShowHere(this, 'the container may not open /dev/fuse');
+      needsFuse(this);
       mount = SilentMount.of('alice', 'flush');
       const alice = new Attacker('alice');
       try {
@@ -189,7 +189,8 @@ describe('a process inside execve(2), where a file system of alice’s keeps it'
     const other = new Attacker('alice');
     await other.do('open', 10, 0, directoryOf('alice'));
     await other.connect(ourAddress);
-    await other.send({ type: ReqType.DUMP, opts: { images_dir_fd: 10, pid } });
+    // Which of them could be restored here is not the question.
+    await other.send({ type: ReqType.DUMP, opts: { images_dir_fd: 10, pid, leave_running: true } });
     await eventually('an engine is at work', () => engines().length > 0);
     await assertServed('bob');
     await other.end();
@@ -204,7 +205,7 @@ describe('a process whose directories are on a file system of alice’s that has
 
   const itThere = (title: string, body: () => Promise<void>): void => {
     it(title, async function () {
-      if (!inVm) cannotShowHere(this, 'the container may not open /dev/fuse');
+      needsFuse(this);
       mount = SilentMount.of('alice', 'flush');
       try {
         await body();
@@ -241,7 +242,8 @@ describe('a process whose directories are on a file system of alice’s that has
     const alice = new Attacker('alice');
     await alice.do('open', 10, 0, directoryOf('alice'));
     await alice.connect(ourAddress);
-    await alice.send({ type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: there.pid } });
+    const opts = { images_dir_fd: 10, pid: there.pid, leave_running: true };
+    await alice.send({ type: ReqType.DUMP, opts });
     await mount.asked();
     await assertServed('bob');
     await alice.end();

@@ -1,9 +1,20 @@
 /** A FUSE file system that answers nothing, or stops to answer at a moment of its owner's choice (clients/silent-fuse.c). */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { binary, eventually, run, succeeds } from '../../system/support/bench.ts';
+import { binary, cannotShowHere, eventually, run, succeeds } from '../../system/support/bench.ts';
 import { directoryOf, type User, uids } from './people.ts';
+
+/** The kernel and the device of FUSE, which not every container may have. */
+export function needsFuse(context: Mocha.Context): void {
+  succeeds('modprobe', 'fuse');
+  if (!existsSync('/dev/fuse')) run('mknod', '-m', '666', '/dev/fuse', 'c', '10', '229');
+  try {
+    closeSync(openSync('/dev/fuse', 'r+'));
+  } catch (error) {
+    cannotShowHere(context, `/dev/fuse cannot be opened here: ${(error as Error).message}`);
+  }
+}
 
 export class SilentMount {
   readonly path: string;
@@ -19,8 +30,6 @@ export class SilentMount {
 
   /** Mounted by root, in the mount namespace of all, as fusermount3 would have done it for this user. */
   static of(user: User, ...from: 'flush'[]): SilentMount {
-    succeeds('modprobe', 'fuse');
-    if (!existsSync('/dev/fuse')) run('mknod', '-m', '666', '/dev/fuse', 'c', '10', '229');
     const path = directoryOf(user);
     const log = join(directoryOf('root'), 'asked');
     const child = spawn(binary('silent-fuse'), [path, String(uids[user]), log, ...from], {
