@@ -11,6 +11,7 @@ import './engines.test.ts';
 import './restore.test.ts';
 import './restore-engines.test.ts';
 import './restore-escapes.test.ts';
+import './takeover.test.ts';
 import './innocents.test.ts';
 import './lies.test.ts';
 import './blocking.test.ts';

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { run } from '../system/support/bench.ts';
-import { harmDoneTo, kinds } from '../system/support/bystanders.ts';
+import { bystanderKinds, harmDoneTo } from '../system/support/bystanders.ts';
 import { ask, ourAddress } from '../system/support/client.ts';
 import { allWait } from '../system/support/it.ts';
 import { Attacker } from './support/attacker.ts';
@@ -35,7 +35,7 @@ async function rest(): Promise<void> {
 }
 
 describe('a process that has nothing to do with an engine of alice’s', () => {
-  for (const kind of kinds) {
+  for (const kind of bystanderKinds) {
     it(`lives on after a CHECK of hers when it is one ${kind.what}`, async () => {
       await check();
       await rest();
@@ -53,7 +53,7 @@ describe('processes that have nothing to do with an engine of alice’s', () => 
   afterEach(() => images.end());
 
   const assertUnharmed = (): void => {
-    for (const kind of kinds) assert.equal(harmDoneTo(kind), undefined, kind.what);
+    for (const kind of bystanderKinds) assert.equal(harmDoneTo(kind), undefined, kind.what);
   };
 
   it('live on after a restore of hers that was refused', async () => {

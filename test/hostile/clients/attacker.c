@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -445,6 +446,18 @@ static long obey(char **word, int count)
 	}
 	if (strcmp(verb, "trace") == 0)
 		return ptrace(PTRACE_SEIZE, atoi(word[1]), NULL, NULL);
+	/* getfd PID FD: a descriptor of another process. */
+	if (strcmp(verb, "getfd") == 0)
+		return syscall(SYS_pidfd_getfd, syscall(SYS_pidfd_open, atoi(word[1]), 0), atoi(word[2]), 0);
+	/* vm-write PID ADDRESS: a byte of another process, as it is. */
+	if (strcmp(verb, "vm-write") == 0) {
+		unsigned char byte;
+		struct iovec own = { &byte, 1 }, other = { (void *)strtoul(word[2], NULL, 16), 1 };
+
+		if (process_vm_readv(atoi(word[1]), &own, 1, &other, 1, 0) < 0)
+			return -1;
+		return process_vm_writev(atoi(word[1]), &own, 1, &other, 1, 0);
+	}
 	if (strcmp(verb, "setenv") == 0) {
 		int i;
 

@@ -47,12 +47,24 @@ export class AlicesImages {
     const [file, ...argv] = [...as('alice', ...unshackled()), binary('targets'), 'breathe', ...how, trace];
     const images = new AlicesImages(Number(run(file!, ...argv)), trace);
     await images.dump(how.length > 0);
-    await eventually(
-      'the dumped process is gone',
-      () => !isAlive(images.pid) && statusLine(images.pid, 'Pid') === undefined,
-    );
+    await images.#gone();
     rmSync(trace, { recursive: true });
     return images;
+  }
+
+  /** Of any process of hers, which leaves no trace of its own. */
+  static async of(pid: number): Promise<AlicesImages> {
+    const images = new AlicesImages(pid, '/nowhere');
+    await images.dump(false);
+    await images.#gone();
+    return images;
+  }
+
+  #gone(): Promise<void> {
+    return eventually(
+      'the dumped process is gone',
+      () => !isAlive(this.pid) && statusLine(this.pid, 'Pid') === undefined,
+    );
   }
 
   private async dump(byRoot: boolean): Promise<void> {
@@ -103,6 +115,18 @@ export class AlicesImages {
     return tidsOf(this.pid).some(
       (tid) => (BigInt(`0x${statusLine(Number(tid), 'CapPrm') ?? '0'}`) & checkpointRestoreBit) !== 0n,
     );
+  }
+
+  /** Somebody may hold it: then what it is to do has to wait. */
+  get runsFreely(): boolean {
+    try {
+      const [, cgroup] = /^0::(.*)$/m.exec(readFileSync(`/proc/${this.pid}/cgroup`, 'latin1'))!;
+      const events = readFileSync(`/sys/fs/cgroup${cgroup}/cgroup.events`, 'latin1');
+      return isAlive(this.pid) && statusLine(this.pid, 'TracerPid') === '0' && !events.includes('frozen 1');
+    } catch {
+      // It has ended.
+      return false;
+    }
   }
 
   get request(): { type: number; opts: CriuOpts } {
@@ -193,9 +217,7 @@ export async function restoreUntil(
   script: string,
 ): Promise<{ alice: Attacker; engine: number }> {
   const alice = await notifiedOf(images, script);
-  const engine = engines().find((pid) => statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`));
-  assert.ok(engine !== undefined, 'there is no engine that has become alice');
-  return { alice, engine };
+  return { alice, engine: alicesEngine() };
 }
 
 /** alice has asked for a restore, and has yet to answer this notification. */
@@ -205,10 +227,32 @@ export async function notifiedOf(images: AlicesImages, script: string): Promise<
   await alice.connect(ourAddress);
   const { type, opts } = images.request;
   await alice.send({ type, opts: { ...opts, notify_scripts: true } });
+  await waitFor(alice, script);
+  return alice;
+}
+
+/** alice says yes to whatever she is told before. */
+export async function waitFor(alice: Attacker, script: string): Promise<void> {
   for (;;) {
     const message = await alice.receive();
     assert.ok(message !== 'closed' && message.type === ReqType.NOTIFY, JSON.stringify(message));
-    if (message.notify?.script === script) return alice;
+    if (message.notify?.script === script) return;
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+  }
+}
+
+/** The engine that has become her, of which there is one. */
+export function alicesEngine(): number {
+  const engine = engines().find((pid) => statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`));
+  assert.ok(engine !== undefined, 'there is no engine that has become alice');
+  return engine;
+}
+
+/** What she is told from here on, to all of which she says yes, ends with her reply. */
+export async function waitForReply(alice: Attacker): Promise<CriuResp | 'closed'> {
+  for (;;) {
+    const message = await alice.receive();
+    if (message === 'closed' || message.type !== ReqType.NOTIFY) return message;
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true }).catch(() => {});
   }
 }

@@ -25,7 +25,7 @@ const is = (pid: number, name: string): boolean => statusLine(pid, 'Name') === n
 
 const unshare = ['unshare', '--user', '--map-root-user'];
 
-export const kinds: readonly Kind[] = [
+export const bystanderKinds: readonly Kind[] = [
   {
     what: 'in a user namespace of its own',
     command: () => [...as('alice'), ...unshare, 'sleep', 'infinity'],
@@ -161,8 +161,8 @@ let bystanders: Bystander[] = [];
 export async function startBystanders(): Promise<void> {
   for (const bystander of bystanders) if (bystander.harm !== undefined) bystander.end();
   const there = bystanders.filter(({ harm }) => harm === undefined);
-  const missing = kinds.filter((kind) => !there.some((each) => each.kind === kind));
-  const started = missing.map((kind) => Bystander.start(kind, kinds.indexOf(kind) % 2 === 0));
+  const missing = bystanderKinds.filter((kind) => !there.some((each) => each.kind === kind));
+  const started = missing.map((kind) => Bystander.start(kind, bystanderKinds.indexOf(kind) % 2 === 0));
   bystanders = [...there, ...(await Promise.all(started))];
 }
 

@@ -1,0 +1,274 @@
+/**
+ * CRIU opens what images name, as alice and with the capability of an engine; so it may open what alice may not: what belongs to a
+ * process of hers that holds this capability, an engine. A tree that came back with the memory of an engine open would write its own
+ * code there, and hold the capability for as long as it likes.
+ *
+ * No image is edited: a symbolic link in the place of a file that was open is enough.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { connect } from 'node:net';
+import { constants } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { eventually } from '../system/support/bench.ts';
+import { ourAddress } from '../system/support/client.ts';
+import { engines } from '../system/support/it.ts';
+import { endProcess, isAlive, pageServers, statusLine } from '../system/support/proc.ts';
+import { Attacker, AttackFailed } from './support/attacker.ts';
+import { it } from './support/guarantee.ts';
+import { Held, type How, heldDescriptor } from './support/held.ts';
+import { AlicesImages, alicesEngine, restoreUntil, waitFor, waitForReply } from './support/images.ts';
+import { Intruder, needsX64 } from './support/intruder.ts';
+import { asCapable, directoryOf, targetOf } from './support/people.ts';
+
+/** How long a restore is waited for that may have to wait for the engine that is held meanwhile. */
+const patienceMs = 5000;
+
+/** What she has under her control while her tree runs, and what makes it go on. */
+interface Victim {
+  readonly pid: number;
+  /** Called once: whatever it executes then, it has executed when this is over. */
+  readonly goOn: () => Promise<unknown>;
+}
+
+const victims: Readonly<Record<string, (intruder: Intruder) => Promise<Victim>>> = {
+  'dumps another process, and waits for her answer': async (intruder) => {
+    intruder.reply({ type: ReqType.DUMP, success: true });
+    const target = targetOf('alice');
+    const alice = new Attacker('alice');
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    const opts = { images_dir_fd: 10, pid: target.pid, notify_scripts: true };
+    await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
+    return { pid: alicesEngine(), goOn: () => answerAll(alice) };
+  },
+  'restores another tree, and waits for her answer': async (intruder) => {
+    intruder.reply({ type: ReqType.RESTORE, success: false });
+    const images = await AlicesImages.make();
+    const { alice, engine } = await restoreUntil(images, 'pre-restore');
+    const goOn = async (): Promise<void> => {
+      await answerAll(alice);
+      await images.end();
+    };
+    return { pid: engine, goOn };
+  },
+  'waits for pages': async () => {
+    const alice = new Attacker('alice');
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    const reply = await alice.ask({ type: ReqType.PAGE_SERVER, opts: { images_dir_fd: 10 } }, ourAddress);
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    const [pid] = pageServers();
+    const goOn = async (): Promise<void> => {
+      const connection = connect(reply.ps!.port!, '127.0.0.1');
+      connection.on('error', () => {}).end();
+      await eventually('the page server has served', () => !isAlive(pid!));
+    };
+    return { pid: pid!, goOn };
+  },
+};
+
+async function answerAll(alice: Attacker): Promise<CriuResp | 'closed'> {
+  await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+  return waitForReply(alice);
+}
+
+describe('an engine of alice’s whose memory her tree has opened', () => {
+  let intruder: Intruder;
+  beforeEach(async function () {
+    needsX64(this);
+    intruder = await Intruder.make();
+  });
+  afterEach(async () => {
+    await intruder?.end();
+    for (const pid of pageServers()) endProcess(pid);
+  });
+
+  /** Nothing of hers was executed by any engine. What it would hold is what every test looks for. */
+  function assertNotTaken(how: string): void {
+    const { taken } = intruder;
+    const sets = ['CapPrm', 'CapEff', 'CapAmb'].map((set) => taken && `${set} ${statusLine(taken, set)}`);
+    assert.equal(taken, undefined, `an engine has executed her program (${how}): ${sets}`);
+  }
+
+  // The control: its files are still its own then, and nothing is in its way.
+  it('is a file of hers, where nothing is in its place', async () => {
+    const reply = await intruder.images.restore();
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    assert.match(await intruder.go(), /^no library in the maps/);
+  });
+
+  it('is not taken over when it is the one that restores that tree', async () => {
+    const { alice, engine } = await restoreUntil(intruder.images, 'pre-restore');
+    intruder.aimAt(engine);
+    intruder.reply({ type: ReqType.RESTORE, success: true, restore: { pid: intruder.images.pid } });
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+    const how = await whileItRuns(alice, 'post-resume');
+    await eventually('the engine has left', () => engines().length === 0);
+    assertNotTaken(how);
+  });
+
+  /** Has the tree write at this moment, if it comes. */
+  async function whileItRuns(alice: Attacker, script: string): Promise<string> {
+    try {
+      await waitFor(alice, script);
+    } catch (error) {
+      return (error as Error).message;
+    }
+    const how = await intruder.go();
+    await answerAll(alice);
+    return how;
+  }
+
+  for (const [what, begin] of Object.entries(victims)) {
+    it(`is not taken over when it ${what}`, async () => {
+      const { pid, goOn } = await begin(intruder);
+      intruder.aimAt(pid);
+      // It may be refused, or not begin before the other one is over.
+      const reply = await Promise.race([intruder.images.restore(), sleep(patienceMs, 'none')]);
+      const how = `${JSON.stringify(reply)}, ${await intruder.go()}`;
+      await goOn();
+      await eventually('the engines have left', () => engines().length === 0);
+      assertNotTaken(how);
+    });
+  }
+});
+
+interface Part {
+  /** Below /proc/ENGINE. */
+  readonly path: (engine: number) => string;
+  readonly how: How;
+  readonly flags: number;
+  readonly mode: number;
+  readonly size?: (engine: number) => number;
+}
+
+const directory = 0o040000;
+const file = 0o100000;
+const { O_RDONLY, O_RDWR } = { O_RDONLY: 0, O_RDWR: 2 };
+
+/** CRIU's own memory, which it shares with what it restores; there are pointers in it. */
+function sharedMemoryOf(engine: number): { readonly range: string; readonly size: number } {
+  const maps = readFileSync(`/proc/${engine}/maps`, 'latin1').split('\n');
+  const range = maps.find((line) => / rw-s .*\/dev\/zero \(deleted\)$/.test(line))!.split(' ')[0]!;
+  const [begin, end] = range.split('-').map((address) => Number.parseInt(address, 16));
+  return { range, size: end! - begin! };
+}
+
+const hows = { open: 'an open file', map: 'a mapping', cwd: 'a working directory' } as const;
+
+/** What of /proc/ENGINE is an engine's alone to have, in the shape that CRIU compares. */
+const parts: Readonly<Record<string, Part>> = {
+  memory: { path: () => 'mem', how: 'open', flags: O_RDWR, mode: file | 0o600 },
+  'memory, for reading': { path: () => 'mem', how: 'open', flags: O_RDONLY, mode: file | 0o600 },
+  maps: { path: () => 'maps', how: 'open', flags: O_RDONLY, mode: file | 0o444 },
+  environment: { path: () => 'environ', how: 'open', flags: O_RDONLY, mode: file | 0o400 },
+  'auxiliary vector': { path: () => 'auxv', how: 'open', flags: O_RDONLY, mode: file | 0o400 },
+  'page map': { path: () => 'pagemap', how: 'open', flags: O_RDONLY, mode: file | 0o400 },
+  'shared memory': {
+    path: (engine) => `map_files/${sharedMemoryOf(engine).range}`,
+    how: 'map',
+    flags: O_RDWR,
+    mode: file | 0o777,
+    size: (engine) => sharedMemoryOf(engine).size,
+  },
+  descriptors: { path: () => 'fd', how: 'open', flags: O_RDONLY, mode: directory | 0o500 },
+  mappings: { path: () => 'map_files', how: 'open', flags: O_RDONLY, mode: directory | 0o500 },
+  'descriptors, to work in': { path: () => 'fd', how: 'cwd', flags: O_RDONLY, mode: directory | 0o500 },
+  'mappings, to work in': {
+    path: () => 'map_files',
+    how: 'cwd',
+    flags: O_RDONLY,
+    mode: directory | 0o500,
+  },
+  'working directory': { path: () => 'cwd', how: 'cwd', flags: O_RDONLY, mode: directory | 0o755 },
+  root: { path: () => 'root', how: 'cwd', flags: O_RDONLY, mode: directory | 0o755 },
+};
+
+describe('a link of alice’s in the place of what her tree held', () => {
+  // Of which kind the engines that restore are is the same for each.
+  let shape: (part: Part) => number;
+  before(async () => {
+    const images = await AlicesImages.make();
+    const { alice, engine } = await restoreUntil(images, 'pre-restore');
+    const sizes = new Map(Object.values(parts).map((part) => [part, part.size?.(engine) ?? 0]));
+    shape = (part) => sizes.get(part)!;
+    await alice.end();
+    await images.end();
+  });
+
+  for (const [what, part] of Object.entries(parts)) {
+    it(`gives her nothing where it leads to the engine’s ${what} (${hows[part.how]})`, async () => {
+      const held = await Held.make(part.how, part.flags, { mode: part.mode, size: shape(part) });
+      const { alice, engine } = await restoreUntil(held.images, 'pre-restore');
+      held.replaceBy(`/proc/${engine}/${part.path(engine)}`);
+      const reply = await answerAll(alice);
+      const into = isAlive(held.images.pid) ? whatIsHeld(held.images.pid, part.how) : undefined;
+      await held.images.end();
+      assert.ok(reply !== 'closed' && !reply.success, `it came back, with ${into}: ${JSON.stringify(reply)}`);
+    });
+  }
+});
+
+/** Where its descriptor, its directory or its mappings lead. */
+function whatIsHeld(pid: number, how: How): string {
+  if (how === 'open') return readlinkSync(`/proc/${pid}/fd/${heldDescriptor}`);
+  if (how === 'cwd') return readlinkSync(`/proc/${pid}/cwd`);
+  return readdirSync(`/proc/${pid}/map_files`)
+    .map((range) => readlinkSync(`/proc/${pid}/map_files/${range}`))
+    .filter((link) => link.includes('/dev/zero'))
+    .join(', ');
+}
+
+describe('a live engine of alice’s', () => {
+  const { EPERM, EACCES } = constants.errno;
+
+  /** Each is a way into it, by a process of hers that is no part of any session. */
+  const ways: Readonly<Record<string, (attacker: Attacker, engine: number) => Promise<string>>> = {
+    'traced by ptrace(2)': (attacker, engine) => attacker.do('trace', engine),
+    'robbed of a descriptor by pidfd_getfd(2)': (attacker, engine) => attacker.do('getfd', engine, 3),
+    'written into by process_vm_writev(2)': (attacker, engine) => {
+      const stack = readFileSync(`/proc/${engine}/maps`, 'latin1')
+        .split('\n')
+        .find((line) => line.endsWith('[stack]'))!;
+      return attacker.do('vm-write', engine, stack.split('-')[0]!);
+    },
+    ...Object.fromEntries(
+      [
+        ['mem', O_RDWR],
+        ['maps', O_RDONLY],
+        ['environ', O_RDONLY],
+        ['fd', O_RDONLY],
+        ['map_files', O_RDONLY],
+        ['root/', O_RDONLY],
+        ['cwd/', O_RDONLY],
+        ['fd/2', O_RDONLY],
+      ].map(([name, flags]) => [
+        `opened at /proc/ENGINE/${name}`,
+        (attacker: Attacker, engine: number) => attacker.do('open', 20, flags!, `/proc/${engine}/${name}`),
+      ]),
+    ),
+  };
+
+  for (const [what, way] of Object.entries(ways)) {
+    for (const [who, under] of [
+      ['a process of hers', undefined],
+      // An engine that she has got hold of is no way into the next one.
+      ['one that holds the capability of engines', asCapable('alice')],
+    ] as const) {
+      it(`is not ${what} by ${who}`, async () => {
+        const target = targetOf('alice');
+        const alice = new Attacker('alice');
+        await alice.do('open', 10, 0, directoryOf('alice'));
+        const opts = { images_dir_fd: 10, pid: target.pid, notify_scripts: true };
+        await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
+        const other = new Attacker('alice', under && { under });
+        await assert.rejects(
+          way(other, alicesEngine()),
+          (error) => error instanceof AttackFailed && [EPERM, EACCES].includes(error.errno),
+        );
+        await alice.end();
+        await target.assertCountsOn();
+      });
+    }
+  }
+});
