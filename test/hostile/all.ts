@@ -12,6 +12,7 @@ import './restore.test.ts';
 import './restore-engines.test.ts';
 import './restore-escapes.test.ts';
 import './takeover.test.ts';
+import './mappings.test.ts';
 import './innocents.test.ts';
 import './lies.test.ts';
 import './blocking.test.ts';
