@@ -1,12 +1,11 @@
 /** An engine that has become alice is alice's to kill, to stop and to starve: it is she who gets nothing then. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { engines } from '../system/support/it.ts';
-import { statusLine } from '../system/support/proc.ts';
+import { cgroupOf, statusLine } from '../system/support/proc.ts';
 import { withSettings } from '../system/support/settings.ts';
 import type { Target } from '../system/support/targets.ts';
 import { Attacker, AttackFailed } from './support/attacker.ts';
@@ -44,7 +43,6 @@ async function at(
   await act(alice, engine, target);
 }
 
-const cgroupOf = (pid: number): string => /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'utf8'))![1]!;
 const ofOneEngine = /\/criu\.service\/engine-[0-9a-f]+-\d+$/;
 
 // No bites: the engines of CRIU's own service are root's, and nobody else can touch them; that is what it costs to let them do

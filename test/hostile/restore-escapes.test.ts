@@ -4,14 +4,36 @@
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually, run } from '../system/support/bench.ts';
 import { engines } from '../system/support/it.ts';
-import { isAlive } from '../system/support/proc.ts';
+import { cgroupOf, isAlive } from '../system/support/proc.ts';
 import { mainPid, show } from '../system/support/unit.ts';
+import { connection, hex } from './support/attacker.ts';
 import { assertRefused, it } from './support/guarantee.ts';
 import { AlicesImages, assertNeverRan, checkpointRestore, restoreUntil } from './support/images.ts';
 import { as } from './support/people.ts';
+
+const { SIGKILL } = constants.signals;
+
+/** So often she tries what she may lose. */
+const rounds = 5;
+
+function hideout(): string {
+  return `${show('user@1500.service', 'ControlGroup').ControlGroup}/hideout`;
+}
+
+/** Whether there is a process in it, which a look at its list may miss. */
+function isPopulated(cgroup: string): boolean {
+  try {
+    return readFileSync(`/sys/fs/cgroup${cgroup}/cgroup.events`, 'latin1').includes('populated 1');
+  } catch {
+    // It is gone.
+    return false;
+  }
+}
 
 /** Has systemd move a process of hers into a group below her own manager's. */
 function moveAway(pid: number): void {
@@ -34,8 +56,7 @@ describe('what alice has moved out of the scope of her restore', () => {
     run('systemctl', 'start', 'user@1500.service');
     // Hers to make: the cgroup of her manager is delegated to her.
     const [file, ...argv] = as('alice');
-    const { ControlGroup } = show('user@1500.service', 'ControlGroup');
-    run(file!, ...argv, 'mkdir', `/sys/fs/cgroup${ControlGroup}/hideout`);
+    run(file!, ...argv, 'mkdir', `/sys/fs/cgroup${hideout()}`);
   });
   after(() => {
     run('systemctl', 'stop', 'user@1500.service');
@@ -98,4 +119,35 @@ describe('what alice has moved out of the scope of her restore', () => {
     await eventually('it is back', () => mainPid() > 0 && mainPid() !== service);
     await assertNeverRan(images);
   });
+
+  // She reads the log of her restore to know the moment. A process that is another one all the time is in no list of /proc, but
+  // the kernel counts the processes of a cgroup.
+  for (const [what, alsoTree] of [
+    ['the engine', false],
+    ['the engine and the tree', true],
+  ] as const) {
+    it(`is gone when it is ${what}, and she kills the engine when the tree is about to be looked at`, async () => {
+      for (let round = 0; round < rounds; round += 1) {
+        const comet = await AlicesImages.make('comet');
+        try {
+          await comet.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore });
+          const { alice, engine } = await restoreUntil(comet, 'post-restore');
+          const scope = cgroupOf(comet.pid);
+          moveAway(engine);
+          if (alsoTree) moveAway(comet.pid);
+          const yes = hex({ type: ReqType.NOTIFY, notify_success: true });
+          const log = join(comet.directory, 'restore.log');
+          await alice.rush(`send ${connection} ${yes}`, `kill-at ${log} pre-resume ${engine} ${SIGKILL}`);
+          await alice.end();
+          await eventually(
+            `what came out of the engine is gone (round ${round})`,
+            () => engines().length === 0 && !isPopulated(scope) && !isPopulated(hideout()),
+          );
+        } finally {
+          await comet.end();
+          await eventually('the comet has ended', () => !isPopulated(hideout()));
+        }
+      }
+    });
+  }
 });

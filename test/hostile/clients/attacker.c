@@ -371,6 +371,20 @@ static int set_groups(char **words)
 	return setgroups(count, groups);
 }
 
+/* kill-at FILE WORD PID SIGNAL: as soon as the word is in the file, which may have to be made yet. */
+static int kill_at(const char *path, const char *word, pid_t pid, int signal)
+{
+	for (;;) {
+		int fd = open(path, O_RDONLY);
+		ssize_t size = fd < 0 ? 0 : read(fd, packet, sizeof(packet) - 1);
+
+		close(fd);
+		packet[size > 0 ? size : 0] = 0;
+		if (strstr((const char *)packet, word) || kill(pid, 0))
+			return kill(pid, signal);
+	}
+}
+
 static long obey(char **word, int count)
 {
 	const char *verb = word[0];
@@ -428,6 +442,8 @@ static long obey(char **word, int count)
 		return chroot(word[1]) || chdir("/") ? -1 : 0;
 	if (strcmp(verb, "kill") == 0)
 		return kill(atoi(word[1]), atoi(word[2]));
+	if (strcmp(verb, "kill-at") == 0)
+		return kill_at(word[1], word[2], atoi(word[3]), atoi(word[4]));
 	if (strcmp(verb, "prlimit") == 0) {
 		const struct rlimit limit = { atoi(word[3]), atoi(word[3]) };
 

@@ -7,11 +7,14 @@
  *   targets undumpable FILE              which nobody without privilege may trace
  *   targets breathe [filtered] FILE      makes FILE over and over, in two threads: nothing of it runs without leaving a trace;
  *                                        filtered: capset(2) does nothing and says that it did
+ *   targets comet FILE                   makes FILE as soon as it holds CAP_CHECKPOINT_RESTORE, and is another process all the time
+ *                                        from then on, until FILE.stop is there
  *   targets tree FILE                    three processes and a thread; what is counted goes through a pipe and shared memory
  *   targets keyring FILE                 which does not count: in FILE is the serial number of its session keyring
  *   targets at PID FILE                  under a pid that is free; to be started by root
  */
 #define _GNU_SOURCE
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/keyctl.h>
 #include <linux/sched.h>
@@ -192,6 +195,30 @@ static void breathing(const char *file, int filtered)
 	breathe((void *)file);
 }
 
+static int holds_capability(void)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2];
+
+	return syscall(SYS_capget, &header, data) == 0 && data[1].effective & 1 << (CAP_CHECKPOINT_RESTORE - 32);
+}
+
+static void comet(const char *file)
+{
+	char stop[4096];
+
+	snprintf(stop, sizeof(stop), "%s.stop", file);
+	daemonize();
+	ready();
+	while (!holds_capability())
+		usleep(1000);
+	mkdir(file, 0755);
+	while (access(stop, F_OK))
+		if (fork() > 0)
+			_exit(0);
+	_exit(0);
+}
+
 static volatile unsigned long *shared;
 static const struct timespec moment = { .tv_nsec = 5 * 1000 * 1000 };
 
@@ -272,6 +299,8 @@ int main(int argc, char **argv)
 		undumpable(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "tree") == 0)
 		tree(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "comet") == 0)
+		comet(argv[2]);
 	if (argc >= 3 && strcmp(argv[1], "breathe") == 0)
 		breathing(argv[argc - 1], argc == 4);
 	if (argc == 4 && strcmp(argv[1], "at") == 0)

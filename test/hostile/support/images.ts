@@ -1,12 +1,12 @@
 /** Images of a process of alice's, which she may edit as she likes. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuOpts, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
 import { binary, eventually, inVm, run, succeeds } from '../../system/support/bench.ts';
 import { ourAddress } from '../../system/support/client.ts';
 import { engines } from '../../system/support/it.ts';
-import { isAlive, statusLine } from '../../system/support/proc.ts';
+import { cgroupOf, isAlive, statusLine } from '../../system/support/proc.ts';
 import { Attacker } from './attacker.ts';
 import { editImages } from './image-editor.ts';
 import { as, asCapable, directoryOf, uids } from './people.ts';
@@ -41,20 +41,24 @@ export class AlicesImages {
     this.trace = trace;
   }
 
-  /** Of a process that leaves a trace wherever it runs, and does not run any more. */
-  static async make(...how: 'filtered'[]): Promise<AlicesImages> {
+  /**
+   * Of a process that leaves a trace wherever it runs, and does not run any more.
+   * @param how a comet leaves one where it holds the capability, and cannot be caught then.
+   */
+  static async make(how?: 'filtered' | 'comet'): Promise<AlicesImages> {
     const trace = join(directoryOf('alice'), 'trace');
-    const [file, ...argv] = [...as('alice', ...unshackled()), binary('targets'), 'breathe', ...how, trace];
+    const what = how === undefined ? ['breathe'] : how === 'comet' ? ['comet'] : ['breathe', how];
+    const [file, ...argv] = [...as('alice', ...unshackled()), binary('targets'), ...what, trace];
     const images = new AlicesImages(Number(run(file!, ...argv)), trace);
-    await images.dump(how.length > 0);
+    await images.dump(how === 'filtered');
     await images.#gone();
-    rmSync(trace, { recursive: true });
+    rmSync(trace, { recursive: true, force: true });
     return images;
   }
 
   /** Of any process of hers, which leaves no trace of its own. */
   static async of(pid: number): Promise<AlicesImages> {
-    const images = new AlicesImages(pid, '/nowhere');
+    const images = new AlicesImages(pid, join(directoryOf('alice'), 'trace'));
     await images.dump(false);
     await images.#gone();
     return images;
@@ -120,8 +124,7 @@ export class AlicesImages {
   /** Somebody may hold it: then what it is to do has to wait. */
   get runsFreely(): boolean {
     try {
-      const [, cgroup] = /^0::(.*)$/m.exec(readFileSync(`/proc/${this.pid}/cgroup`, 'latin1'))!;
-      const events = readFileSync(`/sys/fs/cgroup${cgroup}/cgroup.events`, 'latin1');
+      const events = readFileSync(`/sys/fs/cgroup${cgroupOf(this.pid)}/cgroup.events`, 'latin1');
       return isAlive(this.pid) && statusLine(this.pid, 'TracerPid') === '0' && !events.includes('frozen 1');
     } catch {
       // It has ended.
@@ -189,6 +192,7 @@ export class AlicesImages {
 
   /** Ends whatever became of them. */
   async end(): Promise<void> {
+    writeFileSync(`${this.trace}.stop`, '');
     if (isAlive(this.pid)) process.kill(this.pid, 'SIGKILL');
     await eventually('it is gone', () => !isAlive(this.pid));
   }

@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs';
 import { bitOf } from '../../../src/policy/capabilities.ts';
 import { as, asCapable, privilegedProgram, uids } from '../../hostile/support/people.ts';
 import { binary, eventually } from './bench.ts';
-import { childrenOf, endProcess, statusLine } from './proc.ts';
+import { cgroupOf, childrenOf, endProcess, statusLine } from './proc.ts';
 
 export interface Kind {
   readonly what: string;
@@ -151,7 +151,7 @@ function startOf(pid: number): string | undefined {
 }
 
 function isFrozen(pid: number): boolean {
-  const [, path] = /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'latin1'))!;
+  const path = cgroupOf(pid);
   return path !== '/' && /^frozen 1$/m.test(readFileSync(`/sys/fs/cgroup${path}/cgroup.events`, 'latin1'));
 }
 

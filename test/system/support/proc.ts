@@ -17,6 +17,11 @@ export function isAlive(pid: number): boolean {
   return state !== undefined && !state.startsWith('Z') && !state.startsWith('X');
 }
 
+/** Its path below the root of the hierarchy. */
+export function cgroupOf(pid: number): string {
+  return /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'latin1'))![1]!;
+}
+
 /** Kills it, if nobody else has. */
 export function endProcess(pid: number): void {
   try {
