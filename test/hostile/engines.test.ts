@@ -10,7 +10,7 @@ import { withSettings } from '../system/support/settings.ts';
 import type { Target } from '../system/support/targets.ts';
 import { Attacker, AttackFailed } from './support/attacker.ts';
 import { assertRefused, assertServed, it } from './support/guarantee.ts';
-import { directoryOf, targetOf, uids } from './support/people.ts';
+import { asCapable, directoryOf, targetOf, uids } from './support/people.ts';
 
 const { SIGKILL, SIGSTOP, SIGCONT } = constants.signals;
 const { EPERM, ESRCH } = constants.errno;
