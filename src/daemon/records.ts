@@ -70,12 +70,22 @@ export class Records {
     this.#onEnded = onEnded;
   }
 
-  /** Work begins. What changes nothing and nobody (VERSION, FEATURE_CHECK) is not worth a record of its own. */
-  accepted(subject: Subject, request: AuthorizedRequest, imagesDir: string | undefined): void {
-    const level = isProbe(request) ? 'debug' : 'info';
-    this.#write(level, 'accepted', `${describe(subject, request)} accepted`, subject, 'work', {
+  /**
+   * Work begins. What changes nothing and nobody (VERSION, FEATURE_CHECK) is not worth a record of its own.
+   * @param shared a sentence about a directory of root's request that others can write.
+   */
+  accepted(
+    subject: Subject,
+    request: AuthorizedRequest,
+    imagesDir: string | undefined,
+    shared: string | undefined,
+  ): void {
+    const level = isProbe(request) ? 'debug' : shared === undefined ? 'info' : 'warning';
+    const although = shared === undefined ? '' : `, although ${shared}`;
+    this.#write(level, 'accepted', `${describe(subject, request)} accepted${although}`, subject, 'work', {
       ...requestFields(request),
       ...text('CRIU_IMAGES_DIR', imagesDir),
+      ...text('CRIU_WARNING', shared && `${shared}: ${whatOthersDecide(request)}`),
     });
   }
 
@@ -199,6 +209,12 @@ export class Records {
 
 function isProbe(request: Asked): boolean {
   return request.name === 'VERSION' || request.name === 'FEATURE_CHECK';
+}
+
+function whatOthersDecide({ name }: Asked): string {
+  return name === 'RESTORE' || name === 'CPUINFO_CHECK'
+    ? 'whoever can write images decides what root restores'
+    : "whoever can write there decides where root's CRIU writes, and may read it";
 }
 
 function judge(tree: TreeState): ['treeRuns' | 'treeHeld', 'info' | 'warning' | 'error', string] {

@@ -11,6 +11,7 @@ import type { RelayPlan } from '../policy/authorize.ts';
 import type { Caller } from '../policy/caller.ts';
 import { appendOverrides, type Overrides, replaceOptions } from '../protocol/rewrite.ts';
 import { native, type OwnedFd } from '../socket/binding.ts';
+import { writtenByOthers } from './shared-directory.ts';
 
 /** The request names a descriptor that its caller does not have. */
 export class BadDescriptorError extends Error {
@@ -78,6 +79,19 @@ export class RelayPreparation {
       // A path longer than a page has no name (ENAMETOOLONG).
       return undefined;
     }
+  }
+
+  /** The first of its directories that others can write, as a sentence; undefined where there is none that we hold a copy of. */
+  get sharedDirectory(): string | undefined {
+    for (const [field, name] of [
+      ['images_dir_fd', 'images directory'],
+      ['work_dir_fd', 'work directory'],
+    ] as const) {
+      const copy = this.#directories.get(field);
+      const how = copy && writtenByOthers(copy);
+      if (how !== undefined) return `its ${name} ${how}`;
+    }
+    return undefined;
   }
 
   /** The last error lines of CRIU's log, where it is in a directory that we hold a copy of. To be called before {@link close}. */

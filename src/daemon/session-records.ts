@@ -60,7 +60,8 @@ export class SessionRecords {
   /** @param preparation closed with the record of its end. */
   accepted(request: AuthorizedRequest, preparation?: RelayPreparation): void {
     this.#preparation = preparation;
-    this.#records.accepted(this.#subject, request, preparation?.imagesDir);
+    const { imagesDir, sharedDirectory } = preparation ?? {};
+    this.#records.accepted(this.#subject, request, imagesDir, sharedDirectory);
   }
 
   /** An earlier start of this service has begun, `elapsedMs` ago. */

@@ -37,6 +37,37 @@ describe('the record of a request', () => {
     assert.ok(Number(done?.CRIU_ENGINE_PID) > 1);
   });
 
+  it('warns where root names a directory that others can write, and serves root', async () => {
+    const target = Target.start();
+    const [roots, hers] = [freshDirectory(), directoryOf('alice')];
+    const warningsOf = (directory: string): (string | undefined)[] =>
+      journal(`CRIU_IMAGES_DIR=${directory}`, `MESSAGE_ID=${messageIds.accepted}`).map(
+        ({ CRIU_WARNING, PRIORITY }) => `${PRIORITY} ${CRIU_WARNING}`,
+      );
+    await withOpen([roots, hers], async (safe, shared) => {
+      const dump = async (images: number, work?: number): Promise<void> => {
+        const opts = { images_dir_fd: images, pid: target.pid, leave_running: true };
+        const withWork = work === undefined ? opts : { ...opts, work_dir_fd: work };
+        assert.equal((await ask({ type: ReqType.DUMP, opts: withWork })).success, true);
+      };
+      await dump(safe!);
+      await dump(shared!);
+      // Its process runs, so that nothing comes of it.
+      assert.equal((await ask({ type: ReqType.RESTORE, opts: { images_dir_fd: shared! } })).success, false);
+      await dump(safe!, shared!);
+    });
+    const said = 'belongs to uid 1500: whoever can write';
+    assert.deepEqual(warningsOf(hers), [
+      `4 its images directory ${said} there decides where root's CRIU writes, and may read it`,
+      `4 its images directory ${said} images decides what root restores`,
+    ]);
+    assert.deepEqual(warningsOf(roots), [
+      '6 undefined',
+      `4 its work directory ${said} there decides where root's CRIU writes, and may read it`,
+    ]);
+    await target.assertCountsOn();
+  });
+
   it('has what CRIU said, in its log, of a failure', async () => {
     const directory = freshDirectory();
     await withOpen([directory], async (fd) => {

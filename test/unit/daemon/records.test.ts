@@ -62,7 +62,7 @@ const harmless = /^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u;
 describe('records', () => {
   it('say who asked for what, and how it ended, in fields', () => {
     const { written, records } = recorder();
-    records.accepted(subject, request, '/var/lib/images');
+    records.accepted(subject, request, '/var/lib/images', undefined);
     records.finished(subject, done);
     const common = {
       CRIU_SESSION: 42,
@@ -90,6 +90,27 @@ describe('records', () => {
         },
       },
     ]);
+  });
+
+  it('warn where others can write a directory of root’s request, of what that gives to them', () => {
+    const { written, records } = recorder();
+    const shared = 'its images directory belongs to uid 1500';
+    for (const name of ['DUMP', 'RESTORE', 'VERSION'])
+      records.accepted(subject, { ...request, name }, '/home/alice', shared);
+    assert.deepEqual(
+      written.map(({ level }) => level),
+      ['warning', 'warning', 'debug'],
+    );
+    assert.equal(
+      written[0]!.message,
+      'DUMP of process 4712 for pid 4711 (uid 1500) accepted, although its images directory belongs to uid 1500',
+    );
+    const warnings = written.map(({ fields }) => String(fields.CRIU_WARNING));
+    assert.match(
+      warnings[0]!,
+      /^its images directory belongs to uid 1500: .* decides where root's CRIU writes/,
+    );
+    assert.match(warnings[1]!, /^its images directory belongs to uid 1500: .* decides what root restores$/);
   });
 
   it('let nobody write a line, a field or a terminal sequence of their own', () => {
