@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
-import { journalOf } from '../system/support/journal.ts';
+import { type Entry, journalOf } from '../system/support/journal.ts';
 import { statusLine } from '../system/support/proc.ts';
 import { show } from '../system/support/unit.ts';
 import { Attacker } from './support/attacker.ts';
@@ -111,9 +112,13 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
 /** Lines, fields of the journal, and what terminals take for orders. */
 const forged = 'forged\nCRIU_FORGED=1\nMESSAGE=forged\r\u001b[2J\u0007\u0085\u009b';
 
-function assertPlain(unit: string, caller: number): void {
-  const records = journalOf(unit, `CRIU_CALLER_PID=${caller}`);
-  assert.ok(records.length > 0);
+async function assertPlain(unit: string, caller: number): Promise<void> {
+  let records: readonly Entry[] = [];
+  // It is written after the reply.
+  await eventually('the record of its end is there', () => {
+    records = journalOf(unit, `CRIU_CALLER_PID=${caller}`);
+    return records.some(({ CRIU_RESULT }) => CRIU_RESULT !== undefined);
+  });
   for (const record of records) {
     // What is no text is a list of bytes there.
     assert.equal(typeof record.MESSAGE, 'string', JSON.stringify(record));
@@ -135,7 +140,7 @@ describe('text of alice’s that looks like records of the journal', () => {
     const opts = { images_dir_fd: -1, images_dir: `/${forged}` };
     const { reply, caller } = await askAsAlice(ourAddress, ReqType.CPUINFO_DUMP, opts);
     assert.ok(reply !== 'closed' && !reply.success, JSON.stringify(reply));
-    assertPlain('criu.service', caller);
+    await assertPlain('criu.service', caller);
   });
 
   it('is one line of one record (the last words of an engine, the sentence of its reply, and a script that it names)', async () => {
@@ -149,7 +154,7 @@ describe('text of alice’s that looks like records of the journal', () => {
       ] as const) {
         engine.says('receive', ...said);
         const { caller } = await askAsAlice(engine.service.address, type, {});
-        assertPlain(engine.service.unit, caller);
+        await assertPlain(engine.service.unit, caller);
       }
     } finally {
       engine.service.stop();
