@@ -14,6 +14,7 @@ import './restore-escapes.test.ts';
 import './takeover.test.ts';
 import './mappings.test.ts';
 import './innocents.test.ts';
+import './restore-holdings.test.ts';
 import './lies.test.ts';
 import './blocking.test.ts';
 import './crowds.test.ts';

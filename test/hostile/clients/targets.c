@@ -5,8 +5,10 @@
  *   targets forest CHILDREN THREADS CHILD_UID UID FILE
  *                                        with CHILDREN children of so many threads, the first of which is somebody else's
  *   targets undumpable FILE              which nobody without privilege may trace
- *   targets breathe [filtered] FILE      makes FILE over and over, in two threads: nothing of it runs without leaving a trace;
- *                                        filtered: capset(2) does nothing and says that it did
+ *   targets breathe [filtered|baited] FILE
+ *                                        makes FILE over and over, in two threads: nothing of it runs without leaving a trace;
+ *                                        filtered: capset(2) does nothing and says that it did;
+ *                                        baited: with FILE.empty and FILE.page open to read and write
  *   targets comet FILE                   makes FILE as soon as it holds CAP_CHECKPOINT_RESTORE, and is another process all the time
  *                                        from then on, until FILE.stop is there
  *   targets tree FILE                    three processes and a thread; what is counted goes through a pipe and shared memory
@@ -182,12 +184,26 @@ static int filter_capset(void)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
-static void breathing(const char *file, int filtered)
+/* As a process's memory looks, whose size is none, and as a segment of shared memory. */
+static int take_baits(const char *file)
+{
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s.empty", file);
+	if (open(path, O_RDWR | O_CREAT, 0600) < 0)
+		return -1;
+	snprintf(path, sizeof(path), "%s.page", file);
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	return fd < 0 ? -1 : ftruncate(fd, 4096) || fchmod(fd, 0777);
+}
+
+static void breathing(const char *file, const char *how)
 {
 	pthread_t second;
 
 	daemonize();
-	if ((filtered && filter_capset()) || pthread_create(&second, NULL, breathe, (void *)file))
+	if ((strcmp(how, "filtered") == 0 && filter_capset()) || (strcmp(how, "baited") == 0 && take_baits(file)) || pthread_create(&second, NULL, breathe, (void *)file))
 		exit(1);
 	while (access(file, F_OK))
 		usleep(1000);
@@ -302,7 +318,7 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "comet") == 0)
 		comet(argv[2]);
 	if (argc >= 3 && strcmp(argv[1], "breathe") == 0)
-		breathing(argv[argc - 1], argc == 4);
+		breathing(argv[argc - 1], argc == 4 ? argv[2] : "");
 	if (argc == 4 && strcmp(argv[1], "at") == 0)
 		return at(atoi(argv[2]), argv[3]);
 	return 2;

@@ -45,7 +45,7 @@ export class AlicesImages {
    * Of a process that leaves a trace wherever it runs, and does not run any more.
    * @param how a comet leaves one where it holds the capability, and cannot be caught then.
    */
-  static async make(how?: 'filtered' | 'comet'): Promise<AlicesImages> {
+  static async make(how?: 'filtered' | 'baited' | 'comet'): Promise<AlicesImages> {
     const trace = join(directoryOf('alice'), 'trace');
     const what = how === undefined ? ['breathe'] : how === 'comet' ? ['comet'] : ['breathe', how];
     const [file, ...argv] = [...as('alice', ...unshackled()), binary('targets'), ...what, trace];
