@@ -9,83 +9,34 @@
 // (too_many_unix_fds in its net/core/scm.c).
 #include "closer.h"
 
+#include <atomic>
 #include <cstdint>
-#include <deque>
 #include <limits>
-#include <map>
-#include <mutex>
-#include <system_error>
-#include <thread>
+#include <memory>
+#include <string>
 #include <utility>
 
 #include "addon.h"
 #include "args.h"
+#include "elsewhere.h"
 #include "error.h"
 
 namespace criu_service {
 namespace {
 
-class Lanes {
+// Those that have yet to return.
+std::atomic<int> pending_closes = 0;
+
+class Closing : public Work {
  public:
-  // A thread that was lost may come back at any time, and must find this.
-  static Lanes& Get() {
-    static Lanes& lanes = *new Lanes;
-    return lanes;
-  }
-
-  // 0, or why there is no thread for it; then it waits for the next one of its lane.
-  int Add(int64_t lane, UniqueFd fd) {
-    const std::lock_guard lock(mutex_);
-    Lane& its = lanes_[lane];
-    its.waiting.push_back(std::move(fd));
-    ++pending_;
-    if (its.has_thread) return 0;
-    try {
-      std::thread([this, lane] { Drain(lane); }).detach();
-    } catch (const std::system_error& error) {
-      return error.code().value();
-    }
-    its.has_thread = true;
-    return 0;
-  }
-
-  int Pending() {
-    const std::lock_guard lock(mutex_);
-    return pending_;
+  explicit Closing(UniqueFd fd) : fd_(std::move(fd)) { ++pending_closes; }
+  void Run() override {
+    fd_.Reset();
+    --pending_closes;
   }
 
  private:
-  struct Lane {
-    std::deque<UniqueFd> waiting;
-    bool has_thread = false;
-  };
-
-  void Drain(int64_t lane) {
-    for (;;) {
-      UniqueFd fd = Next(lane);
-      if (!fd.IsOpen()) return;
-      fd.Reset();
-      const std::lock_guard lock(mutex_);
-      --pending_;
-    }
-  }
-
-  // Nothing when the lane is empty, and gone.
-  UniqueFd Next(int64_t lane) {
-    const std::lock_guard lock(mutex_);
-    const auto its = lanes_.find(lane);
-    if (its->second.waiting.empty()) {
-      lanes_.erase(its);
-      return {};
-    }
-    UniqueFd fd = std::move(its->second.waiting.front());
-    its->second.waiting.pop_front();
-    return fd;
-  }
-
-  std::mutex mutex_;
-  std::map<int64_t, Lane> lanes_;
-  int pending_ = 0;
+  UniqueFd fd_;
 };
 
 void CloseElsewhereCall(const Napi::CallbackInfo& info) {
@@ -95,12 +46,14 @@ void CloseElsewhereCall(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value PendingCloses(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), Lanes::Get().Pending());
+  return Napi::Number::New(info.Env(), pending_closes);
 }
 
 }  // namespace
 
-int CloseElsewhere(uint32_t lane, UniqueFd fd) { return Lanes::Get().Add(lane, std::move(fd)); }
+int CloseElsewhere(uint32_t lane, UniqueFd fd) {
+  return AddToLane("close " + std::to_string(lane), std::make_unique<Closing>(std::move(fd)));
+}
 
 void ExportCloser(Napi::Env env, Napi::Object exports) {
   exports.Set("closeElsewhere", Napi::Function::New(env, CloseElsewhereCall, "closeElsewhere"));

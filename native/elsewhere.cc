@@ -1,44 +1,143 @@
 #include "elsewhere.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 
-#include <csignal>
-#include <cstddef>
+#include <atomic>
+#include <cerrno>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <new>
 #include <utility>
 
 #include "addon.h"
 #include "error.h"
-#include "fd.h"
 #include "poll.h"
 
 namespace criu_service {
 namespace {
 
-// One thread's frames are small: a page of a buffer, and libc's.
+// One thread's frames are small: a page or two of buffers, and libc's.
 constexpr size_t kStackSize = size_t{256} * 1024;
 
-struct Shared {
-  std::shared_ptr<Work> work;
-  // Written before `done` becomes readable, read afterwards.
-  bool out_of_memory = false;
-  UniqueFd done;
+void* RunWork(void* data) {
+  const std::unique_ptr<Work> work(static_cast<Work*>(data));
+  work->Run();
+  return nullptr;
+}
+
+class Lanes {
+ public:
+  // A thread that was lost may come back at any time, and must find this.
+  static Lanes& Get() {
+    static Lanes& lanes = *new Lanes;
+    return lanes;
+  }
+
+  int Add(const std::string& name, std::unique_ptr<Work> work) {
+    const std::lock_guard lock(mutex_);
+    lanes_[name].waiting.push_back(std::move(work));
+    return StartMissing();
+  }
+
+  bool IsIdle(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    return lanes_.find(name) == lanes_.end();
+  }
+
+ private:
+  struct Lane {
+    std::deque<std::unique_ptr<Work>> waiting;
+    bool has_thread = false;
+  };
+
+  class Drainer : public Work {
+   public:
+    Drainer(Lanes& lanes, std::string name) : lanes_(lanes), name_(std::move(name)) {}
+    void Run() override {
+      while (std::unique_ptr<Work> work = lanes_.Next(name_)) {
+        try {
+          work->Run();
+        } catch (const std::bad_alloc&) {
+          // What it was to do is not done; the next may need less.
+        }
+      }
+    }
+
+   private:
+    Lanes& lanes_;
+    std::string name_;
+  };
+
+  // Also those that could not be had before. Returns 0, or why one is missing still.
+  int StartMissing() {
+    for (auto& [name, lane] : lanes_) {
+      if (lane.has_thread) continue;
+      const int failure = StartThread(std::make_unique<Drainer>(*this, name));
+      if (failure != 0) return failure;
+      lane.has_thread = true;
+    }
+    return 0;
+  }
+
+  // Nothing when the lane is empty, and gone.
+  std::unique_ptr<Work> Next(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    const auto lane = lanes_.find(name);
+    if (lane->second.waiting.empty()) {
+      lanes_.erase(lane);
+      static_cast<void>(StartMissing());
+      return nullptr;
+    }
+    std::unique_ptr<Work> work = std::move(lane->second.waiting.front());
+    lane->second.waiting.pop_front();
+    return work;
+  }
+
+  std::mutex mutex_;
+  std::map<std::string, Lane> lanes_;
 };
 
-// Waits on the event loop for one thread, and goes with it.
+// A task, and the descriptor that becomes readable when it is done.
+struct Shared {
+  std::shared_ptr<Task> task;
+  UniqueFd done;
+  // Written before `done` becomes readable, read afterwards.
+  int failure = 0;
+};
+
+class TaskWork : public Work {
+ public:
+  explicit TaskWork(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
+  void Run() override {
+    try {
+      shared_->task->Run();
+    } catch (const std::bad_alloc&) {
+      shared_->failure = ENOMEM;
+    }
+    // Never fails: the first has room.
+    ::eventfd_write(shared_->done.Get(), 1);
+  }
+
+ private:
+  std::shared_ptr<Shared> shared_;
+};
+
+// Waits on the event loop for one task, and goes with it.
 class Pending : public PollListener {
  public:
   Pending(Napi::Env env, std::shared_ptr<Shared> shared)
       : env_(env),
         shared_(std::move(shared)),
         deferred_(Napi::Promise::Deferred::New(env)),
-        poll_(env, Addon::Of(env).loop, shared_->done.Get(), *this) {
-    // A thread that is lost must not keep the service from leaving.
-    poll_.Unref();
-  }
+        poll_(env, Addon::Of(env).loop, shared_->done.Get(), *this) {}
   virtual ~Pending() = default;
 
   int Start() { return poll_.Start(UV_READABLE); }
+  // A thread that is lost must not keep the service from leaving.
+  void LetGo() { poll_.Unref(); }
   Napi::Promise Promise() const { return deferred_.Promise(); }
 
   void OnPoll(int status, int) override {
@@ -47,10 +146,13 @@ class Pending : public PollListener {
     // What waits for the promise runs when this scope ends.
     const Napi::AsyncContext context(env, "criu-service:elsewhere");
     const Napi::CallbackScope scope(env, context);
+    const int failure = status != 0 ? -status : shared_->failure;
+    if (failure != 0) {
+      deferred_.Reject(SystemError(env, status != 0 ? "poll" : "malloc", failure).Value());
+      return;
+    }
     try {
-      if (status != 0) throw SystemError(env, "poll", -status);
-      if (shared_->out_of_memory) throw SystemError(env, "malloc", ENOMEM);
-      deferred_.Resolve(shared_->work->Result(env));
+      deferred_.Resolve(shared_->task->Result(env));
     } catch (const Napi::Error& error) {
       deferred_.Reject(error.Value());
     }
@@ -63,51 +165,58 @@ class Pending : public PollListener {
   Poll poll_;
 };
 
-void* RunThread(void* data) {
-  const std::unique_ptr<std::shared_ptr<Shared>> held(static_cast<std::shared_ptr<Shared>*>(data));
-  Shared& shared = **held;
-  // Signals are for threads that are nobody but this service.
-  sigset_t all;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  try {
-    shared.work->Run();
-  } catch (...) {
-    shared.out_of_memory = true;
-  }
-  // Never fails: the first has room.
-  ::eventfd_write(shared.done.Get(), 1);
-  return nullptr;
-}
-
-int StartThread(const std::shared_ptr<Shared>& shared) {
-  auto held = std::make_unique<std::shared_ptr<Shared>>(shared);
-  pthread_attr_t attributes;
-  int failure = ::pthread_attr_init(&attributes);
-  if (failure != 0) return failure;
-  pthread_t thread{};
-  failure = ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  if (failure == 0) failure = ::pthread_attr_setstacksize(&attributes, kStackSize);
-  if (failure == 0) failure = ::pthread_create(&thread, &attributes, RunThread, held.get());
-  // The thread's from here on.
-  if (failure == 0) static_cast<void>(held.release());
-  ::pthread_attr_destroy(&attributes);
-  return failure;
+std::unique_ptr<Pending> Wait(Napi::Env env, const std::shared_ptr<Shared>& shared,
+                              std::shared_ptr<Task> task) {
+  shared->task = std::move(task);
+  shared->done.Reset(Check(env, "eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+  auto pending = std::make_unique<Pending>(env, shared);
+  const int failure = pending->Start();
+  if (failure != 0) throw SystemError(env, "uv_poll_start", failure);
+  return pending;
 }
 
 }  // namespace
 
-Napi::Promise RunElsewhere(Napi::Env env, std::shared_ptr<Work> work) {
-  auto shared = std::make_shared<Shared>();
-  shared->work = std::move(work);
-  shared->done.Reset(Check(env, "eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
+int StartThread(std::unique_ptr<Work> work) {
+  pthread_attr_t attributes;
+  int failure = ::pthread_attr_init(&attributes);
+  if (failure != 0) return failure;
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread{};
+  failure = ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  if (failure == 0) failure = ::pthread_attr_setstacksize(&attributes, kStackSize);
+  if (failure == 0) failure = ::pthread_create(&thread, &attributes, RunWork, work.get());
+  // The thread's from here on.
+  if (failure == 0) static_cast<void>(work.release());
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::pthread_attr_destroy(&attributes);
+  return failure;
+}
 
-  auto pending = std::make_unique<Pending>(env, shared);
-  int failure = pending->Start();
-  if (failure != 0) throw SystemError(env, "uv_poll_start", failure);
-  failure = StartThread(shared);
+int AddToLane(const std::string& lane, std::unique_ptr<Work> work) {
+  return Lanes::Get().Add(lane, std::move(work));
+}
+
+bool IsLaneIdle(const std::string& lane) { return Lanes::Get().IsIdle(lane); }
+
+Napi::Promise Elsewhere(Napi::Env env, std::shared_ptr<Task> task) {
+  auto shared = std::make_shared<Shared>();
+  auto pending = Wait(env, shared, std::move(task));
+  pending->LetGo();
+  const int failure = StartThread(std::make_unique<TaskWork>(shared));
   if (failure != 0) throw SystemError(env, "pthread_create", failure);
   // Its own, until the result is there.
+  return pending.release()->Promise();
+}
+
+Napi::Promise InLane(Napi::Env env, const std::string& lane, std::shared_ptr<Task> task) {
+  auto shared = std::make_shared<Shared>();
+  auto pending = Wait(env, shared, std::move(task));
+  // Without a thread it waits for the next one.
+  static_cast<void>(AddToLane(lane, std::make_unique<TaskWork>(shared)));
   return pending.release()->Promise();
 }
 

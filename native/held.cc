@@ -39,7 +39,7 @@ void Append(std::string* text, const Holding& holding) {
   AppendNumber(text, holding.process);
 }
 
-class HeldWork : public Work {
+class HeldWork : public Task {
  public:
   HeldWork(std::vector<pid_t> processes, Credentials caller)
       : processes_(std::move(processes)), caller_(std::move(caller)) {}
@@ -99,7 +99,7 @@ Napi::Value ReadHeld(const Napi::CallbackInfo& info) {
     caller.groups.push_back(
         RequireId(groups.Get(index), "caller.groups[" + std::to_string(index) + "]", 0));
   }
-  return RunElsewhere(env, std::make_shared<HeldWork>(std::move(processes), std::move(caller)));
+  return Elsewhere(env, std::make_shared<HeldWork>(std::move(processes), std::move(caller)));
 }
 
 }  // namespace

@@ -346,7 +346,7 @@ class Process {
 // How many processes there were when they were last counted.
 std::atomic<unsigned> last_count{0};
 
-class Looking : public Work {
+class Looking : public Task {
  public:
   Looking(UniqueFd proc, Look look) : proc_(std::move(proc)), look_(std::move(look)) {}
 
@@ -474,7 +474,7 @@ Napi::Value LookForProcesses(const Napi::CallbackInfo& info) {
   }
   // Opened anew: where it has been read to is its own.
   UniqueFd proc(Check(env, "openat", ::openat(source, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
-  return RunElsewhere(env, std::make_shared<Looking>(std::move(proc), std::move(look)));
+  return Elsewhere(env, std::make_shared<Looking>(std::move(proc), std::move(look)));
 }
 
 }  // namespace

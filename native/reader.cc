@@ -222,7 +222,7 @@ Napi::Array AnswerValues(Napi::Env env, const std::vector<Answer>& answers) {
   return values;
 }
 
-class Reading : public Work {
+class Reading : public Task {
  public:
   Reading(UniqueFd directory, std::vector<Question> questions)
       : directory_(std::move(directory)), questions_(std::move(questions)) {}
@@ -283,7 +283,7 @@ Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {
   std::vector<Question> questions = Questions(info[1]);
   // A copy, because the reading may outlast whoever asked for it.
   UniqueFd directory(Check(env, "fcntl", ::fcntl(source, F_DUPFD_CLOEXEC, 0)));
-  return RunElsewhere(env, std::make_shared<Reading>(std::move(directory), std::move(questions)));
+  return Elsewhere(env, std::make_shared<Reading>(std::move(directory), std::move(questions)));
 }
 
 }  // namespace

@@ -107,8 +107,10 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
     service.start(activation?.stored);
     startWatchdog(process.env, notifier);
     for (const fd of [options.statusFd, readyFd]) if (fd !== undefined) reportReady(fd);
-    if ((await stopped) === 'restart' && service.keepForRestart()) leaveAtOnce = true;
-    else leaveAtOnce = !(await service.drain());
+    if ((await stopped) === 'restart' && service.keepForRestart()) {
+      await store.told();
+      leaveAtOnce = true;
+    } else leaveAtOnce = !(await service.drain());
     return 0;
   } catch (error) {
     const { message, errno } = error as NodeJS.ErrnoException;

@@ -17,6 +17,8 @@ export class SessionKeeper {
   #callerInode = '';
   /** Engines whose descriptors the store has. */
   readonly #engines = new Set<number>();
+  /** Undefined when systemd has whatever was given to it. */
+  #waits: Promise<unknown> | undefined;
   progress: Progress = 'unread';
   /** Whom the engine of a hand-over becomes. */
   becomes: ConfinedIdentity | undefined;
@@ -31,6 +33,11 @@ export class SessionKeeper {
   /** True while the next start could go on with it. */
   get keeps(): boolean {
     return this.#file !== undefined;
+  }
+
+  /** Settles when the store has what it was given so far, with which no engine may begin before; undefined where it has. */
+  get waits(): Promise<unknown> | undefined {
+    return this.#waits;
   }
 
   /** The request, as it came; undefined while nothing is kept. */
@@ -52,7 +59,7 @@ export class SessionKeeper {
     this.#callerInode = String(fstatSync(connection.number).ino);
     this.save(stand);
     if (!isNew || !this.#file) return;
-    if (!this.#store.keep({ session: this.#session }, [connection, this.#file.fd])) this.forget();
+    this.#await(this.#store.keep({ session: this.#session }, [connection, this.#file.fd]));
   }
 
   /** Takes over what an earlier start has kept. */
@@ -66,12 +73,13 @@ export class SessionKeeper {
 
   /**
    * The engine that the request is about to have. The store has it before the page names it, and loses the one before only then, so
-   * that whatever the page says is there. @param fds copied.
+   * that whatever the page says is there; where the store has to be waited for ({@link waits}), before the page says that the engine is
+   * being sent the request. @param fds copied.
    */
   engine(serial: number, fds: readonly OwnedFd[], stand: Stand): void {
     if (!this.#file) return;
     if (!this.#engines.has(serial)) {
-      this.#store.keep({ session: this.#session, engine: serial }, fds);
+      this.#await(this.#store.keep({ session: this.#session, engine: serial }, fds), false);
       this.#engines.add(serial);
     }
     this.save(stand);
@@ -98,6 +106,20 @@ export class SessionKeeper {
     for (const serial of this.#engines) this.#dropEngine(serial);
     this.#file.close();
     this.#file = undefined;
+  }
+
+  /** @param essential without it nothing is kept. */
+  #await(kept: boolean | Promise<boolean>, essential = true): void {
+    if (typeof kept === 'boolean') {
+      if (essential && !kept) this.forget();
+      return;
+    }
+    const file = this.#file;
+    const waits: Promise<unknown> = Promise.all([this.#waits, kept]).then(([, isKept]) => {
+      if (essential && !isKept && this.#file === file) this.forget();
+      if (this.#waits === waits) this.#waits = undefined;
+    });
+    this.#waits = waits;
   }
 
   #dropEngine(serial: number): void {

@@ -124,8 +124,11 @@ export class Session {
       onEnd: (end) => this.#advance({ on: 'engine-end', end: this.#known(end) }),
       onReplaced: () => this.#mark('taken'),
       onReplacement: (bytes) => {
-        if (this.#isAwaited) this.#give(bytes);
-        else this.#engines.dismiss();
+        this.#keepEngine();
+        this.#whenKept(() => {
+          if (this.#isAwaited) this.#give(bytes);
+          else this.#engines.dismiss();
+        });
       },
       onAllGone: () => this.#finish(),
     });
@@ -199,6 +202,13 @@ export class Session {
   /** To be called while it waits for a request. */
   #keepEngine(): void {
     this.#engines.lend((serial, fds) => this.#keeper.engine(serial, fds, this.#stand()));
+  }
+
+  /** systemd is told by a thread where it does not read, and what it does not have yet no engine may begin with. */
+  #whenKept(then: () => void): void {
+    const { waits } = this.#keeper;
+    if (waits) waits.then(then);
+    else then();
   }
 
   #save(): void {
@@ -572,6 +582,8 @@ export class Session {
         ? await this.#engines.relay(request, plan, preparation.engineFds, this.#waiting.length)
         : {};
       if (!fresh) await this.#engines.reuse(request);
+      this.#keepEngine();
+      if (this.#keeper.waits) await this.#keeper.waits;
       const stands = request.engine !== 'confined' || (await this.#judge.stillStands());
       // CRIU reads the end of its connection, without a request, and leaves.
       if (!this.#isAwaited) this.#engines.dismiss();
@@ -595,7 +607,6 @@ export class Session {
 
   /** @param take makes sure that the request is out of its caller's queue; it is already when it was given to another engine before. */
   #give(bytes: Uint8Array, take: () => void = () => {}): void {
-    this.#keepEngine();
     this.#mark('sending');
     take();
     if (this.#engines.send(bytes)) this.#mark('sent');
@@ -641,9 +652,11 @@ export class Session {
     // The engine of the request before has nothing to do with this one, and the next start must not take it for its.
     this.#engines.setAside();
     this.#keep();
-    this.#engines.handOver(request, fd, this.#waiting.length).then(
-      () => this.#keepEngine(),
-      (error) => this.#notStarted(request, error),
+    this.#whenKept(() =>
+      this.#engines.handOver(request, fd, this.#waiting.length).then(
+        () => this.#keepEngine(),
+        (error) => this.#notStarted(request, error),
+      ),
     );
   }
 

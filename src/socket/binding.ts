@@ -335,8 +335,16 @@ export interface NativeBinding {
   // libsystemd
   /** sd_listen_fds_with_names(3), environment removed. Called once, before anything is spawned. */
   listenFds(): ListenFd[];
-  /** sd_pid_notify_with_fds(3): 1 sent, 0 no NOTIFY_SOCKET; throws on failure. */
-  notify(state: string, fds?: readonly OwnedFd[]): number;
+  /**
+   * sd_pid_notify_with_fds(3), if that needs not wait. False where nothing was sent: the queue of NOTIFY_SOCKET is full, or what was
+   * given to {@link notifyElsewhere} has yet to be sent.
+   */
+  notifyNow(state: string, fds?: readonly OwnedFd[]): boolean;
+  /**
+   * sd_pid_notify_with_fds(3) on a thread, in the order of these calls, however long the queue is full. Copies of the descriptors.
+   * @returns false without NOTIFY_SOCKET; rejects on failure.
+   */
+  notifyElsewhere(state: string, fds?: readonly OwnedFd[]): Promise<boolean>;
   /**
    * StartTransientUnit of systemd (org.freedesktop.systemd1(5)): a scope for `pid`, collected when it is empty. Works on
    * another thread, and resolves with the scope's cgroup, as /proc/PID/cgroup names it, once the process is there. Where it

@@ -19,10 +19,18 @@ export interface StoreName {
 export interface FdStore {
   /** False where nothing is ever kept. */
   readonly keeps: boolean;
-  /** @returns false where nothing is kept: without systemd, or when it cannot be told. Copies; the owner keeps its own. */
-  keep(name: StoreName, fds: readonly OwnedFd[]): boolean;
-  /** Forgets all of one name. To be called before the last of them is closed here, and after the connection was shut down. */
+  /**
+   * A promise where systemd cannot be told at once. Copies; the owner keeps its own.
+   * @returns false where nothing is kept: without systemd, or when it cannot be told.
+   */
+  keep(name: StoreName, fds: readonly OwnedFd[]): boolean | Promise<boolean>;
+  /**
+   * Forgets all of one name, once everything before was told. To be called before the last of them is closed here, and after the
+   * connection was shut down.
+   */
   drop(name: StoreName): void;
+  /** When systemd was told everything so far. */
+  told(): Promise<void>;
 }
 
 /** @returns undefined for a descriptor that is no session's, as the listening socket. */
@@ -38,13 +46,16 @@ function format({ session, engine }: StoreName): string {
 
 export function createFdStore(environment: NodeJS.ProcessEnv): FdStore {
   if (!environment.NOTIFY_SOCKET || environment.LISTEN_FDS === undefined) {
-    return { keeps: false, keep: () => false, drop() {} };
+    return { keeps: false, keep: () => false, drop() {}, told: async () => {} };
   }
-  const tell = (state: string, fds: readonly OwnedFd[]): boolean => {
+  let last: Promise<boolean> = Promise.resolve(true);
+  const tell = (state: string, fds: readonly OwnedFd[]): boolean | Promise<boolean> => {
     try {
-      return native.notify(state, fds) === 1;
-    } catch {
+      if (native.notifyNow(state, fds)) return true;
       // A session that is not kept is served all the same.
+      last = native.notifyElsewhere(state, fds).catch(() => false);
+      return last;
+    } catch {
       return false;
     }
   };
@@ -53,5 +64,9 @@ export function createFdStore(environment: NodeJS.ProcessEnv): FdStore {
     // FDPOLL=0: systemd would drop a connection whose other end has hung up, with an answer still unread in it.
     keep: (name, fds) => tell(`FDSTORE=1\nFDNAME=${format(name)}\nFDPOLL=0`, fds),
     drop: (name) => tell(`FDSTOREREMOVE=1\nFDNAME=${format(name)}`, []),
+    // They are told in their order.
+    told: async () => {
+      await last;
+    },
   };
 }

@@ -1,8 +1,9 @@
 /**
  * What systemd is told (sd_notify(3)): readiness, a status line, the end.
  *
- * `sd-notify` does the talking. Its binary belongs to one version of Node's ABI, so where it does not load our addon's
- * call takes its place. Nothing of a client ever goes into a status: a newline would start a new field.
+ * `sd-notify` says when a start is ready. It waits for room in the queue of systemd's socket, which anybody may fill, so that from then on
+ * our addon's calls take its place, and so they do where it does not load: its binary belongs to one version of Node's ABI. Nothing of a
+ * client ever goes into a status: a newline would start a new field.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -13,9 +14,6 @@ import { native } from '../socket/binding.ts';
 /** The part of sd-notify's binary that is used. Its results are thrown away by it. */
 interface SdNotify {
   ready(pid: number): void;
-  stopping(pid: number): void;
-  watchdog(): void;
-  sendState(state: string): void;
 }
 
 export interface Notifier {
@@ -43,33 +41,58 @@ export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
       watchdog() {},
       failed() {},
     };
-  const sdNotify = loadSdNotify();
-  const send = (state: string): void => {
-    try {
-      if (sdNotify) sdNotify.sendState(state);
-      else native.notify(state);
-    } catch {
-      // systemd that cannot be told does not keep a request from being served.
-    }
-  };
+  let sdNotify = loadSdNotify();
+  const status = new Newest();
+  const watchdog = new Newest();
   return {
-    ready(status) {
-      send(`STATUS=${oneLine(status)}`);
+    ready(text) {
+      status.send(`STATUS=${oneLine(text)}`);
       if (sdNotify) sdNotify.ready(process.pid);
       else send('READY=1');
+      sdNotify = undefined;
     },
-    status: (text) => send(`STATUS=${oneLine(text)}`),
+    status: (text) => status.send(`STATUS=${oneLine(text)}`),
     // hrtime is CLOCK_MONOTONIC, as systemd compares it.
     reloading: () => send(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`),
-    stopping(status) {
-      send(`STATUS=${oneLine(status)}`);
-      if (sdNotify) sdNotify.stopping(process.pid);
-      else send('STOPPING=1');
+    stopping(text) {
+      status.send(`STATUS=${oneLine(text)}`);
+      send('STOPPING=1');
     },
     extendTimeout: (ms) => send(`EXTEND_TIMEOUT_USEC=${ms * 1000}`),
-    watchdog: () => send('WATCHDOG=1'),
-    failed: (errno, status) => send(`STATUS=${oneLine(status)}\nERRNO=${errno}`),
+    watchdog: () => watchdog.send('WATCHDOG=1'),
+    failed: (errno, text) => send(`STATUS=${oneLine(text)}\nERRNO=${errno}`),
   };
+}
+
+/** @returns a promise where there is no room; systemd that cannot be told does not keep a request from being served. */
+function send(state: string): Promise<unknown> | undefined {
+  try {
+    return native.notifyNow(state) ? undefined : native.notifyElsewhere(state).catch(() => {});
+  } catch {
+    return undefined;
+  }
+}
+
+/** One that waits for room, and behind it the newest: what was to be said meanwhile is out of date. */
+class Newest {
+  #waits = false;
+  #next: string | undefined;
+
+  send(state: string): void {
+    if (this.#waits) {
+      this.#next = state;
+      return;
+    }
+    const sent = send(state);
+    if (!sent) return;
+    this.#waits = true;
+    sent.then(() => {
+      this.#waits = false;
+      const next = this.#next;
+      this.#next = undefined;
+      if (next !== undefined) this.send(next);
+    });
+  }
 }
 
 /** Beside the bundle in an installed package, in node_modules in a checkout. Undefined for another ABI. */

@@ -125,7 +125,7 @@ describe('descriptors', () => {
     requireArgumentError(() => native.openat(closed, 'x', 0), 'directory');
     requireArgumentError(() => native.pidfdGetfd(closed, 0), 'pidfd');
     requireArgumentError(() => native.adoptProcess(closed, 1), 'pidfd');
-    requireArgumentError(() => native.notify('READY=1', [closed]), 'fds[0]');
+    requireArgumentError(() => native.notifyNow('READY=1', [closed]), 'fds[0]');
   });
 });
 

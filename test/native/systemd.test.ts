@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { native, type OwnedFd } from '../../src/socket/binding.ts';
 import {
@@ -91,8 +92,9 @@ describe('notify', () => {
     receiver = undefined;
   });
 
-  it('is 0 without NOTIFY_SOCKET', () => {
-    assert.equal(native.notify('READY=1'), 0);
+  it('is false without NOTIFY_SOCKET', async () => {
+    assert.equal(native.notifyNow('READY=1'), false);
+    assert.equal(await native.notifyElsewhere('READY=1'), false);
   });
 
   it('sends the text as it is, with copies of the descriptors', async () => {
@@ -112,25 +114,93 @@ for _ in range(2):
     const lines = linesOf(receiver);
     assert.equal(await lines.next(), 'bound');
     process.env.NOTIFY_SOCKET = path;
-    assert.equal(native.notify('STATUS=100% of %s\nREADY=1'), 1);
+    assert.equal(native.notifyNow('STATUS=100% of %s\nREADY=1'), true);
     assert.equal(await lines.next(), 'STATUS=100% of %s|READY=1');
     const memory = native.memfd('stored', 1);
-    requireNoLeak(() => native.notify('FDSTORE=1\nFDNAME=s0042.m', [memory]), 1);
+    requireNoLeak(() => native.notifyNow('FDSTORE=1\nFDNAME=s0042.m', [memory]), 1);
     assert.equal(await lines.next(), 'FDSTORE=1|FDNAME=s0042.m /memfd:stored (deleted)');
     memory.close();
     remove();
   });
 
-  it('throws when nobody is there, and leaves nothing open', () => {
+  it('says so when nobody is there, and leaves nothing open', async () => {
     process.env.NOTIFY_SOCKET = '/nonexistent/notify';
-    requireNoLeak(() =>
-      requireNativeError(() => native.notify('READY=1'), 'ENOENT', 'sd_pid_notify_with_fds'),
-    );
+    requireNoLeak(() => assert.equal(native.notifyNow('READY=1'), false));
+    const fd = openNull();
+    const before = countFds();
+    await assert.rejects(native.notifyElsewhere('READY=1', [fd]), { code: 'ENOENT' });
+    // The thread lets go of its part when it has told of it.
+    for (let tries = 0; countFds() > before; tries += 1) {
+      assert.ok(tries < 1000, `${countFds()} descriptors, and ${before} before`);
+      await sleep(1);
+    }
+    fd.close();
+  });
+
+  it('waits for a queue that is full on another thread, and loses nothing of the order', async () => {
+    const script = `
+import array, os, socket, sys
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(sys.argv[1])
+print("bound", flush=True)
+while sys.stdin.readline():
+    data, ancillary, _, _ = receiver.recvmsg(4096, 4096)
+    fds = array.array("i", b"".join(item[2][:len(item[2]) & ~3] for item in ancillary if item[1] == socket.SCM_RIGHTS))
+    print(data.decode(), *[os.readlink("/proc/self/fd/%d" % fd) for fd in fds], flush=True)
+`;
+    const { path, remove } = keepDirectory();
+    receiver = spawn('python3', ['-c', script, path], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const lines = linesOf(receiver);
+    assert.equal(await lines.next(), 'bound');
+    process.env.NOTIFY_SOCKET = path;
+    let room = 0;
+    while (native.notifyNow(`STATUS=${room}`)) room += 1;
+    const memory = native.memfd('stored', 1);
+    const sent: string[] = [];
+    const told = [
+      native.notifyElsewhere('FDSTORE=1', [memory]).then(() => sent.push('FDSTORE=1')),
+      native.notifyElsewhere('FDSTOREREMOVE=1').then(() => sent.push('FDSTOREREMOVE=1')),
+    ];
+    memory.close();
+    for (let read = 0; read < room; read += 1) {
+      receiver.stdin!.write('read\n');
+      assert.equal(await lines.next(), `STATUS=${read}`);
+    }
+    await Promise.all(told);
+    for (const expected of ['FDSTORE=1 /memfd:stored (deleted)', 'FDSTOREREMOVE=1']) {
+      receiver.stdin!.write('read\n');
+      assert.equal(await lines.next(), expected);
+    }
+    assert.deepEqual(sent, ['FDSTORE=1', 'FDSTOREREMOVE=1']);
+    assert.equal(native.notifyNow('STATUS=again'), true);
+    remove();
+  });
+
+  it('does not pass by what waits for room', async () => {
+    const script = `
+import socket, sys
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(sys.argv[1])
+print("bound", flush=True)
+sys.stdin.readline()
+`;
+    const { path, remove } = keepDirectory();
+    receiver = spawn('python3', ['-c', script, path], { stdio: ['pipe', 'pipe', 'inherit'] });
+    await linesOf(receiver).next();
+    process.env.NOTIFY_SOCKET = path;
+    while (native.notifyNow('STATUS=full'));
+    const waits = native.notifyElsewhere('FDSTORE=1');
+    // To another receiver there would be room; what waits comes first all the same.
+    process.env.NOTIFY_SOCKET = '@criu-service-nobody';
+    assert.equal(native.notifyNow('FDSTOREREMOVE=1'), false);
+    receiver.kill();
+    await assert.rejects(waits, { code: /ECONNREFUSED|EPIPE|ENOTCONN/ });
+    remove();
   });
 
   it('refuses what is no text or no descriptor, by name', () => {
-    requireArgumentError(() => native.notify('a\0b'), 'state');
-    requireArgumentError(() => native.notify('READY=1', [7 as unknown as OwnedFd]), 'fds[0]');
+    requireArgumentError(() => native.notifyNow('a\0b'), 'state');
+    requireArgumentError(() => native.notifyNow('READY=1', [7 as unknown as OwnedFd]), 'fds[0]');
   });
 });
 

@@ -10,6 +10,7 @@ import { userOf } from '../../../src/policy/connection-user.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
 import { native, type SeqpacketSocket, Watch } from '../../../src/socket/binding.ts';
+import type { FdStore, StoreName } from '../../../src/systemd/fd-store.ts';
 import { sends } from '../../scenario/support/client.ts';
 import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
 import { authorized } from './support/authorized.ts';
@@ -58,7 +59,7 @@ describe('what is kept of a connection meanwhile', () => {
     await criu.stop();
   });
 
-  function open(): Promise<void> {
+  function open(kept: FdStore = store): Promise<void> {
     const engine = { criu: criu.script, ahead: 0 };
     const { ours, theirs } = native.socketpair();
     caller = native.adopt(theirs);
@@ -69,7 +70,7 @@ describe('what is kept of a connection meanwhile', () => {
       if (!packet) caller.close();
     });
     const pool = new EnginePool(engine);
-    const context = sessionContext(engine, undefined, { pool, store, answers: new Known(engine) });
+    const context = sessionContext(engine, undefined, { pool, store: kept, answers: new Known(engine) });
     return new Promise<void>((resolve) => {
       new Session(1, ours, userOf(ours), context, () => resolve());
     });
@@ -93,6 +94,50 @@ describe('what is kept of a connection meanwhile', () => {
     for (const { engine } of handedOver) assert.notEqual(engine?.pid, served);
     caller.close();
   });
+
+  for (const what of ['its connection', 'its engine'] as const) {
+    it(`is there before an engine has the request, however long systemd cannot be told of ${what}`, async () => {
+      criu.engine('receive', sends(checked));
+      let tell = () => {};
+      const keep = store.keep.bind(store);
+      const asked: StoreName[] = [];
+      const slow: FdStore = {
+        keeps: true,
+        keep: (name, fds) => {
+          asked.push(name);
+          const copies = fds.map((fd) => native.duplicate(fd));
+          const now = (): boolean => {
+            const kept = keep(name, copies);
+            for (const copy of copies) copy.close();
+            return kept;
+          };
+          if ((name.engine === undefined) === (what === 'its engine')) return now();
+          return new Promise((resolve) => {
+            tell = () => resolve(now());
+          });
+        },
+        drop: (name) => store.drop(name),
+        told: async () => {},
+      };
+      const over = open(slow);
+      caller.send(encodeRequest({ ...check, keep_open: false }));
+      await eventually('it was to be kept', () =>
+        asked.some((name) => (name.engine === undefined) === (what === 'its connection')),
+      );
+      // Others have their turn meanwhile, the engine too.
+      for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setTimeout(resolve, 2));
+      assert.deepEqual(criu.received(), []);
+      assert.ok(pages.every(({ progress }) => progress === 'unread'));
+      tell();
+      await over;
+      assert.equal(criu.received().length, 1);
+      await eventually('it is answered', () => replies.length === 1);
+      assert.equal(replies[0]!.success, true);
+      const sending = pages.filter(({ progress }) => progress !== 'unread');
+      assert.ok(sending.length > 0);
+      caller.close();
+    });
+  }
 
   it('is the request itself, all the time until it is judged anew', async () => {
     const packet = encodeRequest({ ...check, keep_open: false });

@@ -37,7 +37,7 @@ export function sessionContext(
     queue: new EngineQueue(limits),
     kerndat: new Kerndat(engine.criu, () => {}),
     records: new Records(quiet, () => {}),
-    store: { keeps: false, keep: () => false, drop() {} },
+    store: { keeps: false, keep: () => false, drop() {}, told: async () => {} },
     timeouts: { requestMs, notifyMs: 1000, operationMs: undefined },
     maxPacketBytes: 4096,
     answers: new KeptAnswers(engine),

@@ -95,6 +95,7 @@ export class Resumed {
         drop: (name) => {
           this.dropped.push(name);
         },
+        told: async () => {},
       },
     });
     this.over = new Promise((resolve) => {

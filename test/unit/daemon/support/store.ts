@@ -50,6 +50,8 @@ export class Store implements FdStore {
     this.look();
   }
 
+  async told(): Promise<void> {}
+
   /** What sortStored would make of it, which shuts down what is left over, and so is left to the next start. */
   look(): void {
     const own = this.#kept.filter(({ name }) => name.engine === undefined);
