@@ -44,8 +44,9 @@ constexpr int kMostAncestors = 100'000;
 
 constexpr std::array<std::string_view, 6> kKinds = {"file",  "link",  "names",
                                                     "mount", "tasks", "lineage"};
-constexpr std::array<std::string_view, 7> kThreadLines = {
-    "State:\t", "Pid:\t", "TracerPid:\t", "Uid:\t", "CapPrm:\t", "CapBnd:\t", "NoNewPrivs:\t"};
+constexpr std::array<std::string_view, 8> kThreadLines = {
+    "State:\t", "Pid:\t",    "TracerPid:\t", "Uid:\t",
+    "Gid:\t",   "CapPrm:\t", "CapBnd:\t",    "NoNewPrivs:\t"};
 
 struct Question {
   std::string read;

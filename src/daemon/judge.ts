@@ -173,6 +173,7 @@ export class Judge {
       standing: this.#standing,
       callerPid: this.#caller?.identity.pid ?? 0,
       callerUid: this.#caller?.identity.uid ?? -1,
+      callerGid: this.#caller?.identity.gid ?? -1,
       treeContains,
       servicePid: process.pid,
       tree,

@@ -90,6 +90,7 @@ export interface Facts {
   readonly standing: Standing;
   readonly callerPid: number;
   readonly callerUid: number;
+  readonly callerGid: number;
   /** Of this service and the caller. */
   readonly treeContains: TreeContains;
   readonly servicePid: number;
@@ -177,7 +178,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
         ? refusedTree(
             target,
             facts.tree ?? [],
-            { uid: facts.callerUid, permitted: facts.standing.traits.permitted },
+            { uid: facts.callerUid, gid: facts.callerGid, permitted: facts.standing.traits.permitted },
             {
               ...facts,
               ends: message.type === ReqType.DUMP && !message.opts?.leave_running,

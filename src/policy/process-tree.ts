@@ -63,6 +63,8 @@ export interface TreeThread {
   readonly tid: number;
   /** Real, effective, saved and file system uid. */
   readonly uids: readonly number[];
+  /** The same of its gids; supplementary groups are not among them. */
+  readonly gids: readonly number[];
   readonly permitted: bigint;
   readonly bounding: bigint;
   readonly noNewPrivs: boolean;
@@ -133,7 +135,7 @@ async function readBatch(proc: OwnedFd, pids: readonly number[]): Promise<Batch>
 }
 
 const threadLines =
-  /State:\t(\S)[^\n]*\nPid:\t(\d+)\nTracerPid:\t(\d+)\nUid:\t(\d+)\t(\d+)\t(\d+)\t(\d+)\nCapPrm:\t([0-9a-f]+)\nCapBnd:\t([0-9a-f]+)\nNoNewPrivs:\t([01])\nChildren:\t([\d ]*)\n/y;
+  /State:\t(\S)[^\n]*\nPid:\t(\d+)\nTracerPid:\t(\d+)\nUid:\t([\d\t]+)\nGid:\t([\d\t]+)\nCapPrm:\t([0-9a-f]+)\nCapBnd:\t([0-9a-f]+)\nNoNewPrivs:\t([01])\nChildren:\t([\d ]*)\n/y;
 
 /**
  * @param text as the question `tasks` is answered.
@@ -151,14 +153,14 @@ export function* parseProcess(
     // Taken before others have their turn, who use the same expression.
     at = threadLines.lastIndex;
     if (!found) throw new Error(`/proc/${pid}/task does not say whose its threads are`);
-    const [, state, tid, tracer, real, effective, saved, fileSystem, permitted, bounding, noNewPrivs, born] =
-      found;
+    const [, state, tid, tracer, uids, gids, permitted, bounding, noNewPrivs, born] = found;
     threads.push({
       pid,
       tid: Number(tid),
       state: state!,
       tracer: Number(tracer),
-      uids: [real, effective, saved, fileSystem].map(Number),
+      uids: fourIds(pid, uids!),
+      gids: fourIds(pid, gids!),
       permitted: BigInt(`0x${permitted}`),
       bounding: BigInt(`0x${bounding}`),
       noNewPrivs: noNewPrivs === '1',
@@ -167,6 +169,14 @@ export function* parseProcess(
     yield;
   }
   return { threads, children };
+}
+
+function fourIds(pid: number, text: string): number[] {
+  const ids = text.split('\t');
+  if (ids.length !== 4 || ids.includes('')) {
+    throw new Error(`/proc/${pid}/task does not say whose its threads are`);
+  }
+  return ids.map(Number);
 }
 
 /** The unified hierarchy's line of cgroups(7), `0::/path`; `/` where there is none. Any byte but a newline may be in a path. */

@@ -11,6 +11,7 @@ const { EPERM, ESRCH } = os.errno;
 /** Who asks, without root. */
 export interface TreeOwner {
   readonly uid: number;
+  readonly gid: number;
   readonly permitted: bigint;
 }
 
@@ -46,12 +47,21 @@ export function refusedTree(
 
 /** Real, effective and saved uid: the last is that of the file system alone, and follows the effective one. */
 export function foreignUid({ uids }: TreeThread, uid: number): number | undefined {
-  return uids.slice(0, 3).find((each) => each !== uid);
+  return foreign(uids, uid);
+}
+
+function foreign(ids: readonly number[], own: number): number | undefined {
+  return ids.slice(0, 3).find((each) => each !== own);
 }
 
 function notTheirs(thread: TreeThread, owner: TreeOwner, facts: TreeFacts): string | undefined {
-  const foreign = foreignUid(thread, owner.uid);
-  if (foreign !== undefined) return `has the uid ${foreign}, and yours is ${owner.uid}`;
+  const uid = foreignUid(thread, owner.uid);
+  if (uid !== undefined) return `has the uid ${uid}, and yours is ${owner.uid}`;
+  // The kernel asks for both where one traces the other (__ptrace_may_access in its kernel/ptrace.c).
+  const gid = foreign(thread.gids, owner.gid);
+  if (gid !== undefined) {
+    return `has the gid ${gid}, and yours is ${owner.gid}: the kernel lets nobody without root trace a process of another group, so ask from a process with that one (sg, newgrp), or start it without`;
+  }
   if ((thread.permitted & ~owner.permitted) !== 0n) return 'holds capabilities that you do not hold';
   return facts.engines.has(thread.pid) ? 'is an engine of this service' : undefined;
 }

@@ -189,7 +189,7 @@ export interface ProcQuestion {
 }
 
 /**
- * All threads of a process at one call, by the path of its directory: for each the lines State, Pid, TracerPid, Uid, CapPrm, CapBnd
+ * All threads of a process at one call, by the path of its directory: for each the lines State, Pid, TracerPid, Uid, Gid, CapPrm, CapBnd
  * and NoNewPrivs of its status, and `Children:`, a tab and their pids. A thread that ends meanwhile is left out, and so is what comes after 100,001.
  */
 export interface TasksQuestion {

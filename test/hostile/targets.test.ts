@@ -57,6 +57,18 @@ describe('whose processes alice can have dumped', () => {
   });
 
   show({
+    guarantee: 'a setgid program that she started is not hers',
+    carriedOut: (address) =>
+      dumpOf(
+        startCounting('alice', [], privilegedProgram('counter', 0o2755, undefined, uids.bob)),
+        'alice',
+        address,
+      ),
+    refused: /process \d+ of the tree has the gid 1501, and yours is 1500: .*sg, newgrp/,
+    bites: needsSysResource,
+  });
+
+  show({
     guarantee: 'a tree of hers with one process of bob’s in it is not hers',
     carriedOut: (address) =>
       dumpOf(

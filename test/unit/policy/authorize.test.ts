@@ -18,6 +18,7 @@ const facts: Facts = {
   standing: { kind: 'fully-privileged' },
   callerPid: 100,
   callerUid: 0,
+  callerGid: 0,
   allCapabilities: 0xffn,
   engines: new Set(),
   restorers: { who: 'all' },
@@ -219,6 +220,7 @@ describe('authorize for a confined caller', () => {
     pid: 500,
     tid: 500,
     uids: [1500, 1500, 1500, 1500],
+    gids: [1500, 1500, 1500, 1500],
     permitted: 0n,
     bounding: 0xffn,
     noNewPrivs: false,
@@ -226,6 +228,7 @@ describe('authorize for a confined caller', () => {
   const alice: Partial<Facts> = {
     standing: { kind: 'confined', traits },
     callerUid: 1500,
+    callerGid: 1500,
     tree: [hers],
     engines: new Set([502]),
   };
@@ -274,6 +277,11 @@ describe('authorize for a confined caller', () => {
       /process 501 .*uid 1501/,
     ],
     ['another saved uid', { ...hers, pid: 501, uids: [1500, 1500, 0, 1500] }, /process 501 .*uid 0/],
+    [
+      'another gid',
+      { ...hers, pid: 501, gids: [1500, 44, 1500, 44] },
+      /process 501 .*gid 44, and yours is 1500/,
+    ],
     ['a capability that it lacks', { ...hers, pid: 501, permitted: 4n }, /process 501 .*capabilities/],
     ['an engine of ours', { ...hers, pid: 502 }, /process 502 .*engine/],
   ];

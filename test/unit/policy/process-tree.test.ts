@@ -54,7 +54,7 @@ describe('process tree', () => {
 
   it('has every thread of a process, and whose it is', async () => {
     const thread = (tid: number, uid: number, children: string): string =>
-      `State:\tS (sleeping)\nPid:\t${tid}\nTracerPid:\t3\nUid:\t${uid}\t0\t0\t0\nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nChildren:\t${children}\n`;
+      `State:\tS (sleeping)\nPid:\t${tid}\nTracerPid:\t3\nUid:\t${uid}\t0\t0\t0\nGid:\t${uid}\t5\t6\t7\nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nChildren:\t${children}\n`;
     const text = `${thread(7, 1500, '8 9 ')}${thread(70, 0, '')}`;
     const { threads, children } = await readInTurns(parseProcess(7, text));
     assert.deepEqual(children, [8, 9]);
@@ -65,9 +65,14 @@ describe('process tree', () => {
         [70, 0, 0, 0, 0],
       ],
     );
-    const [{ pid, permitted, bounding, noNewPrivs, state, tracer }] = threads as [(typeof threads)[0]];
+    const [{ pid, gids, permitted, bounding, noNewPrivs, state, tracer }] = threads as [(typeof threads)[0]];
     assert.deepEqual([state, tracer], ['S', 3]);
+    assert.deepEqual(gids, [1500, 5, 6, 7]);
     assert.deepEqual([pid, permitted, bounding, noNewPrivs], [7, 0xc0n, 0xffffn, true]);
+    for (const less of ['Gid:\t1500\t5\t6', 'Gid:\t1500\t\t6\t7']) {
+      const other = text.replace('Gid:\t1500\t5\t6\t7', less);
+      await assert.rejects(readInTurns(parseProcess(7, other)), /does not say whose/);
+    }
     await assert.rejects(
       readInTurns(parseProcess(7, text.replace('CapBnd', 'CapBad'))),
       /does not say whose/,
@@ -80,7 +85,7 @@ describe('process tree', () => {
       tids
         .map(
           (tid) =>
-            `State:\tS\nPid:\t${tid}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`,
+            `State:\tS\nPid:\t${tid}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`,
         )
         .join('');
     const slow = parseProcess(7, text(7, 70, 71));

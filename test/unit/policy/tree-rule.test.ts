@@ -9,11 +9,12 @@ const hers: TreeThread = {
   pid: 500,
   tid: 500,
   uids: [1500, 1500, 1500, 1500],
+  gids: [1600, 1600, 1600, 1600],
   permitted: 0n,
   bounding: all,
   noNewPrivs: false,
 };
-const alice = { uid: 1500, permitted: 0n };
+const alice = { uid: 1500, gid: 1600, permitted: 0n };
 const facts: TreeFacts = {
   allCapabilities: all,
   engines: new Set([7]),
@@ -45,6 +46,23 @@ describe('the tree of a caller without root', () => {
     });
   }
 
+  for (const [which, gids] of [
+    ['real', [44, 1600, 1600, 1600]],
+    ['effective', [1600, 44, 1600, 44]],
+    ['saved', [1600, 1600, 44, 1600]],
+  ] as const) {
+    it(`is refused with another ${which} gid in one thread, and the refusal says what to do`, () => {
+      assert.match(
+        reasonOf({ gids }) ?? '',
+        /^process 501 of the tree has the gid 44, and yours is 1600: .* \(sg, newgrp\), or start it without$/,
+      );
+    });
+  }
+
+  it('is of somebody else first, and of another group then', () => {
+    assert.match(reasonOf({ uids: [0, 0, 0, 0], gids: [0, 0, 0, 0] }) ?? '', /has the uid 0/);
+  });
+
   it('is refused when a thread holds a capability that she lacks', () => {
     assert.match(reasonOf({ permitted: bitOf('KILL') }) ?? '', /capabilities that you do not hold/);
   });
@@ -75,7 +93,7 @@ describe('the tree of a caller without root', () => {
     assert.equal(reasonOf({ bounding, noNewPrivs: true }), undefined);
     // With no_new_privs nothing is regained, but what it holds would have to go.
     const permitted = bitOf('BPF');
-    const owner = { uid: 1500, permitted };
+    const owner = { uid: 1500, gid: 1600, permitted };
     const thread = { ...hers, bounding, noNewPrivs: true, permitted };
     assert.match(refusedTree(500, [thread], owner, facts)?.reason ?? '', /has no CAP_BPF in/);
   });
