@@ -19,8 +19,9 @@
 namespace criu_service {
 namespace {
 
-// One thread's frames are small: a page or two of buffers, and libc's.
-constexpr size_t kStackSize = size_t{256} * 1024;
+// One thread's frames are small: a page or two of buffers, libc's, and those of sd-bus, which keeps
+// what is short on the stack.
+constexpr size_t kStackSize = size_t{512} * 1024;
 
 void* RunWork(void* data) {
   const std::unique_ptr<Work> work(static_cast<Work*>(data));

@@ -11,13 +11,16 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "addon.h"
 #include "args.h"
+#include "elsewhere.h"
 #include "error.h"
 
 namespace criu_service {
@@ -102,17 +105,13 @@ void Stop(sd_bus* bus, const std::string& name) {
                      name.c_str(), "replace");
 }
 
-// On a thread of its own: the bus answers when it likes, and the event loop serves others.
-class StartScope : public Napi::AsyncWorker {
+// In a lane of whoever asks for it: the bus answers when it likes, and how long a process takes to
+// be moved is up to its user. The threads of libuv are four, for everybody.
+class StartScope : public Task {
  public:
-  StartScope(Napi::Env env, ScopeRequest request)
-      : Napi::AsyncWorker(env, "criu-service:scope"),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        request_(std::move(request)) {}
+  explicit StartScope(ScopeRequest request) : request_(std::move(request)) {}
 
-  Napi::Promise Promise() const { return deferred_.Promise(); }
-
-  void Execute() override {
+  void Run() override {
     Bus bus;
     error_ = Connect(bus);
     if (error_ >= 0) error_ = Start(bus.get());
@@ -121,12 +120,9 @@ class StartScope : public Napi::AsyncWorker {
     if (error_ < 0 && may_be_there) Stop(bus.get(), request_.name);
   }
 
-  void OnOK() override {
-    if (error_ < 0) {
-      deferred_.Reject(SystemError(Env(), "StartTransientUnit", -error_, detail_).Value());
-    } else {
-      deferred_.Resolve(Napi::String::New(Env(), path_));
-    }
+  Napi::Value Result(Napi::Env env) override {
+    if (error_ < 0) throw SystemError(env, "StartTransientUnit", -error_, detail_);
+    return Napi::String::New(env, path_);
   }
 
  private:
@@ -161,7 +157,6 @@ class StartScope : public Napi::AsyncWorker {
     return -ETIMEDOUT;
   }
 
-  Napi::Promise::Deferred deferred_;
   ScopeRequest request_;
   int error_ = 0;
   std::string detail_;
@@ -190,33 +185,24 @@ bool IsEmpty(sd_bus* bus, const std::string& name, const std::string& directory)
   return false;
 }
 
-class StopEmptyScope : public Napi::AsyncWorker {
+class StopEmptyScope : public Task {
  public:
-  StopEmptyScope(Napi::Env env, std::string name, std::string directory)
-      : Napi::AsyncWorker(env, "criu-service:scope"),
-        deferred_(Napi::Promise::Deferred::New(env)),
-        name_(std::move(name)),
-        directory_(std::move(directory)) {}
+  StopEmptyScope(std::string name, std::string directory)
+      : name_(std::move(name)), directory_(std::move(directory)) {}
 
-  Napi::Promise Promise() const { return deferred_.Promise(); }
-
-  void Execute() override {
+  void Run() override {
     Bus bus;
     error_ = Connect(bus);
     stopped_ = error_ >= 0 && IsEmpty(bus.get(), name_, directory_);
     if (stopped_) Stop(bus.get(), name_);
   }
 
-  void OnOK() override {
-    if (error_ < 0) {
-      deferred_.Reject(SystemError(Env(), "StopUnit", -error_).Value());
-    } else {
-      deferred_.Resolve(Napi::Boolean::New(Env(), stopped_));
-    }
+  Napi::Value Result(Napi::Env env) override {
+    if (error_ < 0) throw SystemError(env, "StopUnit", -error_);
+    return Napi::Boolean::New(env, stopped_);
   }
 
  private:
-  Napi::Promise::Deferred deferred_;
   std::string name_;
   std::string directory_;
   int error_ = 0;
@@ -224,12 +210,9 @@ class StopEmptyScope : public Napi::AsyncWorker {
 };
 
 Napi::Value StopEmptyScopeCall(const Napi::CallbackInfo& info) {
-  auto worker = std::make_unique<StopEmptyScope>(info.Env(), RequireString(info[0], "name"),
-                                                 RequireString(info[1], "directory"));
-  const Napi::Promise promise = worker->Promise();
-  // It deletes itself when it is done.
-  worker.release()->Queue();
-  return promise;
+  return InLane(info.Env(), "scopes that nobody is in",
+                std::make_shared<StopEmptyScope>(RequireString(info[0], "name"),
+                                                 RequireString(info[1], "directory")));
 }
 
 Napi::Value StartScopeCall(const Napi::CallbackInfo& info) {
@@ -240,11 +223,10 @@ Napi::Value StartScopeCall(const Napi::CallbackInfo& info) {
       RequireString(options.Get("description"), "options.description"),
       static_cast<uint32_t>(RequireInt(options.Get("pid"), "options.pid", 1, 1 << 30)),
   };
-  auto worker = std::make_unique<StartScope>(info.Env(), std::move(request));
-  const Napi::Promise promise = worker->Promise();
-  // It deletes itself when it is done.
-  worker.release()->Queue();
-  return promise;
+  const int64_t lane =
+      RequireInteger(options.Get("lane"), "options.lane", 0, std::numeric_limits<uint32_t>::max());
+  return InLane(info.Env(), "scopes of " + std::to_string(lane),
+                std::make_shared<StartScope>(std::move(request)));
 }
 
 }  // namespace

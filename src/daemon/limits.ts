@@ -1,8 +1,9 @@
 /**
  * How much of the service each user may have: sessions and engines, in total and per user, with a reserve for root.
- * Pure: who asks comes in, and what may start goes out.
+ * Who asks comes in, and what may start goes out.
  */
 import type { UserKey } from '../policy/connection-user.ts';
+import { Pace } from './pace.ts';
 
 export interface Limits {
   /** Connections at once; beyond it, each gets its one reply and is closed. */
@@ -68,6 +69,28 @@ export class SessionQuota {
 /** How long the requests of one user may be together that wait for an engine; each of them is held a few times. */
 export const maxWaitingBytes = 1024 * 1024;
 
+/**
+ * How many scopes one user may have made at once, and in a second from then on: each is work of systemd's, and lines in the journal,
+ * and a restore of nothing takes a few milliseconds of its user.
+ */
+const scopeBurst = 32;
+const scopesPerSecond = 10;
+
+/** What the time is, and what happens later. */
+export interface Clock {
+  now(): number;
+  /** @returns what calls it off. */
+  after(ms: number, callback: () => void): () => void;
+}
+
+const realClock: Clock = {
+  now: () => performance.now(),
+  after(ms, callback) {
+    const timer = setTimeout(callback, Math.ceil(ms));
+    return () => clearTimeout(timer);
+  },
+};
+
 /** One engine: waited for, then had, until it is released. */
 export interface EngineTurn {
   /** Resolves when it may start; at once is undefined. Rejects with what {@link cancel} was given. */
@@ -80,6 +103,7 @@ export interface EngineTurn {
 
 interface Waiting {
   readonly bytes: number;
+  readonly paced: boolean;
   start(): void;
   cancel(reason: Error): void;
 }
@@ -97,9 +121,13 @@ export class EngineQueue {
   /** In the order in which the users are served next. */
   readonly #queues = new Map<Queue, Waiting[]>();
   #total = 0;
+  readonly #pace = new Pace<Queue>(scopeBurst, scopesPerSecond);
+  readonly #clock: Clock;
+  #alarm: (() => void) | undefined;
 
-  constructor(limits: Limits) {
+  constructor(limits: Limits, clock = realClock) {
     this.#limits = limits;
+    this.#clock = clock;
   }
 
   get waiting(): number {
@@ -111,12 +139,16 @@ export class EngineQueue {
   /**
    * @param privileged for a fully privileged caller, which nobody else's engines may hold up.
    * @param bytes how long the request is.
+   * @param paced for one that takes work of systemd's, which has a pace for each user.
    * @returns a sentence where it would have to wait, and may not.
    */
-  ask(user: UserKey, privileged: boolean, bytes: number): EngineTurn | string {
+  ask(user: UserKey, privileged: boolean, bytes: number, paced = false): EngineTurn | string {
     const queue: Queue = privileged ? 'root' : user;
     // Whoever waits comes first.
-    if (!this.#queues.has(queue) && this.#mayStart(queue)) return this.count(user, privileged);
+    if (!this.#queues.has(queue) && this.#mayStart(queue) && this.#isDue(queue, paced)) {
+      if (paced) this.#pace.take(queue, this.#clock.now());
+      return this.count(user, privileged);
+    }
     if (queue !== 'root' && this.#bytesOf(queue) + bytes > maxWaitingBytes) {
       return `your requests that wait for an engine are ${maxWaitingBytes} bytes long together, which is as much as those of one user may be: ask again when some are done`;
     }
@@ -129,6 +161,7 @@ export class EngineQueue {
     const ready = new Promise<void>((resolve, reject) => {
       waiting = {
         bytes,
+        paced,
         start: () => {
           held = true;
           waiting = undefined;
@@ -138,6 +171,7 @@ export class EngineQueue {
       };
       this.#queues.set(queue, [...(this.#queues.get(queue) ?? []), waiting]);
     });
+    this.#setAlarm();
     const cancel = (reason: Error): void => {
       if (waiting) this.#forget(queue, waiting);
       waiting?.cancel(reason);
@@ -168,6 +202,25 @@ export class EngineQueue {
     return this.#total < withoutReserve(engines) && (this.#running.get(queue) ?? 0) < enginesPerUser;
   }
 
+  #isDue(queue: Queue, paced: boolean): boolean {
+    return !paced || this.#pace.waitMs(queue, this.#clock.now()) === 0;
+  }
+
+  /** For those whom nothing but the pace holds up: no engine that leaves would let them start. */
+  #setAlarm(): void {
+    this.#alarm?.();
+    this.#alarm = undefined;
+    const now = this.#clock.now();
+    const waits = [...this.#queues].flatMap(([queue, [first]]) =>
+      first?.paced && this.#mayStart(queue) ? [this.#pace.waitMs(queue, now)] : [],
+    );
+    if (waits.length === 0) return;
+    this.#alarm = this.#clock.after(Math.min(...waits), () => {
+      this.#alarm = undefined;
+      this.#startNext();
+    });
+  }
+
   #enter(queue: Queue): void {
     this.#total += 1;
     this.#running.set(queue, (this.#running.get(queue) ?? 0) + 1);
@@ -183,15 +236,20 @@ export class EngineQueue {
 
   #startNext(): void {
     for (;;) {
-      const next = [...this.#queues.keys()].find((queue) => this.#mayStart(queue));
-      if (next === undefined) return;
-      const [first, ...others] = this.#queues.get(next)!;
+      const [next, waiting] =
+        [...this.#queues].find(
+          ([queue, [first]]) => this.#mayStart(queue) && this.#isDue(queue, first!.paced),
+        ) ?? [];
+      if (next === undefined || !waiting) break;
+      const [first, ...others] = waiting;
+      if (first!.paced) this.#pace.take(next, this.#clock.now());
       // Served once, a user goes to the end of the line.
       this.#queues.delete(next);
       if (others.length > 0) this.#queues.set(next, others);
       this.#enter(next);
       first!.start();
     }
+    this.#setAlarm();
   }
 
   #forget(queue: Queue, waiting: Waiting): void {

@@ -439,7 +439,8 @@ export class SessionEngines {
   #inTurn<T>(request: AuthorizedRequest, bytes: number, start: (turn: EngineTurn) => Promise<T>): Promise<T> {
     return this.#starts(async () => {
       this.setAside();
-      const turn = this.#context.queue.ask(this.#user, request.engine === 'privileged', bytes);
+      const paced = request.engine === 'confined' && request.scope !== undefined;
+      const turn = this.#context.queue.ask(this.#user, request.engine === 'privileged', bytes, paced);
       if (typeof turn === 'string')
         throw new NotStartedError(os.errno.EAGAIN, `${request.name} refused: ${turn}`);
       if (turn.ready) {
@@ -501,7 +502,8 @@ export class SessionEngines {
     const { standing } = this.#judge;
     const mayHold =
       standing.kind !== 'confined' || (standing.traits.permitted & bitOf('CHECKPOINT_RESTORE')) !== 0n;
-    return EngineCgroup.scope(kind, mayHold, sliceOfCaller(caller), description, pid);
+    // One lane for each user, and root's own: what one of them holds up holds up nobody else.
+    return EngineCgroup.scope(kind, mayHold, sliceOfCaller(caller), description, pid, caller.identity.uid);
   }
 
   async #starts<T>(start: () => Promise<T>): Promise<T> {

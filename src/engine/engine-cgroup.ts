@@ -100,11 +100,12 @@ export class EngineCgroup {
     slice: string,
     description: string,
     pid: number,
+    lane: number,
   ): Promise<EngineCgroup> {
     try {
       const mark = kind === 'restore' && mayHold ? mayHoldMark : '';
       const name = `criu-${kind}-${mark}${newId()}.scope`;
-      return new EngineCgroup(await native.startScope({ name, slice, description, pid }), true);
+      return new EngineCgroup(await native.startScope({ name, slice, description, pid, lane }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
       const cgroup = EngineCgroup.below();

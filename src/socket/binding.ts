@@ -347,7 +347,7 @@ export interface NativeBinding {
   notifyElsewhere(state: string, fds?: readonly OwnedFd[]): Promise<boolean>;
   /**
    * StartTransientUnit of systemd (org.freedesktop.systemd1(5)): a scope for `pid`, collected when it is empty. Works on
-   * another thread, and resolves with the scope's cgroup, as /proc/PID/cgroup names it, once the process is there. Where it
+   * another thread, in the order of those of one `lane`, the uid of who asks; and resolves with the scope's cgroup, as /proc/PID/cgroup names it, once the process is there. Where it
    * ends before (ESRCH), or systemd takes too long (ETIMEDOUT), no scope stays.
    */
   startScope(options: {
@@ -355,6 +355,7 @@ export interface NativeBinding {
     readonly slice: string;
     readonly description: string;
     readonly pid: number;
+    readonly lane: number;
   }): Promise<string>;
   /**
    * StopUnit for a scope that was started and that nobody is in, on another thread.

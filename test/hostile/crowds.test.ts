@@ -124,3 +124,27 @@ describe('a hundred requests of alice’s that wait for an engine, each as long 
     }
   });
 });
+
+describe('restores of nothing, as fast as alice can ask', () => {
+  // The bite: without a pace each of a hundred is a scope within a second or two.
+  it('are work for systemd at a pace of their own, and bob is served meanwhile', async () => {
+    const alice = new Attacker('alice');
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    const restore = encodeRequest({ type: ReqType.RESTORE, opts: { images_dir_fd: 10 } });
+    const since = performance.now();
+    const connections = Array.from({ length: 100 }, (_, index) => 100 + index);
+    for (const number of connections) {
+      await alice.do('connect', number, ourAddress);
+      await alice.do('send', number, hex(restore));
+    }
+    await assertServed('bob');
+    for (const number of connections) {
+      const decoded = decodeResponse(Buffer.from(await alice.do('receive', number), 'hex'), 'strict');
+      assert.ok(decoded.kind === 'response' && !decoded.message.success, JSON.stringify(decoded));
+      assert.doesNotMatch(decoded.message.cr_errmsg ?? '', /ask again/);
+    }
+    // That is what a pace is: the last of them are due no earlier.
+    const seconds = (performance.now() - since) / 1000;
+    assert.ok(seconds >= (100 - 32) / 10 - 0.1, `${seconds} s`);
+  });
+});

@@ -1,6 +1,8 @@
 import { strict as assert } from 'node:assert';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -273,3 +275,42 @@ function linesOf(process: ChildProcess): { next(): Promise<string | undefined> }
   const lines = createInterface({ input: process.stdout! })[Symbol.asyncIterator]();
   return { next: async () => (await lines.next()).value as string | undefined };
 }
+
+describe('startScope', () => {
+  it('waits for a bus that does not answer on one thread for each user, and on none of those of everybody', async () => {
+    const { path, remove } = keepDirectory();
+    const connections: Socket[] = [];
+    const bus = createServer((socket) => connections.push(socket.on('error', () => {})));
+    await new Promise<void>((resolve) => bus.listen(path, resolve));
+    const before = process.env.DBUS_SYSTEM_BUS_ADDRESS;
+    process.env.DBUS_SYSTEM_BUS_ADDRESS = `unix:path=${path}`;
+    const options = { name: 'criu-restore-test.scope', slice: 'system.slice', description: 'A test' };
+    const start = (lane: number): Promise<string> =>
+      native.startScope({ ...options, pid: process.pid, lane }).catch((error) => error.syscall);
+    const connected = async (count: number): Promise<void> => {
+      for (let tries = 0; connections.length < count; tries += 1) {
+        assert.ok(tries < 10_000, `${connections.length} in place of ${count}`);
+        await sleep(1);
+      }
+    };
+    const alices = Array.from({ length: 6 }, () => start(1500));
+    await connected(1);
+    const roots = start(0);
+    await connected(2);
+    // The threads of libuv are four, and these are six.
+    await stat(path);
+    assert.equal(connections.length, 2);
+    while (connections.length > 0) connections.pop()!.destroy();
+    bus.on('connection', (socket) => socket.destroy());
+    assert.deepEqual(await Promise.all([...alices, roots]), Array(7).fill('StartTransientUnit'));
+    if (before === undefined) delete process.env.DBUS_SYSTEM_BUS_ADDRESS;
+    else process.env.DBUS_SYSTEM_BUS_ADDRESS = before;
+    bus.close();
+    remove();
+  });
+
+  it('wants to know whose it is', () => {
+    const options = { name: 'a.scope', slice: 'b.slice', description: '', pid: 1 };
+    requireArgumentError(() => native.startScope({ ...options, lane: -1 }), 'options.lane');
+  });
+});

@@ -65,7 +65,13 @@ describe('a scope of a process that ended while it was put there', () => {
   itElsewhere('does not stay, and who asked for it hears that the process is gone', async () => {
     const name = 'criu-restore-unborn.scope';
     const ended = await Ended.make();
-    const started = native.startScope({ name, slice: 'system.slice', description: 'A test', pid: ended.pid });
+    const started = native.startScope({
+      name,
+      slice: 'system.slice',
+      description: 'A test',
+      pid: ended.pid,
+      lane: 0,
+    });
     const refused = assert.rejects(started, { code: 'ESRCH' });
     await eventually('it was started', () => activeState(name) === 'active');
     await ended.vanish();

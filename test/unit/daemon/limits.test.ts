@@ -177,6 +177,67 @@ describe('engine queue', () => {
     assert.equal(typeof queue.ask(alice, false, 1), 'string');
   });
 
+  it('has a pace for what is work of systemd’s, for each user: what is beyond it waits, and is not refused', async () => {
+    let now = 0;
+    const alarms = new Map<() => void, number>();
+    const clock = {
+      now: () => now,
+      after: (ms: number, callback: () => void) => {
+        alarms.set(callback, now + ms);
+        return () => alarms.delete(callback);
+      },
+    };
+    const pass = async (ms: number): Promise<void> => {
+      for (const end = now + ms; ; ) {
+        const [next] = [...alarms].sort(([, a], [, b]) => a - b);
+        if (!next || next[1] > end) {
+          now = end;
+          return;
+        }
+        now = next[1];
+        alarms.delete(next[0]);
+        next[0]();
+        await settled();
+      }
+    };
+    const queue = new EngineQueue({ ...limits, engines: 1000, enginesPerUser: 500 }, clock);
+    const started: string[] = [];
+    const ask = (name: string, user: UserKey, paced = true, privileged = false): EngineTurn => {
+      const turn = queue.ask(user, privileged, 100, paced) as EngineTurn;
+      (turn.ready ?? Promise.resolve()).then(
+        () => started.push(name),
+        () => {},
+      );
+      return turn;
+    };
+    for (let each = 0; each < 40; each += 1) ask('a', alice);
+    const left = ask('left', alice);
+    ask('a', alice, false);
+    await settled();
+    assert.equal(started.length, 32);
+    ask('b', bob);
+    ask('root', 0, false, true);
+    await settled();
+    assert.deepEqual(started.slice(32), ['b', 'root']);
+    await pass(99);
+    assert.equal(started.length, 34);
+    await pass(1);
+    assert.equal(started.length, 35);
+    left.cancel(new Error('it left'));
+    await pass(700);
+    // With the last of them comes what was behind them and has no pace.
+    assert.deepEqual(
+      started.slice(34),
+      Array.from({ length: 9 }, () => 'a'),
+    );
+    assert.equal(queue.waiting, 0);
+    assert.equal(alarms.size, 0, 'nothing is waited for');
+    await pass(10_000);
+    for (let each = 0; each < 40; each += 1) ask('a', alice);
+    await settled();
+    assert.equal(started.length, 43 + 32, 'and no more than that after a quiet time');
+  });
+
   it('counts an engine that is released twice once', async () => {
     const queue = new EngineQueue({ ...limits, enginesPerUser: 1 });
     const { started, ask } = asker(queue);
