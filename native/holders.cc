@@ -194,9 +194,10 @@ class Process {
       TellUnless(HasEnded(errno), errno);
       return false;
     }
-    if (look_.whose.empty()) return status.st_uid != 0;
+    uid_ = status.st_uid;
+    if (look_.whose.empty()) return uid_ != 0;
     for (const Whose& whose : look_.whose) {
-      if (whose.uid == status.st_uid) theirs_.push_back(&whose);
+      if (whose.uid == uid_) theirs_.push_back(&whose);
     }
     return !theirs_.empty();
   }
@@ -322,6 +323,8 @@ class Process {
     ++found_->count;
     found_->text.append(std::to_string(pid_))
         .append(" ")
+        .append(std::to_string(uid_))
+        .append(" ")
         .append(start_.has_value() ? std::to_string(*start_) : "-")
         .append(" ")
         .append(session_.has_value() ? std::to_string(*session_) : "-")
@@ -334,6 +337,8 @@ class Process {
 
   const Look& look_;
   int pid_;
+  // The effective one of its first thread.
+  uid_t uid_ = static_cast<uid_t>(-1);
   Found* found_;
   UniqueFd directory_;
   std::vector<const Whose*> theirs_;

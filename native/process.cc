@@ -126,6 +126,17 @@ Napi::Value IsAlive(const Napi::CallbackInfo& info) {
   throw SystemError(env, "pidfd_send_signal", failure);
 }
 
+// Nobody is reaped by it: that is for whoever holds the process.
+Napi::Value Kill(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (SendSignal(RequireFd(info[0], "pidfd").Get(), SIGKILL) == 0) {
+    return Napi::Boolean::New(env, true);
+  }
+  const int failure = errno;
+  if (failure == ESRCH) return Napi::Boolean::New(env, false);
+  throw SystemError(env, "pidfd_send_signal", failure);
+}
+
 }  // namespace
 
 Napi::Function Process::Define(Napi::Env env) {
@@ -261,6 +272,7 @@ void ExportProcesses(Napi::Env env, Napi::Object exports) {
   exports.Set("spawn", Napi::Function::New<SpawnProcess>(env, "spawn"));
   exports.Set("adoptProcess", Napi::Function::New<AdoptProcess>(env, "adoptProcess"));
   exports.Set("isAlive", Napi::Function::New<IsAlive>(env, "isAlive"));
+  exports.Set("kill", Napi::Function::New<Kill>(env, "kill"));
 }
 
 }  // namespace criu_service

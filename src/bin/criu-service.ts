@@ -92,6 +92,7 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
       limits: options.limits,
       timeouts: options.timeouts,
       maxPacketBytes: options.maxPacketBytes,
+      runtimeDirectory: process.env.RUNTIME_DIRECTORY,
       // Who listens by itself would not be started again.
       idleTimeoutMs: activation ? options.idleTimeoutMs : undefined,
       stopTimeoutMs: options.stopTimeoutMs,

@@ -7,6 +7,7 @@ import { constants as os } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { EngineCgroup } from '../engine/engine-cgroup.ts';
 import { isConstant } from '../engine/kept-answers.ts';
+import { ticksNow } from '../policy/audit-session.ts';
 import { authorize, type Restorers, targetOf } from '../policy/authorize.ts';
 import { type Caller, CallerGoneError, type CallerState, identifyCaller, isThere } from '../policy/caller.ts';
 import type { CallerReader } from '../policy/caller-reader.ts';
@@ -76,11 +77,11 @@ export class Judge {
     return this.#standing;
   }
 
-  /** Whom an engine for the last packet becomes; undefined where it stays privileged. */
+  /** Whom an engine for the last packet becomes, if it is started now; undefined where it stays privileged. */
   get confined(): ConfinedIdentity | undefined {
-    return this.#caller && this.#standing.kind === 'confined'
-      ? { uid: this.#caller.identity.uid, traits: this.#standing.traits }
-      : undefined;
+    if (!this.#caller || this.#standing.kind !== 'confined') return undefined;
+    const { uid, gid } = this.#caller.identity;
+    return { uid, gid, traits: this.#standing.traits, since: ticksNow() };
   }
 
   /**

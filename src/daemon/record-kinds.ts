@@ -18,6 +18,8 @@ export const messageIds = {
   treeRuns: '6a4dad33a8fc4bcb98c1451d85806569',
   /** What was cut off has left a tree that does not, or none. */
   treeHeld: '59d653bf9bb94106a147e88eabe129ab',
+  /** A process that an engine has left with its capability was ended. */
+  endedLeft: '2841b9307ba54ef6b57c97ed870add78',
   /** Records that were not written. */
   dropped: '1b7853c92762430fa8d14cb1b5d7ef3b',
   /** A failure of the service itself. */

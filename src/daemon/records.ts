@@ -6,6 +6,7 @@
  */
 import type { AuthorizedRequest } from '../policy/authorize.ts';
 import type { ConnectionUser, UserKey } from '../policy/connection-user.ts';
+import type { SeenProcess } from '../policy/holders.ts';
 import { type Fields, type Log, sanitize } from '../systemd/log.ts';
 import { messageIds } from './record-kinds.ts';
 import { type RecordClass, RecordLimiter } from './record-limiter.ts';
@@ -164,6 +165,26 @@ export class Records {
     );
   }
 
+  /** What an engine of this user has left, and nobody may have, was ended. */
+  endedLeft({ pid, uid, cgroup }: SeenProcess): void {
+    const message = `Ended process ${pid} of uid ${uid}, which an engine had left: ${sanitize(cgroup).trim()}`;
+    this.#write('warning', 'endedLeft', message, nobodysRequest(uid), 'work', {
+      CRIU_ENDED_PID: pid,
+      ...text('CRIU_CGROUP', cgroup),
+    });
+  }
+
+  /** Whether an engine has left it with its capability nobody knows, or it could not be ended. */
+  notEnded({ pid, uid, cgroup, seen }: SeenProcess): void {
+    const reason =
+      typeof seen === 'object' && 'tid' in seen ? 'it cannot be ended' : 'it cannot be looked at';
+    const message = `Process ${pid} of uid ${uid} may hold what an engine has left: ${reason}`;
+    this.#write('error', 'unexpected', message, nobodysRequest(uid), 'work', {
+      CRIU_REASON: message,
+      ...text('CRIU_CGROUP', cgroup),
+    });
+  }
+
   /** Something that no request should be able to bring about. */
   unexpected(session: number, error: unknown): void {
     const { message } = error as Error;
@@ -230,6 +251,11 @@ function judge(tree: TreeState): ['treeRuns' | 'treeHeld', 'info' | 'warning' | 
 
 function nameOf(user: UserKey): string {
   return user === 'strangers' ? 'callers in other namespaces' : `uid ${user}`;
+}
+
+/** The record is about a user, and no session of theirs. */
+function nobodysRequest(uid: number): Subject {
+  return { session: 0, user: { pid: 0, uid, key: uid, foreign: false } };
 }
 
 function describe({ user: { pid, uid } }: Subject, request: Asked | undefined): string {

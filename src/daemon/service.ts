@@ -15,7 +15,7 @@ import { TreeReader } from '../policy/tree-reader.ts';
 import { type NativeError, native, type SeqpacketSocket, Watch } from '../socket/binding.ts';
 import type { StoredFds } from '../systemd/activation.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
-import type { Log } from '../systemd/log.ts';
+import { type Log, sanitize } from '../systemd/log.ts';
 import type { Notifier } from '../systemd/notifier.ts';
 import { rollbackMs, type Timeouts } from './deadlines.ts';
 import { EngineQueue, type Limits, SessionQuota } from './limits.ts';
@@ -25,7 +25,7 @@ import { Records } from './records.ts';
 import { Session, type SessionContext } from './session.ts';
 import { startStopTimer } from './stop-timer.ts';
 import { type StoredSession, sortStored } from './stored-sessions.ts';
-import { endUnverified } from './sweep.ts';
+import { endUnverified, prepareSweeps } from './sweep.ts';
 import { TurnedAway } from './turned-away.ts';
 
 export interface ServiceOptions {
@@ -40,6 +40,8 @@ export interface ServiceOptions {
   readonly timeouts: Timeouts;
   /** The largest packet of a caller, in bytes. */
   readonly maxPacketBytes: number;
+  /** Of root's, and there for the next start: where it is written down what is frozen. Nothing is frozen without one. */
+  readonly runtimeDirectory: string | undefined;
   /** How long a service with nothing to do stays; undefined for ever. */
   readonly idleTimeoutMs: number | undefined;
   /** How long a stop waits for engines at work. */
@@ -78,6 +80,7 @@ export class Service {
   #onDrained: (() => void) | undefined;
   readonly #idleTimeoutMs: number | undefined;
   readonly #stopTimeoutMs: number;
+  readonly #runtimeDirectory: string | undefined;
   readonly #metrics: MetricsFile | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
   #onIdle: () => void = () => {};
@@ -99,6 +102,7 @@ export class Service {
     this.#quota = new SessionQuota(options.limits);
     this.#idleTimeoutMs = options.idleTimeoutMs;
     this.#stopTimeoutMs = options.stopTimeoutMs;
+    this.#runtimeDirectory = options.runtimeDirectory;
     this.#metrics = options.metrics;
     this.#context = {
       engine: options.engine,
@@ -124,6 +128,7 @@ export class Service {
 
   /** @param stored descriptors that systemd's store has kept of sessions of an earlier start, by their ids. */
   start(stored: ReadonlyMap<number, StoredFds> = new Map()): void {
+    this.#prepareSweeps();
     this.#context.pool.start();
     const owned = this.#goOn(stored);
     this.#accept();
@@ -192,6 +197,19 @@ export class Service {
     }
     EngineCgroup.removeEmpty();
     return cgroups;
+  }
+
+  #prepareSweeps(): void {
+    const { records } = this.#context;
+    const thawed = prepareSweeps(this.#runtimeDirectory, {
+      onEnded: (process) => records.endedLeft(process),
+      onUnknown: (process) => records.notEnded(process),
+      onFailure: (error) => this.#log.error(`Cannot look for what engines have left: ${error.message}`),
+    });
+    for (const cgroup of thawed)
+      this.#log.warning(
+        `Thawed ${sanitize(cgroup)}, which an earlier start of this service had frozen that was killed`,
+      );
   }
 
   /** For what an earlier start has left that was killed. */

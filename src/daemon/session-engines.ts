@@ -30,7 +30,7 @@ import type { Judge } from './judge.ts';
 import type { EngineQueue, EngineTurn } from './limits.ts';
 import type { ConfinedIdentity, EngineSnapshot, SessionSnapshot } from './session-file.ts';
 import type { StoredSession } from './stored-sessions.ts';
-import { endEscaped } from './sweep.ts';
+import { endEscaped, knownBy } from './sweep.ts';
 import { letRestoredRun, verifyRestored } from './verify-restored.ts';
 
 export interface EnginesContext {
@@ -214,7 +214,7 @@ export class SessionEngines {
     const { fd: stderr } = new StderrFile('criu-stderr');
     const path = engineCgroupOf(pid);
     const cgroup = path === undefined ? {} : { cgroup: { path, scope: false } };
-    const whom = confined === undefined ? {} : { confined };
+    const whom = confined === undefined ? {} : { confined: knownBy(confined, { pid, pidfd }) };
     this.adopt(
       { pidfd, stderr, socket: undefined },
       {
@@ -234,6 +234,7 @@ export class SessionEngines {
    */
   endUnbegun({ pid, pidfd }: Holder, becomes: ConfinedIdentity | undefined): Promise<void> {
     const path = engineCgroupOf(pid);
+    const left = becomes && knownBy(becomes, { pid, pidfd });
     const held = native.adoptProcess(pidfd, pid);
     held.signal(os.signals.SIGKILL);
     return new Promise((resolve) => {
@@ -241,7 +242,7 @@ export class SessionEngines {
         held.close();
         const cgroup = path === undefined ? undefined : EngineCgroup.again(path, false);
         cgroup?.kill();
-        this.sweep(becomes);
+        this.sweep(left);
         cgroup?.remove();
         resolve();
       });
@@ -423,8 +424,8 @@ export class SessionEngines {
   /** What an engine with this identity had moved out of its cgroup is ended; nothing for a privileged one. */
   sweep(confined: ConfinedIdentity | undefined): void {
     if (!confined) return;
-    this.#starts(() => endEscaped(confined.uid, confined.traits.permitted)).catch(() => {
-      // Reading /proc of others cannot fail as a whole; what ends meanwhile is what is wanted.
+    this.#starts(() => endEscaped(confined)).catch(() => {
+      // It tells of its failures itself.
     });
   }
 
@@ -470,8 +471,9 @@ export class SessionEngines {
     plan: RelayPlan | undefined,
     connection: OwnedFd | undefined,
   ): Promise<OpenedFiles> {
-    const { caller, standing } = this.#judge;
-    if (!caller || standing.kind !== 'confined') throw new Error('The caller is not a confined one');
+    const { caller, standing, confined } = this.#judge;
+    if (!caller || !confined || standing.kind !== 'confined')
+      throw new Error('The caller is not a confined one');
     const { scope } = request;
     const home: EngineHome = scope
       ? { with: (pid) => this.#scope(scope, pid) }
@@ -489,9 +491,14 @@ export class SessionEngines {
         this.#abandoned = gone;
       },
     );
-    const { traits } = standing;
     if (!request.terminal) engine.refuseDescriptors();
-    this.#hold(engine, turn, cgroup, request, { uid: caller.identity.uid, traits });
+    this.#hold(
+      engine,
+      turn,
+      cgroup,
+      request,
+      knownBy(confined, { pid: engine.pid, pidfd: engine.fds.pidfd }),
+    );
     return files;
   }
 

@@ -47,10 +47,16 @@ export interface EngineSnapshot {
   readonly confined?: ConfinedIdentity;
 }
 
-/** Whom a confined engine has become. */
+/** Whom a confined engine has become, and by what it is known what came out of it (escaped.ts). */
 export interface ConfinedIdentity {
   readonly uid: number;
+  /** Absent in what an earlier version of this service has kept, as is what follows. */
+  readonly gid?: number;
   readonly traits: Traits;
+  /** A moment before it was there, in the ticks of a start time. */
+  readonly since?: number;
+  /** Its audit session, once there is one. */
+  readonly session?: number;
 }
 
 const pageBytes = 4096;

@@ -1,61 +1,172 @@
 /**
- * Processes that were moved out of the cgroup of their engine before anybody could verify them.
+ * What an engine has left that nobody may have: processes with its CAP_CHECKPOINT_RESTORE, and a tree that was moved out of its cgroup
+ * before anybody could verify it.
  *
  * Nobody without root can write a cgroup of ours, but systemd moves a user's processes to that user's own units when the user
- * asks for it (AttachProcessesToUnit in org.freedesktop.systemd1(5)). So cgroup.kill alone does not end all that an engine
- * left behind. What counts is CAP_CHECKPOINT_RESTORE: the engine's other rights are its caller's own.
+ * asks for it (AttachProcessesToUnit in org.freedesktop.systemd1(5)). So cgroup.kill alone does not end all that an engine left. What
+ * came out of an engine is known by its audit session (audit-session.ts), wherever it is.
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { constants as os } from 'node:os';
-import { isEngineCgroup, isEngineScope, isOfThisStart, mayHoldCapability } from '../engine/engine-cgroup.ts';
-import { bitOf } from '../policy/capabilities.ts';
-import { parseThreadStatus, parseTracing } from '../policy/proc-status.ts';
-import { parseCgroup } from '../policy/process-tree.ts';
-import { type Reading, readInTurns } from '../policy/turns.ts';
+import { readFileSync } from 'node:fs';
+import {
+  EngineCgroup,
+  isEngineCgroup,
+  isEngineScope,
+  isOfThisStart,
+  isPageServerCgroup,
+  mayHoldCapability,
+} from '../engine/engine-cgroup.ts';
+import { Freezer } from '../engine/freezer.ts';
+import { auditSessionOf } from '../policy/audit-session.ts';
+import { numberOf } from '../policy/capabilities.ts';
+import {
+  type EngineOrigin,
+  hasItAnyway,
+  isKnown,
+  marksForEver,
+  type Place,
+  type Proof,
+  proofOf,
+  whoseOf,
+} from '../policy/escaped.ts';
+import { type Found, type Look, lookFor, type SeenProcess } from '../policy/holders.ts';
+import { parseThreadStatus } from '../policy/proc-status.ts';
+import { runsAcrossPrivileges } from '../policy/secure-exec.ts';
 import { native } from '../socket/binding.ts';
+import { Coalesced } from './coalesced.ts';
+import type { Holder } from './connection-holders.ts';
+import { endAll, kill } from './hunt.ts';
+import type { ConfinedIdentity } from './session-file.ts';
 
-const CAP_CHECKPOINT_RESTORE = bitOf('CHECKPOINT_RESTORE');
+/** What is told of. */
+export interface SweepEvents {
+  onEnded(process: Found): void;
+  /** Whether it holds anything of an engine's could not be found out, or it could not be ended. */
+  onUnknown(process: SeenProcess): void;
+  /** Nobody could look. */
+  onFailure(error: Error): void;
+}
 
-/** How often the threads of one process are looked at while they come and go. */
+interface Setting {
+  /** Of root's, which outlives this service: what is frozen is written down there. Nothing is frozen without one. */
+  readonly directory: string | undefined;
+  readonly events: SweepEvents;
+}
+
+const holding = numberOf('CHECKPOINT_RESTORE');
+
+const mostTries = 20;
+const retryMs = 100;
+
+/** How often processes that do not stand still are looked at, where nobody may freeze them. */
 const mostLooks = 10;
 
-/** A process that is ended may have forked meanwhile, so the sweep is over when it finds nothing. */
-const maxSweeps = 20;
+const unheard: SweepEvents = { onEnded: () => {}, onUnknown: () => {}, onFailure: () => {} };
+let setting: Setting = { directory: undefined, events: unheard };
+
+/** Once, before anything is swept. Thaws what an earlier start has left frozen that was killed. */
+export function prepareSweeps(directory: string | undefined, events: SweepEvents): string[] {
+  setting = { directory, events };
+  return directory === undefined ? [] : Freezer.thawLeft(directory);
+}
+
+const sweeps = new Coalesced<EngineOrigin>(sweep);
+
+/** @returns by what it is known for ever what came out of this engine. */
+export function knownBy(confined: ConfinedIdentity, { pid, pidfd }: Holder): ConfinedIdentity {
+  const session = auditSessionOf(pid);
+  return session === undefined || !native.isAlive(pidfd) ? confined : { ...confined, session };
+}
+
+/** Ends every process that an engine has left and that holds its capability, wherever it is. One sweep at a time, for all that wait. */
+export async function endEscaped(confined: ConfinedIdentity): Promise<void> {
+  const { uid, gid, session, since, traits } = confined;
+  const engine = { uid, gid, session, since, permitted: traits.permitted, ambient: traits.ambient };
+  if (!hasItAnyway(engine) && isKnown(engine)) await sweeps.add(engine);
+}
+
+/** What keeps it from being done, as too few descriptors, may be gone a moment later. */
+async function sweep(engines: readonly EngineOrigin[]): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await sweepOnce(engines);
+    } catch (error) {
+      if (tries === mostTries) return setting.events.onFailure(error as Error);
+      await new Promise((resolve) => setTimeout(resolve, retryMs));
+    }
+  }
+}
+
+async function sweepOnce(engines: readonly EngineOrigin[]): Promise<void> {
+  const question = { whose: engines.map(whoseOf), holding };
+  const marked = new Set(engines.filter(marksForEver).map(({ session }) => session));
+  const { ended, unknown } = await endAll({
+    look: async () => {
+      const look = await lookFor(question);
+      // Of one that is not known by its session nothing could be proved.
+      return { ...look, unknown: look.unknown.filter((each) => marked.has(each.session)) };
+    },
+    choose: (found) => chooseEscaped(found, engines),
+    freezer: new Freezer(setting.directory),
+    end: kill,
+  });
+  tell(ended, unknown);
+}
+
+async function chooseEscaped(
+  found: readonly Found[],
+  engines: readonly EngineOrigin[],
+): Promise<readonly Found[]> {
+  const proofs = new Map<Found, Proof>();
+  for (const process of found) {
+    for (const engine of engines) {
+      const proof = proofOf(process, placeOf(process.cgroup), engine);
+      if (proof !== undefined && proofs.get(process) !== 'session') proofs.set(process, proof);
+    }
+  }
+  const byTime = [...proofs.keys()].filter((process) => proofs.get(process) === 'time');
+  const secure = await runsAcrossPrivileges(byTime.map(({ pid }) => pid));
+  return [...proofs.keys()].filter(({ pid }) => !secure.has(pid));
+}
+
+function placeOf(cgroup: string): Place {
+  if (isPageServerCgroup(cgroup) || (isEngineScope(cgroup, 'restore') && mayHoldCapability(cgroup)))
+    return 'may hold';
+  return isEngineScope(cgroup) || isEngineCgroup(cgroup) ? 'of engines' : 'elsewhere';
+}
 
 /**
- * Ends, while the engine stands frozen, what it traces outside of its cgroup: such a task still stands in its tracing stop.
+ * Ends, while the engine stands frozen, what it has made or traces outside of its cgroup: such a task still stands in its tracing stop.
  * @returns why the tree must not run, when there was any.
+ * @throws Error when that cannot be found out: then the tree must not run either.
  */
 export async function endTracedElsewhere(
   engine: number,
   members: readonly number[],
 ): Promise<string | undefined> {
-  const inside = new Set(members);
-  const isTraced = (pid: number): boolean =>
-    threadsOf(pid).some((status) => parseTracing(status).tracer === engine);
-  const outside = await readInTurns(findProcesses((pid) => !inside.has(pid) && isTraced(pid)));
-  for (const pid of outside) endIf(pid, isTraced);
-  return outside.length === 0 ? undefined : 'was moved out of its scope before it was verified';
+  const { uids } = parseThreadStatus(readFileSync(`/proc/${engine}/status`, 'latin1'));
+  const [, uid] = uids as [number, number];
+  const session = auditSessionOf(engine);
+  // Itself is not what it has made; who is missing among the members is found out by whoever judges those.
+  const except = [...members, engine];
+  const question =
+    session === undefined
+      ? { whose: [{ uid }], tracedBy: engine, except }
+      : { whose: [{ uid, session }], except };
+  const { found } = await lookUntilSettled(question);
+  for (const process of found) kill(process);
+  tell(found, []);
+  return found.length === 0 ? undefined : 'was moved out of its scope before it was verified';
 }
 
-/**
- * Ends every process of a user that holds the engine's capability outside of an engine's cgroup.
- * @param permitted what the user holds without an engine; one who has the capability anyway is left alone.
- */
-export async function endEscaped(uid: number, permitted: bigint): Promise<void> {
-  if ((permitted & CAP_CHECKPOINT_RESTORE) !== 0n) return;
-  const escaped = (pid: number): boolean => {
-    const holds = threadsOf(pid).some((text) => {
-      const status = parseThreadStatus(text);
-      return (
-        status.uids.includes(uid) && ((status.permitted | status.ambient) & CAP_CHECKPOINT_RESTORE) !== 0n
-      );
-    });
-    if (!holds) return false;
-    const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
-    return !isEngineCgroup(cgroup) && !isEngineScope(cgroup);
-  };
-  await endAll(escaped);
+/** @throws Error for what never stands still, or cannot be read. */
+async function lookUntilSettled(question: Parameters<typeof lookFor>[0]): Promise<Look> {
+  for (let looks = 1; ; looks += 1) {
+    const look = await lookFor(question);
+    const [unknown] = look.unknown;
+    if (look.found.length > 0 || (unknown === undefined && !look.cut)) return look;
+    if (looks === mostLooks || typeof unknown?.seen === 'object')
+      throw new Error(`Process ${unknown?.pid} cannot be looked at (${describeSeen(unknown)})`);
+  }
 }
 
 /**
@@ -66,79 +177,29 @@ export async function endEscaped(uid: number, permitted: bigint): Promise<void> 
  * @returns the pids of what was ended.
  */
 export async function endUnverified(owned: ReadonlySet<string>): Promise<number[]> {
-  return endAll((pid) => {
-    const holds = threadsOf(pid).some((text) => {
-      const { uids, permitted, ambient } = parseThreadStatus(text);
-      return !uids.includes(0) && ((permitted | ambient) & CAP_CHECKPOINT_RESTORE) !== 0n;
-    });
-    if (!holds) return false;
-    const cgroup = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
-    return (
-      isEngineScope(cgroup, 'restore') &&
-      !mayHoldCapability(cgroup) &&
-      !owned.has(cgroup) &&
-      !isOfThisStart(cgroup)
-    );
+  const isUnowned = (cgroup: string): boolean =>
+    isEngineScope(cgroup, 'restore') &&
+    !mayHoldCapability(cgroup) &&
+    !owned.has(cgroup) &&
+    !isOfThisStart(cgroup);
+  const { ended, unknown } = await endAll({
+    look: async () => lookFor({ pids: await EngineCgroup.membersOfScopes(isUnowned), holding }),
+    choose: async (found) => found.filter(({ cgroup, seen }) => !seen.uids.includes(0) && isUnowned(cgroup)),
+    freezer: new Freezer(setting.directory),
+    end: kill,
   });
+  tell([], unknown);
+  return ended.map(({ pid }) => pid);
 }
 
-async function endAll(condition: (pid: number) => boolean): Promise<number[]> {
-  // One that has yet to be waited for by its parent is found once more.
-  const ended = new Set<number>();
-  for (let sweep = 0; sweep < maxSweeps; sweep += 1) {
-    const found = await readInTurns(findProcesses(condition));
-    if (found.length === 0) break;
-    for (const pid of found) if (endIf(pid, condition)) ended.add(pid);
-  }
-  return [...ended];
+function tell(ended: readonly Found[], unknown: readonly SeenProcess[]): void {
+  for (const process of ended) setting.events.onEnded(process);
+  for (const process of unknown) setting.events.onUnknown(process);
 }
 
-/** The pidfd makes sure that what is ended is what was looked at. */
-function endIf(pid: number, condition: (pid: number) => boolean): boolean {
-  try {
-    const held = native.adoptProcess(native.pidfdOpen(pid), pid);
-    try {
-      return condition(pid) && held.signal(os.signals.SIGKILL);
-    } finally {
-      held.close();
-    }
-  } catch {
-    // It has ended.
-    return false;
-  }
-}
-
-function* findProcesses(condition: (pid: number) => boolean): Reading<number[]> {
-  const found: number[] = [];
-  for (const name of readdirSync('/proc')) {
-    const pid = Number(name);
-    if (!Number.isInteger(pid)) continue;
-    try {
-      if (condition(pid)) found.push(pid);
-    } catch {
-      // It has ended.
-    }
-    yield;
-  }
-  return found;
-}
-
-/** A process that starts and ends threads all the time must not be passed over: those that are there are looked at, and several times. */
-function threadsOf(pid: number): string[] {
-  const seen: string[] = [];
-  for (let look = 1; ; look += 1) {
-    const statuses = readdirSync(`/proc/${pid}/task`).map((tid) => statusOf(`/proc/${pid}/task/${tid}`));
-    for (const status of statuses) if (status !== undefined) seen.push(status);
-    if (look === mostLooks || !statuses.includes(undefined)) return seen;
-  }
-}
-
-/** @returns undefined for one that has ended. */
-function statusOf(thread: string): string | undefined {
-  try {
-    return readFileSync(`${thread}/status`, 'latin1');
-  } catch (error) {
-    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
-    throw error;
-  }
+export function describeSeen(process: SeenProcess | undefined): string {
+  if (process === undefined) return 'there are too many';
+  const { seen } = process;
+  if (seen === 'unsettled') return 'its threads come and go';
+  return 'errno' in seen ? `errno ${seen.errno}` : 'it cannot be ended';
 }

@@ -40,8 +40,9 @@ export class EngineCgroup {
   }
 
   /** A new one below this service's own, for an engine that starts in it. */
-  static below(): EngineCgroup {
-    const cgroup = new EngineCgroup(join(ownCgroup(), `${enginePrefix}${newId()}`), false);
+  static below(kind?: ScopeKind): EngineCgroup {
+    const mark = kind === 'page-server' ? pageServerMark : '';
+    const cgroup = new EngineCgroup(join(ownCgroup(), `${enginePrefix}${mark}${newId()}`), false);
     mkdirSync(cgroup.#directory);
     return cgroup;
   }
@@ -108,7 +109,7 @@ export class EngineCgroup {
       return new EngineCgroup(await native.startScope({ name, slice, description, pid, lane }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
-      const cgroup = EngineCgroup.below();
+      const cgroup = EngineCgroup.below(kind);
       try {
         cgroup.#write('cgroup.procs', String(pid));
       } catch (failure) {
@@ -133,6 +134,21 @@ export class EngineCgroup {
   /** Every process in a cgroup that {@link below} has made. @throws Error where that cannot be read, as without cgroup v2. */
   static allMembers(): ReadonlySet<number> {
     return new Set(EngineCgroup.#allBelow().flatMap((cgroup) => cgroup.#membersIfThere()));
+  }
+
+  /** Every process in scopes of ours of which this is true. */
+  static async membersOfScopes(which: (path: string) => boolean): Promise<number[]> {
+    const pids: number[] = [];
+    for await (const directory of ownScopes()) {
+      if (!which(directory.slice(unifiedMount().length))) continue;
+      const procs = await contentOf(join(directory, 'cgroup.procs'), 'latin1').catch((error) => {
+        // Removed meanwhile: it was empty.
+        if (isGone(error)) return '';
+        throw error;
+      });
+      for (const line of procs.split('\n')) if (line !== '') pids.push(Number(line));
+    }
+    return pids;
   }
 
   static #allBelow(): EngineCgroup[] {
@@ -253,9 +269,19 @@ const apartPrefix = `${enginePrefix}apart-`;
 
 const mayHoldMark = 'capable-';
 
+const pageServerMark = 'page-server-';
+
 /** True for a scope whose processes may hold the capability of engines for as long as they live. */
 export function mayHoldCapability(path: string): boolean {
   return new RegExp(`^criu-restore-${mayHoldMark}`).test(basename(path));
+}
+
+/** True for where a page server works on when its session is over, with the capability of its engine. */
+export function isPageServerCgroup(path: string): boolean {
+  return (
+    isEngineScope(path, 'page-server') ||
+    path.startsWith(join(ownCgroup(), `${enginePrefix}${pageServerMark}`))
+  );
 }
 
 let thisStart: string | undefined;
@@ -335,7 +361,7 @@ export function sliceOf(path: string): string {
 let own: string | undefined;
 
 /** This service's own cgroup; it is not moved while it runs. */
-function ownCgroup(): string {
+export function ownCgroup(): string {
   own ??= /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'latin1'))?.[1] ?? '/';
   return own;
 }
@@ -343,7 +369,7 @@ function ownCgroup(): string {
 let mount: string | undefined;
 
 /** Where the unified hierarchy is mounted: /sys/fs/cgroup on all but hybrid systems. */
-function unifiedMount(): string {
+export function unifiedMount(): string {
   mount ??= readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => line.split(' - '))

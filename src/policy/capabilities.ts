@@ -48,7 +48,11 @@ export type Capability = (typeof names)[number];
 
 /** The bit of a capability in a set. */
 export function bitOf(name: Capability): bigint {
-  return 1n << BigInt(names.indexOf(name));
+  return 1n << BigInt(numberOf(name));
+}
+
+export function numberOf(name: Capability): number {
+  return names.indexOf(name);
 }
 
 /** @returns for example `CAP_CHOWN, CAP_BPF`; one that has no name here by its number. */

@@ -225,8 +225,8 @@ export interface ProcessesQuestion {
 
 export interface ProcessesAnswer {
   /**
-   * For each a line: pid, start time (field 22 of `stat`), audit session and what was seen of it, separated by spaces, then a tab and
-   * its cgroup in the unified hierarchy. What is not known is `-`. Seen was:
+   * For each a line: pid, effective uid, start time (field 22 of `stat`), audit session and what was seen of it, separated by spaces,
+   * then a tab and its cgroup in the unified hierarchy. What is not known is `-`. Seen was:
    * - `found`, and of the first such thread: its tid, the letter of its state, its tracer, four uids, four gids, and in hexadecimal its
    *   inheritable, permitted, effective and ambient set;
    * - `unsettled`: it ended, or threads of it ended or were born, while it was looked at, and none of those that were seen is one;
@@ -267,6 +267,8 @@ export interface NativeBinding {
   adoptProcess(pidfd: OwnedFd, pid: number): Process;
   /** Whether the process of a pidfd has yet to end, or to be reaped (pidfd_send_signal(2) with signal 0). */
   isAlive(pidfd: OwnedFd): boolean;
+  /** SIGKILL for the process of a pidfd, whoever holds it besides, and reaps it. False for one that has ended and was reaped. */
+  kill(pidfd: OwnedFd): boolean;
   pidfdOpen(pid: number): OwnedFd;
   /** pidfd_getfd(2): a copy of the target's descriptor `number`. */
   pidfdGetfd(pidfd: OwnedFd, number: number): OwnedFd;

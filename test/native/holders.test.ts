@@ -104,7 +104,7 @@ describe('a look for processes', () => {
       { cgroup: '/a\tb/c d', start: 77 },
     );
     assert.deepEqual(await proc.look({ whose: [{ uid: 1500 }], ...holding }), {
-      lines: [`11 77 5 found 11 S 0 1500 1500 1500 1500 1600 1600 1600 1600 0b ${bit} 0c 0d\t/a\tb/c d`],
+      lines: [`11 1500 77 5 found 11 S 0 1500 1500 1500 1500 1600 1600 1600 1600 0b ${bit} 0c 0d\t/a\tb/c d`],
       quiet: true,
       cut: false,
     });
@@ -157,15 +157,15 @@ describe('a look for processes', () => {
     proc.process({ 11: holds, 111: {} });
     proc.spoil('11/task/111/status');
     const lines = await linesOf(holding);
-    assert.match(lines[0]!, /^10 100 5 found 102 S/);
-    assert.match(lines[1]!, /^11 100 5 found 11 S/);
+    assert.match(lines[0]!, /^10 1500 100 5 found 102 S/);
+    assert.match(lines[1]!, /^11 1500 100 5 found 11 S/);
   });
 
   it('finds what a process traces, and all of a session where nothing else is asked for', async () => {
     proc.process({ 10: {} });
     proc.process({ 11: {}, 111: { TracerPid: '77', State: 't (tracing stop)' } });
     proc.process({ 12: { State: 'X (dead)' } });
-    assert.match((await linesOf({ tracedBy: 77 }))[0]!, /^11 100 5 found 111 t 77 /);
+    assert.match((await linesOf({ tracedBy: 77 }))[0]!, /^11 1500 100 5 found 111 t 77 /);
     assert.equal((await linesOf({ tracedBy: 77 })).length, 1);
     assert.deepEqual(await pidsOf({ whose: [{ uid: 1500, session: 5 }] }), [10, 11]);
   });
@@ -194,11 +194,11 @@ describe('a look for processes', () => {
     assert.deepEqual(
       (await linesOf(holding)).map((line) => line.split('\t')[0]),
       [
-        `10 100 5 ${EISDIR}`,
-        `11 - 5 ${EISDIR}`,
-        `12 - - ${EISDIR}`,
-        `13 100 5 ${EISDIR}`,
-        `14 100 5 ${ENOTDIR}`,
+        `10 1500 100 5 ${EISDIR}`,
+        `11 1500 - 5 ${EISDIR}`,
+        `12 1500 - - ${EISDIR}`,
+        `13 1500 100 5 ${EISDIR}`,
+        `14 1500 100 5 ${ENOTDIR}`,
       ],
     );
   });
@@ -213,7 +213,7 @@ describe('a look for processes', () => {
     proc.remove('12/stat');
     assert.deepEqual(
       (await linesOf(holding)).map((line) => line.split('\t')[0]),
-      ['10 100 5 unsettled', '11 100 5 unsettled'],
+      ['10 1500 100 5 unsettled', '11 1500 100 5 unsettled'],
     );
   });
 
@@ -221,7 +221,7 @@ describe('a look for processes', () => {
     proc.process({ 10: holds });
     proc.remove('10/sessionid');
     proc.write('10/cgroup', '1:cpu:/else\n');
-    assert.match((await linesOf(holding))[0]!, /^10 100 - found 10 S .*\t$/);
+    assert.match((await linesOf(holding))[0]!, /^10 1500 100 - found 10 S .*\t$/);
     assert.deepEqual(await pidsOf({ whose: [{ uid: 1500, session: 5 }], ...holding }), []);
   });
 
@@ -229,7 +229,7 @@ describe('a look for processes', () => {
     proc.process({ 10: { Name: `a\rCapPrm:\t${bit}`, Threads: '1' } });
     proc.write('10/stat', `10 (a) S 1 ${'9 '.repeat(30)}) S ${'1 '.repeat(18)}100 0`);
     assert.deepEqual(await pidsOf(holding), []);
-    assert.match((await linesOf({}))[0]!, /^10 100 5 found/);
+    assert.match((await linesOf({}))[0]!, /^10 1500 100 5 found/);
   });
 
   it('tells of no more than can be dealt with at once, and that there are more', async () => {
@@ -327,15 +327,15 @@ describe('a look through the kernel’s /proc', () => {
     assert.equal(found.length, 2);
     const [first] = found.filter(([pid]) => Number(pid) === plain);
     const stat = readFileSync(`/proc/${plain}/stat`, 'latin1');
-    assert.equal(first![1], stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
-    assert.deepEqual(first!.slice(3, 6), ['found', String(plain), 'S']);
+    assert.equal(first![2], stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+    assert.deepEqual(first!.slice(4, 7), ['found', String(plain), 'S']);
     const [other] = found.filter(([pid]) => Number(pid) !== plain);
-    assert.notEqual(other![4], other![0], 'it is not the leader');
+    assert.notEqual(other![5], other![0], 'it is not the leader');
   });
 
   it('finds a thread that outlives its leader', async () => {
     const pid = await start(true, program, 'orphan-thread');
-    const [[found, , , how, tid]] = (await look(hers)) as [string[]];
+    const [[found, , , , how, tid]] = (await look(hers)) as [string[]];
     assert.deepEqual([Number(found), how], [pid, 'found']);
     assert.notEqual(Number(tid), pid);
   });
@@ -343,7 +343,7 @@ describe('a look through the kernel’s /proc', () => {
   it('never takes threads that come and go for settled, and finds the one that stays', async () => {
     const churning = await start(false, program, 'churn', '200');
     for (let round = 0; round < 5; round += 1) {
-      assert.deepEqual(await look(hers).then((lines) => lines.map((line) => line[3])), ['unsettled']);
+      assert.deepEqual(await look(hers).then((lines) => lines.map((line) => line[4])), ['unsettled']);
     }
     // What stands still is settled.
     process.kill(churning, 'SIGSTOP');
@@ -351,7 +351,7 @@ describe('a look through the kernel’s /proc', () => {
     const holder = await start(true, program, 'churn', '200');
     const seen = new Set<string>();
     for (let round = 0; round < 20 && !seen.has('found'); round += 1)
-      for (const [pid, , , how] of await look(hers)) if (Number(pid) === holder) seen.add(how!);
+      for (const [pid, , , , how] of await look(hers)) if (Number(pid) === holder) seen.add(how!);
     assert.ok(seen.has('found'), [...seen].join());
   });
 

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { constants as os } from 'node:os';
 import { SessionEngines } from '../../../src/daemon/session-engines.ts';
+import { ticksNow } from '../../../src/policy/audit-session.ts';
 import { encodeResponse } from '../../../src/protocol/codec.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import {
@@ -26,6 +27,7 @@ const handedOver: Left = {
 const uid = 61_234;
 const becomes = {
   uid,
+  since: ticksNow(),
   traits: {
     permitted: 0n,
     bounding: 0n,
