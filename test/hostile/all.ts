@@ -15,6 +15,7 @@ import './takeover.test.ts';
 import './mappings.test.ts';
 import './innocents.test.ts';
 import './restore-holdings.test.ts';
+import './left.test.ts';
 import './lies.test.ts';
 import './blocking.test.ts';
 import './crowds.test.ts';

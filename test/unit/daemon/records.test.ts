@@ -125,6 +125,9 @@ describe('records', () => {
     });
     records.leftBehind(subject, { request, reason: evil }, { kind: 'running' });
     records.unexpected(42, new Error(evil));
+    const left = { pid: 7, uid: 1500, start: 1, session: 2, cgroup: `/${evil}`, seen: 'unsettled' } as const;
+    records.endedLeft(left);
+    records.notEnded(left);
     for (const { message, fields } of written) {
       assert.match(message, harmless);
       for (const [name, value] of Object.entries(fields)) {
