@@ -92,7 +92,8 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
       limits: options.limits,
       timeouts: options.timeouts,
       maxPacketBytes: options.maxPacketBytes,
-      runtimeDirectory: process.env.RUNTIME_DIRECTORY,
+      // systemd names them all, if an administrator has added some.
+      runtimeDirectory: process.env.RUNTIME_DIRECTORY?.split(':')[0],
       // Who listens by itself would not be started again.
       idleTimeoutMs: activation ? options.idleTimeoutMs : undefined,
       stopTimeoutMs: options.stopTimeoutMs,

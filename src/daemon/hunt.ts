@@ -23,6 +23,8 @@ const agreeingLooks = 2;
 /** However many there are: whoever stands still with them goes on then. */
 const longestFreezeMs = 2000;
 
+const tooMany = 'There are more processes of the kind than can be looked at';
+
 /** What is ended needs a moment to be gone. */
 const pauseMs = 2;
 
@@ -52,9 +54,11 @@ interface Sight {
   readonly unknown: readonly SeenProcess[];
   /** Nothing can have been passed over. */
   readonly certain: boolean;
+  /** There are more than were told of. */
+  readonly cut: boolean;
 }
 
-/** Never leaves anything frozen. @throws Error where nothing can be read. */
+/** Never leaves anything frozen. @throws Error where nothing can be read, or there are too many to be told of. */
 export async function endAll(hunt: Hunt): Promise<Bag> {
   const sight = await seekRunning(hunt);
   const { chosen, unknown } = sight;
@@ -73,7 +77,9 @@ async function seekRunning(hunt: Hunt): Promise<Sight> {
     const sight = await see(hunt);
     if (sight.chosen.length > 0 || sight.certain) return sight;
     if (sight.unknown.length > 0) restless = sight.unknown;
-    if (look === mostLooks) return { ...sight, unknown: restless };
+    if (look < mostLooks) continue;
+    if (sight.cut) throw new Error(tooMany);
+    return { ...sight, unknown: restless };
   }
 }
 
@@ -89,10 +95,12 @@ async function endStanding(hunt: Hunt, first: Sight): Promise<Bag> {
     // What was killed and is still there runs nothing any more.
     const fresh = sight.chosen.filter((process) => !ended.has(nameOf(process)));
     for (const process of fresh) if (ends(hunt, process)) ended.set(nameOf(process), process);
-    agreed = fresh.length === 0 && !sight.unknown.some(isRestless) ? agreed + 1 : 0;
+    const isDone = fresh.length === 0 && !sight.cut && !sight.unknown.some(isRestless);
+    agreed = isDone ? agreed + 1 : 0;
     if (performance.now() - begun > longestFreezeMs) break;
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
+  if (sight.cut) throw new Error(tooMany);
   const left = sight.chosen.filter((process) => !ended.has(nameOf(process)));
   return { ended: [...ended.values()], unknown: [...sight.unknown, ...left] };
 }
@@ -114,6 +122,7 @@ async function see(hunt: Hunt): Promise<Sight> {
     chosen,
     unknown: quiet ? unknown.filter((process) => !isRestless(process)) : unknown,
     certain: quiet && !cut,
+    cut,
   };
 }
 

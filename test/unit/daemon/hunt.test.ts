@@ -42,11 +42,14 @@ class World implements Hunt {
   /** What becomes of the world at each look, before anything is seen. */
   beforeLook: () => void = () => {};
   refuses = false;
+  /** How many are told of at once. */
+  most = 4096;
 
   async look() {
     this.looks += 1;
     this.beforeLook();
-    return { found: [...this.there.values()], unknown: this.unknown, quiet: !this.busy, cut: false };
+    const found = [...this.there.values()].slice(0, this.most);
+    return { found, unknown: this.unknown, quiet: !this.busy, cut: found.length < this.there.size };
   }
 
   async choose(found: readonly Found[]) {
@@ -170,6 +173,19 @@ describe('a hunt', () => {
     world.there.set(3, process7(3));
     const { ended, unknown } = await endAll(world);
     assert.deepEqual([ended, unknown.map(({ pid }) => pid), world.frozen.size], [[], [3], 0]);
+  });
+
+  it('ends more than it is told of at once', async () => {
+    world.most = 2;
+    for (let pid = 1; pid <= 9; pid += 1) world.there.set(pid, process7(pid));
+    assert.equal((await endAll(world)).ended.length, 9);
+  });
+
+  it('fails when those that are to be left alone hide others', async () => {
+    world.most = 2;
+    for (let pid = 1; pid <= 3; pid += 1)
+      world.there.set(pid, { ...process7(pid), seen: { ...thread, permitted: 1n } });
+    await assert.rejects(endAll(world), /more processes/);
   });
 
   it('leaves nobody standing still when a look fails', async () => {
