@@ -19,3 +19,4 @@ import './left.test.ts';
 import './lies.test.ts';
 import './blocking.test.ts';
 import './crowds.test.ts';
+import './proportion.test.ts';

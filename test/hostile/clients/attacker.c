@@ -60,13 +60,18 @@ static int at(int fd, const char *number)
 	return target;
 }
 
+static int digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Digit by digit: each sscanf(3) would look for the end of the whole. */
 static size_t from_hex(const char *hex, unsigned char *out)
 {
 	size_t n = 0;
-	unsigned byte;
 
-	for (; hex[0] && hex[1] && sscanf(hex, "%2x", &byte) == 1; hex += 2)
-		out[n++] = (unsigned char)byte;
+	for (; digit(hex[0]) >= 0 && digit(hex[1]) >= 0; hex += 2)
+		out[n++] = (unsigned char)(digit(hex[0]) << 4 | digit(hex[1]));
 	return n;
 }
 
@@ -401,6 +406,12 @@ static long obey(char **word, int count)
 		return lingering(word[1], atoi(word[2]));
 	if (strcmp(verb, "send") == 0)
 		return send_packet(atoi(word[1]), count > 2 ? word[2] : "", count > 2 ? word + 3 : word + 2);
+	/* sndbuf FD SIZE: room for packets of that size, as far as anybody may have it. */
+	if (strcmp(verb, "sndbuf") == 0) {
+		int size = atoi(word[2]);
+
+		return setsockopt(atoi(word[1]), SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	}
 	if (strcmp(verb, "close") == 0)
 		return close(atoi(word[1]));
 	/* Under the number that it has, because close(2) would be a request to the file system behind it; until the next execve(2). */

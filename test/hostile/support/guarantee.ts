@@ -79,13 +79,13 @@ export function assertRefused(reply: CriuResp | 'closed', sentence: RegExp): voi
 }
 
 /** The service is there for others, whatever somebody does to it. */
-export async function assertServed(user: 'alice' | 'bob'): Promise<void> {
+export async function assertServed(user: 'alice' | 'bob', address = ourAddress): Promise<void> {
   const target = targetOf(user);
   const other = new Attacker(user);
   await other.do('open', 10, 0, directoryOf(user));
   const reply = await other.ask(
     { type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: target.pid, leave_running: true } },
-    ourAddress,
+    address,
   );
   assert.ok(reply !== 'closed' && reply.success, `${user} is not served: ${JSON.stringify(reply)}`);
   await other.end();
