@@ -19,4 +19,5 @@ import './left.test.ts';
 import './lies.test.ts';
 import './blocking.test.ts';
 import './crowds.test.ts';
+import './roots-dumps.test.ts';
 import './proportion.test.ts';
