@@ -1,16 +1,18 @@
 /** What an engine says is what alice says, as soon as a bug in CRIU is hers: no number and no text of it is believed. */
 import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { type Entry, journalOf } from '../system/support/journal.ts';
-import { statusLine } from '../system/support/proc.ts';
-import { show } from '../system/support/unit.ts';
+import { isAlive, processesNamed, statusLine } from '../system/support/proc.ts';
+import { mainPid, show } from '../system/support/unit.ts';
 import { Attacker } from './support/attacker.ts';
 import { assertRefused, assertServed, it } from './support/guarantee.ts';
 import { LyingEngine, type Saying } from './support/lying-engine.ts';
-import { directoryOf, targetOf } from './support/people.ts';
+import { directoryOf, targetOf, uids } from './support/people.ts';
 
 async function askAsAlice(
   address: string,
@@ -107,6 +109,58 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
       for (const socket of held.splice(0)) socket.destroy();
     });
   }
+
+  const reply = { type: ReqType.CPUINFO_DUMP, success: true };
+  for (const [what, send, leaves] of [
+    ['with what is no message', 'no message', false],
+    ['with its reply, to an alice who has left', reply, true],
+  ] as const) {
+    it(`holds up nobody else (${what}, while the service is busy)`, async () => {
+      const roots = targetOf('root');
+      const lingersAt = (reader.address() as AddressInfo).port;
+      const directory = directoryOf('alice', 0o777);
+      const [asked, go, sent] = ['asked', 'go', 'sent'].map((name) => join(directory, name));
+      const order = [{ make: asked! }, { wait: go! }, { send, lingersAt }, { make: sent! }] as const;
+      engine.says('receive', ...order, 'receive');
+      const alice = new Attacker('alice');
+      await alice.do('open', 10, 0, directoryOf('alice'));
+      await alice.connect(engine.service.address);
+      await alice.send({ type: ReqType.CPUINFO_DUMP, opts: { images_dir_fd: 10 } });
+      await eventually('the engine has the request', () => existsSync(asked!));
+      // The engine has closed its own copy, where it may send one, before the service comes to it: whoever closes that one waits.
+      const service = mainPid(engine.service.unit);
+      process.kill(service, 'SIGSTOP');
+      try {
+        if (leaves) await alice.end();
+        writeFileSync(go!, '');
+        await eventually('the engine has sent it, or ended', () => existsSync(sent!) || !isLiar());
+      } finally {
+        process.kill(service, 'SIGCONT');
+      }
+      const bob = new Attacker('bob');
+      await bob.do('open', 10, 0, '/');
+      const request = { type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: roots.pid } };
+      const answer = bob.ask(request, engine.service.address);
+      let answered = false;
+      answer.then(
+        () => {
+          answered = true;
+        },
+        () => {},
+      );
+      await eventually('bob is answered', () => answered).finally(() => {
+        // Whoever waits goes on.
+        for (const socket of held.splice(0)) socket.destroy();
+      });
+      assertRefused(await answer, /has the uid 0/);
+    });
+  }
+
+  /** One of them that has become alice is there. */
+  const isLiar = (): boolean =>
+    processesNamed('liar').some(
+      (pid) => isAlive(pid) && statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`),
+    );
 });
 
 /** Lines, fields of the journal, and what terminals take for orders. */

@@ -263,6 +263,37 @@ static int threads(int count)
 	return 0;
 }
 
+static void *moment(void *unused)
+{
+	usleep(1000);
+	return unused;
+}
+
+static void *replace(void *unused)
+{
+	pthread_t id;
+
+	for (;;)
+		if (pthread_create(&id, NULL, moment, NULL) == 0)
+			pthread_join(id, NULL);
+	return unused;
+}
+
+/* churn COUNT: as many threads that are others all the time. */
+static int churn(int count)
+{
+	pthread_t id;
+	int error;
+
+	for (; count > 0; count--) {
+		if ((error = pthread_create(&id, NULL, replace, NULL))) {
+			errno = error;
+			return -1;
+		}
+	}
+	return 0;
+}
+
 /* pending FD: whether something is there to be received. */
 static int pending(int fd)
 {
@@ -435,6 +466,8 @@ static long obey(char **word, int count)
 		return thread(word[1]);
 	if (strcmp(verb, "threads") == 0)
 		return threads(atoi(word[1]));
+	if (strcmp(verb, "churn") == 0)
+		return churn(atoi(word[1]));
 	if (strcmp(verb, "pending") == 0)
 		return pending(atoi(word[1]));
 	if (strcmp(verb, "unshare") == 0)

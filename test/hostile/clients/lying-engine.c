@@ -1,9 +1,11 @@
 /*
  * lying-engine: takes the place of criu, and says what the file beside it says, which is called like it with `.says` behind.
- * Each line is a step: `receive`, `send HEX`, `send-lingering PORT HEX`, `stderr HEX`, `die`. It is a program and no script,
- * because engines of users without root are executed from a descriptor.
+ * Each line is a step: `receive`, `send HEX`, `send-lingering PORT HEX`, `stderr HEX`, `die`; `wait FILE` and `make
+ * FILE` are for the order in which things happen. It is a program and no script, because engines of users without root are executed
+ * from a descriptor.
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -74,6 +76,11 @@ int main(int argc, char **argv)
 	while (says && fgets(line, sizeof(line), says)) {
 		if (strncmp(line, "receive", 7) == 0 && recv(3, packet, sizeof(packet), 0) <= 0)
 			return 1;
+		line[strcspn(line, "\n")] = 0;
+		while (strncmp(line, "wait ", 5) == 0 && access(line + 5, F_OK))
+			usleep(1000);
+		if (strncmp(line, "make ", 5) == 0)
+			close(open(line + 5, O_CREAT | O_WRONLY, 0644));
 		if (strncmp(line, "send ", 5) == 0)
 			send(3, packet, from_hex(line + 5, packet), MSG_NOSIGNAL);
 		if (strncmp(line, "send-lingering ", 15) == 0)

@@ -12,7 +12,10 @@ export type Saying =
   | 'die'
   | { readonly send: CriuResp }
   /** With a TCP socket that is connected to this port of 127.0.0.1, and whose last close waits until it is read from. */
-  | { readonly send: CriuResp; readonly lingersAt: number }
+  | { readonly send: CriuResp | 'no message'; readonly lingersAt: number }
+  /** For a file that somebody makes; makes one. */
+  | { readonly wait: string }
+  | { readonly make: string }
   /** Its last words. */
   | { readonly stderr: string };
 
@@ -38,8 +41,11 @@ export class LyingEngine {
   says(...sayings: readonly Saying[]): void {
     const lines = sayings.map((saying) => {
       if (typeof saying === 'string') return saying;
+      if ('wait' in saying) return `wait ${saying.wait}`;
+      if ('make' in saying) return `make ${saying.make}`;
       if ('send' in saying) {
-        const hex = encodeResponse(saying.send).toString('hex');
+        const bytes = saying.send === 'no message' ? Buffer.from(saying.send) : encodeResponse(saying.send);
+        const hex = bytes.toString('hex');
         return 'lingersAt' in saying ? `send-lingering ${saying.lingersAt} ${hex}` : `send ${hex}`;
       }
       return `stderr ${Buffer.from(saying.stderr).toString('hex')}`;
