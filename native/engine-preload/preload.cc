@@ -7,10 +7,9 @@
 // capability permitted, and out of the effective set, except for the calls that need it:
 //
 //   clone3(2) with set_tid        the pid of a restored process
-//   the restorer                  the pids of threads, and prctl(PR_SET_MM) for /proc/PID/exe:
-//   machine
-//                                 code without libc. Before CRIU jumps there, and after the last
-//                                 path was opened, it calls umask(2) (restore_fs in files.c)
+//   the restorer                  the pids of threads, and prctl(PR_SET_MM): machine code without
+//                                 libc. Before CRIU jumps there, and after the last path was
+//                                 opened, it calls umask(2) (restore_fs in files.c)
 //   ioctl(2), TIOCSLCKTRMIOS      the locked settings of a terminal (Linux 6.8)
 //   openat(2) of map_files/A-B    in the process that dumps; the name is CRIU's own
 //   openat(2) of fd/N             in a process that is restored, for memory that it shares with
@@ -238,7 +237,7 @@ const char* TakeVariable(const char* name) {
   static char value[16];
   const char* text = std::getenv(name);
   if (text == nullptr || std::strlen(text) >= sizeof value) return nullptr;
-  std::strcpy(value, text);
+  std::memcpy(value, text, std::strlen(text) + 1);
   ::unsetenv(name);
   return value;
 }
@@ -336,6 +335,7 @@ bool MakesProcess(long number, const long* words, bool* chooses_pid) {
   *chooses_pid = false;
   if (number == SYS_clone) return (words[0] & CLONE_VM) == 0;
   if (number != SYS_clone3 || words[0] == 0) return false;
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): a system call's words are either.
   const auto* arguments = reinterpret_cast<const CloneArguments*>(words[0]);
   *chooses_pid = words[1] >= static_cast<long>(sizeof *arguments) && arguments->set_tid_size > 0;
   return words[1] >= static_cast<long>(sizeof arguments->flags) &&
@@ -529,16 +529,6 @@ OF_LIBC int prctl(int option, ...) {
   if (option == PR_SET_DUMPABLE && role == Role::kEngine) return 0;
 #endif
   return static_cast<int>(Call(SYS_prctl, option, words[0], words[1], words[2], words[3]));
-}
-
-// CHECK asks whether /proc/self/map_files can be read. That it is root's, as everything of a
-// process that is not dumpable, says nothing about the kernel.
-OF_LIBC int access(const char* path, int mode) noexcept {
-  const auto result = static_cast<int>(Call(SYS_faccessat, AT_FDCWD, path, mode));
-  return result == -1 && errno == EACCES && role != Role::kNone &&
-                 std::strcmp(path, "/proc/self/map_files") == 0
-             ? 0
-             : result;
 }
 
 OF_LIBC long ptrace(__ptrace_request request, ...) {

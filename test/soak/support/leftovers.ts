@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import { eventually, run } from '../../system/support/bench.ts';
+import { bystanderPids } from '../../system/support/bystanders.ts';
 import { ask } from '../../system/support/client.ts';
 import { allWait, settled } from '../../system/support/it.ts';
 import { openFds, processesNamed } from '../../system/support/proc.ts';
@@ -40,7 +41,9 @@ export async function assertNothingIsLeft(): Promise<void> {
   }
   await eventually('no cgroup of an engine is left', () => engineCgroups().length === 0);
   await eventually('nothing is traced or stopped', () => threadsThat(isHeld).length === 0);
-  assert.deepEqual(threadsThat(holdsCapability), [], 'somebody has kept the capability of an engine');
+  const bystanders = bystanderPids();
+  const others = (pid: string): boolean => !bystanders.has(Number(pid));
+  assert.deepEqual(threadsThat(holdsCapability, others), [], 'somebody has kept the capability of an engine');
   await assertNoDescriptorIsLeft();
 }
 
@@ -106,9 +109,12 @@ function setOf(status: string, name: string): bigint {
 }
 
 /** The first lines (Name:) of /proc/PID/task/TID/status of these. */
-function threadsThat(condition: (status: string) => boolean): string[] {
+function threadsThat(
+  condition: (status: string) => boolean,
+  isMeant: (pid: string) => boolean = () => true,
+): string[] {
   return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => /^\d+$/.test(name) && isMeant(name))
     .flatMap(statusesOf)
     .filter(condition)
     .map((status) => status.slice(0, status.indexOf('\n')));
