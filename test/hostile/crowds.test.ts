@@ -1,6 +1,7 @@
 /** Callers and trees with more tasks than anybody has: reading them takes its time, and nobody else's. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeResponse, encodeRequest } from '../../src/protocol/codec.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { maxUserPacketBytes } from '../../src/socket/limits.ts';
@@ -106,9 +107,19 @@ describe('a hundred requests of alice’s that wait for an engine, each as long 
       const roots = targetOf('root');
       const request = { type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: roots.pid } };
       assertRefused(await bob.ask(request, address), /has the uid 0/);
+      // Each caller is read before its request counts, so that bob's answer may come before theirs.
+      const answered = async (): Promise<number[]> => {
+        const there: number[] = [];
+        for (const number of waiting) if ((await alice.do('pending', number)) !== '0') there.push(number);
+        return there;
+      };
+      let answers = await answered();
+      for (let look = 0; look < 600 && answers.length < waiting.length - 17; look += 1) {
+        await sleep(100);
+        answers = await answered();
+      }
       const told = [];
-      for (const number of waiting) {
-        if ((await alice.do('pending', number)) === '0') continue;
+      for (const number of answers) {
         const decoded = decodeResponse(Buffer.from(await alice.do('receive', number), 'hex'), 'strict');
         assert.ok(decoded.kind === 'response');
         told.push(decoded.message.cr_errmsg);
