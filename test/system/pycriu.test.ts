@@ -1,6 +1,6 @@
 /** Clients that nobody here wrote: Debian's pycriu, unmodified, over the service's socket. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { as, directoryOf } from '../hostile/support/people.ts';
@@ -130,8 +130,10 @@ describe('pycriu over the socket of the service', () => {
   });
 
   it('receives the master of a restored terminal along with its notification', async () => {
-    // Of an engine of alice's it is the only descriptor that is taken.
-    for (const user of ['root', 'alice'] as const) {
+    // Of an engine of alice's it is the only descriptor that is taken. CRIU opens /dev/pts/ptmx, which is nobody's to open unless
+    // the file system is mounted with ptmxmode=; there alice gets no terminal back.
+    const isForAll = (statSync('/dev/pts/ptmx').mode & 0o006) === 0o006;
+    for (const user of isForAll ? (['root', 'alice'] as const) : (['root'] as const)) {
       const answer = pycriuUnder<{ scripts: string[]; fds: number; answer: string }>(
         as(user),
         'orphan_terminal',
