@@ -2,6 +2,8 @@
 # same files. Sourced in the top folder, never run.
 # shellcheck shell=bash
 bench=$PWD/test/bench
+# A package is built on the stable Debian, whichever one it is tested on.
+BENCH_SUITE=trixie
 # shellcheck source=../test/bench/lib/common.sh
 . "$bench/lib/common.sh"
 need_root

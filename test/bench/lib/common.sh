@@ -1,5 +1,6 @@
 # What every script here needs: speaking, failing, and knowing where the image is.
 # Sourced, never run. The sourcing script has set "bench" to this folder's parent.
+# Its arguments are seen here: a first `--suite NAME` is taken off them.
 # shellcheck shell=bash disable=SC2154
 
 say() { printf 'bench: %s\n' "$*" >&2; }
@@ -9,13 +10,25 @@ need_root() {
   [ "$(id -u)" = 0 ] || die "must run as root: it mounts, boots systemd and makes a root file system"
 }
 
-# The name of the image is a hash of its recipe, so a changed recipe can never meet an old image.
+# Which Debian. A script of the bench that is started by another one learns it from the environment.
+if [ "${1:-}" = --suite ]; then
+  [ $# -ge 2 ] || die "--suite needs the name of a Debian"
+  BENCH_SUITE=$2
+  shift 2
+fi
+export BENCH_SUITE=${BENCH_SUITE:-trixie}
+case $BENCH_SUITE in
+  trixie | forky) ;;
+  *) die "$BENCH_SUITE: the benches are made of Debian trixie or forky" ;;
+esac
+
+# The name of the image has a hash of its recipe, so a changed recipe can never meet an old image.
 recipe_hash() {
   (cd "$bench/recipe" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-16
 }
 
 cache=${CRIU_SERVICE_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or CRIU_SERVICE_CACHE}/.cache}/criu-service}
-image=$cache/bench-$(recipe_hash)
+image=$cache/bench-$BENCH_SUITE-$(recipe_hash)
 
 # A shared lock for as long as this shell and what it starts live: `setup` never removes an image that is in use.
 hold_image() {

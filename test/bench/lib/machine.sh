@@ -5,15 +5,16 @@
 
 # read_arguments ARGUMENT...: sets payload and out.
 read_arguments() {
+  local usage="usage: ${0##*/} [--suite SUITE] [--out DIR] PAYLOAD_DIR"
   payload='' out=''
   while [ $# -gt 0 ]; do
     case $1 in
       --out) [ $# -ge 2 ] || die "--out needs a directory"; out=$2; shift 2 ;;
-      -*) die "usage: ${0##*/} [--out DIR] PAYLOAD_DIR" ;;
+      -*) die "$usage" ;;
       *) payload=$1; shift ;;
     esac
   done
-  [ -f "$payload/run.sh" ] || die "usage: ${0##*/} [--out DIR] PAYLOAD_DIR (with a run.sh in it)"
+  [ -f "$payload/run.sh" ] || die "$usage (with a run.sh in it)"
   out=${out:-$payload/../out}
   mkdir -p "$out"
 }
