@@ -55,9 +55,6 @@ def main():
         {"dump": dump, "restore": restore}[arguments.verb](arguments)
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}")
-    except pycriu.CRIUExceptionInternal as error:
-        # No connection, or one that ended without a reply.
-        sys.exit(f"{error}\nStart the service with: systemctl start criu.socket")
     except pycriu.CRIUExceptionExternal as error:
         # The request arrived, and was refused or went wrong; the number is what the service says of that.
         reason = os.strerror(error.errno) if error.errno else "failed"
@@ -65,6 +62,9 @@ def main():
             f"{arguments.verb}: {reason}\n"
             f"The reason is in {arguments.directory}/{arguments.verb}.log, and root finds it with: journalctl --unit=criu.service"
         )
+    except pycriu.CRIUException as error:
+        # No connection, or one that ended without a reply.
+        sys.exit(f"{error}\nStart the service with: systemctl start criu.socket")
 
 
 if __name__ == "__main__":
