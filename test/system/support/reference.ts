@@ -1,5 +1,5 @@
 /** CRIU's own service, as a unit of its own like ours: CRIU treats a target in another cgroup than its own differently. */
-import { existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync } from 'node:fs';
 import { eventually, run } from './bench.ts';
 import { mainPid } from './unit.ts';
 
@@ -23,6 +23,8 @@ export async function startReference(): Promise<void> {
     log,
   );
   await eventually('the reference listens', () => existsSync(referenceAddress));
+  // For everybody, which it was by itself before CRIU 4.2.
+  chmodSync(referenceAddress, 0o666);
   pid = mainPid(unit);
 }
 
