@@ -23,7 +23,7 @@ export async function startReference(): Promise<void> {
     log,
   );
   await eventually('the reference listens', () => existsSync(referenceAddress));
-  // For everybody, which it was by itself before CRIU 4.2.
+  // For everybody, which it was by itself before CRIU 4.2.1.
   chmodSync(referenceAddress, 0o666);
   pid = mainPid(unit);
 }
