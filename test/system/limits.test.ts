@@ -43,9 +43,14 @@ describe('a user with more connections than a user may have', () => {
       for (const client of held) client.close();
       await alice.end();
       const again = new Attacker('alice');
-      await eventually('her places are free again', () => engines().length === 0);
-      const served = await again.ask(version, address);
-      assert.ok(served !== 'closed' && served.success, JSON.stringify(served));
+      const isServed = async (): Promise<boolean> => {
+        const served = await again.ask(version, address);
+        return served !== 'closed' && served.success;
+      };
+      // The service is told that she has gone by each connection of hers.
+      let served = false;
+      for (let asked = 0; asked < 100 && !served; asked += 1) served = await isServed();
+      assert.ok(served, 'her places are free again');
     });
   });
 
