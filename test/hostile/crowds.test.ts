@@ -137,13 +137,14 @@ describe('a hundred requests of alice’s that wait for an engine, each as long 
 });
 
 describe('restores of nothing, as fast as alice can ask', () => {
-  // The bite: without a pace each of a hundred is a scope within a second or two.
+  // The bite: without a pace each of them is a scope within a second or two. An emulated machine takes a second for each.
+  const many = 50;
   it('are work for systemd at a pace of their own, and bob is served meanwhile', async () => {
     const alice = new Attacker('alice');
     await alice.do('open', 10, 0, directoryOf('alice'));
     const restore = encodeRequest({ type: ReqType.RESTORE, opts: { images_dir_fd: 10 } });
     const since = performance.now();
-    const connections = Array.from({ length: 100 }, (_, index) => 100 + index);
+    const connections = Array.from({ length: many }, (_, index) => 100 + index);
     for (const number of connections) {
       await alice.do('connect', number, ourAddress);
       await alice.do('send', number, hex(restore));
@@ -156,6 +157,6 @@ describe('restores of nothing, as fast as alice can ask', () => {
     }
     // That is what a pace is: the last of them are due no earlier.
     const seconds = (performance.now() - since) / 1000;
-    assert.ok(seconds >= (100 - 32) / 10 - 0.1, `${seconds} s`);
+    assert.ok(seconds >= (many - 32) / 10 - 0.1, `${seconds} s`);
   });
 });
