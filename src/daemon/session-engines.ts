@@ -407,6 +407,7 @@ export class SessionEngines {
     const held = this.#latest;
     const restorer = this.#restorer(surroundings);
     if (!held?.cgroup || !held.apart || !restorer) return 'is not where it should be';
+    if (!held.engine.gone) return 'was to run beside its engine, which is still there';
     const reason = await letRestoredRun(held.cgroup, restorer);
     held.apart.remove();
     delete held.apart;

@@ -56,7 +56,7 @@ export interface SessionContext extends JudgeContext, EnginesContext {
 }
 
 /** States in which the engine may have gone, and its end says nothing. */
-const withoutEngine: ReadonlySet<State['at']> = new Set(['idle', 'letting-run', 'resumed']);
+const withoutEngine: ReadonlySet<State['at']> = new Set(['idle', 'resumed']);
 
 /** As CRIU says it (send_criu_rpc_script in action-scripts.c). */
 const postResume: CriuResp = {
@@ -281,8 +281,10 @@ export class Session {
         this.#deadlines.forLeaving();
         break;
       case 'letting-run':
+        // The end of its engine is told once more.
+        this.#state = { ...state, at: 'leaving' };
         this.#connection.stopListening();
-        this.#do({ do: 'let-run' });
+        this.#deadlines.forLeaving();
         break;
       case 'resumed':
         this.#listen('notify');

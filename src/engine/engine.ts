@@ -133,6 +133,11 @@ export class Engine {
     this.#socket?.shutdown('write');
   }
 
+  /** The kernel has told that its process has ended: what it says itself proves nothing. */
+  get gone(): boolean {
+    return this.#exit !== undefined;
+  }
+
   /** SIGKILL, for one that has said its last word and does not leave. */
   kill(): void {
     if (!this.#exit) this.#process.signal(os.signals.SIGKILL);
