@@ -50,7 +50,6 @@ const nothing = { ...asleep, permitted: false };
 const workshop = new Workshop();
 const callers: TestCaller[] = [];
 const engines: TestEngine[] = [];
-const outliving: number[] = [];
 let launcher: string;
 let probe: string;
 let preload: string;
@@ -124,6 +123,25 @@ function holdsNothing(pid: number, kind: string): Promise<void> {
   return until(() => isDeepStrictEqual(heldBy(pid), nothing), `a child (${kind}) holds nothing`);
 }
 
+/** Ends the children of engines: those that outlive an engine, and theirs, which end at no hang-up of their own. */
+function endAllOf(owner: number): Promise<void> {
+  return until(() => {
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    return pids.filter((pid) => kill(owner, Number(pid))).length === 0;
+  }, `the processes of ${owner} have ended`);
+}
+
+/** @returns whether it was alive. */
+function kill(owner: number, pid: number): boolean {
+  try {
+    if (hasEnded(pid) || !readFileSync(`/proc/${pid}/status`, 'latin1').includes(`\nUid:\t${owner}\t`))
+      return false;
+    return process.kill(pid, 'SIGKILL');
+  } catch {
+    return false;
+  }
+}
+
 describe('the library of engines', () => {
   before(() => {
     launcher = workshop.plainLauncher();
@@ -136,7 +154,7 @@ describe('the library of engines', () => {
     // A caller that traces an engine hears of the engine's end before we do.
     for (const caller of callers) await caller.end();
     for (const engine of engines.splice(0)) await engine.end();
-    for (const pid of outliving.splice(0)) if (!hasEnded(pid)) process.kill(pid, 'SIGKILL');
+    await endAllOf(uid);
     for (const caller of callers.splice(0)) caller.close();
   });
   after(() => workshop.remove());
@@ -426,7 +444,6 @@ describe('the library of engines', () => {
     };
     const trace = async (engine: TestEngine, child: number, name: string): Promise<number> => {
       const pid = await engine.number('child fork');
-      outliving.push(pid);
       assert.equal(await engine.number(`in ${child} at-end ${endOf(name)}`), 0);
       assert.equal(await engine.number(`seize ${pid}`), 0);
       return pid;

@@ -275,7 +275,7 @@ describe('a look for processes', () => {
 
 describe('a look through the kernel’s /proc', () => {
   /** Nobody's: a number that no account has, another one in each run. */
-  const uid = 700_000 + (process.pid % 100_000);
+  const uid = 800_000 + (process.pid % 100_000);
   const here = fileURLToPath(new URL('.', import.meta.url));
   const directory = mkdtempSync(join(tmpdir(), 'criu-holders-'));
   const program = join(directory, 'holder');

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { constants as os } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type ConfinedEngineEvents, Engine } from '../../../src/engine/engine.ts';
 import { sleepsOn } from '../../../src/engine/sleeping.ts';
@@ -136,8 +137,8 @@ describe('a descriptor that an engine sends which has become its caller', () => 
     await closedElsewhere();
   });
 
-  /** What is heard of an engine, until it ends; it is asked to be a child that sends, or what the test sends in its place. */
-  function heardOf(argv: readonly string[], expects: boolean) {
+  /** What is heard of an engine, until it ends: a child that `hasSent`, or what the test sends in its place. */
+  async function heardOf(argv: readonly string[], expects: boolean, hasSent = false) {
     const { ours, theirs } = native.socketpair();
     const input = native.socketpair();
     const engineProcess = native.spawn({
@@ -146,12 +147,15 @@ describe('a descriptor that an engine sends which has become its caller', () => 
       env: [`PATH=${process.env.PATH}`],
       fds: [
         { source: input.theirs, target: 0 },
+        { source: input.theirs, target: 1 },
         { source: theirs, target: 3 },
       ],
     });
     input.theirs.close();
     const peer = native.adopt(theirs);
     started.push(() => input.ours.close());
+    // A program that sends has let go of the descriptor once it says so: from then on, the queue has the only one.
+    while (hasSent && input.ours.peek(100).kind === 'nothing') await sleep(10);
     const heard: (string | Packet)[] = [];
     let onHeard = () => {};
     const tell = (what: string | Packet) => {
@@ -175,9 +179,10 @@ describe('a descriptor that an engine sends which has become its caller', () => 
 
   it('that lingers is closed by nobody whom others wait for, and is the end of its connection', async () => {
     for (const expects of [false, true]) {
-      const { peer, ours, next } = heardOf(
+      const { peer, ours, next } = await heardOf(
         ['python3', lingering, Buffer.from('terminal').toString('hex')],
         expects,
+        true,
       );
       peer.close();
       assert.equal(await next(), 'sent a descriptor that is not due');
@@ -190,7 +195,7 @@ describe('a descriptor that an engine sends which has become its caller', () => 
   });
 
   it('is passed on where it is the terminal that is due, and closed on another thread', async () => {
-    const { peer, next } = heardOf(['cat'], true);
+    const { peer, next } = await heardOf(['cat'], true);
     const master = native.open('/dev/ptmx', fs.constants.O_RDWR | fs.constants.O_NOCTTY);
     peer.send(Buffer.from('terminal'), [master]);
     const message = (await next()) as Packet;
@@ -209,7 +214,7 @@ describe('a descriptor that an engine sends which has become its caller', () => 
     ['one more than the terminal', 'terminal', true, ['/dev/ptmx', '/dev/ptmx']],
   ] as const) {
     it(`is a lie: ${what}`, async () => {
-      const { peer, heard, next } = heardOf(['cat'], expects);
+      const { peer, heard, next } = await heardOf(['cat'], expects);
       const fds = sent.map((path) => native.open(path, fs.constants.O_RDWR | fs.constants.O_NOCTTY));
       peer.send(Buffer.from(text), fds);
       assert.equal(await next(), 'sent a descriptor that is not due');
@@ -220,7 +225,7 @@ describe('a descriptor that an engine sends which has become its caller', () => 
   }
 
   it('is behind what it said before, which still counts', async () => {
-    const { engine, peer, next } = heardOf(['cat'], false);
+    const { engine, peer, next } = await heardOf(['cat'], false);
     const null_ = native.open('/dev/null', fs.constants.O_RDWR);
     peer.send(Buffer.from('first'));
     assert.equal(`${((await next()) as Packet).data}`, 'first');
