@@ -8,10 +8,11 @@ import { maxUserPacketBytes } from '../../src/socket/limits.ts';
 import { binary, eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { statusLine } from '../system/support/proc.ts';
+import { referenceAddress } from '../system/support/reference.ts';
 import type { Target } from '../system/support/targets.ts';
 import { show } from '../system/support/unit.ts';
 import { Attacker, connection, endAttackers, hex } from './support/attacker.ts';
-import { assertRefused, assertServed, it } from './support/guarantee.ts';
+import { assertRefused, assertServed, besideReference, it } from './support/guarantee.ts';
 import { LyingEngine } from './support/lying-engine.ts';
 import { directoryOf, startCounting, targetOf, uids } from './support/people.ts';
 
@@ -34,6 +35,65 @@ describe('a caller with thousands of threads', () => {
     const reply = await alice.ask(request, ourAddress);
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
   });
+});
+
+describe('a process of alice’s with thousands of threads that come and go', () => {
+  besideReference();
+
+  const [threads, atOnce, rounds] = [6000, 4, 3];
+  /** One answer of ours may take as long as so many of CRIU's own service, which forks for each of them and knows nothing of alice. */
+  const mostBehind = 400;
+
+  // In the order of events, not by a clock: whatever else the machine has to do, the other service has to wait for it, too.
+  it('holds up nobody else while what her engines may have left is looked for', async () => {
+    const crowd = new Attacker('alice');
+    await crowd.do('threads', threads);
+    await crowd.do('churn', 8);
+    let [theirs, since, most, ours, busy] = [0, 0, 0, 0, true];
+    const others = askUntil(
+      () => !busy,
+      referenceAddress,
+      () => {
+        theirs += 1;
+      },
+    );
+    const bobs = askUntil(
+      () => !busy,
+      ourAddress,
+      () => {
+        most = Math.max(most, theirs - since);
+        since = theirs;
+        ours += 1;
+      },
+    );
+    try {
+      for (let round = 0; round < rounds; round += 1)
+        await Promise.all(Array.from({ length: atOnce }, check));
+    } finally {
+      busy = false;
+      await Promise.all([others, bobs]);
+    }
+    console.log(`      ${ours} answers, ${theirs} of the other service; at most ${most} during one of ours`);
+    assert.ok(most <= mostBehind, `CRIU’s own service has answered ${most} times before bob had one answer`);
+  });
+
+  async function askUntil(done: () => boolean, address: string, answered: () => void): Promise<void> {
+    const bob = new Attacker('bob');
+    while (!done()) {
+      const reply = await bob.ask({ type: ReqType.VERSION }, address);
+      assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+      await bob.do('close', connection);
+      answered();
+    }
+  }
+
+  async function check(): Promise<void> {
+    const alice = new Attacker('alice');
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    const reply = await alice.ask({ type: ReqType.CHECK, opts: { images_dir_fd: 10 } }, ourAddress);
+    assert.notEqual(reply, 'closed');
+    await alice.end();
+  }
 });
 
 describe('a tree of a thousand tasks', () => {
