@@ -7,70 +7,17 @@
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { connect } from 'node:net';
 import { constants } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
-import { eventually } from '../system/support/bench.ts';
+import { ReqType } from '../../src/protocol/messages.ts';
 import { ourAddress } from '../system/support/client.ts';
-import { engines } from '../system/support/it.ts';
-import { endProcess, isAlive, pageServers, statusLine } from '../system/support/proc.ts';
+import { endProcess, pageServers } from '../system/support/proc.ts';
 import { Attacker, AttackFailed } from './support/attacker.ts';
 import { it } from './support/guarantee.ts';
 import { Held, type How, heldDescriptor } from './support/held.ts';
-import { AlicesImages, alicesEngine, restoreUntil, waitFor, waitForReply } from './support/images.ts';
+import { AlicesImages, alicesEngine, restoreUntil } from './support/images.ts';
 import { Intruder, needsX64 } from './support/intruder.ts';
 import { asCapable, directoryOf, targetOf } from './support/people.ts';
-
-/** How long a restore is waited for that may have to wait for the engine that is held meanwhile. */
-const patienceMs = 5000;
-
-/** What she has under her control while her tree runs, and what makes it go on. */
-interface Victim {
-  readonly pid: number;
-  /** Called once: whatever it executes then, it has executed when this is over. */
-  readonly goOn: () => Promise<unknown>;
-}
-
-const victims: Readonly<Record<string, (intruder: Intruder) => Promise<Victim>>> = {
-  'dumps another process, and waits for her answer': async (intruder) => {
-    intruder.reply({ type: ReqType.DUMP, success: true });
-    const target = targetOf('alice');
-    const alice = new Attacker('alice');
-    await alice.do('open', 10, 0, directoryOf('alice'));
-    const opts = { images_dir_fd: 10, pid: target.pid, notify_scripts: true };
-    await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
-    return { pid: alicesEngine(), goOn: () => answerAll(alice) };
-  },
-  'restores another tree, and waits for her answer': async (intruder) => {
-    intruder.reply({ type: ReqType.RESTORE, success: false });
-    const images = await AlicesImages.make();
-    const { alice, engine } = await restoreUntil(images, 'pre-restore');
-    const goOn = async (): Promise<void> => {
-      await answerAll(alice);
-      await images.end();
-    };
-    return { pid: engine, goOn };
-  },
-  'waits for pages': async () => {
-    const alice = new Attacker('alice');
-    await alice.do('open', 10, 0, directoryOf('alice'));
-    const reply = await alice.ask({ type: ReqType.PAGE_SERVER, opts: { images_dir_fd: 10 } }, ourAddress);
-    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
-    const [pid] = pageServers();
-    const goOn = async (): Promise<void> => {
-      const connection = connect(reply.ps!.port!, '127.0.0.1');
-      connection.on('error', () => {}).end();
-      await eventually('the page server has served', () => !isAlive(pid!));
-    };
-    return { pid: pid!, goOn };
-  },
-};
-
-async function answerAll(alice: Attacker): Promise<CriuResp | 'closed'> {
-  await alice.send({ type: ReqType.NOTIFY, notify_success: true });
-  return waitForReply(alice);
-}
+import { answerAll, takeOver, takeOverOwnEngine, victims } from './support/takeover.ts';
 
 describe('an engine of alice’s whose memory her tree has opened', () => {
   let intruder: Intruder;
@@ -83,18 +30,6 @@ describe('an engine of alice’s whose memory her tree has opened', () => {
     for (const pid of pageServers()) endProcess(pid);
   });
 
-  /** Nothing of hers was executed by any engine. What it would hold is what every test looks for. */
-  function assertNotTaken(how: string, mayHoldNothing = false): void {
-    const { taken } = intruder;
-    if (taken === undefined) return;
-    const sets = ['CapPrm', 'CapEff', 'CapAmb'].map((set) => `${set} ${statusLine(taken, set)}`);
-    assert.ok(mayHoldNothing, `an engine has executed her program (${how}): ${sets}`);
-    assert.ok(
-      sets.every((each) => / 0+$/.test(each)),
-      `her program holds something (${how}): ${sets}`,
-    );
-  }
-
   // The control: its files are still its own then, and nothing is in its way.
   it('is a file of hers, where nothing is in its place', async () => {
     const reply = await intruder.images.restore();
@@ -103,38 +38,16 @@ describe('an engine of alice’s whose memory her tree has opened', () => {
   });
 
   it('is not taken over when it is the one that restores that tree', async () => {
-    const { alice, engine } = await restoreUntil(intruder.images, 'pre-restore');
-    intruder.aimAt(engine);
-    intruder.reply({ type: ReqType.RESTORE, success: true, restore: { pid: intruder.images.pid } });
-    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
-    const how = await whileItRuns(alice, 'post-resume');
-    await eventually('the engine has left', () => engines().length === 0);
-    assertNotTaken(how);
+    const how = await takeOverOwnEngine(intruder);
+    assert.equal(intruder.holdsCapability, false, how);
+    assert.equal(intruder.taken, undefined, how);
   });
 
-  /** Has the tree write at this moment, if it comes. */
-  async function whileItRuns(alice: Attacker, script: string): Promise<string> {
-    try {
-      await waitFor(alice, script);
-    } catch (error) {
-      return (error as Error).message;
-    }
-    const how = await intruder.go();
-    await answerAll(alice);
-    return how;
-  }
-
+  // A page server is no more than she is; what it executes for her is her own.
   for (const [what, begin] of Object.entries(victims)) {
-    it(`is not taken over when it ${what}`, async () => {
-      const { pid, goOn } = await begin(intruder);
-      intruder.aimAt(pid);
-      // It may be refused, or not begin before the other one is over.
-      const reply = await Promise.race([intruder.images.restore(), sleep(patienceMs, 'none')]);
-      const how = `${JSON.stringify(reply)}, ${await intruder.go()}`;
-      await goOn();
-      await eventually('the engines have left', () => engines().length === 0);
-      // A page server is a process of hers that holds no more than she does.
-      assertNotTaken(how, what === 'waits for pages');
+    it(`does not give her the capability when it ${what}`, async () => {
+      const how = await takeOver(intruder, begin);
+      assert.equal(intruder.holdsCapability, false, how);
     });
   }
 });
@@ -208,24 +121,15 @@ describe('a link of alice’s in the place of what her tree held', () => {
       const { alice, engine } = await restoreUntil(held.images, 'pre-restore');
       held.replaceBy(`/proc/${engine}/${part.path(engine)}`);
       const reply = await answerAll(alice);
-      const into = whatIsHeld(held.images.pid, part.how);
+      const into = reply !== 'closed' && reply.success && whatIsHeld(held.images.pid, part.how);
       await held.images.end();
       assert.ok(reply !== 'closed' && !reply.success, `it came back, with ${into}: ${JSON.stringify(reply)}`);
     });
   }
 });
 
-/** Where its descriptor, its directory or its mappings lead; nowhere where it did not come back. */
+/** Where its descriptor, its directory or its mappings lead. */
 function whatIsHeld(pid: number, how: How): string {
-  try {
-    return linksOf(pid, how);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 'nothing';
-    throw error;
-  }
-}
-
-function linksOf(pid: number, how: How): string {
   if (how === 'open') return readlinkSync(`/proc/${pid}/fd/${heldDescriptor}`);
   if (how === 'cwd') return readlinkSync(`/proc/${pid}/cwd`);
   return readdirSync(`/proc/${pid}/map_files`)

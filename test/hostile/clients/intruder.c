@@ -12,12 +12,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include "daemonize.h"
 
 static char self[4096], directory[4096];
@@ -48,16 +50,32 @@ static void leave(const char *name, const char *format, ...)
 }
 
 #ifdef __x86_64__
-/* execve(PATH, { PATH, NULL }, NULL), whatever the registers and the stack are like; the path follows the code. */
+/*
+ * Makes CAP_CHECKPOINT_RESTORE, if it is permitted, inheritable and ambient, so that it outlives execve(2); then executes PATH, which
+ * follows the code, with nothing but its name for arguments. Whatever the registers and the stack are like.
+ */
 __asm__(".pushsection .rodata\n"
 	"code_begin:\n"
+	"	lea header(%rip), %rdi\n"
+	"	lea data(%rip), %rsi\n"
+	"	mov $126, %eax\n" /* capset */
+	"	syscall\n"
+	"	mov $47, %edi\n" /* PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE */
+	"	mov $2, %esi\n"
+	"	mov $40, %edx\n"
+	"	xor %r10d, %r10d\n"
+	"	xor %r8d, %r8d\n"
+	"	mov $157, %eax\n" /* prctl */
+	"	syscall\n"
 	"	xor %edx, %edx\n"
 	"	push %rdx\n"
 	"	lea code_end(%rip), %rdi\n"
 	"	push %rdi\n"
 	"	mov %rsp, %rsi\n"
-	"	mov $59, %eax\n"
+	"	mov $59, %eax\n" /* execve */
 	"	syscall\n"
+	"header: .long 0x20080522, 0\n" /* _LINUX_CAPABILITY_VERSION_3 */
+	"data: .long 0, 0, 0, 0x100, 0x100, 0x100\n"
 	"code_end:\n"
 	".popsection\n");
 #else
@@ -135,6 +153,14 @@ static int hold(void)
 		pause();
 }
 
+static int holds_capability(void)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2] = { 0 };
+
+	return syscall(SYS_capget, &header, data) == 0 && (data[1].permitted & 1 << (CAP_CHECKPOINT_RESTORE - 32)) != 0;
+}
+
 /* Nothing of the program that this was is left but its descriptors and its credentials. */
 static int taken(void)
 {
@@ -149,6 +175,7 @@ static int taken(void)
 		for (;;)
 			pause();
 	}
+	leave("holds", "%d\n", holds_capability());
 	leave("taken", "%d\n", (int)pid);
 	if (size > 0)
 		send(3, reply, size, MSG_NOSIGNAL);

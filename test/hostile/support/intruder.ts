@@ -68,6 +68,12 @@ export class Intruder {
     return existsSync(path) ? Number(readFileSync(path, 'utf8')) : undefined;
   }
 
+  /** It was executed by somebody who had the capability, and has it now, whether or not it was ended since. */
+  get holdsCapability(): boolean {
+    const path = join(this.#directory, 'holds');
+    return existsSync(path) && readFileSync(path, 'utf8') !== '0\n';
+  }
+
   async end(): Promise<void> {
     if (this.taken !== undefined) endProcess(this.taken);
     await this.images.end();
