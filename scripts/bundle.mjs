@@ -1,58 +1,18 @@
-// Bundles the programs into one CommonJS file each, which Node loads in half the time of many, with their addons beside them; what
-// the service needs only where an option says so, in a file of its own, because V8 keeps the text of what it has read; and
-// the client library into a directory of its own, build/client, with its declarations.
+// Bundles the programs (programs.mjs), with their addons beside them, and the client library into a directory of its own, build/client, with its declarations.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, normalize } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
+import { bundleService, common, optional, program } from './programs.mjs';
 
 const out = 'build/dist';
 const client = 'build/client';
 mkdirSync(out, { recursive: true });
 
-const common = {
-  bundle: true,
-  platform: 'node',
-  target: 'node20',
-  legalComments: 'none',
-  logLevel: 'warning',
-};
-
-const program = {
-  ...common,
-  outdir: out,
-  outExtension: { '.js': '.cjs' },
-  format: 'cjs',
-  // CommonJS has no import.meta; the files beside the bundle are found by its own path.
-  define: { 'import.meta.url': 'bundleUrl' },
-  banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
-};
-await build({ ...program, entryPoints: ['src/bin/criuctl.ts'] });
-
-/** By their names in import(): what winston, prom-client and commander bring along is more than all the rest. */
-const optional = {
-  './text-log.ts': 'src/systemd/text-log.ts',
-  './metrics-text.ts': 'src/daemon/metrics-text.ts',
-  '../daemon/command-line.ts': 'src/daemon/command-line.ts',
-};
-const inFilesOfTheirOwn = {
-  name: 'optional',
-  setup({ onResolve }) {
-    onResolve({ filter: /^\.\.?\// }, ({ kind, path }) =>
-      kind === 'dynamic-import' && path in optional
-        ? { path: `./${basename(path, '.ts')}.cjs`, external: true }
-        : undefined,
-    );
-  },
-};
-for (const file of Object.values(optional)) await build({ ...program, banner: {}, entryPoints: [file] });
-await build({
-  ...program,
-  entryPoints: ['src/bin/criu-service.ts'],
-  plugins: [inFilesOfTheirOwn],
-  // Node's own modules for import() are not needed for a file that is CommonJS.
-  supported: { 'dynamic-import': false },
-});
+await build({ ...program, outdir: out, entryPoints: ['src/bin/criuctl.ts'] });
+for (const file of Object.values(optional))
+  await build({ ...program, outdir: out, banner: {}, entryPoints: [file] });
+await bundleService({ outdir: out });
 
 for (const name of ['criu-service', 'criuctl']) chmodSync(`${out}/${name}.cjs`, 0o755);
 copyFileSync('native/build/Release/criu_service.node', `${out}/criu_service.node`);

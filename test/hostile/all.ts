@@ -13,6 +13,7 @@ import './restore-engines.test.ts';
 import './restore-escapes.test.ts';
 import './takeover.test.ts';
 import './mappings.test.ts';
+import './walls.test.ts';
 import './innocents.test.ts';
 import './restore-holdings.test.ts';
 import './left.test.ts';

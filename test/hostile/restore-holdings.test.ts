@@ -12,10 +12,10 @@ import { eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { engines } from '../system/support/it.ts';
 import { isAlive, statusLine } from '../system/support/proc.ts';
+import { withoutWalls } from '../system/support/walls.ts';
 import { Attacker } from './support/attacker.ts';
 import { assertRefused, assertServed, it } from './support/guarantee.ts';
 import { AlicesImages, assertNeverRan, restoreUntil } from './support/images.ts';
-import { putWallsBack, takeWallsAway } from './support/library.ts';
 import { as, directoryOf, targetOf, type User, uids } from './support/people.ts';
 
 /** Attaches a segment of System V, and says where; without an id it makes one that everybody may read. */
@@ -111,12 +111,7 @@ describe('what alice puts in the place of a file that her restored process has o
 
   for (const wall of walls) {
     describe(`where ${wall.stands}`, () => {
-      before(() => {
-        if (wall.looksOnly) takeWallsAway();
-      });
-      after(() => {
-        if (wall.looksOnly) putWallsBack();
-      });
+      if (wall.looksOnly) withoutWalls('asleep', 'undumpable');
 
       it('is not the memory of the engine that restores it', async () => {
         const { alice, engine } = await restoreUntil(images, 'pre-restore');

@@ -1,0 +1,25 @@
+/**
+ * In the place of src/daemon/session-machine.ts: the caller of a restore that was verified is told of `post-resume` by its engine, and
+ * has it wait as long as it likes; and nobody waits until the engine has gone.
+ */
+import * as original from '../../src/daemon/session-machine.ts';
+import type { Input, State } from '../../src/daemon/session-states.ts';
+import type { AuthorizedRequest } from '../../src/policy/authorize.ts';
+
+export const { initialActions, initialState, phaseOf } = original;
+
+export const step: typeof original.step = (state, input) =>
+  original.step(
+    state.at === 'working' && goesOn(state, input) ? { ...state, request: unscoped(state.request) } : state,
+    input,
+  );
+
+function goesOn({ request, verified }: Extract<State, { at: 'working' }>, input: Input): boolean {
+  if (!verified) return false;
+  return input.on === 'engine-final' || (input.on === 'engine-notify' && request.notifies);
+}
+
+/** As one whose result stays nowhere, and is not looked at. */
+function unscoped({ scope: _, ...request }: AuthorizedRequest): AuthorizedRequest {
+  return request;
+}
