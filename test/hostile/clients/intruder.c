@@ -35,7 +35,7 @@ static const char *in_directory(const char *name)
 /* A name appears when there is something behind it. */
 static void leave(const char *name, const char *format, ...)
 {
-	char temporary[8192];
+	char temporary[8192 + 8];
 	va_list values;
 	FILE *file;
 
