@@ -6,7 +6,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { bitOf } from '../../../src/policy/capabilities.ts';
 import { parseThreadStatus, parseTracing } from '../../../src/policy/proc-status.ts';
 import { eventually } from './bench.ts';
-import { endProcess } from './proc.ts';
+import { cgroupOf, endProcess } from './proc.ts';
 
 const CAP_CHECKPOINT_RESTORE = bitOf('CHECKPOINT_RESTORE');
 
@@ -48,7 +48,7 @@ function describeProcess(pid: number, thread: string): string {
     .split('\n')
     .filter((line) => /^(Uid|PPid|Cap(Prm|Eff|Amb)):/.test(line));
   const command = of('cmdline').replaceAll('\0', ' ');
-  return `${pid} (${of('comm')}, ${command}) in ${of('cgroup')}: ${lines.join(', ').replaceAll('\t', ' ')}`;
+  return `${pid} (${of('comm')}, ${command}) in ${cgroupOf(pid)}: ${lines.join(', ').replaceAll('\t', ' ')}`;
 }
 
 /** Every session of the test is over by then, or about to be. */
