@@ -57,8 +57,9 @@ Napi::Value Adopt(const Napi::CallbackInfo& info) {
     const int flags = Check(env, "fcntl", ::fcntl(fd, F_GETFL));
     Check(env, "fcntl", ::fcntl(fd, F_SETFL, flags | O_NONBLOCK));
   }
+  const bool accepted = info[1].IsBoolean() && info[1].As<Napi::Boolean>().Value();
   UniqueFd taken = owned.Take();
-  return SeqpacketSocket::New(env, taken);
+  return SeqpacketSocket::New(env, taken, accepted);
 }
 
 Napi::Value Listen(const Napi::CallbackInfo& info) {

@@ -5,7 +5,9 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +49,29 @@ Message ReceiveMessage(int fd, msghdr& header, int flags) {
   return {size, header.msg_flags, reset};
 }
 
+// A control buffer that has room for who sent a packet, which the kernel puts first, and for
+// nothing else (__scm_recv_common in net/core/scm.c).
+class SenderBuffer {
+ public:
+  void Attach(msghdr& header) {
+    header.msg_control = bytes_.data();
+    header.msg_controllen = bytes_.size();
+  }
+  // Nothing at the end of a connection, which is no packet.
+  static std::optional<ucred> Read(msghdr& header) {
+    const cmsghdr* item = CMSG_FIRSTHDR(&header);
+    if (item == nullptr || item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_CREDENTIALS) {
+      return std::nullopt;
+    }
+    ucred sender{};
+    std::memcpy(&sender, CMSG_DATA(item), sizeof sender);
+    return sender;
+  }
+
+ private:
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(ucred))> bytes_{};
+};
+
 // A peek without a control buffer, which installs no descriptors. MSG_TRUNC makes it return the
 // true size. MSG_CTRUNC comes back when there would have been something for a control buffer.
 Message PeekMessage(int fd, void* buffer, size_t room) {
@@ -86,10 +111,13 @@ bool IsTerminalMaster(int fd) {
 // A control buffer for `count` descriptors, aligned as cmsg(3) wants it.
 class ControlBuffer {
  public:
-  explicit ControlBuffer(size_t count)
-      : words_((CMSG_SPACE(count * sizeof(int)) + sizeof(uint64_t) - 1) / sizeof(uint64_t)),
+  // `sender`: with room for who sent it, before them.
+  explicit ControlBuffer(size_t count, bool sender = false)
+      : words_(
+            (CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(count * sizeof(int)) + sizeof(uint64_t) - 1) /
+            sizeof(uint64_t)),
         // Not CMSG_SPACE: its padding would have room for one more descriptor than was asked for.
-        length_(CMSG_LEN(count * sizeof(int))) {}
+        length_((sender ? CMSG_SPACE(sizeof(ucred)) : 0) + CMSG_LEN(count * sizeof(int))) {}
   void Attach(msghdr& header) {
     header.msg_control = words_.data();
     header.msg_controllen = length_;
@@ -110,22 +138,23 @@ class ControlBuffer {
 // (__scm_recv_common in net/core/scm.c, scm_recv in include/net/scm.h before Linux 6.7), and the
 // end comes without.
 SeqpacketSocket::Head SeqpacketSocket::Look(Napi::Env env, int fd, void* buffer, size_t room) {
+  if (connected_) return LookWithSender(env, fd, buffer, room);
   const auto peek = [&] {
     const Message message = PeekMessage(fd, buffer, room);
     if (message.reset) left_unread_ = true;
     return message;
   };
   const auto failed = [&]() -> Head {
-    if (errno == EAGAIN) return {Head::Kind::kNothing, 0, false};
+    if (errno == EAGAIN) return {Head::Kind::kNothing, 0, false, false};
     throw SystemError(env, "recvmsg", errno);
   };
   const Message first = peek();
   if (first.size == -1) return failed();
   const bool carries_fds = (first.flags & MSG_CTRUNC) != 0;
   if (first.size > 0) {
-    return {Head::Kind::kPacket, static_cast<size_t>(first.size), carries_fds};
+    return {Head::Kind::kPacket, static_cast<size_t>(first.size), carries_fds, false};
   }
-  if (carries_fds) return {Head::Kind::kEmptyPacket, 0, true};
+  if (carries_fds) return {Head::Kind::kEmptyPacket, 0, true, false};
 
   const int on = 1;
   const int off = 0;
@@ -135,12 +164,41 @@ SeqpacketSocket::Head SeqpacketSocket::Look(Napi::Env env, int fd, void* buffer,
   Check(env, "setsockopt", ::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &off, sizeof off));
   errno = failure;
   if (second.size == -1) return failed();
-  if ((second.flags & MSG_CTRUNC) == 0) return {Head::Kind::kEnd, 0, false};
-  if (second.size == 0) return {Head::Kind::kEmptyPacket, 0, false};
+  if ((second.flags & MSG_CTRUNC) == 0) return {Head::Kind::kEnd, 0, false, false};
+  if (second.size == 0) return {Head::Kind::kEmptyPacket, 0, false, false};
   // The packet that the first look missed; a third one sees whether it carries descriptors.
   const Message third = peek();
   if (third.size == -1) return failed();
-  return {Head::Kind::kPacket, static_cast<size_t>(third.size), (third.flags & MSG_CTRUNC) != 0};
+  return {Head::Kind::kPacket, static_cast<size_t>(third.size), (third.flags & MSG_CTRUNC) != 0,
+          false};
+}
+
+// The pid may differ: a child of who has connected may have the connection, too. What was queued
+// without its sender (before this socket asked for it) is nobody's.
+SeqpacketSocket::Head SeqpacketSocket::LookWithSender(Napi::Env env, int fd, void* buffer,
+                                                      size_t room) {
+  // After 0 at the end, nothing can be queued any more, so that a second look is final.
+  for (int looks = 0; looks < 2; ++looks) {
+    iovec part = {buffer, room};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    SenderBuffer control;
+    control.Attach(header);
+    const Message message = ReceiveMessage(fd, header, MSG_PEEK | MSG_TRUNC);
+    if (message.reset) left_unread_ = true;
+    if (message.size == -1) {
+      if (errno == EAGAIN) return {Head::Kind::kNothing, 0, false, false};
+      throw SystemError(env, "recvmsg", errno);
+    }
+    const std::optional<ucred> sender = SenderBuffer::Read(header);
+    if (message.size == 0 && !sender) continue;
+    const bool foreign =
+        !sender || sender->uid != connected_->uid || sender->gid != connected_->gid;
+    const auto kind = message.size > 0 ? Head::Kind::kPacket : Head::Kind::kEmptyPacket;
+    return {kind, static_cast<size_t>(message.size), (message.flags & MSG_CTRUNC) != 0, foreign};
+  }
+  return {Head::Kind::kEnd, 0, false, false};
 }
 
 Napi::Value SeqpacketSocket::Peek(const Napi::CallbackInfo& info) {
@@ -162,9 +220,11 @@ Napi::Value SeqpacketSocket::Peek(const Napi::CallbackInfo& info) {
       break;
     case Head::Kind::kEmptyPacket:
       peeked.Set("kind", "empty-packet");
+      if (head.foreign) peeked.Set("foreign", true);
       break;
     case Head::Kind::kPacket:
       peeked.Set("kind", "packet");
+      if (head.foreign) peeked.Set("foreign", true);
       peeked.Set("size", static_cast<double>(head.size));
       if (head.size > limit) {
         peeked.Set("data", env.Undefined());
@@ -241,7 +301,7 @@ Napi::Value SeqpacketSocket::Receive(const Napi::CallbackInfo& info) {
   Napi::Object packet = Napi::Object::New(env);
   std::vector<UniqueFd> fds;
   fds.reserve(most);
-  ControlBuffer control(most);
+  ControlBuffer control(most, connected_.has_value());
   iovec part = {data.Data(), data.ByteLength()};
   msghdr header{};
   header.msg_iov = &part;

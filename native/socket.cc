@@ -14,12 +14,22 @@
 namespace criu_service {
 namespace {
 
+bool Listens(int fd) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &length) == 0 && value != 0;
+}
+
 // A socket that passes credentials, labels or pidfds along marks every packet with MSG_CTRUNC when
 // it is read without a control buffer. Here that flag means descriptors and nothing else, so what a
-// socket unit may have asked for (PassCredentials=, PassSecurity=) is turned off.
-void PassOnlyDescriptors(int fd) {
+// socket unit may have asked for (PassSecurity=) is turned off; and credentials, too, but for a
+// socket whose packets are to tell who sent them, and for one that listens, because those that are
+// accepted from it inherit that.
+void PassOnly(int fd, bool credentials) {
   const int off = 0;
-  for (const int option : {SO_PASSCRED, SO_PASSSEC, SO_PASSPIDFD}) {
+  const int on = credentials ? 1 : 0;
+  static_cast<void>(::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
+  for (const int option : {SO_PASSSEC, SO_PASSPIDFD}) {
     // An option that the kernel does not know (SO_PASSPIDFD before Linux 6.5) is not set either.
     static_cast<void>(::setsockopt(fd, SOL_SOCKET, option, &off, sizeof off));
   }
@@ -54,8 +64,17 @@ Napi::Function SeqpacketSocket::Define(Napi::Env env) {
                      });
 }
 
-Napi::Object SeqpacketSocket::New(Napi::Env env, UniqueFd& fd) {
-  return Addon::Of(env).socket.New({Napi::External<UniqueFd>::New(env, &fd)});
+Napi::Object SeqpacketSocket::New(Napi::Env env, UniqueFd& fd, bool accepted) {
+  // Before it is anybody's: without it nobody could tell whose its packets are.
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (accepted) {
+    Check(env, "getsockopt", ::getsockopt(fd.Get(), SOL_SOCKET, SO_PEERCRED, &peer, &length));
+  }
+  PassOnly(fd.Get(), accepted || Listens(fd.Get()));
+  Napi::Object socket = Addon::Of(env).socket.New({Napi::External<UniqueFd>::New(env, &fd)});
+  if (accepted) Unwrap(socket)->connected_ = peer;
+  return socket;
 }
 
 SeqpacketSocket::SeqpacketSocket(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -64,7 +83,6 @@ SeqpacketSocket::SeqpacketSocket(const Napi::CallbackInfo& info) : ObjectWrap(in
                                "a SeqpacketSocket comes only from a call of this addon");
   }
   fd_ = std::move(*info[0].As<Napi::External<UniqueFd>>().Data());
-  PassOnlyDescriptors(fd_.Get());
 }
 
 int SeqpacketSocket::Require(Napi::Env env, const char* syscall) const {
@@ -150,7 +168,7 @@ Napi::Value SeqpacketSocket::Accept(const Napi::CallbackInfo& info) {
     if (failure == EAGAIN || failure == ECONNABORTED) return env.Undefined();
     throw SystemError(env, "accept4", failure);
   }
-  return New(env, fd);
+  return New(env, fd, true);
 }
 
 void SeqpacketSocket::Shutdown(const Napi::CallbackInfo& info) {

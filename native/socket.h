@@ -1,6 +1,8 @@
 // The SeqpacketSocket of binding.ts: one fd, at most one poll handle.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <memory>
 #include <optional>
 
@@ -14,7 +16,8 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
  public:
   static Napi::Function Define(Napi::Env env);
   // Makes the JavaScript object. When that throws, `fd` still owns the descriptor.
-  static Napi::Object New(Napi::Env env, UniqueFd& fd);
+  // `accepted`: its peer has connected, and each of its packets is to tell who sent it.
+  static Napi::Object New(Napi::Env env, UniqueFd& fd, bool accepted = false);
 
   explicit SeqpacketSocket(const Napi::CallbackInfo& info);
 
@@ -25,6 +28,8 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
     Kind kind;
     size_t size;
     bool carries_fds;
+    // Sent by somebody else than who has connected.
+    bool foreign;
   };
 
   // socket.cc: life and polling.
@@ -51,6 +56,7 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   Napi::Value Receive(const Napi::CallbackInfo& info);
   Napi::Value Send(const Napi::CallbackInfo& info);
   Head Look(Napi::Env env, int fd, void* buffer, size_t room);
+  Head LookWithSender(Napi::Env env, int fd, void* buffer, size_t room);
 
   // peer.cc: what the kernel knows about the other end.
   Napi::Value PeerCredentials(const Napi::CallbackInfo& info);
@@ -67,6 +73,8 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   std::unique_ptr<Poll> poll_;
   int watched_ = 0;
   bool left_unread_ = false;
+  // Who has connected, where each packet tells who sent it.
+  std::optional<ucred> connected_;
   Napi::FunctionReference callback_;
 };
 

@@ -34,7 +34,7 @@ function malformed(errno: number, reason: string): Head {
   return { kind: 'malformed', errno, reason };
 }
 
-const { EINVAL, EMSGSIZE } = os.errno;
+const { EINVAL, EMSGSIZE, EPERM } = os.errno;
 
 /** How long a caller that does not read may take for what is left to be read. */
 const closeGraceMs = 10_000;
@@ -98,6 +98,10 @@ export class CallerConnection {
         EINVAL,
         'This packet carries descriptors; a request names those of its caller by their numbers',
       );
+    }
+    // A connection is its maker's authority, and whoever got hold of it has none of that.
+    if (head.foreign) {
+      return malformed(EPERM, 'This packet was sent by another user or group than has made this connection');
     }
     if (head.kind === 'empty-packet') return malformed(EINVAL, 'An empty packet is no request');
     return head.data

@@ -190,7 +190,7 @@ export class Service {
         continue;
       }
       if (session.snapshot.engine?.cgroup) cgroups.add(session.snapshot.engine.cgroup.path);
-      const socket = native.adopt(session.caller);
+      const socket = native.adopt(session.caller, true);
       const user = userOf(socket);
       this.#quota.count(user.key);
       this.#open(id, socket, user, session);

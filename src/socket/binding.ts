@@ -53,10 +53,17 @@ export interface Packet {
  * - `empty-packet`: a packet without a byte, which is not the end;
  * - `end`: the peer has closed or shut down its sending side, and nothing is left to read;
  * - `nothing`: neither (EAGAIN).
+ * `foreign`: on an accepted socket, the packet was sent by a process with another uid or gid than the one that has connected
+ * (SCM_CREDENTIALS against SO_PEERCRED, unix(7)).
  */
 export type Peeked =
-  | { readonly kind: 'packet'; readonly size: number; readonly data: Buffer | undefined }
-  | { readonly kind: 'empty-packet' }
+  | {
+      readonly kind: 'packet';
+      readonly size: number;
+      readonly data: Buffer | undefined;
+      readonly foreign?: true;
+    }
+  | { readonly kind: 'empty-packet'; readonly foreign?: true }
   | { readonly kind: 'end' }
   | { readonly kind: 'nothing' };
 
@@ -245,8 +252,8 @@ export type ProcAnswer = string | number;
 /** What the addon exports. */
 export interface NativeBinding {
   // Sockets
-  /** Wraps a SEQPACKET socket; consumes `fd`. */
-  adopt(fd: OwnedFd): SeqpacketSocket;
+  /** Wraps a SEQPACKET socket; consumes `fd`. @param accepted for one that was accepted, in an earlier start of this service. */
+  adopt(fd: OwnedFd, accepted?: boolean): SeqpacketSocket;
   /** socket, bind, chmod to `mode`, listen. The path must not exist and must fit sun_path (ENAMETOOLONG). */
   listen(path: string, mode: number, backlog: number): SeqpacketSocket;
   /** connect(2) that never waits: a listener whose backlog is full is EAGAIN. */

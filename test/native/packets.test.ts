@@ -194,6 +194,65 @@ socket.socket(fileno=3).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, 
   });
 });
 
+describe('a socket that was accepted', () => {
+  const script = `
+import array, os, socket, sys
+sender = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+sender.connect(sys.argv[1])
+def send(uid, gid, data, fds=[]):
+    if os.fork() == 0:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        sender.sendmsg([data], rights)
+        os._exit(0)
+    os.wait()
+send(0, 0, b"own")
+send(65534, 65534, b"user")
+send(0, 65534, b"group")
+send(65534, 0, b"")
+send(0, 0, b"")
+send(0, 0, b"with", [0])
+send(0, 0, bytes(100000))
+`;
+
+  it('tells of each packet whether it was sent by whoever has connected', () => {
+    withDirectory((directory) => {
+      const path = join(directory, 'socket');
+      const listener = native.listen(path, 0o666, 5);
+      execFileSync('python3', ['-c', script, path]);
+      const near = listener.accept()!;
+      // As a service that is back takes it over.
+      for (const socket of [near, native.adopt(near.copy(), true)]) {
+        assert.deepEqual(socket.peek(5), { kind: 'packet', size: 3, data: Buffer.from('own') });
+        assert.equal(socket.headCarriesFds(), false);
+      }
+      assert.equal(near.receive(5, 0)?.data.toString(), 'own');
+      const seen: unknown[] = [];
+      for (let left = 4; left > 0; left -= 1) {
+        const head = near.peek(0);
+        seen.push([head.kind, 'foreign' in head && head.foreign, near.headCarriesFds(), near.discard()]);
+      }
+      assert.deepEqual(seen, [
+        ['packet', true, false, true],
+        ['packet', true, false, true],
+        ['empty-packet', true, false, true],
+        ['empty-packet', false, false, true],
+      ]);
+      assert.equal(near.headCarriesFds(), true);
+      assert.equal(near.discard(), false);
+      const fds = near.receive(10, 1)!.fds;
+      assert.equal(fds.length, 1);
+      const large = near.peek(200_000);
+      assert.ok(large.kind === 'packet' && large.data?.equals(Buffer.alloc(100_000)) && !large.foreign);
+      assert.equal(near.discard(), true);
+      assert.deepEqual(near.peek(5), { kind: 'end' });
+      for (const closable of [near, listener, ...fds]) closable.close();
+    });
+  });
+});
+
 describe('discard', () => {
   it('throws one packet away, whatever its size, and none that carries a descriptor', () => {
     const { near, far } = connectedPair();
