@@ -1,6 +1,7 @@
 /** The command line of criu-service: the options of `criu service`, under the same names. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { maxPacketBytes } from '../socket/limits.ts';
+import { mostSessions } from '../systemd/store-names.ts';
 import { defaults, type Printed, type ServiceOptions } from './options.ts';
 
 /** What a request with a few options and paths takes. */
@@ -110,6 +111,14 @@ export function parseCommandLine(argv: readonly string[], version: string): Serv
     command.parse(argv, { from: 'user' });
     const [word] = command.args;
     if (word !== undefined && word !== 'service') command.error(`error: unknown command '${word}'`);
+    const { maxSessions, maxEngines } = command.opts();
+    // A session has one engine at work.
+    const most = mostSessions(Math.min(maxEngines, maxSessions));
+    if (maxSessions > most) {
+      command.error(
+        `error: --max-sessions ${maxSessions} is too many with --max-engines ${maxEngines}: systemd could not name them all to the next start (LISTEN_FDNAMES); at most ${most}`,
+      );
+    }
   } catch (error) {
     if (error instanceof CommanderError) return { exitCode: error.exitCode === 0 ? 0 : 2 };
     throw error;

@@ -186,13 +186,10 @@ export class Records {
   }
 
   /** Something that no request should be able to bring about. */
-  unexpected(session: number, error: unknown): void {
+  unexpected(subject: Subject, error: unknown): void {
     const { message } = error as Error;
-    this.#log.error(`Session ${session}: ${sanitize(message)}`, {
-      MESSAGE_ID: messageIds.unexpected,
-      CRIU_SESSION: session,
-      ...text('CRIU_REASON', message),
-    });
+    const sentence = `Session ${subject.session}: ${sanitize(message)}`;
+    this.#write('error', 'unexpected', sentence, subject, 'talk', text('CRIU_REASON', message));
   }
 
   /** Tells what has yet to be told. */

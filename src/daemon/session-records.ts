@@ -113,7 +113,7 @@ export class SessionRecords {
   }
 
   unexpected(error: unknown): void {
-    this.#records.unexpected(this.#subject.session, error);
+    this.#records.unexpected(this.#subject, error);
   }
 
   /** The session is not over before what is looked at for the journal is written there. */

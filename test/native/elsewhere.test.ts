@@ -19,6 +19,8 @@ import { closedElsewhere, collect, countFds, isOpen, openNull, requireArgumentEr
 const addonPath = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu_service.node');
 const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY;
 
+const lingering = join(import.meta.dirname, 'fixtures', 'lingering.py');
+
 /** What an open descriptor of one's own says of itself, but for what it was opened with. */
 const withoutNumber = (fdinfo: string | number): string => String(fdinfo).replace(/^(flags|ino):.*$/gm, '');
 
@@ -210,6 +212,41 @@ describe('what is closed on another thread', () => {
     assert.ok(fds.every((fd) => fd.number === -1));
     await closedElsewhere();
     assert.deepEqual(numbers.filter(isOpen), []);
+  });
+
+  it('is no thread that a signal could come to', async () => {
+    const { ours, theirs } = native.socketpair();
+    const child = native.spawn({
+      file: '/usr/bin/env',
+      argv: ['env', 'python3', lingering, '00'],
+      env: [`PATH=${process.env.PATH}`],
+      fds: [
+        { source: theirs, target: 3 },
+        { source: theirs, target: 0 },
+      ],
+    });
+    theirs.close();
+    for (let tries = 0; ours.peek(1).kind !== 'packet'; tries += 1) {
+      assert.ok(tries < 10_000, 'nothing was sent');
+      await sleep(1);
+    }
+    const before = new Set(readdirSync('/proc/self/task'));
+    native.closeElsewhere(ours.release(), 7);
+    const status = (): string => {
+      const [tid] = readdirSync('/proc/self/task').filter((each) => !before.has(each));
+      return tid === undefined ? '' : readFileSync(`/proc/self/task/${tid}/status`, 'utf8');
+    };
+    // It waits in close(2), and is not on its way there any more.
+    for (let tries = 0; !/^State:\t[SD]/m.test(status()); tries += 1) {
+      assert.ok(tries < 10_000, 'there is no such thread');
+      await sleep(1);
+    }
+    const blocked = BigInt(`0x${/^SigBlk:\t([0-9a-f]+)$/m.exec(status())?.[1]}`);
+    // All of those that are no real-time signals, but SIGKILL and SIGSTOP.
+    assert.equal((blocked & 0x7fffffffn).toString(16), '7ffbfeff');
+    child.signal(os.signals.SIGKILL);
+    await closedElsewhere();
+    child.close();
   });
 
   it('wants a lane', () => {

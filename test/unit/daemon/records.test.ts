@@ -113,6 +113,19 @@ describe('records', () => {
     assert.match(warnings[1]!, /^its images directory belongs to uid 1500: .* decides what root restores$/);
   });
 
+  it('of what should not happen have a limit for each user, too', () => {
+    const { written, records } = recorder();
+    for (let each = 0; each < 1000; each += 1) records.unexpected(subject, new Error('again'));
+    assert.ok(written.length < 500, `${written.length} were written`);
+    const before = written.length;
+    records.unexpected({ session: 1, user: { pid: 1, uid: 0, key: 0, foreign: false } }, new Error('root'));
+    assert.deepEqual(
+      written.slice(before).map(({ level, message }) => [level, message]),
+      [['error', 'Session 1: root']],
+    );
+    records.close();
+  });
+
   it('let nobody write a line, a field or a terminal sequence of their own', () => {
     const { written, records } = recorder();
     records.finished(subject, {
@@ -124,7 +137,7 @@ describe('records', () => {
       log: [evil, evil],
     });
     records.leftBehind(subject, { request, reason: evil }, { kind: 'running' });
-    records.unexpected(42, new Error(evil));
+    records.unexpected(subject, new Error(evil));
     const left = { pid: 7, uid: 1500, start: 1, session: 2, cgroup: `/${evil}`, seen: 'unsettled' } as const;
     records.endedLeft(left);
     records.notEnded(left);
