@@ -11,6 +11,7 @@ import { ticksNow } from '../policy/audit-session.ts';
 import { authorize, type Restorers, targetOf } from '../policy/authorize.ts';
 import { type Caller, CallerGoneError, type CallerState, identifyCaller, isThere } from '../policy/caller.ts';
 import type { CallerReader } from '../policy/caller-reader.ts';
+import type { ProcMount } from '../policy/proc-mount.ts';
 import { lineagesOf, type TreeContains, type TreeThread } from '../policy/process-tree.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { judgeStanding, type Standing, type StandingOptions } from '../policy/standing.ts';
@@ -29,6 +30,7 @@ export interface JudgeContext {
   readonly reader: CallerReader;
   readonly trees: TreeReader;
   readonly standing: StandingOptions;
+  readonly procMount: ProcMount;
   readonly restorers: Restorers;
 }
 
@@ -169,6 +171,8 @@ export class Judge {
     engines: ReadonlySet<number>,
     treeContains: TreeContains,
   ): Judgement {
+    const { identity } = this.#caller ?? {};
+    const callerGroups = identity ? [identity.gid, ...identity.groups] : [];
     const decision = authorize(message, {
       phase,
       standing: this.#standing,
@@ -181,7 +185,8 @@ export class Judge {
       allCapabilities: allCapabilities(),
       engines,
       restorers: this.#context.restorers,
-      callerGroups: this.#caller ? [this.#caller.identity.gid, ...this.#caller.identity.groups] : [],
+      callerGroups,
+      hidden: this.#context.procMount.hidesFrom(callerGroups),
       ptraceScope: this.#standing.kind === 'confined' ? readPtraceScope() : 0,
     });
     return { on: 'decided', decision };

@@ -10,6 +10,7 @@ import type { Restorers } from '../policy/authorize.ts';
 import { readOwnState } from '../policy/caller.ts';
 import { CallerReader } from '../policy/caller-reader.ts';
 import { type ConnectionUser, looksLikeRoot, userOf } from '../policy/connection-user.ts';
+import { OwnProcMount } from '../policy/proc-mount.ts';
 import type { StandingOptions } from '../policy/standing.ts';
 import { TreeReader } from '../policy/tree-reader.ts';
 import { type NativeError, native, type SeqpacketSocket, Watch } from '../socket/binding.ts';
@@ -119,6 +120,7 @@ export class Service {
       confined: options.confined,
       kerndat: options.kerndat,
       standing: options.standing,
+      procMount: new OwnProcMount(),
       restorers: options.restorers,
       queue: new EngineQueue(options.limits),
       timeouts: options.timeouts,
@@ -160,6 +162,7 @@ export class Service {
     this.#notifier.reloading();
     this.#context.answers.drop();
     this.#context.kerndat.renew();
+    this.#context.procMount.refresh();
     this.#context.pool.letGo();
     this.#context.pool.refill();
     this.#notifier.ready(this.#status());

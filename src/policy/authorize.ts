@@ -100,6 +100,8 @@ export interface Facts {
   readonly restorers: Restorers;
   /** The caller's groups, its gid among them. */
   readonly callerGroups: readonly number[];
+  /** /proc tells the caller of nobody's processes but its own (hidepid). */
+  readonly hidden: boolean;
   /** kernel.yama.ptrace_scope; 0 where there is no Yama. */
   readonly ptraceScope: number;
   /** Every capability that this kernel has. */

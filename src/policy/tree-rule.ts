@@ -22,6 +22,8 @@ export interface TreeFacts {
   readonly engines: ReadonlySet<number>;
   /** The processes end with their dump. */
   readonly ends: boolean;
+  /** /proc tells the caller of nobody's processes but its own. */
+  readonly hidden: boolean;
 }
 
 /** @returns what is in the way of a dump, as a sentence about the tree of `target`. */
@@ -31,6 +33,13 @@ export function refusedTree(
   owner: TreeOwner,
   facts: TreeFacts,
 ): { readonly errno: number; readonly reason: string } | undefined {
+  if (
+    facts.hidden &&
+    (tree.length === 0 || tree.some((thread) => foreignUid(thread, owner.uid) !== undefined))
+  ) {
+    // One sentence, and one number, whether it is somebody else's or nobody's.
+    return { errno: EPERM, reason: `process ${target} is not there, or its tree is not all yours` };
+  }
   if (tree.length === 0) return { errno: ESRCH, reason: `there is no process ${target}` };
   // Whose it is comes first, whatever else is in the way.
   for (const rule of [notTheirs, beyondThem]) {

@@ -23,6 +23,7 @@ const facts: Facts = {
   engines: new Set(),
   restorers: { who: 'all' },
   callerGroups: [0],
+  hidden: false,
   ptraceScope: 0,
   servicePid: 7,
   treeContains: (root, pid) => ancestors.get(pid)?.includes(root) ?? false,

@@ -19,6 +19,7 @@ const facts: TreeFacts = {
   allCapabilities: all,
   engines: new Set([7]),
   ends: true,
+  hidden: false,
 };
 
 const reasonOf = (thread: Partial<TreeThread>, more: Partial<TreeFacts> = {}): string | undefined =>
@@ -31,6 +32,20 @@ describe('the tree of a caller without root', () => {
 
   it('is not there when it has no thread', () => {
     assert.equal(refusedTree(500, [], alice, facts)?.errno, os.errno.ESRCH);
+  });
+
+  it('is not told from one that is not there where /proc hides what is not hers', () => {
+    const hidden = { ...facts, hidden: true };
+    const bobs = { ...hers, uids: [1501, 1501, 1501, 1501] };
+    const answers = [[], [bobs], [hers, bobs], [{ ...bobs, permitted: all }]].map((tree) =>
+      refusedTree(500, tree, alice, hidden),
+    );
+    for (const answer of answers) {
+      const reason = 'process 500 is not there, or its tree is not all yours';
+      assert.deepEqual(answer, { errno: os.errno.EPERM, reason });
+    }
+    assert.equal(refusedTree(500, [hers], alice, hidden), undefined);
+    assert.match(reasonOf({ gids: [44, 44, 44, 44] }, { hidden: true }) ?? '', /has the gid 44/);
   });
 
   for (const [which, uids] of [

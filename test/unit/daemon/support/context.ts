@@ -24,6 +24,7 @@ export function sessionContext(
     own,
     reader: new CallerReader(own, 1000),
     trees: new TreeReader(),
+    procMount: { hidesFrom: () => false, refresh() {} },
     standing: { confinedCallers: true, allowNoNewPrivs: false },
     restorers: { who: 'all' },
     engine,
