@@ -70,6 +70,21 @@ describe('what a process holds', function () {
       assert.equal(await refusal([holder]), undefined);
     });
 
+    it('told of by each of its links, once for each different thing', async () => {
+      const holder = await holding(['open', O_RDONLY, '/dev/null'], ['open', O_RDONLY, '/dev/null']);
+      const { each } = await new HeldReader().read([holder.pid, (await holding()).pid], caller(alice));
+      const told = [...each]
+        .filter(({ target }) => target.startsWith('/'))
+        .map(({ pid, name, access, target }) => [pid, name.split('/')[0], access, target]);
+      const program = bench.path('holder');
+      assert.deepEqual(told.sort(), [
+        [holder.pid, 'cwd', 'x', '/'],
+        [holder.pid, 'exe', 'x', program],
+        [holder.pid, 'fd', 'r', '/dev/null'],
+        [holder.pid, 'map_files', 'r', program],
+      ]);
+    });
+
     it('a file of its own that was deleted, to write to', async () => {
       const holder = await holding();
       const path = fileOf(alice, 0o600, 'deleted-own');
