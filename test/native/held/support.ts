@@ -2,7 +2,17 @@
 import { strict as assert } from 'node:assert';
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -42,6 +52,25 @@ export class Bench {
     copyFileSync(this.path('holder'), this.path(name));
     chmodSync(this.path(name), mode);
     return this.path(name);
+  }
+
+  /** A file of somebody's, in a directory with this mode that is root's. */
+  fileOf(owner: number, mode: number, name: string, directory = 0o755): string {
+    mkdirSync(this.path(name), { recursive: true });
+    const path = this.path(name, 'file');
+    writeFileSync(path, 'x'.repeat(4096));
+    chownSync(path, owner, owner);
+    chmodSync(path, mode);
+    chmodSync(this.path(name), directory);
+    return path;
+  }
+
+  /** What comes to hold things as root, and is alice then. */
+  async holding(...commands: (string | number)[][]): Promise<Holder> {
+    const holder = this.start();
+    for (const words of commands) await holder.do(...words);
+    await holder.do('become', alice);
+    return holder;
   }
 
   async endHolders(): Promise<void> {

@@ -1,0 +1,133 @@
+import { strict as assert } from 'node:assert';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { constants, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { HeldReader } from '../../src/daemon/why-held.ts';
+import { parseThreadStatus } from '../../src/policy/proc-status.ts';
+import { native } from '../../src/socket/binding.ts';
+import { alice, Bench, bob, caller, refusal } from './held/support.ts';
+import { cannotShow, collect, countFds, requireArgumentError } from './support.ts';
+
+const { O_RDWR } = constants;
+const O_PATH = 0o10000000;
+const addonPath = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu_service.node');
+
+describe('what a process holds on a file system of FUSE', function () {
+  this.timeout(60_000);
+  let bench: Bench;
+  before(() => {
+    bench = new Bench();
+  });
+  after(() => bench.remove());
+  afterEach(() => bench.endHolders());
+
+  /** Mounts one that never answers: it is everybody's, or, with a uid, that user's own. */
+  const silent = async (
+    context: Mocha.Context,
+    path: string,
+    ...owner: number[]
+  ): Promise<() => Promise<void>> => {
+    if (!existsSync('/dev/fuse')) cannotShow(context, 'no /dev/fuse');
+    const mount = spawn(bench.path('silent-mount'), [path, ...owner.map(String)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    const closed = once(mount, 'close');
+    const [said] = await Promise.race([once(mount.stdout, 'data'), closed]);
+    if (String(said) !== 'ready\n') cannotShow(context, 'FUSE cannot be mounted here');
+    return async () => {
+      mount.stdin.end();
+      await closed;
+    };
+  };
+
+  it('is not asked about, where that is the caller’s own', async function () {
+    mkdirSync(bench.path('fuse-own'));
+    const unmount = await silent(this, bench.path('fuse-own'), alice);
+    try {
+      const holder = await bench.holding(['open', O_PATH, bench.path('fuse-own')]);
+      assert.equal(await refusal([holder]), undefined);
+      assert.match((await refusal([holder], { who: caller(bob) }))!, /^holds .*fuse-own .*\(EACCES\)$/);
+      await holder.end();
+    } finally {
+      await unmount();
+    }
+  });
+
+  it('keeps nobody waiting but the caller, for whom nothing else is looked at until it answers', async function () {
+    const path = bench.fileOf(alice, 0o600, 'fuse');
+    const holder = await bench.holding(['open', O_RDWR, path]);
+    const unmount = await silent(this, bench.path('fuse'));
+    const reader = new HeldReader(500);
+    try {
+      await assert.rejects(refusal([holder], { reader }), /within 0.5 s: a file system does not answer/);
+      // What waits is alice for files, and this service for whoever signals or traces it.
+      const states = readdirSync('/proc/self/task').map((tid) =>
+        parseThreadStatus(readFileSync(`/proc/self/task/${tid}/status`, 'latin1')),
+      );
+      const [waiting, ...more] = states.filter(({ uids }) => uids[3] === alice);
+      assert.deepEqual(more, []);
+      assert.deepEqual(
+        [waiting?.uids, waiting?.gids, waiting?.groups],
+        [[0, 0, 0, alice], [0, 0, 0, alice], []],
+      );
+      const { permitted, effective, inheritable, ambient } = waiting!;
+      assert.deepEqual([permitted, effective, inheritable, ambient], [0n, 0n, 0n, 0n]);
+      const others = states.filter(({ tid }) => tid !== waiting!.tid);
+      assert.ok(others.every(({ uids, effective: held }) => uids.every((uid) => uid === 0) && held !== 0n));
+
+      await assert.rejects(reader.read([], caller(alice)), /an earlier tree has yet to be looked through/);
+      await reader.read([], caller(bob));
+    } finally {
+      await unmount();
+    }
+    for (let tries = 0; ; tries += 1) {
+      const looked = await reader.read([], caller(alice)).catch((error: Error) => error);
+      if (!(looked instanceof Error)) break;
+      assert.ok(tries < 1000, looked.message);
+      await sleep(5);
+    }
+  });
+});
+
+describe('a thread that becomes a caller', () => {
+  it('is none when it cannot, and answers nothing', () => {
+    const script = `
+      const addon = { exports: {} };
+      process.dlopen(addon, ${JSON.stringify(addonPath)});
+      const timer = setTimeout(() => {}, 60_000);
+      addon.exports.readHeld([process.pid], { uid: 5, gid: 5, groups: [] }).then(
+        () => console.log('answered'),
+        (error) => console.log(error.code),
+      ).finally(() => clearTimeout(timer));`;
+    for (const less of ['setuid', 'setgid']) {
+      const argv = [`--bounding-set=-${less}`, `--inh-caps=-${less}`, '--', process.execPath, '-e', script];
+      const { stdout, stderr } = spawnSync('setpriv', argv, { encoding: 'utf8' });
+      assert.deepEqual([stdout, stderr], ['EPERM\n', '']);
+    }
+  });
+
+  it('is nobody’s but a user’s', () => {
+    const ask = (uid: unknown, gid: unknown, groups: unknown) => () =>
+      native.readHeld([], { uid, gid, groups } as Parameters<typeof native.readHeld>[1]);
+    requireArgumentError(ask(0, 5, []), 'caller.uid');
+    requireArgumentError(ask(2 ** 32 - 1, 5, []), 'caller.uid');
+    requireArgumentError(ask(5, -1, []), 'caller.gid');
+    requireArgumentError(ask(5, 5, [2 ** 32 - 1]), 'caller.groups[0]');
+    requireArgumentError(ask(5, 5, undefined), 'caller.groups');
+    requireArgumentError(() => native.readHeld([0], { uid: 5, gid: 5, groups: [] }), 'processes[0]');
+  });
+
+  it('leaves no descriptor behind, whatever it was asked', async () => {
+    const round = () => native.readHeld([process.pid], { uid: alice, gid: alice, groups: [alice, bob] });
+    await round();
+    await collect();
+    const before = countFds();
+    for (let rounds = 0; rounds < 50; rounds += 1) await round();
+    for (let tries = 0; countFds() > before; tries += 1) {
+      assert.ok(tries < 1000, `${countFds()} descriptors, and ${before} before`);
+      await sleep(1);
+    }
+  });
+});
