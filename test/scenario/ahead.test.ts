@@ -1,6 +1,5 @@
 /** Engines that were started before their request: what becomes of a request when one of them ends at an exact moment. */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Client, sends } from './support/client.ts';
@@ -77,7 +76,7 @@ describe('an engine that was started ahead', () => {
     process.kill(engine, 'SIGSTOP');
     const client = new Client(service.address).send(dump);
     await eventually('it has been taken', () => service.children().length === 2);
-    writeFileSync(service.script, '#!/nonexistent\n');
+    service.replaceEngine('#!/nonexistent\n');
     process.kill(engine, 'SIGKILL');
     const [reply, ...more] = await client.all();
     assert.deepEqual([reply!.type, reply!.success, more.length], [ReqType.DUMP, false, 0]);

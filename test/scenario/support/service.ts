@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -77,9 +78,15 @@ export class ServiceUnderTest {
 
   /** What the next engine does, a step a line (scripted-engine.c). */
   engine(...steps: string[]): void {
-    writeFileSync(this.script, [`#!${interpreter}`, ...steps, ''].join('\n'));
-    chmodSync(this.script, 0o755);
+    this.replaceEngine([`#!${interpreter}`, ...steps, ''].join('\n'));
     rmSync(`${this.script}.log`, { force: true });
+  }
+
+  /** By a rename, because a file that is being executed cannot be written (ETXTBSY). */
+  replaceEngine(script: string): void {
+    writeFileSync(`${this.script}.new`, script);
+    chmodSync(`${this.script}.new`, 0o755);
+    renameSync(`${this.script}.new`, this.script);
   }
 
   /** The packets that engines received since engine() was called; `eof` is an end of file. */
