@@ -1,5 +1,6 @@
 /** Engines that were started before their request: what becomes of a request when one of them ends at an exact moment. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Client, sends } from './support/client.ts';
