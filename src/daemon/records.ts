@@ -185,6 +185,12 @@ export class Records {
     });
   }
 
+  /** One line for each step of a session, for whoever looks for a fault in it. @param line is asked for only where it is written. */
+  step({ session }: Subject, line: () => string): void {
+    if (this.#log.most === 'debug')
+      this.#log.debug(`Session ${session}: ${line()}`, { CRIU_SESSION: session });
+  }
+
   /** Something that no request should be able to bring about. */
   unexpected(subject: Subject, error: unknown): void {
     const { message } = error as Error;

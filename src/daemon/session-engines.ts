@@ -394,8 +394,8 @@ export class SessionEngines {
     const held = this.#latest;
     const restorer = this.#restorer(surroundings);
     if (!held?.cgroup || !restorer) return 'is not where it should be';
-    // An earlier start of this service may have been killed here.
-    held.apart ??= EngineCgroup.apartFrom(held.cgroup);
+    // An earlier start of this service may have been killed here: then systemd has removed the directory, if it was empty.
+    held.apart = EngineCgroup.apartFrom(held.cgroup);
     return verifyRestored(held.cgroup, held.apart, held.engine.pid, restorer);
   }
 

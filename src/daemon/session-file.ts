@@ -9,6 +9,7 @@ import { readSync, writeSync } from 'node:fs';
 import type { Traits } from '../policy/standing.ts';
 import { native, type OwnedFd } from '../socket/binding.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
+import { currentState } from './older-states.ts';
 import type { State } from './session-states.ts';
 
 /**
@@ -135,7 +136,7 @@ export class SessionFile {
           : value,
     ) as Page;
     this.#packet = { at: packet.at, bytes: packet.bytes };
-    return snapshot;
+    return { ...snapshot, state: currentState(snapshot.state) };
   }
 
   close(): void {

@@ -6,12 +6,40 @@
  * after keep_open or a successful PRE_DUMP.
  */
 import { constants as os } from 'node:os';
-import type { AuthorizedRequest, Decision } from '../policy/authorize.ts';
+import type { Decision } from '../policy/authorize.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { ReqType } from '../protocol/messages.ts';
-import type { Action, EngineEnd, Input, State, Step, Unfinished } from './session-states.ts';
+import {
+  awaitLeaving,
+  mustVerify,
+  whenLeaving,
+  whenLettingRun,
+  whenRestoring,
+  whenResumed,
+  whenResuming,
+  whenUnverified,
+  whenVerifying,
+  withoutTree,
+} from './session-restoring.ts';
+import type { Action, Input, State, Step } from './session-states.ts';
+import {
+  afterFinal,
+  checkAfter,
+  dismissIf,
+  engineLost,
+  failure,
+  notStarted,
+  rollBackForCallerEnd,
+  rollBackForDeadline,
+  stay,
+  tellCaller,
+  tellFinal,
+  unfinished,
+  withHintOf,
+  withoutRule,
+} from './session-steps.ts';
 
-const { EAGAIN, ECANCELED, EIO, EPERM, ETIMEDOUT } = os.errno;
+const { EAGAIN, ECANCELED, EIO, ETIMEDOUT } = os.errno;
 
 export const initialState: State = { at: 'idle', phase: 'first', engine: false };
 
@@ -23,15 +51,19 @@ export function phaseOf(state: State): Phase | undefined {
   return state.at === 'notifying' || state.at === 'resumed' ? 'notify' : undefined;
 }
 
-/** @returns the next state and what to do, in this order. An input that a state does not know changes nothing. */
+/** @returns the next state and what to do, in this order. An input without a rule changes nothing (withoutRule). */
 export function step(state: State, input: Input): Step {
   switch (state.at) {
     case 'idle':
       return whenIdle(state, input);
     case 'working':
       return whenWorking(state, input);
+    case 'restoring':
+      return whenRestoring(state, input);
     case 'verifying':
       return whenVerifying(state, input);
+    case 'resuming':
+      return whenResuming(state, input);
     case 'leaving':
       return whenLeaving(state, input);
     case 'letting-run':
@@ -40,12 +72,14 @@ export function step(state: State, input: Input): Step {
       return whenResumed(state, input);
     case 'notifying':
       return whenNotifying(state, input);
+    case 'rolling-back':
+      return whenRollingBack(state, input);
     case 'handed-over':
       return whenHandedOver(state, input);
     case 'draining':
       return whenDraining(state, input);
     case 'over':
-      return stay(state);
+      return withoutRule(state, input);
   }
 }
 
@@ -66,7 +100,7 @@ function whenIdle(state: Extract<State, { at: 'idle' }>, input: Input): Step {
       // It left between two requests; the next one gets a fresh engine.
       return { state: { ...state, engine: false }, actions: [] };
     default:
-      return stay(state);
+      return withoutRule(state, input);
   }
 }
 
@@ -86,318 +120,126 @@ function onDecision(state: Extract<State, { at: 'idle' }>, decision: Decision): 
     case 'relay': {
       // Descriptors can be put into an engine only when it starts, and it serves whom it was started for.
       const fresh = !state.engine || decision.plan.engineFds.length > 0;
+      const { request } = decision;
       return {
-        state: { at: 'working', request: decision.request, callerEnded: false, verified: false },
+        state: { at: mustVerify(request) ? 'restoring' : 'working', request },
         actions: [
           { do: 'stop-listening' },
           ...dismissIf(fresh && state.engine),
-          { do: 'relay', request: decision.request, plan: decision.plan, fresh },
+          { do: 'relay', request, plan: decision.plan, fresh },
         ],
       };
     }
     case 'answer':
       // authorize() gives this in the notify phase only.
-      return stay(state);
+      return withoutRule(state, { on: 'decided', decision });
   }
 }
 
 function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): Step {
+  const { request } = state;
   switch (input.on) {
     case 'engine-notify':
-      // The engine reads an end of file in place of an answer, and rolls back.
-      if (state.callerEnded || state.cutOff !== undefined) return stay(state);
-      if (mustVerify(state.request) && input.script === 'pre-resume' && !state.verified) {
-        return { state: { at: 'verifying', request: state.request }, actions: [{ do: 'verify' }] };
-      }
-      // The tree is still frozen: the caller hears of this when it runs.
-      return mustVerify(state.request) && input.script === 'post-resume'
-        ? { state, actions: [{ do: 'acknowledge' }] }
-        : tellCaller(state.request, state.verified);
+      return tellCaller(request, state.at);
     case 'engine-final':
-      return onFinal(state, input);
+      return afterFinal(request, input.success, tellFinal(request, input.success));
     case 'engine-end':
-      return onEngineLost(state.request, input.end, state.cutOff);
-    case 'not-started': {
-      const { request, cutOff } = state;
-      const errno = cutOff === undefined ? input.errno : ETIMEDOUT;
-      const reason = cutOff ?? input.reason;
-      return {
-        state: input.engineRemains ? { at: 'draining' } : { at: 'over' },
-        actions: [
-          ...failure(request, errno, reason),
-          ...dismissIf(input.engineRemains),
-          { do: 'close-caller' },
-        ],
-      };
-    }
+      return engineLost(request, input.end);
+    case 'not-started':
+      return notStarted(request, input.errno, input.reason, input.engineRemains);
     case 'deadline':
-      return onOverdue(state, input.reason);
-    case 'engine-hangup':
-      return unverifiedYet(state)
-        ? refuseToRun(state.request, 'lost its engine before it was verified')
-        : stay(state);
+      return rollBackForDeadline(request, input.reason);
     case 'caller-end':
-      // An engine that reads an end of file at pre-resume resumes the tree all the same (cr_restore_tasks in CRIU's cr-restore.c).
-      if (unverifiedYet(state)) return abandonTree(state.request);
-      return state.callerEnded
-        ? stay(state)
-        : {
-            state: { ...state, callerEnded: true },
-            actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }],
-          };
+      return rollBackForCallerEnd(request);
     default:
-      return stay(state);
+      return withoutRule(state, input);
   }
-}
-
-/** Images are their owner's to write, so what they become under a confined engine is looked at before it runs. */
-function mustVerify(request: AuthorizedRequest): boolean {
-  return request.scope === 'restore' && request.engine === 'confined';
-}
-
-/** A caller that asked for no notifications sees none, also of those that we asked for. */
-function tellCaller(request: AuthorizedRequest, verified: boolean): Step {
-  return mustVerify(request) && !request.notifies
-    ? { state: { at: 'working', request, callerEnded: false, verified }, actions: [{ do: 'acknowledge' }] }
-    : {
-        state: { at: 'notifying', request, verified },
-        actions: [{ do: 'forward' }, { do: 'listen', deadline: 'notify' }],
-      };
-}
-
-/** An engine that works is not interrupted: it reads an end of file where it waits for somebody, and rolls back by itself. */
-function onOverdue(
-  state: Extract<State, { at: 'working' | 'notifying' | 'verifying' }>,
-  reason: string,
-): Step {
-  const { request } = state;
-  const sentence = `${request.name}: ${reason}`;
-  if (state.at === 'verifying' || unverifiedYet(state)) {
-    return {
-      state: { at: 'draining' },
-      actions: [
-        { do: 'stop-listening' },
-        { do: 'kill-tree' },
-        ...failure(request, ETIMEDOUT, sentence),
-        { do: 'close-caller' },
-      ],
-    };
-  }
-  if (state.at === 'working' && state.cutOff !== undefined) {
-    const late = `${state.cutOff}; CRIU was asked to roll back, and has not done so yet`;
-    return {
-      state: { at: 'draining', after: { request, reason: late } },
-      actions: [
-        // A verified tree is still frozen.
-        ...(mustVerify(request) ? [{ do: 'kill-tree' } as const] : []),
-        ...failure(request, ETIMEDOUT, late),
-        { do: 'close-caller' },
-      ],
-    };
-  }
-  return {
-    state: { at: 'working', request, callerEnded: false, verified: state.verified, cutOff: sentence },
-    actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }, { do: 'await-rollback' }],
-  };
-}
-
-function unverifiedYet(state: { readonly request: AuthorizedRequest; readonly verified: boolean }): boolean {
-  return mustVerify(state.request) && !state.verified;
-}
-
-function whenVerifying(state: Extract<State, { at: 'verifying' }>, input: Input): Step {
-  const { request } = state;
-  switch (input.on) {
-    case 'verified':
-      return tellCaller(request, true);
-    case 'unverified':
-      return refuseToRun(request, input.reason);
-    case 'caller-end':
-      return abandonTree(request);
-    case 'deadline':
-      return onOverdue(state, input.reason);
-    case 'engine-end':
-      return onEngineLost(request, input.end);
-    case 'engine-hangup':
-    case 'engine-final':
-      return refuseToRun(request, 'was resumed before it was verified');
-    default:
-      return stay(state);
-  }
-}
-
-/** Nobody is left to tell, and nothing was verified. */
-function abandonTree(request: AuthorizedRequest): Step {
-  const reason = `${request.name}: the caller left before what was restored could be verified`;
-  return {
-    state: { at: 'draining' },
-    actions: [
-      { do: 'stop-listening' },
-      { do: 'kill-tree' },
-      { do: 'record', result: 'failed', errno: ECANCELED, reason },
-      { do: 'close-caller' },
-    ],
-  };
-}
-
-function refuseToRun(request: AuthorizedRequest, reason: string): Step {
-  const sentence = `${request.name} refused: what was restored ${reason}`;
-  return {
-    state: { at: 'draining' },
-    actions: [
-      { do: 'kill-tree' },
-      { do: 'reply', type: request.answeredAs, errno: EPERM, reason: sentence },
-      { do: 'record', result: 'refused', errno: EPERM, reason: sentence },
-      { do: 'close-caller' },
-    ],
-  };
-}
-
-function onFinal(
-  state: Extract<State, { at: 'working' }>,
-  { success, reply }: Extract<Input, { on: 'engine-final' }>,
-): Step {
-  const { request, callerEnded, verified, cutOff } = state;
-  if (mustVerify(request) && success && !verified) {
-    return refuseToRun(request, 'was resumed before it was verified');
-  }
-  if (mustVerify(request) && success) {
-    return {
-      state: { at: 'leaving', request, reply: Buffer.from(reply).toString('base64') },
-      actions: [{ do: 'await-leaving' }],
-    };
-  }
-  // A success came too late to be undone, and is told as what it is.
-  if (!success && (callerEnded || cutOff !== undefined)) {
-    const reason = cutOff ?? `${request.name}: the caller left, and CRIU rolled back`;
-    return {
-      state: { at: 'draining', after: { request, reason } },
-      actions: [
-        ...(mustVerify(request) ? [{ do: 'kill-tree' } as const] : []),
-        // Who closed only the sending half still gets CRIU's own words.
-        ...(callerEnded
-          ? ([{ do: 'forward' }, { do: 'record', result: 'failed', errno: ECANCELED, reason }] as const)
-          : failure(request, ETIMEDOUT, reason)),
-      ],
-    };
-  }
-  const told: Action[] = [
-    // A restore that failed leaves nothing that should run.
-    ...(mustVerify(request) && !success ? [{ do: 'kill-tree' } as const] : []),
-    success || request.hint === undefined ? { do: 'forward' } : { do: 'forward', hint: request.hint },
-    { do: 'record', result: success ? 'done' : 'failed' },
-  ];
-  const phase = request.type === ReqType.PRE_DUMP ? 'pre-dump-loop' : 'first';
-  // cr_service_work goes on after keep_open whenever its reply was sent, a failing one too; a loop ends with its first failure.
-  const goesOn =
-    !callerEnded &&
-    cutOff === undefined &&
-    (request.keepOpen || (success && request.type === ReqType.PRE_DUMP));
-  if (!goesOn) return { state: { at: 'draining' }, actions: told };
-  const engine = request.engine === 'privileged';
-  return {
-    state: { at: 'idle', phase, engine },
-    // One that has become its caller holds the directories of one request, and a probe is for one question.
-    actions: [...told, ...dismissIf(!engine), { do: 'listen', deadline: 'none' }],
-  };
-}
-
-/** Whether the caller is there makes no difference: what was verified is let run. */
-function whenLeaving(state: Extract<State, { at: 'leaving' }>, input: Input): Step {
-  switch (input.on) {
-    case 'engine-end':
-      return { state: { ...state, at: 'letting-run' }, actions: [{ do: 'let-run' }] };
-    case 'deadline':
-      // Its caller may have stopped it. CRIU has let go of every process of the tree.
-      return { state, actions: [{ do: 'kill-engine' }] };
-    default:
-      return stay(state);
-  }
-}
-
-function whenLettingRun(state: Extract<State, { at: 'letting-run' }>, input: Input): Step {
-  const { request, reply } = state;
-  switch (input.on) {
-    case 'let-run':
-      return request.notifies
-        ? {
-            state: { ...state, at: 'resumed' },
-            actions: [{ do: 'notify-resumed' }, { do: 'listen', deadline: 'notify' }],
-          }
-        : restored(reply);
-    case 'unverified':
-      return { ...refuseToRun(request, input.reason), state: { at: 'over' } };
-    default:
-      return stay(state);
-  }
-}
-
-/** CRIU only logs that `post-resume` failed: the tree runs. */
-function whenResumed({ reply, ...state }: Extract<State, { at: 'resumed' }>, input: Input): Step {
-  switch (input.on) {
-    case 'decided':
-    case 'malformed':
-      return restored(reply, { do: 'discard' });
-    case 'caller-end':
-    case 'deadline':
-      return restored(reply);
-    default:
-      return stay({ ...state, reply });
-  }
-}
-
-function restored(reply: string, before?: Action): Step {
-  return {
-    state: { at: 'over' },
-    actions: [
-      { do: 'stop-listening' },
-      ...(before ? [before] : []),
-      { do: 'send-reply', reply },
-      { do: 'record', result: 'done' },
-      { do: 'close-caller' },
-    ],
-  };
 }
 
 function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input): Step {
-  const { request, verified } = state;
-  const working = (callerEnded: boolean): Extract<State, { at: 'working' }> => ({
-    at: 'working',
-    request,
-    callerEnded,
-    verified,
-  });
+  const { request, back } = state;
   switch (input.on) {
     case 'decided':
-      return {
-        state: working(false),
-        actions: [
-          { do: 'stop-listening' },
-          { do: input.decision.kind === 'answer' ? 'answer' : 'answer-failure' },
-        ],
-      };
+      return answered(state, input.decision.kind === 'answer' ? 'answer' : 'answer-failure');
     case 'malformed':
-      return { state: working(false), actions: [{ do: 'stop-listening' }, { do: 'answer-failure' }] };
-    case 'engine-hangup':
-      return unverifiedYet(state)
-        ? refuseToRun(request, 'lost its engine before it was verified')
-        : stay(state);
-    case 'caller-end':
-      if (unverifiedYet(state)) return abandonTree(request);
-      return { state: working(true), actions: [{ do: 'stop-listening' }, { do: 'dismiss-engine' }] };
-    case 'deadline':
-      return onOverdue(state, input.reason);
+      return answered(state, 'answer-failure');
     case 'engine-notify':
-      // A service that was killed had passed the answer on, and had no time left to say so.
-      return whenWorking(working(false), input);
+    // A service that was killed had passed the answer on, and had no time left to say so.
     case 'engine-final':
       // CRIU gave up waiting (its own timeout option).
-      return onFinal(working(false), input);
+      return step({ at: back, request }, input);
+    case 'caller-end':
+    case 'deadline':
     case 'engine-end':
-      return onEngineLost(request, input.end);
+      return back === 'restoring' ? whenUnverified(state, input) : step({ at: back, request }, input);
+    case 'engine-hangup':
+      return back === 'restoring' ? whenRestoring({ at: back, request }, input) : stay(state);
     default:
-      return stay(state);
+      return withoutRule(state, input);
   }
+}
+
+function answered(
+  { request, back }: Extract<State, { at: 'notifying' }>,
+  how: 'answer' | 'answer-failure',
+): Step {
+  return { state: { at: back, request }, actions: [{ do: 'stop-listening' }, { do: how }] };
+}
+
+/** Nothing is passed on to the caller but how it ends, and the caller asks for nothing more. */
+function whenRollingBack(state: Extract<State, { at: 'rolling-back' }>, input: Input): Step {
+  const { request, because } = state;
+  // A tree that is still frozen here was verified: an unverified one is never rolled back (session-restoring.ts).
+  const ending = (next: Step): Step => (mustVerify(request) ? withoutTree(next) : next);
+  switch (input.on) {
+    case 'engine-final':
+      // A success came too late to be undone, and is told as what it is.
+      if (input.success) {
+        return mustVerify(request)
+          ? awaitLeaving(request, input.reply)
+          : { state: { at: 'draining' }, actions: tellFinal(request, true) };
+      }
+      return ending(rolledBack(state));
+    case 'engine-end':
+      if (because.is === 'caller-left') return ending(engineLost(request, input.end));
+      return ending(
+        input.end.how === 'lost'
+          ? unfinished(request, EIO, `${because.reason}; ${withHintOf(request, input.end.reason)}`)
+          : unfinished(request, ETIMEDOUT, because.reason),
+      );
+    case 'not-started':
+      return because.is === 'caller-left'
+        ? notStarted(request, input.errno, input.reason, input.engineRemains)
+        : notStarted(request, ETIMEDOUT, because.reason, input.engineRemains);
+    case 'deadline': {
+      // The caller left, and from now on CRIU has the time of a rollback.
+      if (because.is === 'caller-left') return rollBackForDeadline(request, input.reason);
+      const reason = `${because.reason}; CRIU was asked to roll back, and has not done so yet`;
+      return ending({
+        state: { at: 'draining', after: { request, reason } },
+        actions: [...failure(request, ETIMEDOUT, reason), { do: 'close-caller' }],
+      });
+    }
+    default:
+      return withoutRule(state, input);
+  }
+}
+
+/** CRIU said that it failed, as it was told to. */
+function rolledBack({ request, because }: Extract<State, { at: 'rolling-back' }>): Step {
+  if (because.is === 'cut-off') {
+    const { reason } = because;
+    return {
+      state: { at: 'draining', after: { request, reason } },
+      actions: failure(request, ETIMEDOUT, reason),
+    };
+  }
+  const reason = `${request.name}: the caller left, and CRIU rolled back`;
+  return {
+    state: { at: 'draining', after: { request, reason } },
+    // A caller that closed only its sending half still gets CRIU's own words.
+    actions: [{ do: 'forward' }, { do: 'record', result: 'failed', errno: ECANCELED, reason }],
+  };
 }
 
 function whenHandedOver(state: Extract<State, { at: 'handed-over' }>, input: Input): Step {
@@ -409,9 +251,9 @@ function whenHandedOver(state: Extract<State, { at: 'handed-over' }>, input: Inp
     };
   }
   // It cannot be cut off: what its engine reads is its caller's to write.
-  if (input.on !== 'engine-end') return stay(state);
+  if (input.on !== 'engine-end') return withoutRule(state, input);
   // An engine that exits has replied itself, or left the reply to the restored process.
-  if (input.end.how === 'lost') return onEngineLost(state.request, input.end);
+  if (input.end.how === 'lost') return engineLost(state.request, input.end);
   const result = input.end.how === 'success' ? 'done' : 'failed';
   return { state: { at: 'over' }, actions: [{ do: 'record', result }, { do: 'close-caller' }] };
 }
@@ -421,37 +263,17 @@ function whenDraining(state: Extract<State, { at: 'draining' }>, input: Input): 
     case 'engine-hangup':
       return { state, actions: [{ do: 'close-caller' }] };
     case 'engine-end':
-      return { state: { at: 'over' }, actions: [...checkAfter(state.after), { do: 'close-caller' }] };
+      return ended(state);
+    case 'not-started':
+      // The request ended while its engine was being started: none came.
+      return input.engineRemains ? { state, actions: [{ do: 'dismiss-engine' }] } : ended(state);
     default:
-      return stay(state);
+      return withoutRule(state, input);
   }
 }
 
-function onEngineLost(request: AuthorizedRequest, end: EngineEnd, cutOff?: string): Step {
-  const asked = cutOff !== undefined && end.how !== 'lost';
-  const errno = asked ? ETIMEDOUT : EIO;
-  const own = request.hint === undefined ? end.reason : `${end.reason} (${request.hint})`;
-  const reason = asked ? cutOff : cutOff === undefined ? own : `${cutOff}; ${own}`;
-  return {
-    state: { at: 'over' },
-    actions: [
-      ...(mustVerify(request) ? [{ do: 'kill-tree' } as const] : []),
-      ...failure(request, errno, reason),
-      ...checkAfter({ request, reason }),
-      { do: 'close-caller' },
-    ],
-  };
-}
-
-function checkAfter(left: Unfinished | undefined): Action[] {
-  return left?.request.target === undefined ? [] : [{ do: 'check-tree', left }];
-}
-
-function failure(request: AuthorizedRequest, errno: number, reason: string): Action[] {
-  return [
-    { do: 'reply', type: request.answeredAs, errno, reason },
-    { do: 'record', result: 'failed', errno, reason },
-  ];
+function ended({ after }: Extract<State, { at: 'draining' }>): Step {
+  return { state: { at: 'over' }, actions: [...checkAfter(after), { do: 'close-caller' }] };
 }
 
 /** One reply of ours, then the end. */
@@ -474,12 +296,4 @@ function leave(state: Extract<State, { at: 'idle' }>, actions: readonly Action[]
     state: state.engine ? { at: 'draining' } : { at: 'over' },
     actions: [{ do: 'stop-listening' }, ...actions, ...dismissIf(state.engine), { do: 'close-caller' }],
   };
-}
-
-function dismissIf(engine: boolean): Action[] {
-  return engine ? [{ do: 'dismiss-engine' }] : [];
-}
-
-function stay(state: State): Step {
-  return { state, actions: [] };
 }

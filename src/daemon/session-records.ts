@@ -112,6 +112,10 @@ export class SessionRecords {
     );
   }
 
+  step(line: () => string): void {
+    this.#records.step(this.#subject, line);
+  }
+
   unexpected(error: unknown): void {
     this.#records.unexpected(this.#subject, error);
   }

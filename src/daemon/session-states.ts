@@ -4,18 +4,14 @@ import type { AuthorizedRequest, Decision, RelayPlan } from '../policy/authorize
 export type State =
   /** Waits for a packet of the caller. `engine`: one from the request before waits too. */
   | { readonly at: 'idle'; readonly phase: 'first' | 'pre-dump-loop'; readonly engine: boolean }
-  /**
-   * The engine has the request. `verified`: what it restored was looked at, and may run. `cutOff`: it is to roll back, and why.
-   */
-  | {
-      readonly at: 'working';
-      readonly request: AuthorizedRequest;
-      readonly callerEnded: boolean;
-      readonly verified: boolean;
-      readonly cutOff?: string;
-    }
+  /** The engine has the request, and its caller and CRIU agree on the rest. */
+  | { readonly at: 'working'; readonly request: AuthorizedRequest }
+  /** A confined engine restores: the tree must be verified before it runs. */
+  | { readonly at: 'restoring'; readonly request: AuthorizedRequest }
   /** The engine waits at pre-resume, and the tree that it restored is looked at. */
   | { readonly at: 'verifying'; readonly request: AuthorizedRequest }
+  /** The tree was verified, and stays frozen while its engine finishes. */
+  | { readonly at: 'resuming'; readonly request: AuthorizedRequest }
   /**
    * The engine has restored a tree that may run, and said so. The tree stays frozen until the engine has gone: no instruction of it
    * runs beside a process with the engine's capability. `reply`: the engine's, in base64.
@@ -25,13 +21,23 @@ export type State =
   | { readonly at: 'letting-run'; readonly request: AuthorizedRequest; readonly reply: string }
   /** The tree runs, and its caller was told so by `post-resume`. */
   | { readonly at: 'resumed'; readonly request: AuthorizedRequest; readonly reply: string }
-  /** The engine waits for the caller's answer to a notification. */
-  | { readonly at: 'notifying'; readonly request: AuthorizedRequest; readonly verified: boolean }
+  /** The engine waits for the caller's answer to a notification. `back`: the state that the answer leads to. */
+  | { readonly at: 'notifying'; readonly request: AuthorizedRequest; readonly back: AtWork }
+  /** The engine was told to roll back, by an end of file, and has yet to say how that went. */
+  | { readonly at: 'rolling-back'; readonly request: AuthorizedRequest; readonly because: RollbackCause }
   /** The engine owns the caller's connection. */
   | { readonly at: 'handed-over'; readonly request: AuthorizedRequest }
   /** The last reply is out, the engine has yet to leave. `after`: its work was not finished, and is looked at then. */
   | { readonly at: 'draining'; readonly after?: Unfinished }
   | { readonly at: 'over' };
+
+/** States in which the engine has the request and waits for nobody. */
+export type AtWork = 'working' | 'restoring' | 'resuming';
+
+/** `cut-off`: it took too long; the reason is a sentence. */
+export type RollbackCause =
+  | { readonly is: 'caller-left' }
+  | { readonly is: 'cut-off'; readonly reason: string };
 
 /** A request that ended otherwise than by its engine's own decision. */
 export interface Unfinished {
@@ -132,6 +138,8 @@ export type Action =
   /** The engine has gone: is the tree of its request as it was? Said in the journal. */
   | { readonly do: 'check-tree'; readonly left: Unfinished }
   | { readonly do: 'close-caller' }
+  /** An input that cannot happen in this state has happened. */
+  | { readonly do: 'record-unexpected'; readonly at: State['at']; readonly on: Input['on'] }
   | { readonly do: 'record'; readonly result: Result; readonly errno?: number; readonly reason?: string };
 
 /** How a request ended, in the words of the journal. */

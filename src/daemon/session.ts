@@ -58,6 +58,13 @@ export interface SessionContext extends JudgeContext, EnginesContext {
 /** States in which the engine may have gone, and its end says nothing. */
 const withoutEngine: ReadonlySet<State['at']> = new Set(['idle', 'resumed']);
 
+const cancelled = 'The request was cut off while it waited for an engine';
+
+/** The request is with its engine, or on its way there. */
+function isStarted(state: State): boolean {
+  return state.at === 'working' || state.at === 'restoring';
+}
+
 /** As CRIU says it (send_criu_rpc_script in action-scripts.c). */
 const postResume: CriuResp = {
   type: ReqType.NOTIFY,
@@ -175,8 +182,13 @@ export class Session {
   }
 
   #advance(input: Input): void {
-    const next = step(this.#state, input);
+    const before = this.#state;
+    const next = step(before, input);
     this.#state = next.state;
+    this.#records.step(
+      () =>
+        `${before.at} + ${input.on} -> ${next.state.at}: ${next.actions.map((each) => each.do).join(', ') || 'nothing'}`,
+    );
     this.#perform(next.actions);
     this.#save();
     if (this.#state.at === 'over') this.#finish();
@@ -256,7 +268,7 @@ export class Session {
 
   #resume({ state, progress }: SessionSnapshot, elapsedMs: number): void {
     this.#state = state;
-    this.#inherited = state.at === 'working';
+    this.#inherited = isStarted(state);
     const request = 'request' in state ? state.request : undefined;
     if (request) this.#deadlines.forOperation(elapsedMs);
     this.#records.resumed(elapsedMs, request);
@@ -268,9 +280,14 @@ export class Session {
         this.#state = { ...state, engine: false };
         this.#listen(state.engine || progress !== 'unread' ? 'none' : 'request');
         break;
+      case 'rolling-back':
+        if (state.because.is === 'cut-off') this.#deadlines.forRollback();
+        if (progress === 'sending') this.#discardAsked();
+        break;
       case 'working':
-        if (!state.callerEnded) this.#connection.stopListening();
-        if (state.cutOff !== undefined) this.#deadlines.forRollback();
+      case 'restoring':
+      case 'resuming':
+        this.#connection.stopListening();
         if (progress === 'sending') this.#discardAsked();
         break;
       case 'notifying':
@@ -291,7 +308,7 @@ export class Session {
         break;
       case 'verifying':
         // The notification that it is looked at for is still in the engine's queue, and is dealt with anew.
-        this.#state = { at: 'working', request: state.request, callerEnded: false, verified: false };
+        this.#state = { at: 'restoring', request: state.request };
         this.#connection.stopListening();
         break;
       case 'handed-over':
@@ -307,7 +324,7 @@ export class Session {
         on: 'engine-end',
         end: { how: 'lost', reason: 'The engine was lost when this service was restarted' },
       });
-    } else if (state.at === 'working' && progress === 'sending') this.#findOut();
+    } else if (isStarted(state) && progress === 'sending') this.#findOut();
   }
 
   /**
@@ -360,10 +377,8 @@ export class Session {
    * does not waits for it as long as we hold its connection, and is asked again.
    */
   #findOut(pauseMs = firstLookMs): void {
-    if (!this.#inherited || this.#state.at !== 'working') return;
-    const { callerEnded, cutOff } = this.#state;
-    // It reads an end of file now.
-    if (callerEnded || cutOff !== undefined) return;
+    // An engine that is to roll back reads an end of file now.
+    if (!this.#inherited || !isStarted(this.#state)) return;
     const waits = this.#engines.waitsForRequest;
     if (waits === undefined) {
       // It may be in the middle of a dump: where it waits for somebody it reads an end of file, and what it says in the end counts.
@@ -428,6 +443,7 @@ export class Session {
         this.#verify();
         break;
       case 'kill-tree':
+        this.#engines.stopWaiting(ECANCELED, cancelled);
         this.#engines.killTree();
         break;
       case 'discard':
@@ -440,7 +456,7 @@ export class Session {
         this.#reply(action.type, action.errno, action.reason);
         break;
       case 'dismiss-engine':
-        this.#engines.stopWaiting(ECANCELED, 'The request was cut off while it waited for an engine');
+        this.#engines.stopWaiting(ECANCELED, cancelled);
         this.#engines.dismiss();
         break;
       case 'await-rollback':
@@ -466,6 +482,9 @@ export class Session {
         break;
       case 'close-caller':
         this.#closeCaller();
+        break;
+      case 'record-unexpected':
+        this.#records.unexpected(new Error(`${action.on} came in the state ${action.at}`));
         break;
       case 'record':
         this.#deadlines.endOperation();
@@ -597,8 +616,7 @@ export class Session {
 
   /** False where the caller of a request has left meanwhile, or was cut off: it needs nothing. */
   get #isAwaited(): boolean {
-    const state = this.#state;
-    return state.at === 'working' && !state.callerEnded && state.cutOff === undefined;
+    return isStarted(this.#state);
   }
 
   /** The packet leaves the caller's queue only now: a service that is killed before finds it there again. */

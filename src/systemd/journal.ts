@@ -26,6 +26,7 @@ export function journalLog(most: Level): Log {
     warning: at('warning'),
     info: at('info'),
     debug: at('debug'),
+    most,
     close: () => records.close(),
   };
 }

@@ -8,6 +8,8 @@ export interface Log {
   warning(message: string, fields?: Fields): void;
   info(message: string, fields?: Fields): void;
   debug(message: string, fields?: Fields): void;
+  /** The least important level that is written: what is not written need not be put together. */
+  readonly most: Level;
   /** Resolves when everything is written; nothing may be logged afterwards. */
   close(): Promise<void>;
 }

@@ -20,6 +20,7 @@ export async function createLog({ verbosity, file, sink }: LogOptions): Promise<
     warning: nothing,
     info: nothing,
     debug: nothing,
+    most,
     close: () => Promise.resolve(),
   };
 }

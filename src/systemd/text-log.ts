@@ -29,6 +29,7 @@ export function textLog(most: Level, file: string | undefined): Log {
     warning: at('warning'),
     info: at('info'),
     debug: at('debug'),
+    most,
     close: () =>
       new Promise((resolve) => {
         logger.once('finish', () => resolve());

@@ -10,12 +10,13 @@ export const { initialActions, initialState, phaseOf } = original;
 
 export const step: typeof original.step = (state, input) =>
   original.step(
-    state.at === 'working' && goesOn(state, input) ? { ...state, request: unscoped(state.request) } : state,
+    state.at === 'resuming' && goesOn(state, input)
+      ? { at: 'working', request: unscoped(state.request) }
+      : state,
     input,
   );
 
-function goesOn({ request, verified }: Extract<State, { at: 'working' }>, input: Input): boolean {
-  if (!verified) return false;
+function goesOn({ request }: Extract<State, { at: 'resuming' }>, input: Input): boolean {
   return input.on === 'engine-final' || (input.on === 'engine-notify' && request.notifies);
 }
 

@@ -21,7 +21,7 @@ const packet = encodeRequest(dump);
 const self: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1 } };
 const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: false } };
 const request = authorized(ReqType.DUMP);
-const working: State = { at: 'working', request, callerEnded: false, verified: false };
+const working: State = { at: 'working', request };
 const idle: State = { at: 'idle', phase: 'first', engine: false };
 
 describe('a request that has to be asked again', () => {

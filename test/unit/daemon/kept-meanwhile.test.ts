@@ -144,7 +144,7 @@ describe('what is kept of a connection meanwhile', () => {
     criu.engine('receive', sends(checked));
     let droppedBefore: unknown;
     const resumed = new Resumed({
-      state: { at: 'working', request, callerEnded: false, verified: false },
+      state: { at: 'working', request },
       progress: 'unread',
       packet,
       queued: [packet],

@@ -24,6 +24,7 @@ function recorder(): { written: Written[]; records: Records } {
     warning: at('warning'),
     info: at('info'),
     debug: at('debug'),
+    most: 'debug',
     close: async () => {},
   };
   return { written, records: new Records(log, () => {}) };

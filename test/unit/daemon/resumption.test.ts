@@ -8,9 +8,9 @@ import { authorized } from './support/authorized.ts';
 const request = authorized(ReqType.DUMP);
 const states = {
   idle: { at: 'idle', phase: 'first', engine: false },
-  working: { at: 'working', request, callerEnded: false, verified: false },
+  working: { at: 'working', request },
   verifying: { at: 'verifying', request },
-  notifying: { at: 'notifying', request, verified: false },
+  notifying: { at: 'notifying', request, back: 'working' },
   'handed-over': { at: 'handed-over', request },
 } satisfies Record<string, State>;
 

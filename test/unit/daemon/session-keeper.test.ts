@@ -10,7 +10,7 @@ import { Store } from './support/store.ts';
 const request = authorized(ReqType.DUMP, true);
 
 function stand(engine?: EngineSnapshot): Stand {
-  const state = { at: 'working', request, callerEnded: false, verified: true } as const;
+  const state = { at: 'working', request } as const;
   return { state, startedAtMs: 7, ...(engine ? { engine } : {}) };
 }
 

@@ -125,7 +125,7 @@ describe('session machine', () => {
   it('lets CRIU roll back when the caller leaves during a notification', () => {
     const { did, state } = run(relay(ReqType.DUMP), notify, { on: 'caller-end' });
     assert.equal(did.at(-1), 'dismiss-engine');
-    assert.equal(state.at, 'working');
+    assert.equal(state.at, 'rolling-back');
   });
 
   it('does not listen for an answer of a caller that has left', () => {
@@ -233,8 +233,49 @@ describe('session machine', () => {
       { on: 'caller-end' },
       { on: 'deadline', reason: '' },
     ];
-    for (const input of inputs)
-      assert.deepEqual(step({ at: 'over' }, input), { state: { at: 'over' }, actions: [] });
+    for (const input of inputs) {
+      const { state, actions } = step({ at: 'over' }, input);
+      assert.equal(state.at, 'over');
+      assert.ok(actions.every((action) => action.do === 'record-unexpected'));
+    }
+  });
+
+  it('records an input that cannot happen in a state, and changes nothing', () => {
+    const working = run(relay(ReqType.DUMP)).state;
+    const notStarted: Input = { on: 'not-started', errno: 2, reason: 'no criu', engineRemains: false };
+    for (const [state, input] of [
+      [initialState, done],
+      [initialState, notStarted],
+      [working, { on: 'verified' }],
+      [working, answer],
+      [{ at: 'over' }, answer],
+    ] as const) {
+      assert.deepEqual(step(state, input), {
+        state,
+        actions: [{ do: 'record-unexpected', at: state.at, on: input.on }],
+      });
+    }
+  });
+
+  it('takes what a race brings for nothing unexpected', () => {
+    const rollingBack = run(relay(ReqType.DUMP), { on: 'caller-end' }).state;
+    for (const [state, input] of [
+      [rollingBack, { on: 'caller-end' }],
+      [rollingBack, notify],
+      [{ at: 'over' }, lost],
+      [{ at: 'draining' }, { on: 'caller-end' }],
+    ] as const) {
+      assert.deepEqual(step(state, input), { state, actions: [] });
+    }
+  });
+
+  it('is over where no engine could be started for a request that has ended meanwhile', () => {
+    const notStarted: Input = { on: 'not-started', errno: 2, reason: 'no criu', engineRemains: false };
+    const { state, actions } = step({ at: 'draining' }, notStarted);
+    assert.equal(state.at, 'over');
+    assert.deepEqual(actions, [{ do: 'close-caller' }]);
+    const remains = step({ at: 'draining' }, { ...notStarted, engineRemains: true });
+    assert.deepEqual(remains, { state: { at: 'draining' }, actions: [{ do: 'dismiss-engine' }] });
   });
 });
 
@@ -313,10 +354,28 @@ describe('session machine, when something takes too long', () => {
     });
   }
 
+  it('tells and records a failure as that of the deadline, whether or not its caller has left, and in any order', () => {
+    const end: Input = { on: 'caller-end' };
+    for (const before of [[late], [late, end], [end, late], [end, late, end]]) {
+      const { last } = run(dumping, ...before, failed);
+      const reason = 'DUMP: late';
+      assert.deepEqual(last, [
+        { do: 'reply', type: ReqType.DUMP, errno: 110, reason },
+        { do: 'record', result: 'failed', errno: 110, reason },
+      ]);
+    }
+  });
+
+  it('gives CRIU the time of a rollback after the deadline of a caller that had left', () => {
+    const { last, state } = run(dumping, { on: 'caller-end' }, late);
+    assert.equal(state.at, 'rolling-back');
+    assert.ok(last.some((action) => action.do === 'await-rollback'));
+  });
+
   it('forwards no notification of an engine that is to roll back', () => {
     const { did, state } = run(dumping, late, notify);
     assert.equal(count(did, 'forward'), 0);
-    assert.equal(state.at, 'working');
+    assert.equal(state.at, 'rolling-back');
   });
 
   it('serves no next request after it', () => {

@@ -25,7 +25,7 @@ class Kept {
   readonly callerFd: OwnedFd = this.caller.ours.copy();
   readonly engineFd: OwnedFd = this.engine.ours.copy();
   readonly snapshot: SessionSnapshot = {
-    state: { at: 'working', request, callerEnded: false, verified: true },
+    state: { at: 'working', request },
     progress: 'sent',
     callerInode: String(fstatSync(this.callerFd.number).ino),
     engineInode: String(fstatSync(this.engineFd.number).ino),

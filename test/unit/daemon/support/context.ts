@@ -9,7 +9,14 @@ import { readOwnState } from '../../../../src/policy/caller.ts';
 import { CallerReader } from '../../../../src/policy/caller-reader.ts';
 import { TreeReader } from '../../../../src/policy/tree-reader.ts';
 
-const quiet = { error() {}, warning() {}, info() {}, debug() {}, close: async () => {} };
+const quiet = {
+  error() {},
+  warning() {},
+  info() {},
+  debug() {},
+  most: 'error' as const,
+  close: async () => {},
+};
 
 export const limits: Limits = { sessions: 8, sessionsPerUser: 8, engines: 8, enginesPerUser: 8 };
 
