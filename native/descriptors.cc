@@ -28,46 +28,23 @@ int PidfdGetfdCall(int pidfd, int number) {
   return static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0U));
 }
 
-Napi::Value AdoptFd(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const int number = RequireInt(info[0], "number", 0, kLargestInt);
-  // Not owned before it is known to be open: it may be nobody's, and become another file's.
-  const int flags = Check(env, "fcntl", ::fcntl(number, F_GETFD));
-  Check(env, "fcntl", ::fcntl(number, F_SETFD, flags | FD_CLOEXEC));
-  UniqueFd fd(number);
-  return OwnedFd::New(env, fd);
-}
-
 Napi::Value Duplicate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int source = RequireFd(info[0], "fd").Get();
   return OwnedFd::New(env, UniqueFd(Check(env, "fcntl", ::fcntl(source, F_DUPFD_CLOEXEC, 0))));
 }
 
-Napi::Value OpenAt(Napi::Env env, const char* syscall, int directory, const std::string& path,
-                   int flags, mode_t mode) {
-  // O_NOCTTY: the service never takes a terminal as its own, see open(2).
-  return OwnedFd::New(env, UniqueFd(Check(env, syscall, RetryOnSignal([&] {
-                                            return ::openat(directory, path.c_str(),
-                                                            flags | O_CLOEXEC | O_NOCTTY, mode);
-                                          }),
-                                          path)));
-}
-
 Napi::Value Open(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
   const std::string path = RequireString(info[0], "path");
   const int flags = RequireInt(info[1], "flags", 0, kLargestInt);
   const auto mode = info[2].IsUndefined()
                         ? kPrivateFile
                         : static_cast<mode_t>(RequireInt(info[2], "mode", 0, kModes));
-  return OpenAt(info.Env(), "open", AT_FDCWD, path, flags, mode);
-}
-
-Napi::Value OpenBelow(const Napi::CallbackInfo& info) {
-  const int directory = RequireFd(info[0], "directory").Get();
-  const std::string path = RequireString(info[1], "path");
-  const int flags = RequireInt(info[2], "flags", 0, kLargestInt);
-  return OpenAt(info.Env(), "openat", directory, path, flags, kPrivateFile);
+  // O_NOCTTY: the service never takes a terminal as its own, see open(2).
+  const int fd =
+      RetryOnSignal([&] { return ::open(path.c_str(), flags | O_CLOEXEC | O_NOCTTY, mode); });
+  return OwnedFd::New(env, UniqueFd(Check(env, "open", fd, path)));
 }
 
 Napi::Value Memfd(const Napi::CallbackInfo& info) {
@@ -102,10 +79,8 @@ Napi::Value PidfdGetfd(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void ExportDescriptors(Napi::Env env, Napi::Object exports) {
-  exports.Set("adoptFd", Napi::Function::New<AdoptFd>(env, "adoptFd"));
   exports.Set("duplicate", Napi::Function::New<Duplicate>(env, "duplicate"));
   exports.Set("open", Napi::Function::New<Open>(env, "open"));
-  exports.Set("openat", Napi::Function::New<OpenBelow>(env, "openat"));
   exports.Set("memfd", Napi::Function::New<Memfd>(env, "memfd"));
   exports.Set("pidfdOpen", Napi::Function::New<PidfdOpen>(env, "pidfdOpen"));
   exports.Set("pidfdGetfd", Napi::Function::New<PidfdGetfd>(env, "pidfdGetfd"));

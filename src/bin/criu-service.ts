@@ -85,7 +85,6 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
       kerndat: new Kerndat(options.criu, activation ? startKerndatUnit : () => {}),
       restorers: findRestorers(options.restore),
       standing: {
-        confinedCallers: true,
         allowNoNewPrivs: options.allowNoNewPrivs,
         labels,
       },

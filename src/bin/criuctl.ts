@@ -19,9 +19,10 @@ const verbModules: Readonly<Record<Verb, () => Promise<{ run(invocation: Invocat
     status: () => import('../cli/status.ts'),
   };
 
+process.on('uncaughtException', endWithFault);
 main().then((code) => {
   process.exitCode = code;
-});
+}, endWithFault);
 
 async function main(): Promise<number> {
   const parsed = parseCommandLine(process.argv.slice(2));
@@ -69,6 +70,16 @@ async function run({ action, options, own }: Parsed, verb: Verb): Promise<number
     }
     return exitCode;
   }
+}
+
+/** A fault of criuctl itself, in one line: a stack trace helps nobody who types a command. */
+function endWithFault(error: Error & { readonly code?: string; readonly syscall?: string }): void {
+  // A reader that has seen enough, as `head` has.
+  if (error.code === 'EPIPE' && error.syscall === 'write') process.exit();
+  process.stderr.write(
+    `criuctl: ${error.name}: ${error.message}\nThis is a fault of criuctl: please report it\n`,
+  );
+  process.exit(exitCodes.failed);
 }
 
 /** On standard output nothing but the result, and sentences only for somebody who reads them. */

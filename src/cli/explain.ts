@@ -21,13 +21,13 @@ export interface Explanation {
   readonly advice: readonly string[];
 }
 
-/** Anything that is neither a {@link CriuError} nor an {@link Obstacle} is a mistake of ours, and thrown again. */
+/** An error that is neither a {@link CriuError} nor an {@link Obstacle} is a fault of criuctl, and is said to be one. */
 export function explain(error: unknown, invocation: Invocation): Explanation {
   if (error instanceof Obstacle) {
     const { exitCode, message, advice } = error;
     return { exitCode, message, code: 'OBSTACLE', errno: undefined, lines: [], log: undefined, advice };
   }
-  if (!(error instanceof CriuError)) throw error;
+  if (!(error instanceof CriuError)) return fault(error);
   const { verb, own, options } = invocation;
   const lines = error.log === undefined ? [] : errorLines(error.log);
   const places = placesOf(options);
@@ -54,6 +54,18 @@ export function explain(error: unknown, invocation: Invocation): Explanation {
       address: own.service ?? defaultAddress,
       addressIsOurs: own.service === undefined,
     }),
+  };
+}
+
+function fault(error: unknown): Explanation {
+  return {
+    exitCode: exitCodes.failed,
+    message: error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+    code: 'FAULT',
+    errno: (error as NodeJS.ErrnoException | undefined)?.code,
+    lines: [],
+    log: undefined,
+    advice: ['This is a fault of criuctl: please report it with this line and the command that led to it'],
   };
 }
 

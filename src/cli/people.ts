@@ -1,12 +1,14 @@
 /** Whose a process is, in words. */
 import { readFileSync } from 'node:fs';
+import { statusField } from '../policy/proc-status.ts';
+import { sanitize } from '../systemd/log.ts';
 
 /** @returns undefined where there is no such process. */
 export function lookAt(pid: number): { pid: number; uid: number; user: string; name: string } | undefined {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    const uid = Number(/^Uid:\s+(\d+)/m.exec(status)?.[1]);
-    const name = /^Name:\s+(.*)$/m.exec(status)?.[1] ?? '?';
+    const uid = Number(statusField(status, 'Uid')?.split(/\s/)[0]);
+    const name = sanitize(status.slice('Name:\t'.length, status.indexOf('\n')));
     return { pid, uid, user: userName(uid), name };
   } catch {
     return undefined;

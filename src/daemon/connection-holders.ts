@@ -41,9 +41,10 @@ function holds(pid: number, link: string): boolean {
   return numbers.some((number) => {
     try {
       return readlinkSync(`/proc/${pid}/fd/${number}`) === link;
-    } catch {
-      // It has ended, or has no such descriptor.
-      return false;
+    } catch (error) {
+      // The process has ended, or has no such descriptor. Any other error could hide the engine.
+      if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+      throw error;
     }
   });
 }

@@ -9,7 +9,6 @@ import { readSync, writeSync } from 'node:fs';
 import type { Traits } from '../policy/standing.ts';
 import { native, type OwnedFd } from '../socket/binding.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
-import { currentState } from './older-states.ts';
 import type { State } from './session-states.ts';
 
 /**
@@ -51,7 +50,7 @@ export interface EngineSnapshot {
 /** Whom a confined engine has become, and by what it is known what came out of it (escaped.ts). */
 export interface ConfinedIdentity {
   readonly uid: number;
-  /** Absent in what an earlier version of this service has kept, as is what follows. */
+  /** Absent where the engine is not there yet, as is what follows. */
   readonly gid?: number;
   readonly traits: Traits;
   /** A moment before it was there, in the ticks of a start time. */
@@ -136,7 +135,7 @@ export class SessionFile {
           : value,
     ) as Page;
     this.#packet = { at: packet.at, bytes: packet.bytes };
-    return { ...snapshot, state: currentState(snapshot.state) };
+    return snapshot;
   }
 
   close(): void {

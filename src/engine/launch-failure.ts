@@ -13,8 +13,6 @@ export interface LaunchFailureDescription {
   readonly sentence: string;
   /** For cr_errno. */
   readonly errno: number;
-  /** Who can do something about it: a caller's mistake is no error of the service. */
-  readonly remedy: 'caller' | 'administrator';
 }
 
 /** What the sentence names, where it is known. */
@@ -55,11 +53,6 @@ export function explainLaunchFailure(
   // A process that ends while it is read is gone at whichever step that comes out.
   if (failure.error === ESRCH) return caller('The calling process has ended', ESRCH);
   return describeStep[failure.step](failure, context);
-}
-
-/** The sentence alone. */
-export function describeLaunchFailure(failure: LaunchFailure, context: LaunchContext = {}): string {
-  return explainLaunchFailure(failure, context).sentence;
 }
 
 type Describe = (failure: LaunchFailure, context: LaunchContext) => LaunchFailureDescription;
@@ -247,12 +240,14 @@ function internal(failure: LaunchFailure, what: string): LaunchFailureDescriptio
   );
 }
 
+/** Something that the caller can mend. */
 function caller(sentence: string, errno: number): LaunchFailureDescription {
-  return { sentence, errno: errno === 0 ? EPERM : errno, remedy: 'caller' };
+  return { sentence, errno: errno === 0 ? EPERM : errno };
 }
 
-function administrator(sentence: string, failure: LaunchFailure): LaunchFailureDescription {
-  return { sentence, errno: failure.error === 0 ? EPERM : failure.error, remedy: 'administrator' };
+/** Something that only the administrator can mend. */
+function administrator(sentence: string, { error }: LaunchFailure): LaunchFailureDescription {
+  return { sentence, errno: error === 0 ? EPERM : error };
 }
 
 function limit(failure: LaunchFailure): string {

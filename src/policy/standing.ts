@@ -27,8 +27,6 @@ export interface Traits {
 }
 
 export interface StandingOptions {
-  /** Serve confined callers at all; otherwise only root is. */
-  readonly confinedCallers: boolean;
   /** Serve callers with no_new_privs, although Landlock, which cannot be seen from outside, implies it. */
   readonly allowNoNewPrivs: boolean;
   /** Whose labels an engine can take over. */
@@ -47,8 +45,6 @@ export function judgeStanding(
     const less = lessThanService(state, service);
     return less === undefined ? { kind: 'fully-privileged' } : refused(less);
   }
-  if (!options.confinedCallers)
-    return refused(`only root is served, and the caller's uid is ${identity.uid}`);
   const sandbox = sandboxOf(identity, state, service, options);
   return sandbox === undefined ? { kind: 'confined', traits: traitsOf(state) } : refused(sandbox);
 }

@@ -279,8 +279,6 @@ export interface NativeBinding {
   pidfdOpen(pid: number): OwnedFd;
   /** pidfd_getfd(2): a copy of the target's descriptor `number`. */
   pidfdGetfd(pidfd: OwnedFd, number: number): OwnedFd;
-  /** Takes over a descriptor number of this process, checks that it is open and sets CLOEXEC. */
-  adoptFd(number: number): OwnedFd;
   /**
    * Closes on another thread: for a socket whose queue holds descriptors of its peer's, whose last close may block. Those of one
    * `lane`, the peer's uid, share a thread, and wait for each other.
@@ -324,8 +322,6 @@ export interface NativeBinding {
   duplicate(fd: OwnedFd): OwnedFd;
   /** open(2) with O_CLOEXEC and O_NOCTTY; flags as in node:fs constants. A new file is its owner's alone (0600) unless `mode` says more. */
   open(path: string, flags: number, mode?: number): OwnedFd;
-  /** openat(2) from a directory fd, otherwise as open(). Follows symbolic links and `..`, as openat does. */
-  openat(directory: OwnedFd, path: string, flags: number): OwnedFd;
   /**
    * Of each path one line: which file it leads to (stat(2): device, inode, mode, size, both times in nanoseconds), or the errno of
    * one that leads nowhere. It changes whenever the file is replaced or written to.

@@ -69,7 +69,6 @@ describe('descriptors', () => {
       theirs,
       directory,
       self,
-      native.openat(directory, 'dev/null', constants.O_RDONLY),
       native.duplicate(directory),
       native.pidfdGetfd(self, directory.number),
       native.memfd('cloexec', 1),
@@ -122,62 +121,36 @@ describe('descriptors', () => {
     requireArgumentError(() => native.adopt(closed), 'fd');
     requireArgumentError(() => native.duplicate(closed), 'fd');
     requireArgumentError(() => native.describeSocket(closed), 'fd');
-    requireArgumentError(() => native.openat(closed, 'x', 0), 'directory');
     requireArgumentError(() => native.pidfdGetfd(closed, 0), 'pidfd');
     requireArgumentError(() => native.adoptProcess(closed, 1), 'pidfd');
     requireArgumentError(() => native.notifyNow('READY=1', [closed]), 'fds[0]');
   });
 });
 
-describe('adoptFd', () => {
-  it('takes over an open descriptor and makes it CLOEXEC', () => {
-    const made = openNull();
-    const adopted = native.adoptFd(made.number);
-    assert.equal(adopted.number, made.number);
-    assert.ok(isCloexec(adopted.number));
-    adopted.close();
-    assert.ok(!isOpen(made.number));
-    made.close(); // The number is nobody's by now: EBADF, which closing ignores.
-  });
-
-  it('refuses a number that is not open, and does not close it later', () => {
-    const fd = openNull();
-    const { number } = fd;
-    fd.close();
-    requireNativeError(() => native.adoptFd(number), 'EBADF', 'fcntl');
-    for (const wrong of [-1, 1.5, Number.NaN, 2 ** 31])
-      requireArgumentError(() => native.adoptFd(wrong), 'number');
-  });
-});
-
-describe('open and openat', () => {
-  it('open files with their mode, relative to a directory descriptor', () => {
+describe('open', () => {
+  it('opens a file with its mode', () => {
     withDirectory((path) => {
       const old = process.umask(0);
-      const { O_CREAT, O_DIRECTORY, O_EXCL, O_RDONLY, O_WRONLY } = constants;
+      const { O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } = constants;
       const explicit = native.open(join(path, 'explicit'), O_CREAT | O_EXCL | O_WRONLY, 0o640);
       const private_ = native.open(join(path, 'private'), O_CREAT | O_EXCL | O_WRONLY);
       process.umask(old);
       assert.equal(fstatSync(explicit.number).mode & 0o7777, 0o640);
       assert.equal(fstatSync(private_.number).mode & 0o7777, 0o600, 'the owner alone, when nobody says more');
       writeFileSync(join(path, 'explicit'), 'text');
-      const directory = native.open(path, O_RDONLY | O_DIRECTORY);
-      const below = native.openat(directory, 'explicit', O_RDONLY);
-      assert.equal(readFileSync(below.number, 'utf8'), 'text');
-      for (const fd of [explicit, private_, directory, below]) fd.close();
+      const read = native.open(join(path, 'explicit'), O_RDONLY);
+      assert.equal(readFileSync(read.number, 'utf8'), 'text');
+      for (const fd of [explicit, private_, read]) fd.close();
     });
   });
 
-  it('tell the errno, the call and the path', () => {
+  it('tells the errno, the call and the path', () => {
     const error = requireNativeError(() => native.open('/nonexistent', 0), 'ENOENT', 'open');
     assert.match(error.message, /\/nonexistent/);
     assert.equal(error.errno, 2);
-    const file = openNull();
-    requireNativeError(() => native.openat(file, 'x', 0), 'ENOTDIR', 'openat');
-    file.close();
   });
 
-  it('refuse a path with a NUL, which the kernel would cut short', () => {
+  it('refuses a path with a NUL, which the kernel would cut short', () => {
     requireArgumentError(() => native.open('/dev/null\0x', 0), 'path');
     requireArgumentError(() => native.open(1 as unknown as string, 0), 'path');
     requireArgumentError(() => native.open('/dev/null', -1), 'flags');

@@ -1,7 +1,7 @@
 /** The bundled criuctl at the service, with an engine that does what a script says. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { statSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { sends } from './support/client.ts';
@@ -51,6 +51,42 @@ describe('criuctl at a service', () => {
     const { status, stdout, stderr } = spawnSync(process.execPath, [criuctl, ...words], { encoding: 'utf8' });
     assert.deepEqual([status, stdout], [3, '']);
     assert.match(stderr, /^criuctl: CHECK refused: no$/m);
+  });
+
+  it('asks for no restore whose pid it could not write down: the file exists, or its directory does not', () => {
+    service.engine('receive', sends({ type: ReqType.RESTORE, success: true, restore: { pid: 4711 } }));
+    const existing = join(service.directory, 'pid');
+    writeFileSync(existing, 'of somebody');
+    for (const [path, status, words] of [
+      [existing, 2, /pid exists already\nRemove it, or name another file/],
+      [join(service.directory, 'none', 'pid'), 5, /none\/pid cannot be written: ENOENT/],
+    ] as const) {
+      const restore = ['restore', '-D', service.directory, '--pidfile', path, '--service', service.address];
+      const ended = spawnSync(process.execPath, [criuctl, ...restore, '--trust-images'], {
+        encoding: 'utf8',
+      });
+      assert.deepEqual([ended.status, ended.stdout], [status, '']);
+      assert.match(ended.stderr, words);
+    }
+    assert.deepEqual(service.received(), []);
+  });
+
+  it('tells a fault of its own in one line and what to do, wherever that happens, and never shows a stack trace', () => {
+    for (const fault of [
+      `process.geteuid = () => { throw new TypeError('a fault'); };`,
+      `setImmediate(() => { throw new TypeError('a fault'); });`,
+      `setImmediate(() => Promise.reject(new TypeError('a fault')));`,
+    ]) {
+      const words = ['dump', '1', '-D', service.directory, '--service', join(service.directory, 'none')];
+      const program = `
+        ${fault}
+        process.argv = [process.execPath, ...${JSON.stringify([criuctl, ...words])}];
+        require(process.argv[1]);`;
+      const { status, stderr } = spawnSync(process.execPath, ['-e', program], { encoding: 'utf8' });
+      assert.equal(status, 1);
+      assert.match(stderr, /^criuctl: TypeError: a fault\nThis is a fault of criuctl: please report it/m);
+      assert.doesNotMatch(stderr, /^ +at /m);
+    }
   });
 
   it('is small, and loads neither the addon nor the protocol to complete a word or show its help', () => {

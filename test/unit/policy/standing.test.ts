@@ -50,8 +50,7 @@ const aliceThread: ThreadState = {
   effective: 0n,
 };
 
-const rootOnly: StandingOptions = { confinedCallers: false, allowNoNewPrivs: false };
-const everybody: StandingOptions = { confinedCallers: true, allowNoNewPrivs: false };
+const usual: StandingOptions = { allowNoNewPrivs: false };
 
 function inNamespace(name: string): Partial<CallerState> {
   return { threads: [{ ...rootThread, namespaces: { ...rootThread.namespaces, [name]: `${name}:[9]` } }] };
@@ -60,7 +59,7 @@ function inNamespace(name: string): Partial<CallerState> {
 function reasonFor(
   identity: CallerIdentity,
   state: Partial<CallerState>,
-  options: StandingOptions = rootOnly,
+  options: StandingOptions = usual,
 ): string {
   const standing = judgeStanding(identity, { ...service, ...state }, service, options);
   return standing.kind === 'refused' ? standing.reason : '';
@@ -68,12 +67,12 @@ function reasonFor(
 
 describe('standing of a caller', () => {
   it('serves root that holds all that the service holds', () => {
-    assert.deepEqual(judgeStanding(root, service, service, rootOnly), { kind: 'fully-privileged' });
+    assert.deepEqual(judgeStanding(root, service, service, usual), { kind: 'fully-privileged' });
   });
 
   it('serves root that holds more than the service', () => {
     const less = { ...service, threads: [{ ...rootThread, effective: 1n }] };
-    assert.equal(judgeStanding(root, service, less, rootOnly).kind, 'fully-privileged');
+    assert.equal(judgeStanding(root, service, less, usual).kind, 'fully-privileged');
   });
 
   it('serves root in another mount namespace: descriptors are all that it names there', () => {
@@ -85,7 +84,7 @@ describe('standing of a caller', () => {
       { ...aliceThread, bounding: 6n, inheritable: 3n, ambient: 2n },
       { ...aliceThread, bounding: 5n, inheritable: 1n, ambient: 2n },
     ];
-    assert.deepEqual(judgeStanding(alice, { ...service, threads }, service, everybody), {
+    assert.deepEqual(judgeStanding(alice, { ...service, threads }, service, usual), {
       kind: 'confined',
       traits: {
         permitted: 0n,
@@ -120,16 +119,16 @@ describe('standing of a caller', () => {
   for (const [what, sandboxed, reason] of sandboxes) {
     it(`refuses a user under ${what}, even if it is only its second thread`, () => {
       const threads = [aliceThread, { ...aliceThread, ...sandboxed }];
-      assert.match(reasonFor(alice, { threads }, everybody), reason);
+      assert.match(reasonFor(alice, { threads }, usual), reason);
     });
   }
 
   it('refuses a user under a label that cannot be taken over', () => {
-    assert.match(reasonFor(alice, { threads: [aliceThread], label: 'jail' }, everybody), /label jail/);
+    assert.match(reasonFor(alice, { threads: [aliceThread], label: 'jail' }, usual), /label jail/);
   });
 
   it('hands on a label that is not its own, where the kernel has a module whose labels can be taken over', () => {
-    const options = { ...everybody, labels: 'apparmor' } as const;
+    const options = { ...usual, labels: 'apparmor' } as const;
     const standing = judgeStanding(
       alice,
       { ...service, threads: [aliceThread], label: 'jail' },
@@ -150,7 +149,7 @@ describe('standing of a caller', () => {
 
   it('refuses a user whose label is not the one that connected', () => {
     const connected = { ...alice, label: 'jail' };
-    const options = { ...everybody, labels: 'apparmor' } as const;
+    const options = { ...usual, labels: 'apparmor' } as const;
     assert.match(
       reasonFor(connected, { threads: [aliceThread], label: 'free' }, options),
       /free is not the jail that connected/,
@@ -160,14 +159,13 @@ describe('standing of a caller', () => {
   it('serves a user with no_new_privs where that is allowed, and hands it on', () => {
     const threads = [{ ...aliceThread, noNewPrivs: true }];
     const standing = judgeStanding(alice, { ...service, threads }, service, {
-      ...everybody,
+      ...usual,
       allowNoNewPrivs: true,
     });
     assert.equal(standing.kind === 'confined' && standing.traits.noNewPrivs, true);
   });
 
   const refusals: [string, CallerIdentity, Partial<CallerState>, RegExp][] = [
-    ['a user without root', alice, { threads: [aliceThread] }, /only root is served.*1500/],
     [
       'root without a capability of the service',
       root,

@@ -32,7 +32,7 @@ export function sessionContext(
     reader: new CallerReader(own, 1000),
     trees: new TreeReader(),
     procMount: { hidesFrom: () => false, refresh() {} },
-    standing: { confinedCallers: true, allowNoNewPrivs: false },
+    standing: { allowNoNewPrivs: false },
     restorers: { who: 'all' },
     engine,
     pool: new EnginePool(engine),
