@@ -64,10 +64,8 @@ export interface SessionEnginesEvents {
   /** A confined engine cannot be what it should; the reason is a sentence. */
   onLie(reason: string): void;
   onEnd(exit: EngineExit): void;
-  /** Another engine is started for the request, which the one before has not read. */
-  onReplaced(): void;
-  /** That engine is there, and is to be sent the same. */
-  onReplacement(data: Uint8Array): void;
+  /** The latest engine has gone without having read what it was sent: {@link SessionEngines.replace} starts another one. */
+  onUnread(): void;
   /** None is left. */
   onAllGone(): void;
 }
@@ -75,8 +73,8 @@ export interface SessionEnginesEvents {
 /** An engine that was there before its request may end without having read it, and has done nothing about it then. */
 interface Ahead {
   readonly request: AuthorizedRequest;
-  /** What it was sent; undefined before that. */
-  sent?: Uint8Array;
+  /** It was sent its request. */
+  sent?: true;
   /** How it ended before that. */
   exit?: EngineExit;
 }
@@ -334,14 +332,25 @@ export class SessionEngines {
     return this.#latest?.engine.lastWords ?? [];
   }
 
-  /** @returns false when another engine is to be sent it, in the place of one that has ended. */
-  send(data: Uint8Array): boolean {
+  send(data: Uint8Array): void {
     const held = this.#latest;
-    if (!held) return true;
-    if (held.ahead) held.ahead.sent = data;
-    if (held.engine.send(data) || !held.ahead) return true;
-    this.#replace(held, held.ahead);
-    return false;
+    if (!held) return;
+    if (held.ahead) held.ahead.sent = true;
+    // Later, because whoever sends has yet to write down that it has.
+    if (!held.engine.send(data) && held.ahead) queueMicrotask(() => this.#events.onUnread());
+  }
+
+  /** Another engine in the place and the turn of the latest, which has not read its request. @throws what starting one throws */
+  async replace(request: AuthorizedRequest): Promise<void> {
+    const held = this.#latest;
+    if (!held) return;
+    try {
+      await this.#startAgain(held, request);
+    } catch (error) {
+      held.turn?.release();
+      this.dismiss();
+      throw error;
+    }
   }
 
   dismiss(): void {
@@ -539,18 +548,6 @@ export class SessionEngines {
     return held;
   }
 
-  /** Nothing was done about what it was sent, so that its request needs not know of it. */
-  #replace(held: Held, { request, sent }: Ahead): void {
-    this.#events.onReplaced();
-    this.#startAgain(held, request)
-      .then(() => this.#events.onReplacement(sent!))
-      .catch((error) => {
-        held.turn?.release();
-        this.dismiss();
-        this.#events.onEnd({ how: 'lost', reason: (error as Error).message });
-      });
-  }
-
   /** The new one is in the turn of the old one. */
   #startAgain(old: Held, request: AuthorizedRequest): Promise<void> {
     return this.#starts(async () => {
@@ -590,7 +587,7 @@ export class SessionEngines {
         const latest = this.#latest!;
         const { ahead } = latest;
         if (!ahead) this.#events.onHangup();
-        else if (ahead.sent && engine.leftUnread) this.#replace(latest, ahead);
+        else if (ahead.sent && engine.leftUnread) this.#events.onUnread();
         else if (ahead.sent) {
           latest.ahead = undefined;
           this.#events.onHangup();

@@ -11,18 +11,8 @@ import { native, type OwnedFd } from '../socket/binding.ts';
 import { maxPacketBytes } from '../socket/limits.ts';
 import type { State } from './session-states.ts';
 
-/**
- * How far a request has come on its way to its engine.
- * - `unread`: its packet still waits in the caller's queue, and nobody has begun;
- * - `taken`: it is out of that queue, and no engine has it;
- * - `sending`: it may or may not have reached the engine;
- * - `sent`: the engine has it.
- */
-export type Progress = 'unread' | 'taken' | 'sending' | 'sent';
-
 export interface SessionSnapshot {
   readonly state: State;
-  readonly progress: Progress;
   /** Inodes of the sockets, by which they are told apart: the caller's connection, and our end of the engine's. */
   readonly callerInode: string;
   readonly engineInode?: string;

@@ -2,11 +2,11 @@
 import { fstatSync } from 'node:fs';
 import type { OwnedFd } from '../socket/binding.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
-import { type ConfinedIdentity, type Progress, SessionFile, type SessionSnapshot } from './session-file.ts';
+import { type ConfinedIdentity, SessionFile, type SessionSnapshot } from './session-file.ts';
 import type { StoredSession } from './stored-sessions.ts';
 
 /** What the session itself has to say; the rest is known here. */
-export type Stand = Omit<SessionSnapshot, 'progress' | 'callerInode' | 'becomes'>;
+export type Stand = Omit<SessionSnapshot, 'callerInode' | 'becomes'>;
 
 export class SessionKeeper {
   readonly #store: FdStore;
@@ -19,7 +19,6 @@ export class SessionKeeper {
   readonly #engines = new Set<number>();
   /** Undefined when systemd has whatever was given to it. */
   #waits: Promise<unknown> | undefined;
-  progress: Progress = 'unread';
   /** Whom the engine of a hand-over becomes. */
   becomes: ConfinedIdentity | undefined;
 
@@ -66,7 +65,6 @@ export class SessionKeeper {
   takeOver({ file, snapshot, engine }: StoredSession): void {
     this.#file = file;
     this.#callerInode = snapshot.callerInode;
-    this.progress = snapshot.progress;
     this.becomes = snapshot.becomes;
     if (engine && snapshot.engine) this.#engines.add(snapshot.engine.serial);
   }
@@ -90,7 +88,6 @@ export class SessionKeeper {
     try {
       this.#file?.write({
         ...stand,
-        progress: this.progress,
         callerInode: this.#callerInode,
         ...(this.becomes ? { becomes: this.becomes } : {}),
       });

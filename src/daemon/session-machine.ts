@@ -9,6 +9,8 @@ import { constants as os } from 'node:os';
 import type { Decision } from '../policy/authorize.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { ReqType } from '../protocol/messages.ts';
+import { EBADRQC } from './errnos.ts';
+import { begun, discardOf, handOver, start, whenStarting, whenUnread } from './session-delivery.ts';
 import {
   awaitLeaving,
   mustVerify,
@@ -47,7 +49,7 @@ export const initialActions: readonly Action[] = [{ do: 'listen', deadline: 'req
 
 /** What the caller may send in a state; undefined where nothing is read from it. */
 export function phaseOf(state: State): Phase | undefined {
-  if (state.at === 'idle') return state.phase;
+  if (state.at === 'idle') return state.phase === 'pre-dump-loop' ? 'pre-dump-loop' : 'first';
   return state.at === 'notifying' || state.at === 'resumed' ? 'notify' : undefined;
 }
 
@@ -55,7 +57,12 @@ export function phaseOf(state: State): Phase | undefined {
 export function step(state: State, input: Input): Step {
   switch (state.at) {
     case 'idle':
+    case 'judging':
       return whenIdle(state, input);
+    case 'starting':
+      return whenStarting(state, input);
+    case 'offered':
+      return whenOffered(state, input);
     case 'working':
       return whenWorking(state, input);
     case 'restoring':
@@ -83,16 +90,23 @@ export function step(state: State, input: Input): Step {
   }
 }
 
-function whenIdle(state: Extract<State, { at: 'idle' }>, input: Input): Step {
+function whenIdle(state: Extract<State, { at: 'idle' | 'judging' }>, input: Input): Step {
   switch (input.on) {
+    case 'packet':
+      return state.at === 'idle'
+        ? {
+            state: { ...state, at: 'judging', packet: 'queued' },
+            actions: [{ do: 'stop-listening' }, { do: 'keep' }],
+          }
+        : withoutRule(state, input);
     case 'decided':
       return onDecision(state, input.decision);
     case 'malformed':
-      return turnAway(state, { do: 'discard' }, ReqType.EMPTY, input.errno, input.reason);
+      return turnAway(state, discardOf(state), ReqType.EMPTY, input.errno, input.reason);
     case 'deadline':
-      return turnAway(state, undefined, ReqType.EMPTY, ETIMEDOUT, input.reason);
+      return turnAway(state, [], ReqType.EMPTY, ETIMEDOUT, input.reason);
     case 'stopping':
-      return turnAway(state, undefined, ReqType.EMPTY, EAGAIN, input.reason);
+      return turnAway(state, [], ReqType.EMPTY, EAGAIN, input.reason);
     case 'caller-end':
       return leave(state, []);
     case 'engine-hangup':
@@ -104,35 +118,38 @@ function whenIdle(state: Extract<State, { at: 'idle' }>, input: Input): Step {
   }
 }
 
-function onDecision(state: Extract<State, { at: 'idle' }>, decision: Decision): Step {
+function onDecision(state: Extract<State, { at: 'idle' | 'judging' }>, decision: Decision): Step {
   switch (decision.kind) {
     case 'refuse':
-      return turnAway(state, { do: 'discard' }, decision.type, decision.errno, decision.reason);
+      return turnAway(state, discardOf(state), decision.type, decision.errno, decision.reason);
     case 'hand-over':
-      return {
-        state: { at: 'handed-over', request: decision.request },
-        actions: [
-          { do: 'stop-listening' },
-          ...dismissIf(state.engine),
-          { do: 'hand-over', request: decision.request },
-        ],
-      };
-    case 'relay': {
-      // Descriptors can be put into an engine only when it starts, and it serves whom it was started for.
-      const fresh = !state.engine || decision.plan.engineFds.length > 0;
-      const { request } = decision;
-      return {
-        state: { at: mustVerify(request) ? 'restoring' : 'working', request },
-        actions: [
-          { do: 'stop-listening' },
-          ...dismissIf(fresh && state.engine),
-          { do: 'relay', request, plan: decision.plan, fresh },
-        ],
-      };
-    }
+      return handOver(state, decision);
+    case 'relay':
+      return start(state, decision);
     case 'answer':
       // authorize() gives this in the notify phase only.
       return withoutRule(state, { on: 'decided', decision });
+  }
+}
+
+function whenOffered(state: Extract<State, { at: 'offered' }>, input: Input): Step {
+  switch (input.on) {
+    case 'unread':
+      return whenUnread(state);
+    case 'engine-final': {
+      // A privileged engine opens the directories of its request among the descriptors of the service that gave it the request. If
+      // that one was killed in this moment, the engine found none (setup_opts_from_req in cr-service.c), and has done nothing.
+      const foundNothing = input.errno === EBADRQC && state.request.engine !== 'confined';
+      return state.by === 'an-earlier-start' && foundNothing ? whenUnread(state) : step(begun(state), input);
+    }
+    case 'engine-notify':
+    case 'engine-hangup':
+    case 'engine-end':
+    case 'caller-end':
+    case 'deadline':
+      return step(begun(state), input);
+    default:
+      return withoutRule(state, input);
   }
 }
 
@@ -145,8 +162,6 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
       return afterFinal(request, input.success, tellFinal(request, input.success));
     case 'engine-end':
       return engineLost(request, input.end);
-    case 'not-started':
-      return notStarted(request, input.errno, input.reason, input.engineRemains);
     case 'deadline':
       return rollBackForDeadline(request, input.reason);
     case 'caller-end':
@@ -207,6 +222,9 @@ function whenRollingBack(state: Extract<State, { at: 'rolling-back' }>, input: I
           ? unfinished(request, EIO, `${because.reason}; ${withHintOf(request, input.end.reason)}`)
           : unfinished(request, ETIMEDOUT, because.reason),
       );
+    case 'engine-ready':
+      // It reads an end of file in place of a request, and leaves.
+      return { state, actions: [{ do: 'dismiss-engine' }] };
     case 'not-started':
       return because.is === 'caller-left'
         ? notStarted(request, input.errno, input.reason, input.engineRemains)
@@ -264,6 +282,8 @@ function whenDraining(state: Extract<State, { at: 'draining' }>, input: Input): 
       return { state, actions: [{ do: 'close-caller' }] };
     case 'engine-end':
       return ended(state);
+    case 'engine-ready':
+      return { state, actions: [{ do: 'dismiss-engine' }] };
     case 'not-started':
       // The request ended while its engine was being started: none came.
       return input.engineRemains ? { state, actions: [{ do: 'dismiss-engine' }] } : ended(state);
@@ -278,20 +298,20 @@ function ended({ after }: Extract<State, { at: 'draining' }>): Step {
 
 /** One reply of ours, then the end. */
 function turnAway(
-  state: Extract<State, { at: 'idle' }>,
-  before: Action | undefined,
+  state: Extract<State, { at: 'idle' | 'judging' }>,
+  first: readonly Action[],
   type: number,
   errno: number,
   reason: string,
 ): Step {
   return leave(state, [
-    ...(before ? [before] : []),
+    ...first,
     { do: 'reply', type, errno, reason },
     { do: 'record', result: 'refused', errno, reason },
   ]);
 }
 
-function leave(state: Extract<State, { at: 'idle' }>, actions: readonly Action[]): Step {
+function leave(state: Extract<State, { at: 'idle' | 'judging' }>, actions: readonly Action[]): Step {
   return {
     state: state.engine ? { at: 'draining' } : { at: 'over' },
     actions: [{ do: 'stop-listening' }, ...actions, ...dismissIf(state.engine), { do: 'close-caller' }],

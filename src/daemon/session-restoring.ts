@@ -15,7 +15,6 @@ import {
   afterFinal,
   engineLost,
   failure,
-  notStarted,
   overdue,
   rollBackForCallerEnd,
   rollBackForDeadline,
@@ -32,6 +31,11 @@ export function mustVerify(request: AuthorizedRequest): boolean {
   return request.scope === 'restore' && request.engine === 'confined';
 }
 
+/** The state of an engine that works on a request. */
+export function atWork(request: AuthorizedRequest): 'working' | 'restoring' {
+  return mustVerify(request) ? 'restoring' : 'working';
+}
+
 export function whenRestoring(state: In<'restoring'>, input: Input): Step {
   const { request } = state;
   switch (input.on) {
@@ -43,8 +47,6 @@ export function whenRestoring(state: In<'restoring'>, input: Input): Step {
       return input.success ? refuseToRun(request, resumedEarly) : failed(request);
     case 'engine-hangup':
       return refuseToRun(request, 'lost its engine before it was verified');
-    case 'not-started':
-      return notStarted(request, input.errno, input.reason, input.engineRemains);
     default:
       return whenUnverified(state, input);
   }

@@ -2,9 +2,26 @@
 import type { AuthorizedRequest, Decision, RelayPlan } from '../policy/authorize.ts';
 
 export type State =
-  /** Waits for a packet of the caller. `engine`: one from the request before waits too. */
-  | { readonly at: 'idle'; readonly phase: 'first' | 'pre-dump-loop'; readonly engine: boolean }
-  /** The engine has the request, and its caller and CRIU agree on the rest. */
+  /** Waits for a packet of the caller. `engine`: one from the request before waits, too. */
+  | { readonly at: 'idle'; readonly phase: RequestPhase; readonly engine: boolean }
+  /** A packet is judged, which takes as long as its caller and its target take to be read. */
+  | {
+      readonly at: 'judging';
+      readonly phase: RequestPhase;
+      readonly engine: boolean;
+      readonly packet: PacketPlace;
+    }
+  /** An engine for the request is on its way: in the queue, in a launcher, being moved to a scope, being kept. */
+  | { readonly at: 'starting'; readonly request: AuthorizedRequest; readonly packet: PacketPlace }
+  /** The engine was given the request, and has said nothing since. */
+  | {
+      readonly at: 'offered';
+      readonly request: AuthorizedRequest;
+      readonly packet: PacketPlace;
+      /** `an-earlier-start`: of this service, which was killed then, so that the engine may never have got it. */
+      readonly by: 'this-start' | 'an-earlier-start';
+    }
+  /** The engine works on the request. */
   | { readonly at: 'working'; readonly request: AuthorizedRequest }
   /** A confined engine restores: the tree must be verified before it runs. */
   | { readonly at: 'restoring'; readonly request: AuthorizedRequest }
@@ -30,6 +47,12 @@ export type State =
   /** The last reply is out, the engine has yet to leave. `after`: its work was not finished, and is looked at then. */
   | { readonly at: 'draining'; readonly after?: Unfinished }
   | { readonly at: 'over' };
+
+/** What may come next: a first request, one after keep_open, the next round of a pre-dump loop. */
+export type RequestPhase = 'first' | 'next' | 'pre-dump-loop';
+
+/** Where the bytes of a request are: `queued`, unread in the queue of its caller; `ours`, taken from there, and kept by us. */
+export type PacketPlace = 'queued' | 'ours';
 
 /** States in which the engine has the request and waits for nobody. */
 export type AtWork = 'working' | 'restoring' | 'resuming';
@@ -58,7 +81,9 @@ export interface EngineEnd {
 }
 
 export type Input =
-  /** A packet waits unread, and this was decided about it. */
+  /** A packet waits unread, and is being judged. */
+  | { readonly on: 'packet' }
+  /** This was decided about the packet. */
   | { readonly on: 'decided'; readonly decision: Decision }
   /** A packet waits unread that is no request: it does not parse, or is too large. */
   | { readonly on: 'malformed'; readonly errno: number; readonly reason: string }
@@ -67,14 +92,25 @@ export type Input =
   | { readonly on: 'verified' }
   /** What was restored must not run; the reason begins with a verb. */
   | { readonly on: 'unverified'; readonly reason: string }
-  /** `reply`: its bytes, as they are passed on. */
-  | { readonly on: 'engine-final'; readonly success: boolean; readonly reply: Uint8Array }
+  /** `errno`: cr_errno, 0 for none. `reply`: its bytes, as they are passed on. */
+  | {
+      readonly on: 'engine-final';
+      readonly success: boolean;
+      readonly errno: number;
+      readonly reply: Uint8Array;
+    }
   /** What was verified runs; the engine had gone before. */
   | { readonly on: 'let-run' }
   /** The engine closed its end of the connection, but may still run (exec_cmd). */
   | { readonly on: 'engine-hangup' }
   | { readonly on: 'engine-end'; readonly end: EngineEnd }
-  /** The last `relay` or `hand-over` could not be carried out; no engine has the request. */
+  /** The engine of a `start-engine` or `restart-engine` waits for its request, and the next start of this service knows it. */
+  | { readonly on: 'engine-ready' }
+  /** No engine is needed: the answer is known. `success`: what it says. */
+  | { readonly on: 'answered'; readonly success: boolean }
+  /** The engine has not read its request, and will not: it has done nothing about it. */
+  | { readonly on: 'unread' }
+  /** The last `start-engine`, `restart-engine` or `hand-over` could not be carried out; no engine has the request. */
   | {
       readonly on: 'not-started';
       readonly errno: number;
@@ -89,13 +125,29 @@ export type Input =
   | { readonly on: 'stopping'; readonly reason: string };
 
 export type Action =
-  /** Consume the packet, fetch the descriptors, rewrite, send to the engine; start one where `fresh`. */
+  /** Work on the request begins: its time counts from here. */
+  | { readonly do: 'begin'; readonly request: AuthorizedRequest }
+  /** From here on the next start of this service goes on with the session. */
+  | { readonly do: 'keep' }
+  /** Write the state down before the next action, for the next start of this service. Each step ends with that by itself. */
+  | { readonly do: 'save'; readonly state: State }
+  /** The session is none of the next start's. */
+  | { readonly do: 'forget' }
+  /** Judge the packet that is ours, once more. */
+  | { readonly do: 'judge-again' }
+  /** Have an engine for the request: start one where `fresh`. The input `engine-ready`, `answered` or `not-started` follows. */
   | {
-      readonly do: 'relay';
+      readonly do: 'start-engine';
       readonly request: AuthorizedRequest;
       readonly plan: RelayPlan;
       readonly fresh: boolean;
     }
+  /** Another engine in the place and the turn of one that has not read the request. */
+  | { readonly do: 'restart-engine'; readonly request: AuthorizedRequest }
+  /** Let go of an engine that has done nothing. */
+  | { readonly do: 'abandon-engine' }
+  /** Give the engine its request. */
+  | { readonly do: 'send' }
   /** Leave the packet unread and start an engine on the caller's connection. */
   | { readonly do: 'hand-over'; readonly request: AuthorizedRequest }
   /** Consume the packet and pass it to the engine: the answer to its notification. */

@@ -12,6 +12,9 @@ const { EIO } = os.errno;
  */
 const ignored: { readonly [at in State['at']]: readonly Input['on'][] } = {
   idle: [],
+  judging: [],
+  starting: ['engine-hangup'],
+  offered: [],
   working: ['engine-hangup'],
   restoring: [],
   verifying: [],
@@ -21,12 +24,23 @@ const ignored: { readonly [at in State['at']]: readonly Input['on'][] } = {
   'letting-run': ['caller-end', 'engine-hangup', 'deadline'],
   resumed: ['engine-hangup', 'engine-end'],
   notifying: ['engine-hangup'],
-  'rolling-back': ['engine-notify', 'engine-hangup', 'caller-end'],
+  'rolling-back': ['engine-notify', 'engine-hangup', 'caller-end', 'unread'],
   // The engine reads from its caller itself, so that it cannot be cut off.
   'handed-over': ['engine-hangup', 'deadline'],
   // The last reply is out. The engine may still speak, and what was looked at for it may still be answered.
-  draining: ['engine-notify', 'engine-final', 'verified', 'unverified', 'let-run', 'caller-end', 'deadline'],
+  draining: [
+    'engine-notify',
+    'engine-final',
+    'unread',
+    'verified',
+    'unverified',
+    'let-run',
+    'caller-end',
+    'deadline',
+  ],
   over: [
+    'engine-ready',
+    'unread',
     'engine-notify',
     'engine-final',
     'engine-hangup',
@@ -48,6 +62,11 @@ export function withoutRule(state: State, input: Input): Step {
 
 export function stay(state: State): Step {
   return { state, actions: [] };
+}
+
+/** The same step behind other actions. */
+export function before(actions: readonly Action[], step: Step): Step {
+  return { ...step, actions: [...actions, ...step.actions] };
 }
 
 export function dismissIf(engine: boolean): Action[] {
@@ -99,7 +118,7 @@ export function afterFinal(request: AuthorizedRequest, success: boolean, told: r
   if (!request.keepOpen && !isRound) return { state: { at: 'draining' }, actions: told };
   const engine = request.engine === 'privileged';
   return {
-    state: { at: 'idle', phase: request.type === ReqType.PRE_DUMP ? 'pre-dump-loop' : 'first', engine },
+    state: { at: 'idle', phase: request.type === ReqType.PRE_DUMP ? 'pre-dump-loop' : 'next', engine },
     // A confined engine holds the directories of one request, and a probe answers one question.
     actions: [...told, ...dismissIf(!engine), { do: 'listen', deadline: 'none' }],
   };

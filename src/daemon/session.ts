@@ -26,7 +26,7 @@ import type { Records } from './records.ts';
 import { BadDescriptorError, RelayPreparation } from './relay-preparation.ts';
 import { resumptionOf } from './resumption.ts';
 import { type EnginesContext, NotStartedError, SessionEngines } from './session-engines.ts';
-import type { Progress, SessionSnapshot } from './session-file.ts';
+import type { SessionSnapshot } from './session-file.ts';
 import { SessionKeeper, type Stand } from './session-keeper.ts';
 import { initialActions, initialState, phaseOf, step } from './session-machine.ts';
 import { SessionRecords } from './session-records.ts';
@@ -59,11 +59,6 @@ export interface SessionContext extends JudgeContext, EnginesContext {
 const withoutEngine: ReadonlySet<State['at']> = new Set(['idle', 'resumed']);
 
 const cancelled = 'The request was cut off while it waited for an engine';
-
-/** The request is with its engine, or on its way there. */
-function isStarted(state: State): boolean {
-  return state.at === 'working' || state.at === 'restoring';
-}
 
 /** As CRIU says it (send_criu_rpc_script in action-scripts.c). */
 const postResume: CriuResp = {
@@ -101,8 +96,8 @@ export class Session {
   #waiting: Buffer = Buffer.alloc(0);
   readonly #deadlines: Deadlines;
   readonly #keeper: SessionKeeper;
-  /** The engine at work got its request from an earlier start of this service, and has said nothing since. */
-  #inherited = false;
+  /** The request as its engine is to have it. */
+  #bytes: Uint8Array = Buffer.alloc(0);
   #over = false;
 
   /**
@@ -129,14 +124,7 @@ export class Session {
       expectsTerminal: (message) => this.#expectsTerminal(message),
       onLie: (reason) => this.#engineLies(reason),
       onEnd: (end) => this.#advance({ on: 'engine-end', end: this.#known(end) }),
-      onReplaced: () => this.#mark('taken'),
-      onReplacement: (bytes) => {
-        this.#keepEngine();
-        this.#whenKept(() => {
-          if (this.#isAwaited) this.#give(bytes);
-          else this.#engines.dismiss();
-        });
-      },
+      onUnread: () => this.#advance({ on: 'unread' }),
       onAllGone: () => this.#finish(),
     });
     this.#records = new SessionRecords(context.records, this.#engines, { session: id, user }, () =>
@@ -172,7 +160,7 @@ export class Session {
 
   /** Ends a session that has no engine at work, or none yet; others go on. */
   leaveIfIdle(reason: string): void {
-    if (this.#state.at === 'idle') this.#advance({ on: 'stopping', reason });
+    if (this.#state.at === 'idle' || this.#state.at === 'judging') this.#advance({ on: 'stopping', reason });
     else this.#engines.stopWaiting(EAGAIN, reason);
   }
 
@@ -245,9 +233,11 @@ export class Session {
     this.#judge.recall(socket);
     if (engine && snapshot.engine) this.#engines.adopt(engine, snapshot.engine);
     const { state } = snapshot;
-    switch (resumptionOf(snapshot, engine !== undefined)) {
+    switch (resumptionOf(state, engine !== undefined)) {
       case 'ask-again':
-        this.#askAgain(stored.file.packet);
+        this.#state = { at: 'judging', phase: 'first', engine: false, packet: 'ours' };
+        this.#save();
+        this.#perform([{ do: 'abandon-engine' }, { do: 'judge-again' }]);
         return;
       case 'find-engine':
         this.#state = state;
@@ -266,9 +256,8 @@ export class Session {
     }
   }
 
-  #resume({ state, progress }: SessionSnapshot, elapsedMs: number): void {
+  #resume({ state }: SessionSnapshot, elapsedMs: number): void {
     this.#state = state;
-    this.#inherited = isStarted(state);
     const request = 'request' in state ? state.request : undefined;
     if (request) this.#deadlines.forOperation(elapsedMs);
     this.#records.resumed(elapsedMs, request);
@@ -278,17 +267,21 @@ export class Session {
         // state passes from one request to the next but the images.
         this.#engines.dismiss();
         this.#state = { ...state, engine: false };
-        this.#listen(state.engine || progress !== 'unread' ? 'none' : 'request');
+        this.#listen(state.phase === 'first' ? 'request' : 'none');
+        break;
+      case 'offered':
+        // The service before was killed when it took the packet from the queue, or right before that.
+        if (state.packet === 'queued' && this.#isUnread()) this.#connection.discard();
+        this.#state = { ...state, packet: 'ours', by: 'an-earlier-start' };
+        this.#connection.stopListening();
         break;
       case 'rolling-back':
         if (state.because.is === 'cut-off') this.#deadlines.forRollback();
-        if (progress === 'sending') this.#discardAsked();
         break;
       case 'working':
       case 'restoring':
       case 'resuming':
         this.#connection.stopListening();
-        if (progress === 'sending') this.#discardAsked();
         break;
       case 'notifying':
         this.#listen('notify');
@@ -314,9 +307,11 @@ export class Session {
       case 'handed-over':
         this.#handedOver = new HandedOver(this.#connection.release());
         break;
+      case 'judging':
+      case 'starting':
       case 'draining':
       case 'over':
-        // Never kept.
+        // The first two do not go on as they were (resumption.ts), the others are never kept.
         break;
     }
     if (!this.#engines.running && !withoutEngine.has(state.at)) {
@@ -324,7 +319,7 @@ export class Session {
         on: 'engine-end',
         end: { how: 'lost', reason: 'The engine was lost when this service was restarted' },
       });
-    } else if (isStarted(state) && progress === 'sending') this.#findOut();
+    } else if (state.at === 'offered' && state.packet === 'queued') this.#findOut();
   }
 
   /**
@@ -361,11 +356,6 @@ export class Session {
     this.#perform(initialActions);
   }
 
-  /** What was being given to the engine may still be in its caller's queue. */
-  #discardAsked(): void {
-    if (this.#isUnread()) this.#connection.discard();
-  }
-
   /** Whether the request is still in its caller's queue. What else is there came behind it. */
   #isUnread(): boolean {
     const head = this.#head();
@@ -378,27 +368,13 @@ export class Session {
    */
   #findOut(pauseMs = firstLookMs): void {
     // An engine that is to roll back reads an end of file now.
-    if (!this.#inherited || !isStarted(this.#state)) return;
+    if (this.#state.at !== 'offered' || this.#state.by === 'this-start') return;
     const waits = this.#engines.waitsForRequest;
     if (waits === undefined) {
       // It may be in the middle of a dump: where it waits for somebody it reads an end of file, and what it says in the end counts.
       this.cutOff('whether an engine had it when this service was restarted cannot be found out');
-    } else if (waits && this.#keeper.packet) this.#askAgain(this.#keeper.packet);
+    } else if (waits) this.#advance({ on: 'unread' });
     else setTimeout(() => this.#findOut(Math.min(2 * pauseMs, longestLookMs)), pauseMs);
-  }
-
-  /**
-   * A privileged engine opens the directories of its request among the descriptors of the service that gave it the request. If
-   * that one was killed in this moment it found none (EBADRQC of setup_opts_from_req in cr-service.c), and has done nothing.
-   */
-  #askAgain(packet: Buffer): void {
-    this.#inherited = false;
-    this.#state = initialState;
-    this.#deadlines.endOperation();
-    // Said before the engine is let go: the next start must not take its end for that of the request.
-    this.#mark('taken');
-    this.#engines.abandon();
-    this.#decide(packet, 'first');
   }
 
   /** An engine that is no child of ours leaves no status. One that dumped its caller has dumped it, if the caller is gone. */
@@ -422,8 +398,38 @@ export class Session {
       case 'stop-listening':
         this.#stopListening();
         break;
-      case 'relay':
-        this.#relay(action.request, action.plan, action.fresh);
+      case 'keep':
+        this.#keep();
+        break;
+      case 'save':
+        if (this.#keeper.keeps) this.#keeper.save({ ...this.#stand(), state: action.state });
+        break;
+      case 'forget':
+        this.#keeper.forget();
+        break;
+      case 'judge-again':
+        if (this.#keeper.packet) this.#decide(this.#keeper.packet, 'first');
+        else this.#advance({ on: 'malformed', errno: ESRCH, reason: 'The request was lost in a restart' });
+        break;
+      case 'begin':
+        this.#records.begin(action.request);
+        this.#deadlines.forOperation(0);
+        break;
+      case 'start-engine':
+        this.#startEngine(action.request, action.plan, action.fresh);
+        break;
+      case 'restart-engine':
+        this.#engines.replace(action.request).then(
+          () => this.#offer(),
+          (error) => this.#notStarted(action.request, error),
+        );
+        break;
+      case 'abandon-engine':
+        this.#deadlines.endOperation();
+        this.#engines.abandon();
+        break;
+      case 'send':
+        this.#engines.send(this.#bytes);
         break;
       case 'hand-over':
         this.#handOver(action.request);
@@ -447,7 +453,7 @@ export class Session {
         this.#engines.killTree();
         break;
       case 'discard':
-        this.#take();
+        this.#connection.discard();
         break;
       case 'forward':
         this.#forward(action.hint);
@@ -519,7 +525,6 @@ export class Session {
         this.#advance({ on: 'malformed', errno: head.errno, reason: head.reason });
         break;
       case 'packet':
-        if (phase !== 'notify') this.#keeper.progress = 'unread';
         this.#decide(head.data, phase);
     }
   }
@@ -542,13 +547,14 @@ export class Session {
       this.#advanceAs(judged);
       return;
     }
-    const before = this.#state;
-    // The packet is here: no deadline for it counts any more, however long its caller and its target take to be read.
-    this.#stopListening();
+    // No deadline for the packet counts any more, however long its caller and its target take to be read.
+    if (this.#state.at === 'idle') this.#advance({ on: 'packet' });
+    else this.#stopListening();
+    const { at } = this.#state;
     judged
       .catch((error) => this.#cannotJudge(error))
       .then((judgement) => {
-        if (this.#state.at === before.at) this.#advanceAs(judgement);
+        if (this.#state.at === at) this.#advanceAs(judgement);
       });
   }
 
@@ -569,7 +575,7 @@ export class Session {
     if (judgement.on === 'decided' && judgement.decision.kind === 'refuse') {
       const { name, target } = judgement.decision;
       // An answer to a notification that is refused is no request of its own.
-      if (name !== undefined && this.#state.at === 'idle') {
+      if (name !== undefined && (this.#state.at === 'idle' || this.#state.at === 'judging')) {
         this.#records.asks({ name, ...(target === undefined ? {} : { target }) });
       }
     }
@@ -590,12 +596,8 @@ export class Session {
 
   // ---- the engine's side
 
-  #relay(request: AuthorizedRequest, plan: RelayPlan, fresh: boolean): void {
-    this.#begin(request);
+  #startEngine(request: AuthorizedRequest, plan: RelayPlan, fresh: boolean): void {
     if (fresh && this.#isAnswered(request, plan)) return;
-    // Nobody is frozen for a probe, and what was kept of the request before is not true of this one.
-    if (request.engine === 'probe') this.#keeper.forget();
-    else this.#keep();
     const start = async (): Promise<void> => {
       const preparation = new RelayPreparation(this.#judge.caller, plan);
       this.#records.accepted(request, preparation);
@@ -605,66 +607,37 @@ export class Session {
       if (!fresh) await this.#engines.reuse(request);
       this.#keepEngine();
       if (this.#keeper.waits) await this.#keeper.waits;
-      const stands = request.engine !== 'confined' || (await this.#judge.stillStands());
-      // CRIU reads the end of its connection, without a request, and leaves.
-      if (!this.#isAwaited) this.#engines.dismiss();
-      else if (!stands) throw new CallerChangedError();
-      else this.#send(preparation.rewrite(this.#waiting, opened));
+      if (request.engine === 'confined' && !(await this.#judge.stillStands())) throw new CallerChangedError();
+      this.#bytes = preparation.rewrite(this.#waiting, opened);
+      this.#advance({ on: 'engine-ready' });
     };
     start().catch((error) => this.#notStarted(request, error));
   }
 
-  /** False where the caller of a request has left meanwhile, or was cut off: it needs nothing. */
-  get #isAwaited(): boolean {
-    return isStarted(this.#state);
+  /** Another engine waits for the same request. */
+  #offer(): void {
+    this.#keepEngine();
+    this.#whenKept(() => this.#advance({ on: 'engine-ready' }));
   }
 
-  /** The packet leaves the caller's queue only now: a service that is killed before finds it there again. */
-  #send(bytes: Buffer): void {
-    const { progress } = this.#keeper;
-    this.#give(bytes, () => this.#take(progress));
-  }
-
-  /** @param take makes sure that the request is out of its caller's queue; it is already when it was given to another engine before. */
-  #give(bytes: Uint8Array, take: () => void = () => {}): void {
-    this.#mark('sending');
-    take();
-    if (this.#engines.send(bytes)) this.#mark('sent');
-  }
-
-  /** Consumes the request. Where that was done before, what is in the caller's queue now is another packet. */
-  #take(progress = this.#keeper.progress): void {
-    if (progress !== 'taken') this.#connection.discard();
-  }
-
-  #mark(progress: Progress): void {
-    this.#keeper.progress = progress;
-    this.#save();
-  }
-
-  /** Whether an engine has answered just this before, so that none is needed. */
+  /** Whether an engine has answered the same question before, so that none is needed. */
   #isAnswered(request: AuthorizedRequest, plan: RelayPlan): boolean {
-    const bytes = plan.fresh ?? this.#waiting;
-    this.#question = this.#context.answers.question(request.type, bytes);
+    this.#question = this.#context.answers.question(request.type, plan.fresh ?? this.#waiting);
     const answer = this.#question?.answer;
     if (!answer) return false;
     this.#question = undefined;
-    this.#take();
-    this.#keeper.progress = 'sent';
-    this.#onEngineMessage({ data: answer, fds: [] }, false);
-    this.#advance({ on: 'engine-end', end: { how: 'success', reason: '' } });
+    const decoded = decodeResponse(answer, 'lenient');
+    if (decoded.kind === 'malformed') return false;
+    this.#message = { data: answer, fds: [] };
+    this.#final = decoded.message;
+    this.#advance({ on: 'answered', success: decoded.message.success });
+    this.#final = undefined;
+    this.#messageDone();
     return true;
   }
 
   #handOver(request: AuthorizedRequest): void {
-    this.#begin(request);
     this.#records.accepted(request);
-    if (this.#keeper.progress === 'taken') {
-      // The engine would wait for a packet, and take one that nobody has judged.
-      const reason = `${request.name}: this service was restarted while it was asked for a dump that contains its caller: ask again`;
-      this.#notStarted(request, new NotStartedError(EAGAIN, reason));
-      return;
-    }
     // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
     const fd = this.#connection.release();
     this.#handedOver = new HandedOver(fd);
@@ -680,14 +653,8 @@ export class Session {
     );
   }
 
-  #begin(request: AuthorizedRequest): void {
-    this.#records.begin(request);
-    this.#deadlines.forOperation(0);
-  }
-
   #notStarted(request: AuthorizedRequest, error: unknown): void {
     const { message, errno } = error as NativeError;
-    if (!this.#handedOver && this.#keeper.progress === 'unread') this.#connection.discard();
     this.#advance({
       on: 'not-started',
       // Those of node:fs are negative.
@@ -726,17 +693,14 @@ export class Session {
       this.#engineLies(`The engine sent no criu_resp: ${decoded.reason}`);
     } else if (decoded.message.type === ReqType.NOTIFY) {
       this.#advance({ on: 'engine-notify', script: decoded.message.notify?.script ?? '' });
-    } else if (this.#inherited && !confined && decoded.message.cr_errno === EBADRQC && this.#keeper.packet) {
-      this.#askAgain(this.#keeper.packet);
     } else {
+      const { success, cr_errno } = decoded.message;
       this.#final = decoded.message;
-      if (decoded.message.success) this.#question?.keep(packet.data);
+      if (success) this.#question?.keep(packet.data);
       this.#question = undefined;
-      const { success } = decoded.message;
-      this.#advance({ on: 'engine-final', success, reply: fitReply(packet.data) });
+      this.#advance({ on: 'engine-final', success, errno: cr_errno ?? 0, reply: fitReply(packet.data) });
       this.#final = undefined;
     }
-    this.#inherited = false;
     if (this.#state.at !== 'verifying') this.#messageDone();
   }
 

@@ -21,8 +21,11 @@ const packet = encodeRequest(dump);
 const self: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1 } };
 const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: false } };
 const request = authorized(ReqType.DUMP);
-const working: State = { at: 'working', request };
-const idle: State = { at: 'idle', phase: 'first', engine: false };
+const judging: State = { at: 'judging', phase: 'first', engine: false, packet: 'ours' };
+const starting: State = { at: 'starting', request, packet: 'ours' };
+/** Its engine may never have got it, or has got it. */
+const sending: State = { at: 'offered', request, packet: 'queued', by: 'this-start' };
+const sent: State = { ...sending, packet: 'ours' };
 
 describe('a request that has to be asked again', () => {
   let next: ServiceUnderTest;
@@ -41,9 +44,9 @@ describe('a request that has to be asked again', () => {
   });
 
   const resumed = (left: Partial<Left>): Resumed =>
-    new Resumed({ state: working, progress: 'taken', packet, criu: next.script, ...left });
+    new Resumed({ state: starting, packet, criu: next.script, ...left });
 
-  for (const state of [idle, working]) {
+  for (const state of [judging, starting]) {
     it(`is asked again once more after another restart, which found it ${state.at}`, async () => {
       assert.deepEqual(await resumed({ state }).all(), [dumped]);
       assert.deepEqual(next.received(), [packet]);
@@ -58,21 +61,21 @@ describe('a request that has to be asked again', () => {
   // The second where its request names descriptor 3.
   for (const connection of [3, 4]) {
     it(`is asked again when an engine that has not got it sleeps in a read of its descriptor ${connection}`, async () => {
-      const left = { progress: 'sending' as const, engine: old.script, connection };
+      const left = { state: sending, engine: old.script, connection };
       assert.deepEqual(await resumed(left).all(), [dumped]);
       assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
     });
   }
 
   it('waits for its turn where the engine that has not got it was the only one that there may be', async () => {
-    const left = { progress: 'sending' as const, engine: old.script, sleeps: true, engines: 1 };
+    const left = { state: sending, engine: old.script, sleeps: true, engines: 1 };
     assert.deepEqual(await resumed(left).all(), [dumped]);
     assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
   });
 
   it('is asked again, too, when the engine that had it found its descriptors gone', async () => {
     old.engine(sends({ ...dumped, success: false, cr_errno: EBADRQC }), 'receive');
-    assert.deepEqual(await resumed({ progress: 'sent', engine: old.script }).all(), [dumped]);
+    assert.deepEqual(await resumed({ state: sent, engine: old.script }).all(), [dumped]);
     assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
   });
 
@@ -111,7 +114,7 @@ print(connection.recv(4096).hex())
     });
     listener.close();
     // It means itself now, for example because the target has become its parent meanwhile.
-    const left: Left = { state: idle, progress: 'taken', criu: next.script, packet: encodeRequest(self) };
+    const left: Left = { state: judging, criu: next.script, packet: encodeRequest(self) };
     await new Resumed(left, undefined, accepted).over;
     const reply = decodeResponse(Buffer.from((await text(caller.stdout)).trim(), 'hex'), 'strict');
     assert.ok(reply.kind === 'response');
@@ -134,8 +137,7 @@ describe('a request of which nobody can find out whether its engine has it', () 
     await engine.stop();
   });
 
-  const resumed = (): Resumed =>
-    new Resumed({ state: working, progress: 'sending', packet, engine: engine.script });
+  const resumed = (): Resumed => new Resumed({ state: sending, packet, engine: engine.script });
 
   it('is answered that, when the engine is lost without a word', async () => {
     engine.engine('receive', 'kill 9');

@@ -19,7 +19,6 @@ import { type Left, Resumed } from './support/resumed.ts';
 const request = authorized(ReqType.DUMP);
 const handedOver: Left = {
   state: { at: 'handed-over', request },
-  progress: 'unread',
   packet: Buffer.from('the request'),
 };
 

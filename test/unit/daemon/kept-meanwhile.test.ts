@@ -32,6 +32,11 @@ class Known extends KeptAnswers {
   }
 }
 
+/** The request is in its caller's queue, and no engine may have begun. */
+function isUnread({ state }: SessionSnapshot): boolean {
+  return state.at === 'idle' || ('packet' in state && state.packet === 'queued' && state.at !== 'offered');
+}
+
 describe('what is kept of a connection meanwhile', () => {
   let criu: ServiceUnderTest;
   const { judge } = Judge.prototype;
@@ -127,14 +132,13 @@ describe('what is kept of a connection meanwhile', () => {
       // Others have their turn meanwhile, the engine too.
       for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setTimeout(resolve, 2));
       assert.deepEqual(criu.received(), []);
-      assert.ok(pages.every(({ progress }) => progress === 'unread'));
+      assert.ok(pages.every(isUnread));
       tell();
       await over;
       assert.equal(criu.received().length, 1);
       await eventually('it is answered', () => replies.length === 1);
       assert.equal(replies[0]!.success, true);
-      const sending = pages.filter(({ progress }) => progress !== 'unread');
-      assert.ok(sending.length > 0);
+      assert.ok(!pages.every(isUnread));
       caller.close();
     });
   }
@@ -144,8 +148,7 @@ describe('what is kept of a connection meanwhile', () => {
     criu.engine('receive', sends(checked));
     let droppedBefore: unknown;
     const resumed = new Resumed({
-      state: { at: 'working', request },
-      progress: 'unread',
+      state: { at: 'starting', request, packet: 'queued' },
       packet,
       queued: [packet],
       criu: criu.script,
@@ -156,7 +159,7 @@ describe('what is kept of a connection meanwhile', () => {
     };
     assert.deepEqual(await resumed.all(), [checked]);
     assert.deepEqual(droppedBefore, []);
-    assert.ok(pages.some(({ state, progress }) => state.at === 'idle' && progress === 'unread'));
+    assert.ok(pages.some(({ state }) => state.at === 'idle'));
   });
 
   it('is nothing to be asked again, once it was answered with what an engine had said before', async () => {
@@ -168,7 +171,8 @@ describe('what is kept of a connection meanwhile', () => {
       await eventually('it is answered', () => replies.length > before);
     }
     const last = pages.at(-1)!;
-    assert.deepEqual([last.state.at, last.progress, resumptionOf(last, false)], ['idle', 'sent', 'go-on']);
+    assert.deepEqual(last.state, { at: 'idle', phase: 'next', engine: false });
+    assert.equal(resumptionOf(last.state, false), 'go-on');
     caller.close();
     await over;
   });

@@ -153,10 +153,10 @@ describe('an engine that leaves while the next request is judged', () => {
     const from = store.found.indexOf(request);
     const until = store.found.indexOf(undefined, from);
     const kept = store.found.slice(from, until);
-    const taken = kept.findLast((found) => found?.progress === 'taken');
-    assert.deepEqual([taken?.at, taken?.packet], ['working', encodeRequest(check).toString()]);
+    const taken = kept.findLast((found) => found?.at === 'starting' && found.place === 'ours');
+    assert.equal(taken?.packet, encodeRequest(check).toString());
     const last = kept.at(-1);
-    assert.deepEqual([last?.at, last?.progress], ['working', 'sent']);
+    assert.deepEqual([last?.at, last?.place], ['offered', 'ours']);
     assert.ok(last?.engine !== undefined && last.engine !== gone);
     assert.ok(store.found.slice(until).every((found) => found === undefined));
     assert.equal(store.size, 0);
@@ -172,7 +172,8 @@ describe('an engine that leaves while the next request is judged', () => {
     reader.goOn();
     await eventually('it was sent that', () => {
       store.look();
-      return store.found.at(-1)?.progress === 'sent';
+      const last = store.found.at(-1);
+      return last?.at === 'offered' && last.place === 'ours';
     });
     process.kill(waiting, os.signals.SIGKILL);
     await over;

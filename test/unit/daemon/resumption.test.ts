@@ -1,39 +1,36 @@
 import assert from 'node:assert/strict';
 import { type Resumption, resumptionOf } from '../../../src/daemon/resumption.ts';
-import type { Progress } from '../../../src/daemon/session-file.ts';
 import type { State } from '../../../src/daemon/session-states.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import { authorized } from './support/authorized.ts';
 
 const request = authorized(ReqType.DUMP);
-const states = {
-  idle: { at: 'idle', phase: 'first', engine: false },
-  working: { at: 'working', request },
-  verifying: { at: 'verifying', request },
-  notifying: { at: 'notifying', request, back: 'working' },
-  'handed-over': { at: 'handed-over', request },
-} satisfies Record<string, State>;
+const judging = { at: 'judging', phase: 'first', engine: false } as const;
 
 /** With an engine in the store, and without. */
-const table: readonly [keyof typeof states, Progress, Resumption, Resumption][] = [
-  ['idle', 'unread', 'go-on', 'go-on'],
-  ['idle', 'taken', 'ask-again', 'ask-again'],
-  ['idle', 'sent', 'go-on', 'go-on'],
-  ['working', 'unread', 'look-anew', 'look-anew'],
-  ['working', 'taken', 'ask-again', 'ask-again'],
-  ['working', 'sending', 'go-on', 'go-on'],
-  ['working', 'sent', 'go-on', 'go-on'],
-  ['verifying', 'sent', 'go-on', 'go-on'],
-  ['notifying', 'sent', 'go-on', 'go-on'],
-  ['handed-over', 'unread', 'go-on', 'find-engine'],
+const table: readonly [State, Resumption, Resumption][] = [
+  [{ at: 'idle', phase: 'first', engine: false }, 'go-on', 'go-on'],
+  [{ at: 'idle', phase: 'next', engine: true }, 'go-on', 'go-on'],
+  [{ ...judging, packet: 'queued' }, 'look-anew', 'look-anew'],
+  [{ ...judging, packet: 'ours' }, 'ask-again', 'ask-again'],
+  [{ at: 'starting', request, packet: 'queued' }, 'look-anew', 'look-anew'],
+  [{ at: 'starting', request, packet: 'ours' }, 'ask-again', 'ask-again'],
+  [{ at: 'offered', request, packet: 'queued', by: 'this-start' }, 'go-on', 'go-on'],
+  [{ at: 'offered', request, packet: 'ours', by: 'this-start' }, 'go-on', 'go-on'],
+  [{ at: 'working', request }, 'go-on', 'go-on'],
+  [{ at: 'restoring', request }, 'go-on', 'go-on'],
+  [{ at: 'verifying', request }, 'go-on', 'go-on'],
+  [{ at: 'notifying', request, back: 'working' }, 'go-on', 'go-on'],
+  [{ at: 'rolling-back', request, because: { is: 'caller-left' } }, 'go-on', 'go-on'],
+  [{ at: 'handed-over', request }, 'go-on', 'find-engine'],
 ];
 
 describe('what becomes of a session after a restart', () => {
-  for (const [at, progress, withEngine, without] of table) {
+  for (const [state, withEngine, without] of table) {
     const both = withEngine === without ? withEngine : `${withEngine} with its engine, ${without} without`;
-    it(`is ${both}, when it is ${at} and its request ${progress}`, () => {
-      const snapshot = { state: states[at], progress };
-      assert.deepEqual([resumptionOf(snapshot, true), resumptionOf(snapshot, false)], [withEngine, without]);
+    const place = 'packet' in state ? ` and its packet is ${state.packet}` : '';
+    it(`is ${both}, when it is ${state.at}${place}`, () => {
+      assert.deepEqual([resumptionOf(state, true), resumptionOf(state, false)], [withEngine, without]);
     });
   }
 });

@@ -24,22 +24,30 @@ const refusal: Input = {
 const handOver: Input = { on: 'decided', decision: { kind: 'hand-over', request: authorized(ReqType.DUMP) } };
 const lost: Input = { on: 'engine-end', end: { how: 'lost', reason: 'signal 9' } };
 const left: Input = { on: 'engine-end', end: { how: 'success', reason: 'left' } };
-const done: Input = { on: 'engine-final', success: true, reply: Buffer.from('yes') };
-const failed: Input = { on: 'engine-final', success: false, reply: Buffer.from('no') };
+const done: Input = { on: 'engine-final', success: true, errno: 0, reply: Buffer.from('yes') };
+const failed: Input = { on: 'engine-final', success: false, errno: 1, reply: Buffer.from('no') };
 const notify: Input = { on: 'engine-notify', script: 'pre-dump' };
 const answer: Input = { on: 'decided', decision: { kind: 'answer' } };
 
-/** Runs inputs from the start and gives the last state with the names of all actions since the start. */
+/** How a request comes to its engine, which session-delivery.test.ts looks at. */
+const delivery: ReadonlySet<Action['do']> = new Set(['begin', 'keep', 'save', 'discard', 'send']);
+
+/**
+ * Runs inputs from the start and gives the last state with the names of all actions since the start, but those of the delivery: an
+ * engine is ready at once, unless the input behind its request says that it could not be started.
+ */
 function run(...inputs: Input[]): { state: State; did: string[]; last: readonly Action[] } {
   let state = initialState;
   let last: readonly Action[] = initialActions;
   const did: string[] = [];
-  for (const input of inputs) {
+  inputs.forEach((input, index) => {
     const next = step(state, input);
     state = next.state;
-    last = next.actions;
+    last = next.actions.filter((action) => !delivery.has(action.do));
     did.push(...last.map((action) => action.do));
-  }
+    if (state.at === 'starting' && !inputs.slice(index + 1).some(({ on }) => on === 'not-started'))
+      state = step(state, { on: 'engine-ready' }).state;
+  });
   return { state, did, last };
 }
 
@@ -51,7 +59,7 @@ describe('session machine', () => {
   it('relays a request, forwards its final reply, and closes when the engine has left', () => {
     const { state, did } = run(relay(ReqType.DUMP), done, left);
     assert.equal(state.at, 'over');
-    assert.deepEqual(did, ['stop-listening', 'relay', 'forward', 'record', 'close-caller']);
+    assert.deepEqual(did, ['stop-listening', 'start-engine', 'forward', 'record', 'close-caller']);
   });
 
   it('serves one request: after the final reply nothing more is read', () => {
@@ -62,17 +70,17 @@ describe('session machine', () => {
 
   it('serves another request after keep_open, with the same engine', () => {
     const first = run(relay(ReqType.VERSION, { keepOpen: true }), done);
-    assert.deepEqual(first.state, { at: 'idle', phase: 'first', engine: true });
+    assert.deepEqual(first.state, { at: 'idle', phase: 'next', engine: true });
     const { last } = run(relay(ReqType.VERSION, { keepOpen: true }), done, relay(ReqType.VERSION));
     assert.deepEqual(
-      last.map((action) => (action.do === 'relay' ? action.fresh : action.do)),
+      last.map((action) => (action.do === 'start-engine' ? action.fresh : action.do)),
       ['stop-listening', false],
     );
   });
 
   it('goes on after keep_open when the request failed, as CRIU does', () => {
     const { state } = run(relay(ReqType.CPUINFO_CHECK, { keepOpen: true }), failed);
-    assert.deepEqual(state, { at: 'idle', phase: 'first', engine: true });
+    assert.deepEqual(state, { at: 'idle', phase: 'next', engine: true });
   });
 
   it('waits for the next round after a successful PRE_DUMP, and not after a failed one', () => {
@@ -97,14 +105,14 @@ describe('session machine', () => {
     const { last } = run(relay(ReqType.PRE_DUMP), done, relay(ReqType.PRE_DUMP, { engineFds: [7] }));
     assert.deepEqual(
       last.map((action) => action.do),
-      ['stop-listening', 'dismiss-engine', 'relay'],
+      ['stop-listening', 'dismiss-engine', 'start-engine'],
     );
   });
 
   it('starts a fresh engine when the one before left between two requests', () => {
     const { last } = run(relay(ReqType.PRE_DUMP), done, left, relay(ReqType.DUMP));
-    const relayed = last.find((action) => action.do === 'relay');
-    assert.equal(relayed?.do === 'relay' && relayed.fresh, true);
+    const started = last.find((action) => action.do === 'start-engine');
+    assert.equal(started?.do === 'start-engine' && started.fresh, true);
   });
 
   it('passes a notification on and its answer back', () => {
@@ -192,7 +200,7 @@ describe('session machine', () => {
 
   it('lets a stop wait for what is at work', () => {
     const { did, state } = run(relay(ReqType.DUMP), { on: 'stopping', reason: 'stops' });
-    assert.equal(state.at, 'working');
+    assert.equal(state.at, 'offered');
     assert.equal(count(did, 'reply'), 0);
   });
 
@@ -241,7 +249,7 @@ describe('session machine', () => {
   });
 
   it('records an input that cannot happen in a state, and changes nothing', () => {
-    const working = run(relay(ReqType.DUMP)).state;
+    const working: State = { at: 'working', request: authorized(ReqType.DUMP) };
     const notStarted: Input = { on: 'not-started', errno: 2, reason: 'no criu', engineRemains: false };
     for (const [state, input] of [
       [initialState, done],

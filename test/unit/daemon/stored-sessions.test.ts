@@ -26,7 +26,6 @@ class Kept {
   readonly engineFd: OwnedFd = this.engine.ours.copy();
   readonly snapshot: SessionSnapshot = {
     state: { at: 'working', request },
-    progress: 'sent',
     callerInode: String(fstatSync(this.callerFd.number).ino),
     engineInode: String(fstatSync(this.engineFd.number).ino),
     startedAtMs: 7,
@@ -118,7 +117,7 @@ describe('a session that systemd has kept', () => {
   });
 
   it('has no engine before one was started', () => {
-    kept.file.write({ ...kept.snapshot, progress: 'unread' });
+    kept.file.write({ ...kept.snapshot, state: { at: 'starting', request, packet: 'queued' } });
     const own = again(kept.own);
     const stored = sortStored(42, { own, engines: new Map() });
     assert.ok(stored);

@@ -14,7 +14,6 @@ import { limits, sessionContext } from './context.ts';
 
 export interface Left {
   readonly state: SessionSnapshot['state'];
-  readonly progress: SessionSnapshot['progress'];
   readonly becomes?: SessionSnapshot['becomes'];
   readonly packet: Uint8Array;
   /** What nobody has read yet. */
@@ -67,7 +66,6 @@ export class Resumed {
     while (left.sleeps && engine && !sleepsOn(engine.snapshot.pid, engine.snapshot.connection));
     const snapshot: SessionSnapshot = {
       state: left.state,
-      progress: left.progress,
       callerInode: String(fstatSync(connection.number).ino),
       startedAtMs: Date.now(),
       ...(left.becomes ? { becomes: left.becomes } : {}),

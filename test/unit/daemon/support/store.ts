@@ -1,6 +1,7 @@
 /** systemd's store, as service_add_fd_store in its service.c has it: a file is taken once, under the name that it came with first. */
 import { fstatSync, readlinkSync } from 'node:fs';
 import { SessionFile, sessionFileName } from '../../../../src/daemon/session-file.ts';
+import type { PacketPlace } from '../../../../src/daemon/session-states.ts';
 import { native, type OwnedFd } from '../../../../src/socket/binding.ts';
 import type { FdStore, StoreName } from '../../../../src/systemd/fd-store.ts';
 
@@ -8,7 +9,8 @@ import type { FdStore, StoreName } from '../../../../src/systemd/fd-store.ts';
 export interface Found {
   readonly packet: string;
   readonly at: string;
-  readonly progress: string;
+  /** Where the packet of that state is. */
+  readonly place: PacketPlace | undefined;
   /** The pid of the engine whose descriptors are there, too; undefined for none. */
   readonly engine: number | undefined;
 }
@@ -69,7 +71,7 @@ export class Store implements FdStore {
     this.found.push({
       packet: file!.packet.toString(),
       at: snapshot.state.at,
-      progress: snapshot.progress,
+      place: 'packet' in snapshot.state ? snapshot.state.packet : undefined,
       engine: isThere ? engine.pid : undefined,
     });
   }
