@@ -23,6 +23,9 @@ import type {
   RestoreResult,
 } from './results.ts';
 
+/** How often a request is sent to services that go without having read it. */
+const mostTries = 5;
+
 /** Whom to ask. Without either: the service of this machine, at `/run/criu-service.socket`. */
 export interface CriuClientOptions {
   /** The path of a service's socket: of this project's, or of CRIU's own `criu service`. */
@@ -38,7 +41,8 @@ export interface CriuClientOptions {
  * Asks CRIU to dump, to restore, and for what it can do.
  *
  * Every method rejects with a {@link CriuError}: `INVALID`, `DIRECTORY`, `UNREACHABLE`, `FAILED`, `CLOSED`, `PROTOCOL`, `ABORTED`,
- * and, where there are notifications, `NOTIFICATION`. A client holds nothing between requests.
+ * and, where there are notifications, `NOTIFICATION`. A client holds nothing between requests. A request that a service has not read,
+ * because it was killed, is sent again.
  *
  * @example
  * const client = new CriuClient();
@@ -149,11 +153,16 @@ export class CriuClient {
     // What cannot be sent fails before anything is started.
     const prepared = await prepare(type, options, more);
     try {
-      const connection = await this.#connect(type, engineFds(options), options.signal);
-      try {
-        return await converse(connection, prepared.request, prepared.dialog);
-      } finally {
-        connection.close();
+      for (let tries = 1; ; tries += 1) {
+        const connection = await this.#connect(type, engineFds(options), options.signal);
+        try {
+          return await converse(connection, prepared.request, prepared.dialog);
+        } catch (error) {
+          // A service that is killed before it has read the request has begun nothing. Its socket is systemd's, and stays.
+          if (!connection.leftUnread || tries === mostTries || options.signal?.aborted) throw error;
+        } finally {
+          connection.close();
+        }
       }
     } finally {
       await prepared.release();

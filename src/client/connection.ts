@@ -28,6 +28,11 @@ export interface Connection {
   receive(): Promise<Packet | undefined>;
   /** How the other side ended, where that is known. */
   readonly lastWords: string | undefined;
+  /**
+   * The other side has gone, and has not read the first message: nothing was begun, and it may be sent again. The kernel tells by a
+   * reset (unix_release_sock in net/unix/af_unix.c).
+   */
+  readonly leftUnread: boolean;
   /** A receive() that waits gets undefined. CRIU reads an end of file where it waits for an answer, and rolls back. */
   close(): void;
 }
@@ -85,6 +90,8 @@ export async function connect(address: string, signal?: AbortSignal): Promise<Co
 
 class ServiceConnection implements Connection {
   readonly lastWords = undefined;
+  leftUnread = false;
+  #hasHeard = false;
   readonly #socket: SeqpacketSocket;
   readonly #inbox = new Inbox();
 
@@ -96,6 +103,7 @@ class ServiceConnection implements Connection {
     try {
       if (this.#socket.send(data)) return;
     } catch (error) {
+      this.leftUnread = !this.#hasHeard;
       throw new CriuError('CLOSED', 'The service has closed the connection', { cause: error });
     }
     // It reads one message before the next is sent, so there is room, unless it never reads.
@@ -120,9 +128,11 @@ class ServiceConnection implements Connection {
 
   #read(): Packet | undefined {
     try {
-      return this.#socket.receive(maxPacketBytes);
+      const packet = this.#socket.receive(maxPacketBytes);
+      this.#hasHeard ||= packet !== undefined;
+      this.leftUnread = !this.#hasHeard && this.#socket.peerLeftUnread;
+      return packet;
     } catch {
-      // A service that was killed resets the connection: that is an end, too.
       return undefined;
     }
   }
@@ -164,6 +174,8 @@ function copyOf(number: number): OwnedFd {
 
 class ChildConnection implements Connection {
   lastWords: string | undefined;
+  /** One that was started for a request, and goes without it, has a reason that starting another would not change. */
+  readonly leftUnread = false;
   readonly #inbox = new Inbox();
   readonly #engine: Engine;
 

@@ -18,8 +18,9 @@ import { open } from 'node:fs/promises';
 import { constants as os, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CriuClient, type CriuError, type CriuErrorCode, isCriuError } from '../../src/client/index.ts';
-import { decodeRequest } from '../../src/protocol/codec.ts';
+import { decodeRequest, encodeResponse } from '../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { native, Watch } from '../../src/socket/binding.ts';
 import { sends } from './support/client.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
 
@@ -453,5 +454,55 @@ describe('the client library as a package', () => {
     } finally {
       rmSync(elsewhere, { recursive: true });
     }
+  });
+});
+
+describe('a request to services that are killed before they have read it', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'criu-client-'));
+  const address = join(directory, 'socket');
+  const listener = native.listen(address, 0o600, 8);
+  after(() => {
+    listener.close();
+    rmSync(directory, { recursive: true });
+  });
+
+  /** What each connection is answered in its turn; `killed` closes it with the request unread. */
+  function serve(...answers: ('killed' | 'closed' | CriuResp)[]): { asked: number } {
+    const served = { asked: 0 };
+    listener.watch(Watch.readable, () => {
+      const connection = listener.accept();
+      if (!connection) return;
+      const answer = answers[served.asked++] ?? 'closed';
+      connection.watch(Watch.readable, () => {
+        if (answer !== 'killed') connection.receive(4096);
+        if (typeof answer === 'object') connection.send(encodeResponse(answer));
+        connection.close();
+      });
+    });
+    return served;
+  }
+
+  const version: CriuResp = {
+    type: ReqType.VERSION,
+    success: true,
+    version: { major_number: 4, minor_number: 1 },
+  };
+
+  it('is asked again, because none of them has begun', async () => {
+    const served = serve('killed', 'killed', version);
+    assert.equal((await new CriuClient({ address }).version()).major, 4);
+    assert.equal(served.asked, 3);
+  });
+
+  it('is asked once of a service that has read it: that may have begun', async () => {
+    const served = serve('closed', version);
+    await assert.rejects(new CriuClient({ address }).version(), { code: 'CLOSED' });
+    assert.equal(served.asked, 1);
+  });
+
+  it('is not asked for ever', async () => {
+    const served = serve(...Array.from({ length: 20 }, () => 'killed' as const));
+    await assert.rejects(new CriuClient({ address }).version(), { code: 'CLOSED' });
+    assert.equal(served.asked, 5);
   });
 });
