@@ -88,15 +88,23 @@ export class Judge {
 
   /**
    * @param socket the caller's connection.
+   * @param onReading called before the caller is read, which takes its time.
    * @returns a promise for whoever is not root: they are read on another thread, and the tree of a target in turns.
    */
-  judge(data: Buffer, phase: Phase, socket: SeqpacketSocket): Judgement | Promise<Judgement> {
+  judge(
+    data: Buffer,
+    phase: Phase,
+    socket: SeqpacketSocket,
+    onReading: () => void,
+  ): Judgement | Promise<Judgement> {
     // What CRIU would see in the packet is right for root; whoever is less must say it so that every parser sees the same.
     const mode = socket.peerCredentials().uid === 0 ? 'lenient' : 'strict';
     const decoded = decodeRequest(data, mode);
     if (decoded.kind === 'malformed') return malformed(decoded.reason);
     const { message } = decoded;
-    const standing = phase === 'first' && isConstant(message.type, data) ? unread : this.#identify(socket);
+    const asksNothingOfItsCaller = phase === 'first' && isConstant(message.type, data);
+    if (!asksNothingOfItsCaller) onReading();
+    const standing = asksNothingOfItsCaller ? unread : this.#identify(socket);
     const judgeAs = (read: Standing): Judgement | Promise<Judgement> => {
       this.#standing = read;
       if (read.kind === 'fully-privileged') return this.#authorize(message, phase, [], none);

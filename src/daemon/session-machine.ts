@@ -6,7 +6,7 @@
  * after keep_open or a successful PRE_DUMP.
  */
 import { constants as os } from 'node:os';
-import type { Decision } from '../policy/authorize.ts';
+import type { AuthorizedRequest, Decision } from '../policy/authorize.ts';
 import type { Phase } from '../policy/request-table.ts';
 import { ReqType } from '../protocol/messages.ts';
 import { EBADRQC } from './errnos.ts';
@@ -137,10 +137,9 @@ function whenOffered(state: Extract<State, { at: 'offered' }>, input: Input): St
     case 'unread':
       return whenUnread(state);
     case 'engine-final': {
-      // A privileged engine opens the directories of its request among the descriptors of the service that gave it the request. If
-      // that one was killed in this moment, the engine found none (setup_opts_from_req in cr-service.c), and has done nothing.
-      const foundNothing = input.errno === EBADRQC && state.request.engine !== 'confined';
-      return state.by === 'an-earlier-start' && foundNothing ? whenUnread(state) : step(begun(state), input);
+      const again =
+        state.by === 'an-earlier-start' && !input.success && foundNothing(state.request, input.errno);
+      return again ? whenUnread(state) : step(begun(state), input);
     }
     case 'engine-notify':
     case 'engine-hangup':
@@ -151,6 +150,15 @@ function whenOffered(state: Extract<State, { at: 'offered' }>, input: Input): St
     default:
       return withoutRule(state, input);
   }
+}
+
+/**
+ * A privileged engine opens the directories of its request among the descriptors of the service that gave it the request. If that
+ * one was killed in this moment, the engine found none (setup_opts_from_req in cr-service.c), and has done nothing. A CHECK says so
+ * without an errno, because CRIU does its work in a child; it changes nothing, and may be asked any number of times.
+ */
+function foundNothing({ type, engine }: AuthorizedRequest, errno: number): boolean {
+  return engine !== 'confined' && (errno === EBADRQC || (type === ReqType.CHECK && errno === 0));
 }
 
 function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): Step {

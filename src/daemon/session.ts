@@ -548,8 +548,7 @@ export class Session {
       return;
     }
     // No deadline for the packet counts any more, however long its caller and its target take to be read.
-    if (this.#state.at === 'idle') this.#advance({ on: 'packet' });
-    else this.#stopListening();
+    this.#stopListening();
     const { at } = this.#state;
     judged
       .catch((error) => this.#cannotJudge(error))
@@ -560,7 +559,9 @@ export class Session {
 
   #judgementOf(data: Buffer, phase: Phase): Judgement | Promise<Judgement> {
     try {
-      return this.#judge.judge(data, phase, this.#connection.socket!);
+      return this.#judge.judge(data, phase, this.#connection.socket!, () => {
+        if (this.#state.at === 'idle') this.#advance({ on: 'packet' });
+      });
     } catch (error) {
       return this.#cannotJudge(error);
     }

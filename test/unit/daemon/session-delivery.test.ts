@@ -90,6 +90,15 @@ describe('the delivery of a request', () => {
     assert.equal(step({ ...state, request: restore }, foundNothing).state.at, 'draining');
   });
 
+  it('is judged anew, too, where it is a CHECK, whose engine says only that it failed', () => {
+    const check = authorized(ReqType.CHECK);
+    const failed: Input = { on: 'engine-final', success: false, errno: 0, reply: Buffer.from('no') };
+    const state: State = { ...offered, request: check, by: 'an-earlier-start', packet: 'ours' };
+    assert.equal(step(state, failed).state.at, 'judging');
+    assert.equal(step({ ...state, by: 'this-start' }, failed).state.at, 'draining');
+    assert.equal(step({ ...state, request }, failed).state.at, 'draining');
+  });
+
   it('is never handed over where its packet was taken: the engine would read one that was never judged', () => {
     const handOver = decided({ kind: 'hand-over', request });
     assert.equal(step({ ...judging, packet: 'queued' }, handOver).state.at, 'handed-over');
