@@ -1,13 +1,17 @@
 /**
- * The one way in: bin -> daemon, client -> policy, engine, systemd -> protocol, socket -> native.
+ * The one way in: bin -> cli -> daemon, client -> session -> records -> engine -> policy -> proc, systemd -> protocol, native.
  * Imports point down this list, never up and never in a circle.
  */
 const layers = [
   ['bin'],
   ['cli'],
   ['daemon', 'client'],
-  ['policy', 'engine', 'systemd'],
-  ['protocol', 'socket'],
+  ['session'],
+  ['records'],
+  ['engine'],
+  ['policy'],
+  ['proc', 'systemd'],
+  ['protocol', 'native'],
 ];
 
 const upward = layers.flatMap((layer, depth) =>
@@ -28,8 +32,30 @@ module.exports = {
       name: 'one-way-to-the-addon',
       severity: 'error',
       comment: 'binding.ts is the only file that loads the addon.',
-      from: { path: '^src/', pathNot: '^src/socket/binding\\.ts$' },
+      from: { path: '^src/', pathNot: '^src/native/binding\\.ts$' },
       to: { path: '\\.node$' },
+    },
+    {
+      name: 'policy-is-pure',
+      severity: 'error',
+      comment: 'Policy reads nothing, and loads without the addon. What it judges has types of proc.',
+      from: { path: '^src/policy/' },
+      to: {
+        path: '^(src/(native|systemd|proc)/|fs$|child_process$)',
+        pathNot: '^src/proc/tree-limit\\.ts$',
+        dependencyTypesNot: ['type-only'],
+      },
+    },
+    {
+      name: 'the-machine-is-pure',
+      severity: 'error',
+      comment: 'States, inputs and actions alone: nothing is read, sent or waited for.',
+      from: { path: '^src/session/machine/' },
+      to: {
+        path: '^src/',
+        pathNot: '^src/(session/machine|policy|protocol|records/vocabulary\\.ts|native/errnos\\.ts)',
+        dependencyTypesNot: ['type-only'],
+      },
     },
     {
       name: 'sources-know-no-tests',

@@ -1,5 +1,5 @@
 // The errors that JavaScript sees: a NativeError (code, errno, syscall) for a failing system call,
-// a TypeError that names the parameter for a wrong argument. src/socket/binding.ts declares both.
+// a TypeError that names the parameter for a wrong argument. src/native/binding.ts declares both.
 #pragma once
 
 #include <cerrno>

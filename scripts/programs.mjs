@@ -23,7 +23,7 @@ export const program = {
 /** By their names in import(): what winston, prom-client and commander bring along is more than all the rest. */
 export const optional = {
   './text-log.ts': 'src/systemd/text-log.ts',
-  './metrics-text.ts': 'src/daemon/metrics-text.ts',
+  './metrics-text.ts': 'src/records/metrics-text.ts',
   '../daemon/command-line.ts': 'src/daemon/command-line.ts',
 };
 

@@ -1,6 +1,6 @@
 /** Whose a process is, in words. */
 import { readFileSync } from 'node:fs';
-import { statusField } from '../policy/proc-status.ts';
+import { statusField } from '../proc/status.ts';
 import { sanitize } from '../systemd/log.ts';
 
 /** @returns undefined where there is no such process. */

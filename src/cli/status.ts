@@ -33,7 +33,7 @@ const socketProperties = [
 
 type Properties = Readonly<Record<string, string>>;
 
-/** One request, as src/daemon/records.ts writes it. */
+/** One request, as src/records/records.ts writes it. */
 export interface RecentRequest {
   /** ISO 8601. */
   readonly time: string;

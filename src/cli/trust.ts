@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
-import { native } from '../socket/binding.ts';
+import { native } from '../native/binding.ts';
 import { Mounts } from './mounts.ts';
 import { follow, MissingError, type Place, writtenByOthers } from './way.ts';
 

@@ -2,7 +2,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Engine } from '../engine/engine.ts';
 import { startRelayedEngine, umaskFor } from '../engine/privileged.ts';
-import type { ReqType } from '../protocol/messages.ts';
 import {
   type NativeError,
   native,
@@ -10,8 +9,9 @@ import {
   type Packet,
   type SeqpacketSocket,
   Watch,
-} from '../socket/binding.ts';
-import { maxPacketBytes } from '../socket/limits.ts';
+} from '../native/binding.ts';
+import { maxPacketBytes } from '../native/limits.ts';
+import type { ReqType } from '../protocol/messages.ts';
 import { abortError, CriuError } from './criu-error.ts';
 
 /** Where the service of this machine listens (criu.socket). */

@@ -1,7 +1,8 @@
 /** One request and everything up to its final reply. */
+
+import type { Packet } from '../native/binding.ts';
 import { decodeResponse, encodeRequest } from '../protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType, reqTypeName } from '../protocol/messages.ts';
-import type { Packet } from '../socket/binding.ts';
 import type { Connection } from './connection.ts';
 import { abortError, CriuError, describeFailure } from './criu-error.ts';
 import type { Notifications } from './notifications.ts';

@@ -1,5 +1,5 @@
 /** From a notification to its handler. */
-import type { OwnedFd } from '../socket/binding.ts';
+import type { OwnedFd } from '../native/binding.ts';
 import type { Notification, Notifications } from './notifications.ts';
 
 /** Calls whoever is to hear of it. Takes over `fds`; those that no handler gets are closed. */

@@ -1,6 +1,6 @@
 /** The command line of criu-service: the options of `criu service`, under the same names. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { maxPacketBytes } from '../socket/limits.ts';
+import { maxPacketBytes } from '../native/limits.ts';
 import { mostSessions } from '../systemd/store-names.ts';
 import { defaults, type Printed, type ServiceOptions } from './options.ts';
 

@@ -2,7 +2,7 @@
 
 import { lstatSync, unlinkSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { type NativeError, native, type SeqpacketSocket } from '../socket/binding.ts';
+import { type NativeError, native, type SeqpacketSocket } from '../native/binding.ts';
 import { StartError } from '../systemd/activation.ts';
 
 /** Anyone may connect; who is served for what is decided for each packet. CRIU's service does the same. */

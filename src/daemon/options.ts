@@ -1,7 +1,8 @@
 /** What criu-service is started with. Without a command line, as from its unit, nothing has to be loaded that parses one. */
-import { maxPacketBytes } from '../socket/limits.ts';
-import type { Timeouts } from './deadlines.ts';
-import type { Limits } from './limits.ts';
+
+import type { Limits } from '../engine/engine-queue.ts';
+import { maxPacketBytes } from '../native/limits.ts';
+import type { Timeouts } from '../session/caller/deadlines.ts';
 
 export interface ServiceOptions {
   readonly address: string;

@@ -4,10 +4,11 @@
  * A client that is only about to send its request would find the connection closed (EPIPE, and SIGPIPE in a C program that
  * does not expect it), so the receiving side stays open for a moment, as long as not too many do.
  */
+
+import { type SeqpacketSocket, Watch } from '../native/binding.ts';
+import { closeSocket } from '../native/close-socket.ts';
 import { encodeResponse } from '../protocol/codec.ts';
 import { invalid } from '../protocol/replies.ts';
-import { type SeqpacketSocket, Watch } from '../socket/binding.ts';
-import { closeSocket } from '../socket/close-socket.ts';
 
 /** How long such a connection waits for the request that it does not serve. */
 const graceMs = 1000;

@@ -6,8 +6,8 @@
  */
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
-import { native, type OwnedFd, type Process, type SeqpacketSocket, Watch } from '../socket/binding.ts';
-import { closeSocket } from '../socket/close-socket.ts';
+import { native, type OwnedFd, type Process, type SeqpacketSocket, Watch } from '../native/binding.ts';
+import { closeSocket } from '../native/close-socket.ts';
 import { findCriu } from './criu-binary.ts';
 import { requireUnprivilegedMode } from './criu-version.ts';
 import { type ConfinedEngineEvents, Engine, usualConnection } from './engine.ts';

@@ -1,7 +1,7 @@
 /** Where the installed criu is. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { native } from '../socket/binding.ts';
+import { native } from '../native/binding.ts';
 
 /** The directories that are searched, in this order: those of a system service, never the environment's. */
 export const searchPath = [

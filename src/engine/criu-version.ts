@@ -1,7 +1,7 @@
 /** Which CRIU is installed, as far as users without root are concerned. */
 import { constants, readSync, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
-import { native } from '../socket/binding.ts';
+import { native } from '../native/binding.ts';
 
 /** CRIU 3.18 brought `unprivileged`; before that it serves nobody but root. */
 const firstUnprivileged: Version = [3, 18];

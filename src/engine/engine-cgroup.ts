@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
-import { native, type OwnedFd } from '../socket/binding.ts';
+import { native, type OwnedFd } from '../native/binding.ts';
 
 /** How often a directory is tried to be removed: the kernel lets it go a moment after its last process. */
 const removeRetryMs = 20;

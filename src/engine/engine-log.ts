@@ -6,7 +6,7 @@
  */
 // Node compiles `promises` at its first use, which the first answer does not wait for.
 import { constants, promises } from 'node:fs';
-import { native, type OwnedFd } from '../socket/binding.ts';
+import { native, type OwnedFd } from '../native/binding.ts';
 
 /** DEFAULT_LOG_FILENAME of CRIU: without log_file in a request. */
 const defaultName = 'criu.log';

@@ -11,10 +11,10 @@ import {
   type Process,
   type SeqpacketSocket,
   Watch,
-} from '../socket/binding.ts';
-import { closeSocket } from '../socket/close-socket.ts';
-import { maxPacketBytes } from '../socket/limits.ts';
-import { sleepsOn } from './sleeping.ts';
+} from '../native/binding.ts';
+import { closeSocket } from '../native/close-socket.ts';
+import { maxPacketBytes } from '../native/limits.ts';
+import { sleepsOn } from '../proc/sleeping.ts';
 import type { StderrFile } from './stderr-file.ts';
 
 /** The connection of an engine, in its own table: `criu swrk 3`. Another one where its request names this number (privileged.ts). */

@@ -6,9 +6,10 @@
  * Kept is what an engine said, byte for byte, to exactly these bytes; only questions that hold nothing else count, so
  * that there are as few of them as there are answers.
  */
+
+import { native } from '../native/binding.ts';
 import { decodeRequest, encodeRequest } from '../protocol/codec.ts';
 import { ReqType } from '../protocol/messages.ts';
-import { native } from '../socket/binding.ts';
 import type { AnswerFile } from './answer-file.ts';
 import { engineIdentity } from './criu-binary.ts';
 import type { PrivilegedEngineOptions } from './privileged.ts';

@@ -4,7 +4,7 @@
  * made by criu-kerndat.service, with what such an engine holds, in a directory of root's that the launcher names.
  */
 import { constants, statSync } from 'node:fs';
-import { native } from '../socket/binding.ts';
+import { native } from '../native/binding.ts';
 import { findCriu } from './criu-binary.ts';
 
 /** The directory is named in native/launcher/launcher.cc, the file in CRIU's kerndat.c. It is gone with the boot, as /run is. */

@@ -5,8 +5,8 @@
  * On a handed-over connection its peer is the caller, as it was for CRIU's own service.
  */
 import { constants } from 'node:fs';
+import { native, type OwnedFd, type Process, type SeqpacketSocket } from '../native/binding.ts';
 import { ReqType } from '../protocol/messages.ts';
-import { native, type OwnedFd, type Process, type SeqpacketSocket } from '../socket/binding.ts';
 import { findCriu, searchPath } from './criu-binary.ts';
 import { Engine, type EngineEvents, usualConnection } from './engine.ts';
 import { StderrFile } from './stderr-file.ts';

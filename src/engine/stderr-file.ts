@@ -5,7 +5,7 @@
  * restarted) kills it with SIGPIPE in the middle of a dump. Sealed against growing, because an engine could write forever.
  */
 import { readSync } from 'node:fs';
-import { native, type OwnedFd } from '../socket/binding.ts';
+import { native, type OwnedFd } from '../native/binding.ts';
 
 /** Writes past this fail with EPERM; memory is used only for what was written. */
 const capacity = 1 << 18;

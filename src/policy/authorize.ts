@@ -4,11 +4,11 @@
  * A refusal is the reply that the caller gets, and the reason that the journal gets.
  */
 import { constants as os } from 'node:os';
+import type { TreeContains, TreeThread } from '../proc/process-tree.ts';
 import { encodeRequest } from '../protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/messages.ts';
 import { bitOf } from './capabilities.ts';
 import { isSet, type OptionName, optionTable, type PeerFdField, peerFdFields } from './option-table.ts';
-import type { TreeContains, TreeThread } from './process-tree.ts';
 import { type Phase, type RequestRow, requestTable } from './request-table.ts';
 import type { Standing } from './standing.ts';
 import { refusedTree } from './tree-rule.ts';

@@ -4,8 +4,9 @@
  * The capability alone proves nothing: a program may have it from its file, from a set-user-ID bit, from a login (pam_cap), or in a
  * user namespace of its own, where it means nothing here. So a process is ended only if it came out of an engine.
  */
+
+import type { Found } from '../proc/holders.ts';
 import { bitOf } from './capabilities.ts';
-import type { Found } from './holders.ts';
 
 const CAP_CHECKPOINT_RESTORE = bitOf('CHECKPOINT_RESTORE');
 const CAP_AUDIT_CONTROL = bitOf('AUDIT_CONTROL');

@@ -5,8 +5,8 @@
  * Images are the caller's to write. CRIU restores what they say, under the engine's rights, so each thread of each process is
  * held against the caller: never the images themselves, and never the leader alone, because credentials are per thread.
  */
-import type { ThreadState } from './caller.ts';
-import type { Tracing } from './proc-status.ts';
+import type { ThreadState } from '../proc/caller.ts';
+import type { Tracing } from '../proc/status.ts';
 import type { Traits } from './standing.ts';
 
 /** One thread of a frozen member of the cgroup. */

@@ -6,9 +6,9 @@
  * Everybody else is confined: the engine becomes its caller. What cannot be taken over (a sandbox) is refused, because a
  * restored task would leave it.
  */
-import type { CallerIdentity, CallerState } from './caller.ts';
-import type { ThreadStatus } from './proc-status.ts';
-import type { LabelModule } from './security-module.ts';
+import type { CallerIdentity, CallerState } from '../proc/caller.ts';
+import type { LabelModule } from '../proc/security-module.ts';
+import type { ThreadStatus } from '../proc/status.ts';
 
 export type Standing =
   | { readonly kind: 'fully-privileged' }

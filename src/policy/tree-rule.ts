@@ -3,8 +3,9 @@
  * this is for a refusal that names the process, and for what the kernel does not refuse.
  */
 import { constants as os } from 'node:os';
+import type { TreeThread } from '../proc/process-tree.ts';
+import { maxTreeThreads } from '../proc/tree-limit.ts';
 import { namesOf } from './capabilities.ts';
-import { maxTreeThreads, type TreeThread } from './process-tree.ts';
 
 const { EPERM, ESRCH } = os.errno;
 

@@ -1,6 +1,6 @@
 /** The listening socket that systemd hands over (sd_listen_fds(3)), checked before anything is accepted from it. */
 import { constants as os } from 'node:os';
-import { type ListenFd, native, type OwnedFd, type SeqpacketSocket } from '../socket/binding.ts';
+import { type ListenFd, native, type OwnedFd, type SeqpacketSocket } from '../native/binding.ts';
 import { parseStoreName } from './fd-store.ts';
 
 /** The service cannot start; `errno` is what systemd is told by ERRNO=. */

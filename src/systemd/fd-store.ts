@@ -6,7 +6,7 @@
  * all of one name together. What each descriptor is it tells itself. Names are short, because all of them together are one
  * environment variable of the next start.
  */
-import { native, type OwnedFd } from '../socket/binding.ts';
+import { native, type OwnedFd } from '../native/binding.ts';
 
 /** Whose descriptors: a session's own, or those of one of its engines. */
 export interface StoreName {

@@ -1,5 +1,5 @@
 /** A log that writes journald's native records, see sd_journal_sendv(3) and systemd.journal-fields(7). */
-import { native } from '../socket/binding.ts';
+import { native } from '../native/binding.ts';
 import { type Fields, type Level, type Log, levels } from './log.ts';
 
 /** syslog(3). */

@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { native } from '../socket/binding.ts';
+import { native } from '../native/binding.ts';
 
 /** The part of sd-notify's binary that is used. Its results are thrown away by it. */
 interface SdNotify {

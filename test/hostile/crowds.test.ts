@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { maxUserPacketBytes } from '../../src/native/limits.ts';
 import { decodeResponse, encodeRequest } from '../../src/protocol/codec.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
-import { maxUserPacketBytes } from '../../src/socket/limits.ts';
 import { binary, eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { statusLine } from '../system/support/proc.ts';

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageIds } from '../../src/daemon/record-kinds.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
+import { messageIds } from '../../src/records/record-kinds.ts';
 import { eventually, run } from '../system/support/bench.ts';
 import { journal } from '../system/support/journal.ts';
 import { isAlive } from '../system/support/proc.ts';

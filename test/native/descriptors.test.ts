@@ -14,7 +14,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { native, type OwnedFd } from '../../src/socket/binding.ts';
+import { native, type OwnedFd } from '../../src/native/binding.ts';
 import {
   collect,
   collectUntil,

@@ -13,7 +13,7 @@ import {
 import { constants as os, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { native, type ProcQuestion } from '../../src/socket/binding.ts';
+import { native, type ProcQuestion } from '../../src/native/binding.ts';
 import { closedElsewhere, collect, countFds, isOpen, openNull, requireArgumentError } from './support.ts';
 
 const addonPath = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu_service.node');

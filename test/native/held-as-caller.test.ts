@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { constants, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HeldReader } from '../../src/daemon/why-held.ts';
-import { parseThreadStatus } from '../../src/policy/proc-status.ts';
-import { native } from '../../src/socket/binding.ts';
+import { native } from '../../src/native/binding.ts';
+import { parseThreadStatus } from '../../src/proc/status.ts';
+import { HeldReader } from '../../src/session/trees/why-held.ts';
 import { alice, Bench, bob, caller, refusal } from './held/support.ts';
 import { cannotShow, collect, countFds, requireArgumentError } from './support.ts';
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { chownSync, constants, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HeldReader } from '../../src/daemon/why-held.ts';
+import { HeldReader } from '../../src/session/trees/why-held.ts';
 import { alice, Bench, bob, caller, type Holder, refusal } from './held/support.ts';
 
 const { O_RDONLY, O_RDWR, O_WRONLY, O_DIRECTORY } = constants;

@@ -5,7 +5,7 @@ import { chownSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync, wri
 import { constants as os, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { native, type ProcessesQuestion } from '../../src/socket/binding.ts';
+import { native, type ProcessesQuestion } from '../../src/native/binding.ts';
 import { cannotShow, collect, countFds, requireArgumentError } from './support.ts';
 
 const CHECKPOINT_RESTORE = 40;

@@ -26,7 +26,7 @@ import {
   type LaunchParameters,
   maxLauncherGroups,
 } from '../../src/engine/launcher-protocol.ts';
-import { native } from '../../src/socket/binding.ts';
+import { native } from '../../src/native/binding.ts';
 import {
   type Launch,
   launch,

@@ -3,10 +3,10 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, chownSync, constants, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { native, type OwnedFd } from '../../src/socket/binding.ts';
+import { native, type OwnedFd } from '../../src/native/binding.ts';
 import { cannotShow, openNull, requireArgumentError, requireNoLeak, withDirectory } from './support.ts';
 
-const binding = join(import.meta.dirname, '..', '..', 'src', 'socket', 'binding.ts');
+const binding = join(import.meta.dirname, '..', '..', 'src', 'native', 'binding.ts');
 
 /** O_PATH of fcntl.h, which node:fs does not have. */
 const O_PATH = 0o10000000;

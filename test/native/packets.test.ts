@@ -2,7 +2,7 @@ import { strict as assert } from 'node:assert';
 import { execFileSync } from 'node:child_process';
 import { constants, fstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { native, type OwnedFd } from '../../src/socket/binding.ts';
+import { native, type OwnedFd } from '../../src/native/binding.ts';
 import {
   closedElsewhere,
   connectedPair,

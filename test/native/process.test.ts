@@ -16,7 +16,7 @@ import {
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { native, type OwnedFd, type Process, type SpawnOptions } from '../../src/socket/binding.ts';
+import { native, type OwnedFd, type Process, type SpawnOptions } from '../../src/native/binding.ts';
 import {
   cannotShow,
   collect,

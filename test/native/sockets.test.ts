@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, fstatSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { native, type OwnedFd, type SeqpacketSocket } from '../../src/socket/binding.ts';
+import { native, type OwnedFd, type SeqpacketSocket } from '../../src/native/binding.ts';
 import {
   connectedPair,
   isCloexec,

@@ -15,7 +15,7 @@ import {
   type OwnedFd,
   type Process,
   type SeqpacketSocket,
-} from '../../src/socket/binding.ts';
+} from '../../src/native/binding.ts';
 
 const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;

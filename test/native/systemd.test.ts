@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { native, type OwnedFd } from '../../src/socket/binding.ts';
+import { native, type OwnedFd } from '../../src/native/binding.ts';
 import {
   countFds,
   exitOf,

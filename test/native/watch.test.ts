@@ -1,5 +1,5 @@
 import { strict as assert } from 'node:assert';
-import { native, type SeqpacketSocket, Watch } from '../../src/socket/binding.ts';
+import { native, type SeqpacketSocket, Watch } from '../../src/native/binding.ts';
 import { recv } from './fixtures/blocking.ts';
 import {
   collect,

@@ -18,9 +18,9 @@ import { open } from 'node:fs/promises';
 import { constants as os, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CriuClient, type CriuError, type CriuErrorCode, isCriuError } from '../../src/client/index.ts';
+import { native, Watch } from '../../src/native/binding.ts';
 import { decodeRequest, encodeResponse } from '../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
-import { native, Watch } from '../../src/socket/binding.ts';
 import { sends } from './support/client.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
 

@@ -63,7 +63,7 @@ describe('the manual pages', () => {
   });
 
   it('criu-service(8) has the journal fields that records have', () => {
-    const directory = join('src', 'daemon');
+    const directory = join('src', 'records');
     const sources = readdirSync(directory).map((file) => readFileSync(join(directory, file), 'utf8'));
     assert.deepEqual(
       matches(/CRIU_[A-Z_]+(?==)/g, ...headings('criu-service.8', 'JOURNAL FIELDS')),

@@ -1,8 +1,8 @@
 /** Engines that are missing or die, and callers that leave or object: one reply, and the target is as it was. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { messageIds } from '../../src/daemon/record-kinds.ts';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
+import { messageIds } from '../../src/records/record-kinds.ts';
 import { binary, eventually, freshDirectory, run } from './support/bench.ts';
 import { ask, Client, ourAddress, withOpen } from './support/client.ts';
 import { Instance } from './support/instance.ts';

@@ -1,8 +1,8 @@
 /** The journal as an operator reads it: what records say, what explains them, and that nobody can forge or drown them. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
-import { messageIds } from '../../src/daemon/record-kinds.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
+import { messageIds } from '../../src/records/record-kinds.ts';
 import { Attacker } from '../hostile/support/attacker.ts';
 import { it } from '../hostile/support/guarantee.ts';
 import { AlicesImages } from '../hostile/support/images.ts';

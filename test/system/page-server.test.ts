@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseCgroup } from '../../src/policy/process-tree.ts';
+import { parseCgroup } from '../../src/proc/process-tree.ts';
 import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Attacker as Client } from '../hostile/support/attacker.ts';
 import { it as hostileIt } from '../hostile/support/guarantee.ts';

@@ -8,7 +8,7 @@ const directory = process.argv[2];
 /** What stands in the place of which module of src/daemon, by the wall that it takes away. */
 const walls = {
   held: ['why-held'],
-  apart: ['verify-restored', 'session-machine', 'sweep'],
+  apart: ['verify-restored', 'machine', 'sweep'],
 };
 
 for (const without of [['held'], ['apart'], ['apart', 'held']]) {

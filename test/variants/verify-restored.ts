@@ -1,5 +1,5 @@
-/** In the place of src/daemon/verify-restored.ts: what was verified is let run at once, beside its engine. */
-import * as original from '../../src/daemon/verify-restored.ts';
+/** In the place of src/session/trees/verify-restored.ts: what was verified is let run at once, beside its engine. */
+import * as original from '../../src/session/trees/verify-restored.ts';
 
 export const verifyRestored: typeof original.verifyRestored = async (cgroup, apart, engine, restorer) => {
   const reason = await original.verifyRestored(cgroup, apart, engine, restorer);

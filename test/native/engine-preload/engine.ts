@@ -17,7 +17,7 @@ import {
   type OwnedFd,
   type Process,
   type SeqpacketSocket,
-} from '../../../src/socket/binding.ts';
+} from '../../../src/native/binding.ts';
 import { packetsOf, type TestCaller, type Workshop } from '../launcher/support.ts';
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));

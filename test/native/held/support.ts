@@ -16,8 +16,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
-import { type HeldReader, whyHeld } from '../../../src/daemon/why-held.ts';
-import { readOwnState } from '../../../src/policy/caller.ts';
+import { readOwnState } from '../../../src/proc/caller.ts';
+import { type HeldReader, whyHeld } from '../../../src/session/trees/why-held.ts';
 
 export const alice = 61500;
 export const bob = 61501;

@@ -16,14 +16,14 @@ import {
   maxAnswerBytes,
 } from '../../../src/engine/launcher-protocol.ts';
 import { StderrFile } from '../../../src/engine/stderr-file.ts';
-import { parseThreadStatus } from '../../../src/policy/proc-status.ts';
 import {
   type ExitStatus,
   native,
   type OwnedFd,
   type SeqpacketSocket,
   Watch,
-} from '../../../src/socket/binding.ts';
+} from '../../../src/native/binding.ts';
+import { parseThreadStatus } from '../../../src/proc/status.ts';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const sources = fileURLToPath(new URL('../../../native/launcher/', import.meta.url));

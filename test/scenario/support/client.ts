@@ -1,7 +1,8 @@
 /** A raw client: packets in, packets out. */
+
+import { native, type Packet, type SeqpacketSocket, Watch } from '../../../src/native/binding.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../../../src/protocol/codec.ts';
 import type { CriuReq, CriuResp } from '../../../src/protocol/messages.ts';
-import { native, type Packet, type SeqpacketSocket, Watch } from '../../../src/socket/binding.ts';
 
 export type Received = { reply: CriuResp; fds: number } | 'closed';
 

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
-import { messageIds } from '../../../src/daemon/record-kinds.ts';
 import { type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
+import { messageIds } from '../../../src/records/record-kinds.ts';
 import { run } from '../../system/support/bench.ts';
 import type { Party, Turn } from './party.ts';
 

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { bitOf } from '../../../src/policy/capabilities.ts';
-import { parseThreadStatus, parseTracing } from '../../../src/policy/proc-status.ts';
+import { parseThreadStatus, parseTracing } from '../../../src/proc/status.ts';
 import { eventually } from './bench.ts';
 import { cgroupOf, endProcess } from './proc.ts';
 

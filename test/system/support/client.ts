@@ -1,8 +1,8 @@
 /** A raw client: packets in, packets out. */
 import { closeSync, constants, openSync } from 'node:fs';
+import { native, type Packet, type SeqpacketSocket, Watch } from '../../../src/native/binding.ts';
 import { decodeResponse, encodeRequest } from '../../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
-import { native, type Packet, type SeqpacketSocket, Watch } from '../../../src/socket/binding.ts';
 
 /** Longer than any answer takes under emulation: it only ends a run that hangs. */
 const patienceMs = 90_000;

@@ -4,7 +4,7 @@ import { constants, mkdtempSync, rmSync, symlinkSync, utimesSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorLines, readErrorLines } from '../../../src/engine/engine-log.ts';
-import { native, type OwnedFd } from '../../../src/socket/binding.ts';
+import { native, type OwnedFd } from '../../../src/native/binding.ts';
 
 const line = (text: string): string => `Error (criu/cr-dump.c:42): ${text}`;
 

@@ -5,9 +5,9 @@ import { constants as os } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type ConfinedEngineEvents, Engine } from '../../../src/engine/engine.ts';
-import { sleepsOn } from '../../../src/engine/sleeping.ts';
 import { StderrFile } from '../../../src/engine/stderr-file.ts';
-import { native, type Packet, type SeqpacketSocket } from '../../../src/socket/binding.ts';
+import { native, type Packet, type SeqpacketSocket } from '../../../src/native/binding.ts';
+import { sleepsOn } from '../../../src/proc/sleeping.ts';
 import { closedElsewhere } from '../../native/support.ts';
 
 /** At work until something comes on its standard input; then it answers, and waits for the next request. */

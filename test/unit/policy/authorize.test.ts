@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { authorize, type Decision, type Facts } from '../../../src/policy/authorize.ts';
-import type { TreeThread } from '../../../src/policy/process-tree.ts';
 import { requestTable } from '../../../src/policy/request-table.ts';
 import type { Traits } from '../../../src/policy/standing.ts';
+import type { TreeThread } from '../../../src/proc/process-tree.ts';
 import { decodeRequest, encodeRequest } from '../../../src/protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType } from '../../../src/protocol/messages.ts';
 

@@ -9,7 +9,7 @@ import {
   proofOf,
   whoseOf,
 } from '../../../src/policy/escaped.ts';
-import type { Found, Thread } from '../../../src/policy/holders.ts';
+import type { Found, Thread } from '../../../src/proc/holders.ts';
 
 const CR = bitOf('CHECKPOINT_RESTORE');
 const NET_RAW = bitOf('NET_RAW');

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import type { CallerIdentity, CallerState, ThreadState } from '../../../src/policy/caller.ts';
-import { parseAuxvSecure, parseThreadStatus, parseTracing } from '../../../src/policy/proc-status.ts';
 import { judgeStanding, type StandingOptions } from '../../../src/policy/standing.ts';
+import type { CallerIdentity, CallerState, ThreadState } from '../../../src/proc/caller.ts';
+import { parseAuxvSecure, parseThreadStatus, parseTracing } from '../../../src/proc/status.ts';
 
 const all = 0x1ffffffffffn;
 

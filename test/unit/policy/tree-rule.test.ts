@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { bitOf, namesOf } from '../../../src/policy/capabilities.ts';
-import { maxTreeThreads, type TreeThread } from '../../../src/policy/process-tree.ts';
 import { refusedTree, type TreeFacts } from '../../../src/policy/tree-rule.ts';
+import type { TreeThread } from '../../../src/proc/process-tree.ts';
+import { maxTreeThreads } from '../../../src/proc/tree-limit.ts';
 
 const all = (1n << 41n) - 1n;
 const hers: TreeThread = {

@@ -1,0 +1,139 @@
+/**
+ * Reads what callers are when their packets have arrived, without being held up by any of them.
+ *
+ * A process inside execve(2) makes whoever reads its ns/* links or its auxv wait until exec is done, and exec waits for FUSE
+ * servers. So whoever is less than root is read on a thread that may be lost: one at a time for each uid, with a deadline, and
+ * none while one of that uid is lost.
+ */
+import {
+  type Caller,
+  CallerGoneError,
+  type CallerState,
+  looksPrivileged,
+  openProcDirectory,
+  readTwice,
+} from './caller.ts';
+import { answerAtOnce, answerElsewhere } from './reading.ts';
+
+/** Threads that are lost at the same time, whoever lost them: each has a descriptor and a stack. */
+const maxLost = 256;
+
+interface Lane {
+  /** Settles when the last reading of this uid is over or given up; never rejects. */
+  tail: Promise<void>;
+  waiting: number;
+  lost: boolean;
+}
+
+export class CallerReader {
+  readonly #own: CallerState;
+  readonly #deadlineMs: number;
+  readonly #lanes = new Map<number, Lane>();
+  #lost = 0;
+  readonly #readElsewhere: typeof answerElsewhere;
+
+  /**
+   * @param own what this service is: the measure for whom it need not be careful with.
+   * @param deadlineMs how long one reading may take.
+   * @param readElsewhere carries out a reading that may block.
+   */
+  constructor(own: CallerState, deadlineMs: number, readElsewhere = answerElsewhere) {
+    this.#own = own;
+    this.#deadlineMs = deadlineMs;
+    this.#readElsewhere = readElsewhere;
+  }
+
+  /**
+   * Twice, and only if both readings agree. At once for root, who may hold us up.
+   * @throws CallerGoneError when the caller has gone, changes while it is read, has too many threads, or does not let itself be read.
+   */
+  read(caller: Caller): CallerState | Promise<CallerState> {
+    const { pid, uid } = caller.identity;
+    if (uid !== 0) return this.#inLane(caller);
+    const directory = openProcDirectory(caller);
+    try {
+      return answerAtOnce(looksPrivileged(this.#own), directory)
+        ? answerAtOnce(readTwice(pid, 'root'), directory)
+        : this.#inLane(caller);
+    } catch (error) {
+      if (error instanceof CallerGoneError) throw error;
+      throw new CallerGoneError(`Process ${pid} cannot be read: ${(error as Error).message}`, {
+        cause: error,
+      });
+    } finally {
+      directory.close();
+    }
+  }
+
+  async #inLane(caller: Caller): Promise<CallerState> {
+    const lane = this.#laneOf(caller.identity.uid);
+    lane.waiting += 1;
+    const before = lane.tail;
+    let done = (): void => {};
+    lane.tail = new Promise((resolve) => {
+      done = resolve;
+    });
+    try {
+      await before;
+      return await this.#readInTime(caller, lane);
+    } finally {
+      lane.waiting -= 1;
+      done();
+      this.#forget(caller.identity.uid, lane);
+    }
+  }
+
+  #laneOf(uid: number): Lane {
+    let lane = this.#lanes.get(uid);
+    if (!lane) {
+      lane = { tail: Promise.resolve(), waiting: 0, lost: false };
+      this.#lanes.set(uid, lane);
+    }
+    return lane;
+  }
+
+  #forget(uid: number, lane: Lane): void {
+    if (lane.waiting === 0 && !lane.lost) this.#lanes.delete(uid);
+  }
+
+  async #readInTime(caller: Caller, lane: Lane): Promise<CallerState> {
+    const { pid, uid } = caller.identity;
+    if (lane.lost || this.#lost >= maxLost) {
+      throw new CallerGoneError(
+        'An earlier caller with this uid has yet to be read: it is inside execve(2), or has very many threads',
+      );
+    }
+    const directory = openProcDirectory(caller);
+    const reading = this.#readElsewhere(readTwice(pid, uid === 0 ? 'root' : 'user'), directory);
+    const over = reading.then(
+      () => directory.close(),
+      () => directory.close(),
+    );
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        this.#lose(uid, lane, over);
+        reject(
+          new CallerGoneError(
+            `Process ${pid} could not be read within ${this.#deadlineMs / 1000} s: it is inside execve(2), or has very many threads`,
+          ),
+        );
+      }, this.#deadlineMs);
+    });
+    try {
+      return await Promise.race([reading, late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #lose(uid: number, lane: Lane, over: Promise<void>): void {
+    lane.lost = true;
+    this.#lost += 1;
+    over.then(() => {
+      lane.lost = false;
+      this.#lost -= 1;
+      this.#forget(uid, lane);
+    });
+  }
+}

@@ -1,0 +1,314 @@
+/**
+ * Who asks: what the kernel fixed at connect(2), and what the process is by the time its packet is here.
+ *
+ * Only the socket's credentials are fixed at connect; the process behind them may have executed `su` or a program
+ * with file capabilities since. So everything else is read when the packet has arrived, through a directory fd of
+ * /proc/PID that is bound to the peer's pidfd, in every thread, and twice.
+ */
+import { constants, readdirSync } from 'node:fs';
+import { constants as os } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
+import {
+  native,
+  type OwnedFd,
+  type ProcAnswer,
+  type ProcQuestion,
+  type SeqpacketSocket,
+} from '../native/binding.ts';
+import { answerAtOnce, breath, lines, type ProcReading, required } from './reading.ts';
+import { parseAuxvSecure, parseThreadStatus, type ThreadStatus } from './status.ts';
+
+/** Fixed by the kernel when the caller connected (unix(7): SO_PEERCRED, SO_PEERGROUPS, SO_PEERSEC). */
+export interface CallerIdentity {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Supplementary groups, ascending. */
+  readonly groups: readonly number[];
+  /** LSM label; undefined without an LSM that labels sockets. */
+  readonly label: string | undefined;
+}
+
+/** The identity with the handle that keeps its pid from meaning somebody else. */
+export interface Caller {
+  readonly identity: CallerIdentity;
+  /** The peer's pidfd. */
+  readonly pidfd: OwnedFd;
+  /** False where the kernel has no SO_PEERPIDFD (Linux < 6.5), so that the pid could have been reused before we opened it. */
+  readonly bound: boolean;
+}
+
+export interface ThreadState extends ThreadStatus {
+  /** For example `pid` -> `pid:[4026531836]`: all that the kernel has, or of root those that count. */
+  readonly namespaces: Readonly<Record<string, string>>;
+  /** The root directory as this service sees it, with the id of its mount: `/ mnt_id 28`; not read of root. */
+  readonly root?: string;
+}
+
+/** What a process is right now, as /proc tells it. */
+export interface CallerState {
+  /** One entry for each thread: credentials, namespaces and root directories are per thread. */
+  readonly threads: readonly ThreadState[];
+  /** AT_SECURE of the auxiliary vector: the program was started across a privilege boundary (getauxval(3)). */
+  readonly secureExec: boolean;
+  /** The LSM label now; undefined without one. */
+  readonly label: string | undefined;
+}
+
+/** The caller is gone, or what it is cannot be read. */
+export class CallerGoneError extends Error {
+  override readonly name = 'CallerGoneError';
+}
+
+/** A caller with more threads than this is not looked through: each of its requests would cost seconds. */
+export const maxCallerThreads = 1024;
+
+/**
+ * Takes the identity that the kernel fixed on a connection.
+ * @throws NativeError when the peer is not in our pid namespace's sight (pid 0) or has gone.
+ */
+export function identifyCaller(socket: SeqpacketSocket): Caller {
+  const { pid, uid, gid } = socket.peerCredentials();
+  const identity = { pid, uid, gid, groups: socket.peerGroups(), label: socket.peerSecurityLabel() };
+  if (pid === 0) {
+    throw new CallerGoneError('The caller is in a pid namespace that this service cannot see into');
+  }
+  const pidfd = socket.peerPidfd();
+  return pidfd ? { identity, pidfd, bound: true } : { identity, pidfd: native.pidfdOpen(pid), bound: false };
+}
+
+/**
+ * What the caller is now, read twice. Threads come and go in an honest program, too: each that was seen in either reading counts,
+ * and one that was seen in both must be the same in both.
+ * @throws CallerGoneError
+ */
+export function* readTwice(pid: number, depth: Depth): ProcReading<CallerState> {
+  try {
+    const [first, second] =
+      (yield* readSingleThreaded(pid, depth)) ?? ([yield* readOnce(depth), yield* readOnce(depth)] as const);
+    const agreed = agree(first, second);
+    if (agreed === undefined) {
+      throw new CallerGoneError(`Process ${pid} changed its credentials while they were read`);
+    }
+    return agreed;
+  } catch (error) {
+    if (error instanceof CallerGoneError) throw error;
+    throw new CallerGoneError(`Process ${pid} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function agree(first: CallerState, second: CallerState): CallerState | undefined {
+  if (first.secureExec !== second.secureExec || first.label !== second.label) return undefined;
+  const before = new Map(first.threads.map((thread) => [thread.tid, thread]));
+  for (const thread of second.threads) {
+    const same = before.get(thread.tid);
+    if (same !== undefined && !isDeepStrictEqual(same, thread)) return undefined;
+    before.delete(thread.tid);
+  }
+  return { ...second, threads: [...second.threads, ...before.values()] };
+}
+
+/**
+ * Whether each thread of a process with uid 0 holds what this service holds, as far as can be told without anything that
+ * blocks. Then it is as good as root, and may be read as such.
+ */
+export function* looksPrivileged(own: CallerState): ProcReading<boolean> {
+  const held = own.threads[0]?.effective ?? ~0n;
+  const [names] = yield [{ read: 'names', path: 'task' }];
+  const tids = lines(required(names));
+  if (tids.length > maxCallerThreads) return false;
+  const texts = yield tids.map((tid) => ({ read: 'file', path: `task/${tid}/status` }));
+  return texts.every((text) => {
+    // A thread that has ended holds nothing. One that cannot be read for another reason may be anything.
+    if (typeof text === 'number') return hasEnded(text);
+    const { effective, seccomp, noNewPrivs } = parseThreadStatus(text);
+    return (effective & held) === held && seccomp === 0 && !noNewPrivs;
+  });
+}
+
+/** What this service is itself: the measure for "fully privileged". */
+export function readOwnState(): CallerState {
+  return answerAtOnce(readOnce('user'), '/proc/self');
+}
+
+/**
+ * A directory fd of /proc/PID stays with that process; the pidfd, alive after the open, says that it is the right one.
+ * @throws CallerGoneError
+ */
+export function openProcDirectory(caller: Caller): OwnedFd {
+  const { pid } = caller.identity;
+  let directory: OwnedFd;
+  try {
+    directory = native.open(`/proc/${pid}`, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    throw new CallerGoneError(`Process ${pid} has gone`, { cause: error });
+  }
+  if (!isThere(caller)) {
+    directory.close();
+    throw new CallerGoneError(`Process ${pid} has gone`);
+  }
+  return directory;
+}
+
+/** The process that connected, and no other with its pid. */
+export function isThere({ pidfd }: Caller): boolean {
+  return native.isAlive(pidfd);
+}
+
+/**
+ * Most callers have one thread, and what there is to ask about that is known beforehand: both readings are one batch of questions
+ * then, and need a single thread that may be lost.
+ * @returns undefined for any other caller, and for one that cannot be read like that.
+ */
+function* readSingleThreaded(
+  pid: number,
+  depth: Depth,
+): ProcReading<readonly [CallerState, CallerState] | undefined> {
+  const namespaces = depth === 'user' ? kernelNamespaces() : namespacesOf(depth, undefined);
+  const round: readonly ProcQuestion[] = [
+    { read: 'names', path: 'task' },
+    ...namesOfNamespaces(depth),
+    { read: 'file', path: 'auxv' },
+    { read: 'file', path: 'attr/current' },
+    ...questionsOf(`task/${pid}/`, namespaces, depth),
+  ];
+  const answers = yield [...round, ...round];
+  const states = [answers.slice(0, round.length), answers.slice(round.length)].map((its) => {
+    const ns = depth === 'user' ? its.splice(1, 1)[0] : undefined;
+    const [tids, auxv, label, ...thread] = its;
+    const isAlone = tids === `${pid}\n` && !thread.some(hasEnded);
+    const isKnown = depth !== 'user' || lines(required(ns)).sort().join() === namespaces.join();
+    return isAlone && isKnown ? stateOf([parseThread(thread, namespaces, depth)], auxv, label) : undefined;
+  });
+  return states[0] && states[1] && [states[0], states[1]];
+}
+
+let known: readonly string[] | undefined;
+
+/** Of every process the same (proc_ns_dir_readdir in fs/proc/namespaces.c). */
+function kernelNamespaces(): readonly string[] {
+  known ??= readdirSync('/proc/self/ns').sort();
+  return known;
+}
+
+/**
+ * Of root only what its standing depends on is read: a caller in another mount namespace is served all the same. A zombie has
+ * nothing left but credentials.
+ */
+export type Depth = 'root' | 'user' | 'zombie';
+
+const rootNamespaces = ['user', 'pid', 'pid_for_children'];
+
+function* readOnce(depth: Depth): ProcReading<CallerState> {
+  const [names, ns] = yield [{ read: 'names', path: 'task' }, ...namesOfNamespaces(depth)];
+  const tids = lines(required(names));
+  if (tids.length > maxCallerThreads) {
+    throw new CallerGoneError(
+      `A caller with ${tids.length} threads is not served; the limit is ${maxCallerThreads}`,
+    );
+  }
+  const namespaces = namespacesOf(depth, ns);
+  const [auxv, label] = yield [
+    { read: 'file', path: 'auxv' },
+    { read: 'file', path: 'attr/current' },
+  ];
+  const threads: ThreadState[] = [];
+  const perThread = questionsOf('', namespaces, depth).length;
+  const answers = yield tids.flatMap((tid) => questionsOf(`task/${tid}/`, namespaces, depth));
+  for (let at = 0; at < answers.length; at += perThread) {
+    const its = answers.slice(at, at + perThread);
+    if (!its.some(hasEnded)) threads.push(parseThread(its, namespaces, depth));
+    yield breath;
+  }
+  if (threads.length === 0) throw new CallerGoneError('It has ended');
+  return stateOf(threads, auxv, label);
+}
+
+function stateOf(
+  threads: readonly ThreadState[],
+  auxv: ProcAnswer | undefined,
+  label: ProcAnswer | undefined,
+): CallerState {
+  return {
+    threads,
+    secureExec: parseAuxvSecure(Buffer.from(required(auxv), 'latin1')),
+    label: parseLabel(label),
+  };
+}
+
+/** A thread that ends loses its namespaces before its name. */
+function hasEnded(answer: ProcAnswer): boolean {
+  return answer === os.errno.ENOENT || answer === os.errno.ESRCH;
+}
+
+/** Only of a user are all asked for. */
+function namesOfNamespaces(depth: Depth): readonly ProcQuestion[] {
+  return depth === 'user' ? [{ read: 'names', path: 'ns' }] : [];
+}
+
+function namespacesOf(depth: Depth, names: ProcAnswer | undefined): readonly string[] {
+  switch (depth) {
+    case 'user':
+      return lines(required(names));
+    case 'root':
+      return rootNamespaces;
+    case 'zombie':
+      return [];
+  }
+}
+
+/** Everything of one thread. @param prefix its directory, with a slash at the end. */
+function questionsOf(prefix: string, namespaces: readonly string[], depth: Depth): ProcQuestion[] {
+  return [
+    { read: 'file', path: `${prefix}status` },
+    ...namespaces.map((name): ProcQuestion => ({ read: 'link', path: `${prefix}ns/${name}` })),
+    ...(depth === 'user' ? [{ read: 'mount', path: `${prefix}root` } as const] : []),
+  ];
+}
+
+function parseThread(
+  answers: readonly ProcAnswer[],
+  namespaces: readonly string[],
+  depth: Depth,
+): ThreadState {
+  return {
+    ...parseThreadStatus(required(answers[0])),
+    namespaces: Object.fromEntries(namespaces.map((name, i) => [name, required(answers[i + 1])])),
+    ...(depth === 'user' ? { root: parseRoot(required(answers.at(-1))) } : {}),
+  };
+}
+
+/** Everything of one thread, at once. @param path its directory below /proc/PID/task. */
+export function readThread(path: string, depth: Depth): ThreadState {
+  return answerAtOnce(readOneThread(depth), path);
+}
+
+function* readOneThread(depth: Depth): ProcReading<ThreadState> {
+  const [ns] = yield [{ read: 'names', path: 'ns' }];
+  const namespaces = namespacesOf(depth, ns);
+  return parseThread(yield questionsOf('', namespaces, depth), namespaces, depth);
+}
+
+/** The path alone would not do, because another mount may lie over the same name. What a path may hold is behind it once more. */
+function parseRoot(answer: string): string {
+  const behindPath = answer.lastIndexOf('\npos:');
+  const mount = /\nmnt_id:\s*(\d+)\n/.exec(answer.slice(behindPath))?.[1];
+  return `${answer.slice(0, behindPath)} mnt_id ${mount}`;
+}
+
+/** @param path a /proc/PID. */
+export function readLabel(path: string): string | undefined {
+  return answerAtOnce(readOneLabel(), path);
+}
+
+function* readOneLabel(): ProcReading<string | undefined> {
+  const [label] = yield [{ read: 'file', path: 'attr/current' }];
+  return parseLabel(label);
+}
+
+/** EINVAL: no security module answers for this file. */
+function parseLabel(answer: ProcAnswer | undefined): string | undefined {
+  if (answer === os.errno.EINVAL) return undefined;
+  const label = required(answer).replace(/[\0\n]+$/, '');
+  return label === '' ? undefined : label;
+}

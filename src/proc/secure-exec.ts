@@ -1,0 +1,29 @@
+/** Which processes run a program that was started across a privilege boundary (AT_SECURE in getauxval(3)). */
+import { constants } from 'node:fs';
+import { native } from '../native/binding.ts';
+import { parseAuxvSecure } from './status.ts';
+
+/** One that is inside execve(2) may keep whoever reads its auxv waiting for as long as its user likes (caller-reader.ts). */
+const deadlineMs = 1000;
+
+/** One that cannot be read, or not in time, counts as one. */
+export async function runsAcrossPrivileges(pids: readonly number[]): Promise<ReadonlySet<number>> {
+  if (pids.length === 0) return new Set();
+  const proc = native.open('/proc', constants.O_RDONLY | constants.O_DIRECTORY);
+  const reading = native.readElsewhere(
+    proc,
+    pids.map((pid) => ({ read: 'file', path: `${pid}/auxv` })),
+  );
+  proc.close();
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), deadlineMs);
+  });
+  const answers = await Promise.race([reading, late]).finally(() => clearTimeout(timer));
+  return new Set(
+    pids.filter((_pid, at) => {
+      const auxv = answers?.[at];
+      return typeof auxv !== 'string' || parseAuxvSecure(Buffer.from(auxv, 'latin1'));
+    }),
+  );
+}

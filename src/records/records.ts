@@ -1,0 +1,296 @@
+/**
+ * What the journal is told about requests: who, what, which target, how it ended. README.md says how to search for it.
+ *
+ * Every string that a client or an engine may have chosen is one line without control characters before it gets here or below,
+ * and goes into the journal as the value of one field, where a newline would start no other one either.
+ */
+import type { AuthorizedRequest } from '../policy/authorize.ts';
+import type { ConnectionUser, UserKey } from '../proc/connection-user.ts';
+import type { SeenProcess } from '../proc/holders.ts';
+import { type Fields, type Log, sanitize } from '../systemd/log.ts';
+import { messageIds } from './record-kinds.ts';
+import { type RecordClass, RecordLimiter } from './record-limiter.ts';
+import type { Ended } from './request-totals.ts';
+import type { Result, TreeState, Unfinished } from './vocabulary.ts';
+
+/** Totals since the service started. */
+export interface Totals {
+  done: number;
+  failed: number;
+  refused: number;
+}
+
+/** Whose record it is. */
+export interface Subject {
+  /** The session's number. */
+  readonly session: number;
+  /** For whom its connection counts. */
+  readonly user: ConnectionUser;
+}
+
+/** What was asked for, as far as it was understood. */
+export type Asked = Pick<AuthorizedRequest, 'name' | 'target'>;
+
+export interface Finished {
+  readonly request: Asked | undefined;
+  readonly result: Result;
+  /** Positive errno. */
+  readonly errno: number | undefined;
+  readonly reason: string | undefined;
+  /** The root of a restored tree. */
+  readonly restoredPid: number | undefined;
+  /** From the look at the packet to the final reply. */
+  readonly durationUsec: number | undefined;
+  readonly enginePid: number | undefined;
+  /** The scope of a restored tree. */
+  readonly scope: string | undefined;
+  /** As the kernel names it, of our own copy. */
+  readonly imagesDir: string | undefined;
+  /** The last lines of the engine's stderr, and the last error lines of its log; of a failure. */
+  readonly stderr: readonly string[];
+  readonly log: readonly string[];
+}
+
+/** How often it is told what was dropped. */
+const droppedIntervalMs = 10_000;
+
+/** The longest value of a field, in characters: an engine, or a client, may say a lot. */
+const maxFieldLength = 4096;
+
+export class Records {
+  readonly totals: Totals = { done: 0, failed: 0, refused: 0 };
+  readonly #log: Log;
+  readonly #onEnded: (ended: Ended) => void;
+  readonly #limiter = new RecordLimiter();
+  #droppedTimer: NodeJS.Timeout | undefined;
+
+  /** @param onEnded called with each request that has ended, when it is in the totals. */
+  constructor(log: Log, onEnded: (ended: Ended) => void) {
+    this.#log = log;
+    this.#onEnded = onEnded;
+  }
+
+  /**
+   * Work begins. What changes nothing and nobody (VERSION, FEATURE_CHECK) is not worth a record of its own.
+   * @param shared a sentence about a directory of root's request that others can write.
+   */
+  accepted(
+    subject: Subject,
+    request: AuthorizedRequest,
+    imagesDir: string | undefined,
+    shared: string | undefined,
+  ): void {
+    const level = isProbe(request) ? 'debug' : shared === undefined ? 'info' : 'warning';
+    const although = shared === undefined ? '' : `, although ${shared}`;
+    this.#write(level, 'accepted', `${describe(subject, request)} accepted${although}`, subject, 'work', {
+      ...requestFields(request),
+      ...text('CRIU_IMAGES_DIR', imagesDir),
+      ...text('CRIU_WARNING', shared && `${shared}: ${whatOthersDecide(request)}`),
+    });
+  }
+
+  /** This service has started anew, and goes on where the one before was. */
+  resumed(subject: Subject, request: Asked | undefined): void {
+    const message = `${describe(subject, request)} goes on after a restart`;
+    this.#write('info', 'resumed', message, subject, 'work', requestFields(request));
+  }
+
+  /** What systemd has kept of a session is not enough to go on, or not to be understood. */
+  notResumed(session: number): void {
+    this.#log.warning(`Session ${session} was lost with an earlier start of this service, and is closed`, {
+      MESSAGE_ID: messageIds.notResumed,
+      CRIU_SESSION: session,
+    });
+  }
+
+  finished(subject: Subject, end: Finished): void {
+    const { request, result, errno, reason, restoredPid, durationUsec, enginePid } = end;
+    this.totals[result] += 1;
+    const took = durationUsec === undefined ? '' : ` in ${(durationUsec / 1000).toFixed(1)} ms`;
+    const why = reason === undefined ? '' : `: ${sanitize(reason).trim()}`;
+    const restored = restoredPid === undefined ? '' : `, process ${restoredPid}`;
+    this.#write(
+      result === 'done' ? 'info' : 'warning',
+      result,
+      `${describe(subject, request)} ${result}${restored}${took}${why}`,
+      subject,
+      enginePid === undefined || (request !== undefined && isProbe(request)) ? 'talk' : 'work',
+      {
+        ...requestFields(request),
+        CRIU_RESULT: result,
+        ...number('CRIU_ERRNO', errno),
+        ...text('CRIU_REASON', reason),
+        ...number('CRIU_RESTORED_PID', restoredPid),
+        ...number('CRIU_DURATION_USEC', durationUsec),
+        ...number('CRIU_ENGINE_PID', enginePid),
+        ...text('CRIU_SCOPE', end.scope),
+        ...text('CRIU_IMAGES_DIR', end.imagesDir),
+        ...lines('CRIU_ENGINE_STDERR', end.stderr),
+        ...lines('CRIU_ENGINE_LOG', end.log),
+      },
+    );
+    this.#onEnded({ request: request?.name, result, durationUsec });
+  }
+
+  /** A connection that never became a session. */
+  turnedAway(user: ConnectionUser, errno: number, reason: string): void {
+    this.totals.refused += 1;
+    const subject = { session: 0, user };
+    this.#write(
+      'warning',
+      'turnedAway',
+      `A connection of ${nameOf(user.key)} refused: ${reason}`,
+      subject,
+      'talk',
+      {
+        CRIU_RESULT: 'refused',
+        CRIU_ERRNO: errno,
+        CRIU_REASON: reason,
+      },
+    );
+    this.#onEnded({ request: undefined, result: 'refused', durationUsec: undefined });
+  }
+
+  /** How the tree of an operation that was cut off is, now that its engine has gone. */
+  leftBehind(subject: Subject, { request, reason }: Unfinished, tree: TreeState): void {
+    const [kind, level, how] = judge(tree);
+    this.#write(
+      level,
+      kind,
+      `${request.name} was cut off, and the tree of process ${request.target} ${how} (${sanitize(reason)})`,
+      subject,
+      'work',
+      { ...requestFields(request), CRIU_TREE: tree.kind, ...text('CRIU_REASON', reason) },
+    );
+  }
+
+  /** What an engine of this user has left, and nobody may have, was ended. */
+  endedLeft({ pid, uid, cgroup }: SeenProcess): void {
+    const message = `Ended process ${pid} of uid ${uid}, which an engine had left: ${sanitize(cgroup).trim()}`;
+    this.#write('warning', 'endedLeft', message, nobodysRequest(uid), 'work', {
+      CRIU_ENDED_PID: pid,
+      ...text('CRIU_CGROUP', cgroup),
+    });
+  }
+
+  /** Whether an engine has left it with its capability nobody knows, or it could not be ended. */
+  notEnded({ pid, uid, cgroup, seen }: SeenProcess): void {
+    const reason =
+      typeof seen === 'object' && 'tid' in seen ? 'it cannot be ended' : 'it cannot be looked at';
+    const message = `Process ${pid} of uid ${uid} may hold what an engine has left: ${reason}`;
+    this.#write('error', 'unexpected', message, nobodysRequest(uid), 'work', {
+      CRIU_REASON: message,
+      ...text('CRIU_CGROUP', cgroup),
+    });
+  }
+
+  /** One line for each step of a session, for whoever looks for a fault in it. @param line is asked for only where it is written. */
+  step({ session }: Subject, line: () => string): void {
+    if (this.#log.most === 'debug')
+      this.#log.debug(`Session ${session}: ${line()}`, { CRIU_SESSION: session });
+  }
+
+  /** Something that no request should be able to bring about. */
+  unexpected(subject: Subject, error: unknown): void {
+    const { message } = error as Error;
+    const sentence = `Session ${subject.session}: ${sanitize(message)}`;
+    this.#write('error', 'unexpected', sentence, subject, 'talk', text('CRIU_REASON', message));
+  }
+
+  /** Tells what has yet to be told. */
+  close(): void {
+    clearTimeout(this.#droppedTimer);
+    this.#tellDropped();
+  }
+
+  #write(
+    level: 'debug' | 'info' | 'warning' | 'error',
+    kind: keyof typeof messageIds,
+    message: string,
+    subject: Subject,
+    which: RecordClass,
+    fields: Fields,
+  ): void {
+    if (!this.#limiter.admit(subject.user.key, which, performance.now())) {
+      this.#droppedTimer ??= setTimeout(() => this.#tellDropped(), droppedIntervalMs).unref();
+      return;
+    }
+    this.#log[level](message, { MESSAGE_ID: messageIds[kind], ...subjectFields(subject), ...fields });
+  }
+
+  #tellDropped(): void {
+    this.#droppedTimer = undefined;
+    for (const { user, count } of this.#limiter.takeDropped(performance.now())) {
+      this.#log.warning(`${count} records of ${nameOf(user)} were not written: there were too many`, {
+        MESSAGE_ID: messageIds.dropped,
+        ...(user === 'strangers' ? {} : { CRIU_CALLER_UID: user }),
+        CRIU_DROPPED: count,
+      });
+    }
+  }
+}
+
+function isProbe(request: Asked): boolean {
+  return request.name === 'VERSION' || request.name === 'FEATURE_CHECK';
+}
+
+function whatOthersDecide({ name }: Asked): string {
+  return name === 'RESTORE' || name === 'CPUINFO_CHECK'
+    ? 'whoever can write images decides what root restores'
+    : "whoever can write there decides where root's CRIU writes, and may read it";
+}
+
+function judge(tree: TreeState): ['treeRuns' | 'treeHeld', 'info' | 'warning' | 'error', string] {
+  switch (tree.kind) {
+    case 'running':
+      return ['treeRuns', 'info', 'runs on'];
+    case 'gone':
+      return ['treeHeld', 'warning', 'is gone'];
+    case 'held':
+      return ['treeHeld', 'error', `does not run: thread ${tree.thread} ${tree.how}`];
+  }
+}
+
+function nameOf(user: UserKey): string {
+  return user === 'strangers' ? 'callers in other namespaces' : `uid ${user}`;
+}
+
+/** The record is about a user, and no session of theirs. */
+function nobodysRequest(uid: number): Subject {
+  return { session: 0, user: { pid: 0, uid, key: uid, foreign: false } };
+}
+
+function describe({ user: { pid, uid } }: Subject, request: Asked | undefined): string {
+  const who = pid === 0 ? 'a caller that cannot be seen' : `pid ${pid} (uid ${uid})`;
+  if (!request) return `Request of ${who}`;
+  const target = request.target === undefined ? '' : ` of process ${request.target}`;
+  return `${request.name}${target} for ${who}`;
+}
+
+function subjectFields({ session, user: { pid, uid } }: Subject): Fields {
+  return {
+    ...(session === 0 ? {} : { CRIU_SESSION: session }),
+    ...(pid === 0 ? {} : { CRIU_CALLER_PID: pid }),
+    CRIU_CALLER_UID: uid,
+  };
+}
+
+function requestFields(request: Asked | undefined): Fields {
+  return {
+    ...(request ? { CRIU_REQUEST: request.name } : {}),
+    ...number('CRIU_TARGET_PID', request?.target),
+  };
+}
+
+function number(name: string, value: number | undefined): Fields {
+  return value === undefined ? {} : { [name]: value };
+}
+
+function text(name: string, value: string | undefined): Fields {
+  return value === undefined ? {} : { [name]: sanitize(value).trim().slice(0, maxFieldLength) };
+}
+
+/** Several lines, each of which was made one. */
+function lines(name: string, value: readonly string[]): Fields {
+  return value.length === 0 ? {} : { [name]: value.map(sanitize).join('\n').slice(0, maxFieldLength) };
+}

@@ -1,0 +1,62 @@
+/** How many requests ended how, and how long they took, over all starts of this service. Pure. */
+import type { Result } from './vocabulary.ts';
+
+/** A request that has ended. */
+export interface Ended {
+  /** Its type's name in `criu_req_type`; undefined where it was not understood, or a connection was turned away. */
+  readonly request: string | undefined;
+  readonly result: Result;
+  /** From the look at its packet to the final reply, in microseconds; undefined where nothing was looked at. */
+  readonly durationUsec: number | undefined;
+}
+
+export interface Total {
+  /** Its type's name, or `none`. */
+  readonly request: string;
+  readonly result: Result;
+  count: number;
+  seconds: number;
+}
+
+/** The names of what is counted, in the file and back from it. */
+export const countName = 'criu_service_requests_total';
+export const secondsName = 'criu_service_request_seconds_total';
+
+const sample = new RegExp(
+  `^(${countName}|${secondsName})\\{request="([A-Z_]+|none)",result="(done|failed|refused)"\\} ([0-9.e+-]+)$`,
+  'gm',
+);
+
+export class RequestTotals {
+  readonly #totals = new Map<string, Total>();
+
+  /** @param text the metrics of an earlier start, in Prometheus' text format. Whatever else it says is passed over. */
+  constructor(text = '') {
+    for (const [, name, request, result, number] of text.matchAll(sample)) {
+      const value = Number(number);
+      if (!(value >= 0 && Number.isFinite(value))) continue;
+      const total = this.#of(request!, result as Result);
+      if (name === countName) total.count = value;
+      else total.seconds = value;
+    }
+  }
+
+  add({ request, result, durationUsec }: Ended): void {
+    const total = this.#of(request ?? 'none', result);
+    total.count += 1;
+    total.seconds += (durationUsec ?? 0) / 1e6;
+  }
+
+  get all(): Iterable<Readonly<Total>> {
+    return this.#totals.values();
+  }
+
+  #of(request: string, result: Result): Total {
+    const key = `${request} ${result}`;
+    const known = this.#totals.get(key);
+    if (known) return known;
+    const total = { request, result, count: 0, seconds: 0 };
+    this.#totals.set(key, total);
+    return total;
+  }
+}

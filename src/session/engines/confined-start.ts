@@ -1,0 +1,83 @@
+/** From a caller and a plan to an engine that has become that caller. */
+import { readFileSync } from 'node:fs';
+import {
+  type ConfinedEngine,
+  type ConfinedEngineOptions,
+  type EngineHome,
+  startConfinedEngine,
+} from '../../engine/confined.ts';
+import type { ConfinedEngineEvents } from '../../engine/engine.ts';
+import { sliceOf } from '../../engine/engine-cgroup.ts';
+import { labelFor } from '../../engine/launcher-protocol.ts';
+import type { OwnedFd } from '../../native/binding.ts';
+import type { RelayPlan } from '../../policy/authorize.ts';
+import type { PeerFdField } from '../../policy/option-table.ts';
+import type { Traits } from '../../policy/standing.ts';
+import { type Caller, openProcDirectory } from '../../proc/caller.ts';
+import { parseCgroup } from '../../proc/process-tree.ts';
+
+/**
+ * @param plan absent for a hand-over, where CRIU opens everything itself.
+ * @param noCapability the request needs no CAP_CHECKPOINT_RESTORE.
+ * @param connection the caller's own, for a hand-over; copied.
+ * @throws LaunchError, CriuMissingError, CallerGoneError, NativeError
+ */
+export async function startEngineAs(
+  options: ConfinedEngineOptions,
+  caller: Caller,
+  traits: Traits,
+  plan: RelayPlan | undefined,
+  noCapability: boolean,
+  connection: OwnedFd | undefined,
+  home: EngineHome,
+  events: ConfinedEngineEvents,
+  onAbandoned: (gone: Promise<void>) => void,
+): Promise<ConfinedEngine> {
+  const { pid, uid, gid, groups } = caller.identity;
+  const { bounding, inheritable, ambient, noNewPrivs, umask, label } = traits;
+  const number = (field: PeerFdField): number | undefined =>
+    plan?.peerFds.find((each) => each.field === field)?.callerNumber;
+  const procDirectory = openProcDirectory(caller);
+  try {
+    return await startConfinedEngine(
+      options,
+      {
+        pid,
+        uid,
+        gid,
+        groups,
+        bounding,
+        inheritable,
+        ambient,
+        noNewPrivs,
+        umask,
+        label: options.labels && label !== undefined ? labelFor(label, options.labels) : undefined,
+        pidfd: caller.pidfd,
+        procDirectory,
+      },
+      {
+        imagesDirFd: number('images_dir_fd'),
+        imagesDir: plan?.imagesDir,
+        workDirFd: number('work_dir_fd'),
+        statusFd: number('status_fd'),
+      },
+      noCapability,
+      connection,
+      home,
+      events,
+      onAbandoned,
+    );
+  } finally {
+    procDirectory.close();
+  }
+}
+
+/** The slice that the caller lives in: what it restores is charged there. @throws CallerGoneError, or what reading /proc throws */
+export function sliceOfCaller(caller: Caller): string {
+  const directory = openProcDirectory(caller);
+  try {
+    return sliceOf(parseCgroup(readFileSync(`/proc/self/fd/${directory.number}/cgroup`, 'latin1')));
+  } finally {
+    directory.close();
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * What a relayed request needs so that it means to the engine what it meant to its caller: copies of the caller's
+ * descriptors, the caller's pid, a directory for a log. Everything is released together, at the final reply.
+ */
+import { constants, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readErrorLines } from '../../engine/engine-log.ts';
+import type { EngineFd } from '../../engine/privileged.ts';
+import { native, type OwnedFd } from '../../native/binding.ts';
+import type { RelayPlan } from '../../policy/authorize.ts';
+import type { Caller } from '../../proc/caller.ts';
+import { appendOverrides, type Overrides, replaceOptions } from '../../protocol/rewrite.ts';
+import { writtenByOthers } from './shared-directory.ts';
+
+/** The request names a descriptor that its caller does not have. */
+export class BadDescriptorError extends Error {
+  override readonly name = 'BadDescriptorError';
+}
+
+export class RelayPreparation {
+  /** Copies for the engine's own table, under the caller's numbers. */
+  readonly engineFds: readonly EngineFd[];
+  readonly #plan: RelayPlan;
+  readonly #overrides: Overrides;
+  readonly #fds: OwnedFd[] = [];
+  /** Our copies of the directories that the request names. */
+  readonly #directories = new Map<string, OwnedFd>();
+  readonly #startedAt = Date.now();
+  #lentDirectory: string | undefined;
+
+  /**
+   * @param caller undefined where the plan takes nothing from it.
+   * @throws BadDescriptorError, NativeError
+   */
+  constructor(caller: Caller | undefined, plan: RelayPlan) {
+    this.#plan = plan;
+    try {
+      const overrides: { -readonly [K in keyof Overrides]: Overrides[K] } = {};
+      if (plan.pid !== undefined) overrides.pid = plan.pid;
+      // An engine that has become its caller opens these itself, with the caller's rights.
+      const copied = plan.openedBy === 'service' ? plan.peerFds : [];
+      for (const { field, callerNumber } of copied) {
+        const copy = this.#copy(caller, field, callerNumber);
+        this.#directories.set(field, copy);
+        overrides[field] = copy.number;
+      }
+      if (plan.lendLogDirectory) overrides.images_dir_fd = this.#lendDirectory().number;
+      this.#overrides = overrides;
+      this.engineFds = plan.engineFds.map((number) => ({
+        source: this.#copy(caller, 'descriptor', number),
+        target: number,
+      }));
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /**
+   * What the engine gets: the caller's bytes, followed by what replaces some of them; or, for whoever is not fully
+   * privileged, a fresh encoding of exactly what was authorized.
+   * @param opened the numbers of what a confined engine opened.
+   */
+  rewrite(original: Buffer, opened: Overrides = {}): Buffer {
+    const { fresh } = this.#plan;
+    const overrides = { ...this.#overrides, ...opened };
+    const overridden = Object.keys(overrides).length > 0;
+    if (!overridden) return fresh ?? original;
+    return fresh ? replaceOptions(fresh, overrides) : appendOverrides(original, overrides);
+  }
+
+  /** The images directory as the kernel names it, where we hold a copy. */
+  get imagesDir(): string | undefined {
+    const copy = this.#directories.get('images_dir_fd');
+    try {
+      return copy && readlinkSync(`/proc/self/fd/${copy.number}`);
+    } catch {
+      // A path longer than a page has no name (ENAMETOOLONG).
+      return undefined;
+    }
+  }
+
+  /** The first of its directories that others can write, as a sentence; undefined where there is none that we hold a copy of. */
+  get sharedDirectory(): string | undefined {
+    for (const [field, name] of [
+      ['images_dir_fd', 'images directory'],
+      ['work_dir_fd', 'work directory'],
+    ] as const) {
+      const copy = this.#directories.get(field);
+      const how = copy && writtenByOthers(copy);
+      if (how !== undefined) return `its ${name} ${how}`;
+    }
+    return undefined;
+  }
+
+  /** The last error lines of CRIU's log, where it is in a directory that we hold a copy of. To be called before {@link close}. */
+  async logLines(): Promise<readonly string[]> {
+    const directory = this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
+    return directory ? readErrorLines(directory, this.#plan.logFile, this.#startedAt) : [];
+  }
+
+  close(): void {
+    for (const fd of this.#fds.splice(0)) fd.close();
+    if (this.#lentDirectory !== undefined) rmSync(this.#lentDirectory, { recursive: true, force: true });
+    this.#lentDirectory = undefined;
+  }
+
+  /**
+   * pidfd_getfd(2) rather than opening /proc/PID/fd/N: it is bound to the process, and it copies what is there without
+   * opening it anew, which blocks on a FIFO.
+   */
+  #copy(caller: Caller | undefined, what: string, number: number): OwnedFd {
+    let fd: OwnedFd;
+    try {
+      if (!caller) throw new Error('it was not looked at');
+      fd = native.pidfdGetfd(caller.pidfd, number);
+    } catch (error) {
+      throw new BadDescriptorError(
+        `${what} ${number} is no descriptor of the caller (${(error as Error).message})`,
+        {
+          cause: error,
+        },
+      );
+    }
+    this.#fds.push(fd);
+    return fd;
+  }
+
+  #lendDirectory(): OwnedFd {
+    this.#lentDirectory = mkdtempSync(join(tmpdir(), 'criu-check-'));
+    const fd = native.open(this.#lentDirectory, constants.O_RDONLY | constants.O_DIRECTORY);
+    this.#fds.push(fd);
+    return fd;
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * Every rule about a tree that a confined engine restores. Images are their owner's to write, so that no instruction of the tree
+ * runs before it was verified, nor beside its engine. Pure.
+ *
+ *     restoring -> verifying -> resuming -> leaving -> letting-run -> resumed
+ *
+ * In restoring and verifying, whatever ends the request ends the tree by its cgroup, and never by an end of file: an engine that
+ * reads one at pre-resume resumes the tree all the same (cr_restore_tasks in CRIU's cr-restore.c). From resuming on the tree was
+ * verified and is frozen, until letting-run has looked at it once more.
+ */
+import { constants as os } from 'node:os';
+import type { AuthorizedRequest } from '../../policy/authorize.ts';
+import type { Action, AtWork, Input, State, Step } from './states.ts';
+import {
+  afterFinal,
+  engineLost,
+  failure,
+  overdue,
+  rollBackForCallerEnd,
+  rollBackForDeadline,
+  tellCaller,
+  tellFinal,
+  withoutRule,
+} from './steps.ts';
+
+const { ECANCELED, EPERM, ETIMEDOUT } = os.errno;
+
+type In<At extends State['at']> = Extract<State, { at: At }>;
+
+export function mustVerify(request: AuthorizedRequest): boolean {
+  return request.scope === 'restore' && request.engine === 'confined';
+}
+
+/** The state of an engine that works on a request. */
+export function atWork(request: AuthorizedRequest): 'working' | 'restoring' {
+  return mustVerify(request) ? 'restoring' : 'working';
+}
+
+export function whenRestoring(state: In<'restoring'>, input: Input): Step {
+  const { request } = state;
+  switch (input.on) {
+    case 'engine-notify':
+      return input.script === 'pre-resume'
+        ? { state: { at: 'verifying', request }, actions: [{ do: 'verify' }] }
+        : notified(request, state.at);
+    case 'engine-final':
+      return input.success ? refuseToRun(request, resumedEarly) : failed(request);
+    case 'engine-hangup':
+      return refuseToRun(request, 'lost its engine before it was verified');
+    default:
+      return whenUnverified(state, input);
+  }
+}
+
+export function whenVerifying(state: In<'verifying'>, input: Input): Step {
+  const { request } = state;
+  switch (input.on) {
+    case 'verified':
+      return notified(request, 'resuming');
+    case 'unverified':
+      return refuseToRun(request, input.reason);
+    case 'engine-hangup':
+    case 'engine-final':
+      return refuseToRun(request, resumedEarly);
+    default:
+      return whenUnverified(state, input);
+  }
+}
+
+/** Also while the caller has a notification, before the tree was verified. */
+export function whenUnverified(state: In<'restoring' | 'verifying' | 'notifying'>, input: Input): Step {
+  const { request } = state;
+  switch (input.on) {
+    case 'engine-end':
+      return withoutTree(engineLost(request, input.end));
+    case 'deadline':
+      return {
+        state: { at: 'draining' },
+        actions: [
+          { do: 'stop-listening' },
+          { do: 'kill-tree' },
+          ...failure(request, ETIMEDOUT, overdue(request, input.reason)),
+          { do: 'close-caller' },
+        ],
+      };
+    case 'caller-end':
+      return {
+        state: { at: 'draining' },
+        actions: [
+          { do: 'stop-listening' },
+          { do: 'kill-tree' },
+          {
+            do: 'record',
+            result: 'failed',
+            errno: ECANCELED,
+            reason: `${request.name}: the caller left before what was restored could be verified`,
+          },
+          { do: 'close-caller' },
+        ],
+      };
+    default:
+      return withoutRule(state, input);
+  }
+}
+
+export function whenResuming(state: In<'resuming'>, input: Input): Step {
+  const { request } = state;
+  switch (input.on) {
+    case 'engine-notify':
+      // The tree is still frozen: the caller hears of post-resume when it runs.
+      return input.script === 'post-resume'
+        ? { state, actions: [{ do: 'acknowledge' }] }
+        : notified(request, state.at);
+    case 'engine-final':
+      return input.success ? awaitLeaving(request, input.reply) : failed(request);
+    case 'engine-end':
+      return withoutTree(engineLost(request, input.end));
+    case 'deadline':
+      return rollBackForDeadline(request, input.reason);
+    case 'caller-end':
+      return rollBackForCallerEnd(request);
+    default:
+      return withoutRule(state, input);
+  }
+}
+
+/** A caller that asked for no notifications sees none, also of those that the service asked for. */
+function notified(request: AuthorizedRequest, back: Exclude<AtWork, 'working'>): Step {
+  return request.notifies
+    ? tellCaller(request, back)
+    : { state: { at: back, request }, actions: [{ do: 'acknowledge' }] };
+}
+
+/** The engine says that the tree is restored. */
+export function awaitLeaving(request: AuthorizedRequest, reply: Uint8Array): Step {
+  return {
+    state: { at: 'leaving', request, reply: Buffer.from(reply).toString('base64') },
+    actions: [{ do: 'await-leaving' }],
+  };
+}
+
+/** Whether the caller is there makes no difference: a verified tree is let run. */
+export function whenLeaving(state: In<'leaving'>, input: Input): Step {
+  switch (input.on) {
+    case 'engine-end':
+      return { state: { ...state, at: 'letting-run' }, actions: [{ do: 'let-run' }] };
+    case 'deadline':
+      // Its caller may have stopped the engine. CRIU has let go of every process of the tree.
+      return { state, actions: [{ do: 'kill-engine' }] };
+    default:
+      return withoutRule(state, input);
+  }
+}
+
+export function whenLettingRun(state: In<'letting-run'>, input: Input): Step {
+  const { request, reply } = state;
+  switch (input.on) {
+    case 'let-run':
+      return request.notifies
+        ? {
+            state: { ...state, at: 'resumed' },
+            actions: [{ do: 'notify-resumed' }, { do: 'listen', deadline: 'notify' }],
+          }
+        : restored(reply);
+    case 'unverified':
+      return { ...refuseToRun(request, input.reason), state: { at: 'over' } };
+    default:
+      return withoutRule(state, input);
+  }
+}
+
+/** CRIU only logs that `post-resume` failed: the tree runs. */
+export function whenResumed(state: In<'resumed'>, input: Input): Step {
+  switch (input.on) {
+    case 'decided':
+    case 'malformed':
+      return restored(state.reply, { do: 'discard' });
+    case 'caller-end':
+    case 'deadline':
+      return restored(state.reply);
+    default:
+      return withoutRule(state, input);
+  }
+}
+
+function restored(reply: string, before?: Action): Step {
+  return {
+    state: { at: 'over' },
+    actions: [
+      { do: 'stop-listening' },
+      ...(before ? [before] : []),
+      { do: 'send-reply', reply },
+      { do: 'record', result: 'done' },
+      { do: 'close-caller' },
+    ],
+  };
+}
+
+const resumedEarly = 'was resumed before it was verified';
+
+function refuseToRun(request: AuthorizedRequest, reason: string): Step {
+  const sentence = `${request.name} refused: what was restored ${reason}`;
+  return {
+    state: { at: 'draining' },
+    actions: [
+      { do: 'kill-tree' },
+      { do: 'reply', type: request.answeredAs, errno: EPERM, reason: sentence },
+      { do: 'record', result: 'refused', errno: EPERM, reason: sentence },
+      { do: 'close-caller' },
+    ],
+  };
+}
+
+/** What a failed restore leaves is ended, verified or not. */
+function failed(request: AuthorizedRequest): Step {
+  return withoutTree(afterFinal(request, false, tellFinal(request, false)));
+}
+
+/** The same step, which ends the tree first. */
+export function withoutTree(step: Step): Step {
+  return { ...step, actions: [{ do: 'kill-tree' }, ...step.actions] };
+}

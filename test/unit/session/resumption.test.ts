@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { ReqType } from '../../../src/protocol/messages.ts';
+import { type Resumption, resumptionOf } from '../../../src/session/keep/resumption.ts';
+import type { State } from '../../../src/session/machine/states.ts';
+import { authorized } from './support/authorized.ts';
+
+const request = authorized(ReqType.DUMP);
+const judging = { at: 'judging', phase: 'first', engine: false } as const;
+
+/** With an engine in the store, and without. */
+const table: readonly [State, Resumption, Resumption][] = [
+  [{ at: 'idle', phase: 'first', engine: false }, 'go-on', 'go-on'],
+  [{ at: 'idle', phase: 'next', engine: true }, 'go-on', 'go-on'],
+  [{ ...judging, packet: 'queued' }, 'look-anew', 'look-anew'],
+  [{ ...judging, packet: 'ours' }, 'ask-again', 'ask-again'],
+  [{ at: 'starting', request, packet: 'queued' }, 'look-anew', 'look-anew'],
+  [{ at: 'starting', request, packet: 'ours' }, 'ask-again', 'ask-again'],
+  [{ at: 'offered', request, packet: 'queued', by: 'this-start' }, 'go-on', 'go-on'],
+  [{ at: 'offered', request, packet: 'ours', by: 'this-start' }, 'go-on', 'go-on'],
+  [{ at: 'working', request }, 'go-on', 'go-on'],
+  [{ at: 'restoring', request }, 'go-on', 'go-on'],
+  [{ at: 'verifying', request }, 'go-on', 'go-on'],
+  [{ at: 'notifying', request, back: 'working' }, 'go-on', 'go-on'],
+  [{ at: 'rolling-back', request, because: { is: 'caller-left' } }, 'go-on', 'go-on'],
+  [{ at: 'handed-over', request }, 'go-on', 'find-engine'],
+];
+
+describe('what becomes of a session after a restart', () => {
+  for (const [state, withEngine, without] of table) {
+    const both = withEngine === without ? withEngine : `${withEngine} with its engine, ${without} without`;
+    const place = 'packet' in state ? ` and its packet is ${state.packet}` : '';
+    it(`is ${both}, when it is ${state.at}${place}`, () => {
+      assert.deepEqual([resumptionOf(state, true), resumptionOf(state, false)], [withEngine, without]);
+    });
+  }
+});

@@ -1,0 +1,88 @@
+/** What systemd's store has of a session at each moment at which the service could be killed. */
+import assert from 'node:assert/strict';
+import { native, type OwnedFd, type SeqpacketSocket } from '../../../src/native/binding.ts';
+import { ReqType } from '../../../src/protocol/messages.ts';
+import type { EngineSnapshot } from '../../../src/session/keep/session-file.ts';
+import { SessionKeeper, type Stand } from '../../../src/session/keep/session-keeper.ts';
+import { authorized } from './support/authorized.ts';
+import { Store } from './support/store.ts';
+
+const request = authorized(ReqType.DUMP, true);
+
+function stand(engine?: EngineSnapshot): Stand {
+  const state = { at: 'working', request } as const;
+  return { state, startedAtMs: 7, ...(engine ? { engine } : {}) };
+}
+
+describe('what is kept of a session', () => {
+  let pair: { readonly ours: SeqpacketSocket; readonly theirs: OwnedFd };
+  let connection: OwnedFd;
+  let store: Store;
+  let keeper: SessionKeeper;
+  const opened: OwnedFd[] = [];
+
+  beforeEach(() => {
+    pair = native.socketpair();
+    connection = pair.ours.copy();
+    store = new Store();
+    keeper = new SessionKeeper(store, 1, (error) => {
+      throw error;
+    });
+  });
+
+  afterEach(() => {
+    keeper.forget();
+    for (const fd of [...opened.splice(0), connection, pair.theirs]) fd.close();
+    pair.ours.close();
+  });
+
+  const engine = (serial: number): [EngineSnapshot, OwnedFd[]] => {
+    const fds = [native.memfd('criu-stderr', 10)];
+    opened.push(...fds);
+    return [{ serial, pid: 100 + serial, connection: 3, stays: false }, fds];
+  };
+
+  it('goes from one request of its connection to the next without a moment at which there is neither', () => {
+    const [first, firstFds] = engine(1);
+    keeper.start(connection, Buffer.from('first'), stand());
+    keeper.engine(1, firstFds, stand(first));
+    keeper.save(stand(first));
+    store.found.splice(0);
+    keeper.start(connection, Buffer.from('second'), stand());
+    const [second, secondFds] = engine(2);
+    keeper.engine(2, secondFds, stand(second));
+    keeper.save(stand(second));
+    store.look();
+    assert.ok(!store.found.includes(undefined), 'there is always one');
+    assert.ok(
+      store.found.every((found) => found?.packet === 'second' && found.at === 'working'),
+      'which is the second one as soon as it began',
+    );
+    assert.equal(store.found.at(-1)!.engine, 102);
+  });
+
+  it('goes on with its engine where the next request is that one’s, too', () => {
+    const [first, fds] = engine(1);
+    keeper.start(connection, Buffer.from('first'), stand());
+    keeper.engine(1, fds, stand(first));
+    store.found.splice(0);
+    keeper.start(connection, Buffer.from('second'), stand(first));
+    keeper.engine(1, fds, stand(first));
+    store.look();
+    assert.deepEqual(
+      store.found.map((found) => [found?.packet, found?.engine]),
+      [['second', 101]],
+    );
+  });
+
+  it('is no more than one engine, however many requests its connection had, and nothing in the end', () => {
+    for (let serial = 1; serial <= 5; serial += 1) {
+      const [snapshot, fds] = engine(serial);
+      keeper.start(connection, Buffer.from(`request ${serial}`), stand());
+      keeper.engine(serial, fds, stand(snapshot));
+    }
+    assert.equal(store.size, 3);
+    keeper.forget();
+    assert.equal(store.size, 0);
+  });
+});

@@ -1,0 +1,55 @@
+/** What a session shares with others, for one that is alone: all of it real, and a store that keeps nothing. */
+
+import { EnginePool, type EnginePoolOptions } from '../../../../src/engine/engine-pool.ts';
+import { EngineQueue, type Limits } from '../../../../src/engine/engine-queue.ts';
+import { KeptAnswers } from '../../../../src/engine/kept-answers.ts';
+import { Kerndat } from '../../../../src/engine/kerndat.ts';
+import { readOwnState } from '../../../../src/proc/caller.ts';
+import { CallerReader } from '../../../../src/proc/caller-reader.ts';
+import { TreeReader } from '../../../../src/proc/tree-reader.ts';
+import { Records } from '../../../../src/records/records.ts';
+import type { SessionContext } from '../../../../src/session/session.ts';
+
+const quiet = {
+  error() {},
+  warning() {},
+  info() {},
+  debug() {},
+  most: 'error' as const,
+  close: async () => {},
+};
+
+export const limits: Limits = { sessions: 8, sessionsPerUser: 8, engines: 8, enginesPerUser: 8 };
+
+/** @param others what is not as usual. */
+export function sessionContext(
+  engine: EnginePoolOptions,
+  requestMs = 10_000,
+  others: Partial<SessionContext> = {},
+): SessionContext {
+  const own = readOwnState();
+  return {
+    own,
+    reader: new CallerReader(own, 1000),
+    trees: new TreeReader(),
+    procMount: { hidesFrom: () => false, refresh() {} },
+    standing: { allowNoNewPrivs: false },
+    restorers: { who: 'all' },
+    engine,
+    pool: new EnginePool(engine),
+    confined: {
+      launcher: '/nonexistent',
+      configFile: '/nonexistent',
+      preload: '/nonexistent',
+      deadlineMs: 1000,
+    },
+    queue: new EngineQueue(limits),
+    kerndat: new Kerndat(engine.criu, () => {}),
+    records: new Records(quiet, () => {}),
+    store: { keeps: false, keep: () => false, drop() {}, told: async () => {} },
+    timeouts: { requestMs, notifyMs: 1000, operationMs: undefined },
+    maxPacketBytes: 4096,
+    answers: new KeptAnswers(engine),
+    ...others,
+  };
+}
