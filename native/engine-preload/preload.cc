@@ -295,10 +295,14 @@ __attribute__((constructor)) void Begin() {
                        -1,
                        -1,
                        0};
-  if (Call(SYS_write, control, &guarded, sizeof guarded) != static_cast<long>(sizeof guarded) ||
-      Call(SYS_close, control) != 0) {
+  if (Call(SYS_write, control, &guarded, sizeof guarded) != static_cast<long>(sizeof guarded)) {
     GiveUp();
   }
+  // A hand-over: the caller's connection is behind it, and takes its place.
+  const bool hand_over = control == criu_service::launcher::kEngineSocketFd;
+  const int used_up = hand_over ? control + 1 : control;
+  if (hand_over && Call(SYS_dup3, used_up, control, 0) != control) GiveUp();
+  if (Call(SYS_close, used_up) != 0) GiveUp();
 }
 
 // The kernel asks for it where the engine traces this process, and where processes of a tree that

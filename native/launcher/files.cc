@@ -98,17 +98,20 @@ EngineFiles OpenCallersFiles(const Request& request) {
   return files;
 }
 
-EngineFds PlaceEngineFds(int socket, const EngineFiles& files) {
+EngineFds PlaceEngineFds(int socket, bool hand_over, const EngineFiles& files) {
   // Each source is above its target: 3 to 7 were taken from the start, and the control socket was
   // moved above all of them.
   int next = kEngineSocketFd;
-  Place(socket, &next);
   EngineFds placed{};
+  // A caller's own connection has a request in it: it gets that number by the library, so that CRIU
+  // without the library reads nothing.
+  if (hand_over) placed.control = Place(ControlFd(), &next);
+  Place(socket, &next);
   placed.files.images = Place(files.images, &next);
   placed.files.work = Place(files.work, &next);
   placed.files.status = Place(files.status, &next);
   // The library in the engine closes it when it has said what it has done.
-  placed.control = Place(ControlFd(), &next);
+  if (!hand_over) placed.control = Place(ControlFd(), &next);
   Require(::close_range(static_cast<unsigned int>(next), UINT_MAX, CLOSE_RANGE_CLOEXEC) == 0,
           Step::kDescriptors, next);
   return placed;

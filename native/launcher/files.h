@@ -35,6 +35,6 @@ struct EngineFds {
 
 // Puts the engine's socket, its files and a copy of the control socket in their places, and lets
 // everything else end with execveat(2).
-EngineFds PlaceEngineFds(int socket, const EngineFiles& files);
+EngineFds PlaceEngineFds(int socket, bool hand_over, const EngineFiles& files);
 
 }  // namespace criu_service::launcher

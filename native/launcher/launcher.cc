@@ -137,8 +137,9 @@ const char* CapabilityOf(const Parameters& fixed) {
   RequireReadable(request.preload, Step::kPreload);
   const EngineFiles files = OpenCallersFiles(request);
   TakeLabel(request.label, request.label_command);
-  const EngineSocket socket = MakeSocket((request.fixed.flags & kHandOver) != 0);
-  const EngineFds placed = PlaceEngineFds(socket.engine, files);
+  const bool hand_over = (request.fixed.flags & kHandOver) != 0;
+  const EngineSocket socket = MakeSocket(hand_over);
+  const EngineFds placed = PlaceEngineFds(socket.engine, hand_over, files);
   // The limits last: from here on nothing is opened, mapped or forked.
   TakeLimits();
   SendReady(placed.files.images, placed.files.work, placed.files.status, socket.service);

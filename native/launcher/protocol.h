@@ -41,6 +41,11 @@ enum StartFd : int {
 
 // What the engine is executed with: argv "criu", "swrk", "3". The descriptors that it was asked to
 // open follow in the order of Answer's fields, without gaps.
+//
+// The engine's copy of the control socket is the last. For a hand-over it is kEngineSocketFd, and
+// the caller's connection is the next; the library puts the connection there. The caller can keep
+// the library from being loaded (its limits are the caller's to set at any time, and ld.so goes on
+// without it), and CRIU would serve the request in that connection with the capability in effect.
 enum EngineFd : int {
   kEngineSocketFd = 3,
   kFirstEngineFd = 4,

@@ -492,7 +492,8 @@ for (const [build, compile] of [
           'its peer is who made the connection',
         );
         assert.match(text, new RegExp(`^Uid=${uid}\t`, 'm'));
-        assert.match(text, /^fd\.4=socket:/m, 'the copy of the control socket');
+        assert.match(text, /^fd\.4=socket:/m, 'the connection, which is not where CRIU reads');
+        assert.match(text, /^environment\.5=CRIU_SERVICE_READY=3$/m, 'the copy of the control socket');
         assert.doesNotMatch(text, /^fd\.[5-9]/m);
       });
 

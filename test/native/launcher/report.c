@@ -132,6 +132,9 @@ static void say_attempts(void) {
 
 int main(int argc, char **argv, char **environment) {
   int engine = argc == 3 && strcmp(argv[1], "swrk") == 0;
+  /* Where the copy of the control socket has its number, as the library of engines would find it. */
+  const char *ready = getenv("CRIU_SERVICE_READY");
+  int connection = ready && strcmp(ready, "3") == 0 ? 4 : 3;
   for (int index = 0; index < argc; index++) say("argument.%d=%s\n", index, argv[index]);
   for (int index = 0; environment[index]; index++) say("environment.%d=%s\n", index, environment[index]);
   say_fds();
@@ -155,12 +158,12 @@ int main(int argc, char **argv, char **environment) {
       unsigned int uid, gid;
     } peer = {0};
     socklen_t size = sizeof peer;
-    getsockopt(3, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+    getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size);
     say("peer=%d %u %u\n", peer.pid, peer.uid, peer.gid);
-    say("socket.flags=%d\n", fcntl(3, F_GETFL) & O_NONBLOCK);
+    say("socket.flags=%d\n", fcntl(connection, F_GETFL) & O_NONBLOCK);
   }
   say_attempts();
-  int fd = engine ? 3 : 1;
+  int fd = engine ? connection : 1;
   for (size_t sent = 0; sent < used;) {
     /* Packets of a size that an unread socket takes. */
     size_t size = used - sent < 32768 ? used - sent : 32768;
