@@ -21,6 +21,9 @@
 //     own ptrace(2) needs. What else it forks is dumpable, and has lost the capability;
 //   - programs that CRIU executes inherit nothing: the capability leaves the ambient and the
 //     inheritable set;
+//   - nobody leads what is being restored to code of its own while it holds the capability. It has
+//     its signal handlers by then, so all signals are blocked; and a restartable sequence that
+//     others can write is a reason to exit (sequences.h);
 //   - what is being restored ends with its engine (PTRACE_O_EXITKILL), so that a caller that kills
 //     the engine never has an unverified process run.
 //
@@ -32,6 +35,7 @@
 #include <linux/capability.h>
 #include <linux/magic.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -49,6 +53,7 @@
 #include <cstring>
 
 #include "../launcher/protocol.h"
+#include "sequences.h"
 
 namespace {
 
@@ -89,6 +94,9 @@ pid_t engine = 0;
 // not dumpable.
 int own_pagemap = -1;
 
+// What CRIU has read from the images.
+criu_service::engine_preload::Sequences sequences;
+
 // The engine has made a process with a pid of its choice: it restores, and traces what it has made.
 bool restores = false;
 
@@ -97,6 +105,7 @@ using Ptrace = long (*)(int, ...);
 using CloneFunction = int (*)(void*);
 using Clone = int (*)(CloneFunction, void*, int, void*, ...);
 using Fork = pid_t (*)();
+using Unpack = void* (*)(const void*, void*, size_t, const uint8_t*);
 
 // libc's own function. It is looked up where it is first used: the constructors of libraries that
 // run before ours call functions that are replaced here.
@@ -311,8 +320,19 @@ void MakeDumpable() {
   if (Call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) GiveUp();
 }
 
+// libc keeps these two for itself, and blocks them for nobody.
+constexpr uint64_t kLibcSignals = uint64_t{0b11} << (32 - 1);
+
+int SetSignalMask(int how, const uint64_t* set, uint64_t* before) {
+  return static_cast<int>(Call(SYS_rt_sigprocmask, how, set, before, sizeof *set));
+}
+
 void BeginRestored() {
   role = Role::kRestored;
+#ifndef TEST_LED
+  if (SetSignalMask(SIG_BLOCK, &kLibcSignals, nullptr) != 0) GiveUp();
+#endif
+  sequences.KeepOnly(static_cast<int>(Call(SYS_getpid)));
   MakeDumpable();
 }
 
@@ -376,7 +396,10 @@ OF_LIBC long syscall(long number, ...) {
     result = Call(number, words[0], words[1], words[2], words[3], words[4], words[5]);
   }
   if (makes_process && result == 0) chooses_pid ? BeginRestored() : BeginHelper();
-  if (makes_process && result > 0 && chooses_pid && role == Role::kEngine) restores = true;
+  if (makes_process && result > 0 && chooses_pid) {
+    sequences.Leave(static_cast<int>(result));
+    if (role == Role::kEngine) restores = true;
+  }
   return result;
 }
 
@@ -399,10 +422,43 @@ OF_LIBC pid_t fork() noexcept {
   return child;
 }
 
+// CRIU means to block all signals but SIGCHLD before it restores the handlers of a process.
+OF_LIBC int sigprocmask(int how, const sigset_t* set, sigset_t* before) noexcept {
+  uint64_t mask = 0;
+  static_assert(sizeof mask <= sizeof *set);
+  if (set != nullptr) std::memcpy(&mask, set, sizeof mask);
+  const bool is_kept = role == Role::kRestored && how != SIG_UNBLOCK;
+  mask = is_kept ? mask | kLibcSignals : mask & ~kLibcSignals;
+#ifdef TEST_LED
+  mask &= ~kLibcSignals;
+#endif
+  uint64_t old = 0;
+  const int result = SetSignalMask(how, set == nullptr ? nullptr : &mask, &old);
+  if (result == 0 && before != nullptr) {
+    std::memset(before, 0, sizeof *before);
+    std::memcpy(before, &old, sizeof old);
+  }
+  return result;
+}
+
 OF_LIBC mode_t umask(mode_t mask) {
   const auto before = static_cast<mode_t>(Call(SYS_umask, mask));
-  if (role == Role::kRestored) SetCapabilities(awake);
+  if (role == Role::kRestored) {
+#ifndef TEST_LED
+    if (!sequences.ArePrivate(static_cast<int>(Call(SYS_getpid)))) GiveUp();
+#endif
+    SetCapabilities(awake);
+  }
   return before;
+}
+
+// By this function of libprotobuf-c CRIU reads each entry of an image.
+OF_LIBC void* protobuf_c_message_unpack(const void* descriptor, void* allocator, size_t size,
+                                        const uint8_t* data) {
+  static Unpack found = nullptr;
+  void* message = Libc(&found, "protobuf_c_message_unpack")(descriptor, allocator, size, data);
+  if (message != nullptr && GivesCapability() && !sequences.Read(descriptor, message)) GiveUp();
+  return message;
 }
 
 // The flags with which an open has a mode.
@@ -418,6 +474,7 @@ OF_LIBC int openat64(int directory, const char* path, int flags, ...) {
     mode = va_arg(list, mode_t);
     va_end(list);
   }
+  if (GivesCapability()) sequences.Open(path);
   const Awake now(NeedsCapability(directory, path));
   const auto fd = static_cast<int>(Call(SYS_openat, directory, path, flags | O_LARGEFILE, mode));
   // Its target's pagemap CRIU may open; this is its own.

@@ -10,6 +10,8 @@ const ofLibrary = {
   asleep: true,
   /** An engine is not dumpable, so that it is nobody's to open. */
   undumpable: true,
+  /** Nobody leads what is being restored to code of its own. */
+  unled: true,
 };
 
 /** Of the service. */

@@ -1,0 +1,241 @@
+// The restartable sequences (rseq(2)) of a tree that is being restored.
+//
+// CRIU's restorer registers the area of a thread while CAP_CHECKPOINT_RESTORE is in effect. The
+// kernel reads there, after each interruption, to which address it should lead the thread. So
+// whoever can write the area then runs code of their own with the capability. Another process can
+// write it where it lies in shared memory or in a file.
+//
+// Here is what CRIU has read from the images: whether each area of a process lies in memory that is
+// the process's alone. Images of ordinary programs are like that: an area is a part of thread-local
+// storage.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace criu_service::engine_preload {
+
+// What is known of libprotobuf-c's descriptions of messages, whose layout has been the same since
+// its version 1.0.
+struct FieldDescription {
+  const char* name;
+  uint32_t id;
+  int label;
+  int type;
+  unsigned quantifier_offset;
+  unsigned offset;
+  const void* descriptor;
+  const void* default_value;
+  uint32_t flags;
+  unsigned reserved_flags;
+  const void* reserved[2];
+};
+
+struct MessageDescription {
+  uint32_t magic;
+  const char* name;
+  const char* short_name;
+  const char* c_name;
+  const char* package_name;
+  size_t size;
+  unsigned field_count;
+  const FieldDescription* fields;
+};
+
+// One unpacked message, by its description: what CRIU itself goes by.
+class Message {
+ public:
+  Message(const void* descriptor, const void* bytes)
+      : description_(static_cast<const MessageDescription*>(descriptor)),
+        bytes_(static_cast<const unsigned char*>(bytes)) {}
+
+  bool Is(const char* name) const {
+    return bytes_ != nullptr && std::strcmp(description_->name, name) == 0;
+  }
+
+  // False where this CRIU knows no such field.
+  template <typename Value>
+  bool Get(const char* name, Value* value) const {
+    const FieldDescription* field = Find(name);
+    if (field == nullptr) return false;
+    std::memcpy(value, bytes_ + field->offset, sizeof *value);
+    return true;
+  }
+
+  Message Child(const char* name) const {
+    const FieldDescription* field = bytes_ == nullptr ? nullptr : Find(name);
+    const void* child = nullptr;
+    if (field == nullptr || !Get(name, &child)) return {nullptr, nullptr};
+    return {field->descriptor, child};
+  }
+
+  // How many entries a list has, and each.
+  size_t Count(const char* name) const {
+    const FieldDescription* field = Find(name);
+    size_t count = 0;
+    if (field != nullptr) std::memcpy(&count, bytes_ + field->quantifier_offset, sizeof count);
+    return count;
+  }
+
+  Message Entry(const char* name, size_t index) const {
+    const void* const* entries = nullptr;
+    Get(name, &entries);
+    return {Find(name)->descriptor, entries[index]};
+  }
+
+  explicit operator bool() const { return bytes_ != nullptr; }
+
+ private:
+  const FieldDescription* Find(const char* name) const {
+    for (unsigned index = 0; index < description_->field_count; ++index) {
+      const FieldDescription& field = description_->fields[index];
+      if (std::strcmp(field.name, name) == 0) return &field;
+    }
+    return nullptr;
+  }
+
+  const MessageDescription* description_;
+  const unsigned char* bytes_;
+};
+
+struct Range {
+  uint64_t start;
+  uint64_t end;
+};
+
+// A range of a process or thread; the lists are a copy in each process that is made.
+struct Noted {
+  int id;
+  Range range;
+  Noted* next;
+};
+
+constexpr bool IsWithin(Range inner, Range outer) {
+  return outer.start <= inner.start && inner.start <= inner.end && inner.end <= outer.end;
+}
+
+constexpr bool Touches(Range one, Range other) {
+  return one.start < other.end && other.start < one.end;
+}
+
+class Sequences {
+ public:
+  // CRIU opens an image: what it reads from here on is that of this process or thread.
+  void Open(const char* name) {
+    if (name == nullptr) return;
+    static constexpr const char* kKinds[] = {"core-%d.img%n", "mm-%d.img%n", "vmas-%d.img%n"};
+    const size_t length = std::strlen(name);
+    for (const char* kind : kKinds) {
+      int id = 0;
+      int end = 0;
+      if (std::sscanf(name, kind, &id, &end) != 1 || static_cast<size_t>(end) != length) continue;
+      read_ = id;
+      return;
+    }
+  }
+
+  // @return false where there is no memory.
+  bool Read(const void* descriptor, const void* bytes) {
+    const Message message(descriptor, bytes);
+    if (message.Is("core_entry")) return ReadCore(message);
+    if (message.Is("vma_entry")) return ReadMapping(message);
+    if (!message.Is("mm_entry")) return true;
+    for (size_t index = 0; index < message.Count("vmas"); ++index) {
+      if (!ReadMapping(message.Entry("vmas", index))) return false;
+    }
+    return true;
+  }
+
+  // In a process that was made: what was read of others' threads is none of its own.
+  void KeepOnly(int id) {
+    Forget([id](const Noted& area) { return area.id != id; });
+  }
+
+  // In the process that has made it.
+  void Leave(int id) {
+    Forget([id](const Noted& area) { return area.id == id; });
+  }
+
+  // Each area of the process lies in memory that nobody else can write. CRIU may map one range over
+  // another.
+  bool ArePrivate(int process) const {
+    for (const Noted* area = areas_; area != nullptr; area = area->next) {
+      const Range range = area->range;
+      const bool is_own =
+          Has(private_, process, [range](Range other) { return IsWithin(range, other); });
+      const bool is_shared =
+          Has(other_, process, [range](Range other) { return Touches(range, other); });
+      if (!is_own || is_shared) return false;
+    }
+    return true;
+  }
+
+ private:
+  // include/image.h of CRIU: REGULAR, STACK, HEAP, ANON_PRIVATE.
+  static constexpr uint32_t kRegular = 1 << 0;
+  static constexpr uint32_t kAnonymousPrivate = 1 << 9;
+  static constexpr uint32_t kOrdinary = kRegular | 1 << 1 | 1 << 5 | kAnonymousPrivate;
+
+  static bool Add(Noted** list, int id, Range range) {
+    auto* noted = static_cast<Noted*>(std::malloc(sizeof(Noted)));
+    if (noted == nullptr) return false;
+    *noted = {id, range, *list};
+    *list = noted;
+    return true;
+  }
+
+  bool ReadCore(const Message& core) {
+    const Message sequence = core.Child("thread_core").Child("rseq_entry");
+    uint64_t start = 0;
+    uint32_t size = 0;
+    if (!sequence || !sequence.Get("rseq_abi_pointer", &start) || start == 0) return true;
+    sequence.Get("rseq_abi_size", &size);
+    return Add(&areas_, read_, {start, start + size});
+  }
+
+  bool ReadMapping(const Message& mapping) {
+    Range range{};
+    uint32_t flags = 0;
+    uint32_t status = 0;
+    mapping.Get("start", &range.start);
+    mapping.Get("end", &range.end);
+    mapping.Get("flags", &flags);
+    mapping.Get("status", &status);
+    const bool is_private = (status & kRegular) != 0 && (status & kAnonymousPrivate) != 0 &&
+                            (status & ~kOrdinary) == 0 && (flags & MAP_ANONYMOUS) != 0 &&
+                            (flags & MAP_TYPE) == MAP_PRIVATE;
+    return Add(is_private ? &private_ : &other_, read_, range);
+  }
+
+  template <typename Holds>
+  static bool Has(const Noted* list, int process, Holds holds) {
+    for (; list != nullptr; list = list->next) {
+      if (list->id == process && holds(list->range)) return true;
+    }
+    return false;
+  }
+
+  template <typename Goes>
+  void Forget(Goes goes) {
+    for (Noted** link = &areas_; *link != nullptr;) {
+      Noted* noted = *link;
+      if (!goes(*noted)) {
+        link = &noted->next;
+        continue;
+      }
+      *link = noted->next;
+      std::free(noted);
+    }
+  }
+
+  int read_ = -1;
+  Noted* areas_ = nullptr;
+  Noted* private_ = nullptr;
+  Noted* other_ = nullptr;
+};
+
+}  // namespace criu_service::engine_preload
