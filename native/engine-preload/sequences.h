@@ -82,9 +82,10 @@ class Message {
   }
 
   Message Entry(const char* name, size_t index) const {
+    const FieldDescription* field = Find(name);
     const void* const* entries = nullptr;
-    Get(name, &entries);
-    return {Find(name)->descriptor, entries[index]};
+    if (!Get(name, &entries) || entries == nullptr) return {nullptr, nullptr};
+    return {field->descriptor, entries[index]};
   }
 
   explicit operator bool() const { return bytes_ != nullptr; }
@@ -198,6 +199,7 @@ class Sequences {
   }
 
   bool ReadMapping(const Message& mapping) {
+    if (!mapping) return true;
     Range range{};
     uint32_t flags = 0;
     uint32_t status = 0;

@@ -141,11 +141,13 @@ static int be_led_by_signal(void)
 		void (*restorer)(void);
 		uint64_t mask;
 	} action = { landing, 0x04000000, landing, 0 };
-	int null = open("/dev/null", O_RDWR), i;
+	int null, i;
 
 	daemonize();
 	syscall(SYS_rt_sigaction, libc_signal, &action, NULL, sizeof(action.mask));
 	if (fork() == 0) {
+		/* Nothing that it would have to wait for when it is restored. */
+		null = open("/dev/null", O_RDWR);
 		close(ready_pipe[1]);
 		for (i = 0; i < 3; i++)
 			dup2(null, i);
