@@ -295,6 +295,7 @@ __attribute__((constructor)) void Begin() {
 #ifndef TEST_DUMPABLE
   if (Call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) GiveUp();
 #endif
+  sequences.SetKernelClears(criu_service::engine_preload::KernelClearsAreas());
   const Answer guarded{criu_service::launcher::kMagic,
                        criu_service::launcher::kVersion,
                        Kind::kGuarded,

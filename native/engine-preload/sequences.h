@@ -10,8 +10,13 @@
 // storage.
 #pragma once
 
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -103,6 +108,38 @@ class Message {
   const unsigned char* bytes_;
 };
 
+// Registers an area that names a description which no kernel accepts: one that reads it there
+// kills.
+inline int TryArea(void* /*unused*/) {
+  struct alignas(32) Area {
+    uint32_t processors[2];
+    uint64_t sequence;
+    uint32_t rest[4];
+  };
+  static const uint32_t unknown_version[8] = {UINT32_MAX};
+  static Area area{};
+  const auto sequence = reinterpret_cast<uintptr_t>(unknown_version);
+  area.sequence = sequence;
+  ::syscall(SYS_rseq, &area, sizeof area, 0, 0);
+#ifdef TEST_UNCLEARED
+  area.sequence = sequence;
+  ::usleep(1000);
+#endif
+  ::syscall(SYS_exit, 0);
+  return 0;
+}
+
+// Whether the kernel clears what an area says when it is registered: since 6.15, 6.14.9 and 6.12.31
+// (CVE-2025-38067). Elsewhere the memory in an image can say it.
+inline bool KernelClearsAreas() {
+  alignas(16) static char stack[8192];
+  // Memory that is shared is what makes the kernel give the child no area of its parent's.
+  const int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
+  const pid_t child = ::clone(TryArea, stack + sizeof stack, flags, nullptr);
+  int status = 0;
+  return child > 0 && ::waitpid(child, &status, 0) == child && WIFEXITED(status);
+}
+
 struct Range {
   uint64_t start;
   uint64_t end;
@@ -125,6 +162,8 @@ constexpr bool Touches(Range one, Range other) {
 
 class Sequences {
  public:
+  void SetKernelClears(bool clears) { kernel_clears_ = clears; }
+
   // CRIU opens an image: what it reads from here on is that of this process or thread.
   void Open(const char* name) {
     if (name == nullptr) return;
@@ -164,6 +203,7 @@ class Sequences {
   // Each area of the process lies in memory that nobody else can write. CRIU may map one range over
   // another.
   bool ArePrivate(int process) const {
+    if (!kernel_clears_ && areas_ != nullptr) return false;
     for (const Noted* area = areas_; area != nullptr; area = area->next) {
       const Range range = area->range;
       const bool is_own =
@@ -234,6 +274,7 @@ class Sequences {
     }
   }
 
+  bool kernel_clears_ = false;
   int read_ = -1;
   Noted* areas_ = nullptr;
   Noted* private_ = nullptr;

@@ -15,7 +15,14 @@ import { isAlive, statusLine } from '../system/support/proc.ts';
 import { withoutWalls } from '../system/support/walls.ts';
 import type { Attacker } from './support/attacker.ts';
 import { it } from './support/guarantee.ts';
-import { AlicesImages, notifiedOf, restoreUntil, unshackled, waitForReply } from './support/images.ts';
+import {
+  AlicesImages,
+  assertNeverRan,
+  notifiedOf,
+  restoreUntil,
+  unshackled,
+  waitForReply,
+} from './support/images.ts';
 import { needsX64 } from './support/intruder.ts';
 import { endMapped, Mapping, mapped } from './support/mappings.ts';
 import { as, directoryOf } from './support/people.ts';
@@ -124,6 +131,17 @@ describe('a process of alice’s that is led to code of hers while it is restore
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
     await eventually('it has handled the signal', () => led!.landed !== undefined);
     assert.deepEqual(led.landed, { effective: nothing, written: false });
+  });
+
+  describe('on a kernel that leads it to where the memory in an image says', () => {
+    withoutWalls('cleared');
+
+    it('is not restored, where it has a restartable sequence', async () => {
+      const images = await AlicesImages.make();
+      const reply = await images.restore();
+      assert.ok(reply !== 'closed' && !reply.success, JSON.stringify(reply));
+      await assertNeverRan(images);
+    });
   });
 
   describe('with a library that lets it be led', () => {

@@ -12,6 +12,8 @@ const ofLibrary = {
   undumpable: true,
   /** Nobody leads what is being restored to code of its own. */
   unled: true,
+  /** The kernel clears a restartable sequence when it is registered, which no library can do. */
+  cleared: true,
 };
 
 /** Of the service. */
