@@ -34,6 +34,15 @@ const restored = (success: boolean, pid: number): Saying => ({
   send: { type: ReqType.RESTORE, success, restore: { pid } },
 });
 
+/** An engine that has become alice is there; what it has restored is called like it. */
+const isLiar = (): boolean =>
+  processesNamed('liar').some(
+    (pid) =>
+      isAlive(pid) &&
+      statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`) &&
+      BigInt(`0x${statusLine(pid, 'CapPrm') ?? '0'}`) !== 0n,
+  );
+
 // The bite: a service that ended what an engine names, in the place of the engine's cgroup, would end bob's process here.
 describe('an engine that says of somebody else’s process that it is the root of what it restored', () => {
   let engine: LyingEngine;
@@ -65,6 +74,53 @@ describe('an engine that says of somebody else’s process that it is the root o
         // It sleeps, runs, or waits for a disk; it is not stopped.
         assert.match(statusLine(1, 'State') ?? '', /^[SRD]/);
       }
+    });
+  }
+});
+
+// The bite: a service that takes what is no message for the engine's end lets the tree run beside it.
+describe('an engine that has said its last word, and stays', () => {
+  let engine: LyingEngine;
+  before(async () => {
+    engine = await LyingEngine.start();
+  });
+  after(() => engine.service.stop());
+
+  for (const [what, more, outcome] of [
+    [
+      'with what is no message',
+      [{ send: 'no message' }],
+      /was to run beside its engine, which is still there/,
+    ],
+    ['with its last word once more', [restored(true, 1)], undefined],
+  ] as const) {
+    it(`has nothing run beside it that it has restored (${what})`, async () => {
+      const directory = directoryOf('alice', 0o777);
+      const [trace, said, never] = ['trace', 'said', 'never'].map((name) => join(directory, name));
+      engine.says(
+        'receive',
+        { hold: trace! },
+        notify('pre-resume', 1),
+        'receive',
+        'let-go',
+        restored(true, 1),
+        ...more,
+        { make: said! },
+        { wait: never! },
+      );
+      const asked = askAsAlice(engine.service.address, ReqType.RESTORE, {});
+      await eventually('the engine has said all', () => existsSync(said!));
+      // One that does not leave is ended after a while.
+      await eventually(
+        'the engine has gone, or what it has restored runs',
+        () => existsSync(trace!) || !isLiar(),
+      );
+      assert.ok(!existsSync(trace!) || !isLiar(), 'it runs beside its engine');
+      const { reply } = await asked;
+      if (outcome) assertRefused(reply, outcome);
+      else assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+      if (outcome) assert.equal(existsSync(trace!), false);
+      else await eventually('it runs when the engine has gone', () => existsSync(trace!));
     });
   }
 });
@@ -156,12 +212,6 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
       assertRefused(await answer, /has the uid 0/);
     });
   }
-
-  /** One of them that has become alice is there. */
-  const isLiar = (): boolean =>
-    processesNamed('liar').some(
-      (pid) => isAlive(pid) && statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`),
-    );
 });
 
 /** Lines, fields of the journal, and what terminals take for orders. */

@@ -1,9 +1,11 @@
 /*
  * lying-engine: takes the place of criu, and says what the file beside it says, which is called like it with `.says` behind.
- * Each line is a step: `receive`, `send HEX`, `send-lingering PORT HEX`, `stderr HEX`, `die`; `wait FILE` and `make
+ * Each line is a step: `receive`, `send HEX`, `send-lingering PORT HEX`, `stderr HEX`, `die`; `hold FILE` makes a process that it holds
+ * as if it had restored it, and which makes FILE when it runs, `let-go` is what CRIU does with it in the end; `wait FILE` and `make
  * FILE` are for the order in which things happen. It is a program and no script, because engines of users without root are executed
  * from a descriptor.
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -11,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char packet[1 << 20], line[1 << 16];
@@ -59,6 +63,24 @@ static void send_lingering(int port, const char *hex)
 	close(fd);
 }
 
+static pid_t held;
+
+static void hold(const char *trace)
+{
+	held = fork();
+	if (held == 0) {
+		/* It has nothing of the engine's. */
+		close_range(0, ~0U, 0);
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		open(trace, O_CREAT | O_WRONLY, 0644);
+		for (;;)
+			pause();
+	}
+	if (held < 0 || waitpid(held, NULL, 0) != held)
+		exit(1);
+}
+
 int main(int argc, char **argv)
 {
 	char path[4096];
@@ -81,6 +103,10 @@ int main(int argc, char **argv)
 			usleep(1000);
 		if (strncmp(line, "make ", 5) == 0)
 			close(open(line + 5, O_CREAT | O_WRONLY, 0644));
+		if (strncmp(line, "hold ", 5) == 0)
+			hold(line + 5);
+		if (strcmp(line, "let-go") == 0 && ptrace(PTRACE_DETACH, held, NULL, NULL))
+			return 1;
 		if (strncmp(line, "send ", 5) == 0)
 			send(3, packet, from_hex(line + 5, packet), MSG_NOSIGNAL);
 		if (strncmp(line, "send-lingering ", 15) == 0)

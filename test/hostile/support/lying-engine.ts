@@ -10,7 +10,10 @@ import { directoryOf } from './people.ts';
 export type Saying =
   | 'receive'
   | 'die'
-  | { readonly send: CriuResp }
+  | { readonly send: CriuResp | 'no message' }
+  /** A process as if it was restored, which makes the file when it runs; and lets go of it, as CRIU does in the end. */
+  | { readonly hold: string }
+  | 'let-go'
   /** With a TCP socket that is connected to this port of 127.0.0.1, and whose last close waits until it is read from. */
   | { readonly send: CriuResp | 'no message'; readonly lingersAt: number }
   /** For a file that somebody makes; makes one. */
@@ -42,6 +45,7 @@ export class LyingEngine {
     const lines = sayings.map((saying) => {
       if (typeof saying === 'string') return saying;
       if ('wait' in saying) return `wait ${saying.wait}`;
+      if ('hold' in saying) return `hold ${saying.hold}`;
       if ('make' in saying) return `make ${saying.make}`;
       if ('send' in saying) {
         const bytes = saying.send === 'no message' ? Buffer.from(saying.send) : encodeResponse(saying.send);
