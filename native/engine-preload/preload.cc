@@ -25,7 +25,9 @@
 //     its signal handlers by then, so all signals are blocked; and a restartable sequence that
 //     others can write is a reason to exit (sequences.h);
 //   - what is being restored ends with its engine (PTRACE_O_EXITKILL), so that a caller that kills
-//     the engine never has an unverified process run.
+//     the engine never has an unverified process run;
+//   - an engine lets go of the capability before it lets go of the first thread that it has
+//     restored.
 //
 // None of this is a wall against code of the user's in CRIU itself, which could undo it; it
 // is one against CRIU doing on the user's behalf what the user may not. CRIU's functions are named
@@ -378,6 +380,16 @@ int BeginCloned(void* /*argument*/) {
   return cloned.function(cloned.argument);
 }
 
+// What was restored runs from here on, where its user has moved it out of its frozen cgroup: beside
+// an engine that holds nothing any more.
+void LetGoOfCapability() {
+#if !defined(TEST_WITHOUT_SLEEP) || !defined(TEST_DUMPABLE)
+  awake = none;
+  asleep = none;
+  SetCapabilities(none);
+#endif
+}
+
 }  // namespace
 
 // Each of the following takes the place of libc's function of that name in CRIU.
@@ -600,9 +612,9 @@ OF_LIBC long ptrace(__ptrace_request request, ...) {
   const auto address = va_arg(list, long);
   auto data = va_arg(list, long);
   va_end(list);
-  if (restores && role == Role::kEngine &&
-      (request == PTRACE_SEIZE || request == PTRACE_SETOPTIONS)) {
-    data |= PTRACE_O_EXITKILL;
+  if (restores && role == Role::kEngine) {
+    if (request == PTRACE_SEIZE || request == PTRACE_SETOPTIONS) data |= PTRACE_O_EXITKILL;
+    if (request == PTRACE_DETACH) LetGoOfCapability();
   }
   return LibcPtrace()(request, pid, address, data);
 }

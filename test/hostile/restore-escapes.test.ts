@@ -3,17 +3,23 @@
  * where nobody would look at it and no cgroup.kill would reach it.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, symlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually, run } from '../system/support/bench.ts';
 import { engines } from '../system/support/it.ts';
-import { cgroupOf, isAlive } from '../system/support/proc.ts';
+import { cgroupOf, isAlive, statusLine } from '../system/support/proc.ts';
 import { mainPid, show } from '../system/support/unit.ts';
 import { connection, hex } from './support/attacker.ts';
 import { assertRefused, it } from './support/guarantee.ts';
-import { AlicesImages, assertNeverRan, checkpointRestore, restoreUntil } from './support/images.ts';
+import {
+  AlicesImages,
+  assertNeverRan,
+  checkpointRestore,
+  checkpointRestoreBit,
+  restoreUntil,
+} from './support/images.ts';
 import { as } from './support/people.ts';
 
 const { SIGKILL } = constants.signals;
@@ -36,6 +42,17 @@ function isPopulated(cgroup: string): boolean {
   }
 }
 
+function startManager(): void {
+  run('systemctl', 'start', 'user@1500.service');
+  // Hers to make: the cgroup of her manager is delegated to her.
+  const [file, ...argv] = as('alice');
+  run(file!, ...argv, 'mkdir', `/sys/fs/cgroup${hideout()}`);
+}
+
+function stopManager(): void {
+  run('systemctl', 'stop', 'user@1500.service');
+}
+
 /** Has systemd move a process of hers into a group below her own manager's. */
 function moveAway(pid: number): void {
   const [file, ...argv] = as('alice');
@@ -53,15 +70,8 @@ function moveAway(pid: number): void {
 describe('what alice has moved out of the scope of her restore', () => {
   let images: AlicesImages;
 
-  before(() => {
-    run('systemctl', 'start', 'user@1500.service');
-    // Hers to make: the cgroup of her manager is delegated to her.
-    const [file, ...argv] = as('alice');
-    run(file!, ...argv, 'mkdir', `/sys/fs/cgroup${hideout()}`);
-  });
-  after(() => {
-    run('systemctl', 'stop', 'user@1500.service');
-  });
+  before(startManager);
+  after(stopManager);
   beforeEach(async () => {
     images = await AlicesImages.make();
     await images.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore });
@@ -154,4 +164,34 @@ describe('what alice has moved out of the scope of her restore', () => {
       }
     });
   }
+});
+
+describe('what alice has moved out of its frozen scope when it was verified', () => {
+  let images: AlicesImages;
+  before(startManager);
+  after(stopManager);
+  beforeEach(async () => {
+    images = await AlicesImages.make('stopping');
+  });
+  afterEach(() => images.end());
+
+  const mayBeTaken = (engine: number): boolean =>
+    isAlive(engine) && (BigInt(`0x${statusLine(engine, 'CapPrm') ?? '0'}`) & checkpointRestoreBit) !== 0n;
+
+  // The bite: systemd puts it where it is not frozen, and as soon as it runs it stops its engine.
+  it('never runs beside an engine that holds the capability', async () => {
+    const { alice, engine } = await restoreUntil(images, 'pre-resume');
+    moveAway(images.pid);
+    symlinkSync(String(engine), `${images.trace}.aim`);
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+    await eventually('it runs', () => images.ran);
+    try {
+      assert.equal(mayBeTaken(engine), false, 'it runs beside an engine that holds the capability');
+    } finally {
+      await alice.end();
+      await images.end();
+      if (isAlive(engine)) process.kill(engine, 'SIGCONT');
+    }
+    await eventually('the engine has gone', () => engines().length === 0);
+  });
 });

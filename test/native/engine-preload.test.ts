@@ -470,6 +470,28 @@ describe('the library of engines', () => {
     });
   });
 
+  describe('an engine that lets go of what it traces', () => {
+    it('has let go of the capability before, where it has restored', async () => {
+      const engine = await engineWith();
+      const pid = await restore(engine);
+      assert.equal(await engine.number(`seize ${pid}`), 0);
+      assert.deepEqual(heldBy(engine.pid), asleep);
+      // It has not stopped, so that it is not let go of: the capability has gone before that is tried.
+      assert.ok((await engine.number(`detach ${pid}`)) < 0);
+      assert.deepEqual(heldBy(engine.pid), nothing);
+      assert.equal(await engine.number(`child set-tid ${freePid()}`), -EPERM);
+      assert.deepEqual(heldBy(engine.pid), nothing, 'and it does not come back');
+    });
+
+    it('keeps it where it dumps', async () => {
+      const engine = await engineWith();
+      const pid = await engine.number('child fork');
+      assert.equal(await engine.number(`seize ${pid}`), 0);
+      assert.ok((await engine.number(`detach ${pid}`)) < 0);
+      assert.deepEqual(heldBy(engine.pid), asleep);
+    });
+  });
+
   describe('a criu that does not load it', () => {
     it('gets no request: the start fails with a sentence, and leaves no process', async () => {
       const criu = compileProbe(workshop, 'probe-static', '-static');

@@ -5,10 +5,11 @@
  *   targets forest CHILDREN THREADS CHILD_UID UID FILE
  *                                        with CHILDREN children of so many threads, the first of which is somebody else's
  *   targets undumpable FILE              which nobody without privilege may trace
- *   targets breathe [filtered|baited] FILE
+ *   targets breathe [filtered|baited|stopping] FILE
  *                                        makes FILE over and over, in two threads: nothing of it runs without leaving a trace;
  *                                        filtered: capset(2) does nothing and says that it did;
- *                                        baited: with FILE.empty and FILE.page open to read and write
+ *                                        baited: with FILE.empty and FILE.page open to read and write;
+ *                                        stopping: SIGSTOP for the process that the link FILE.aim names
  *   targets comet FILE                   makes FILE as soon as it holds CAP_CHECKPOINT_RESTORE, and is another process all the time
  *                                        from then on, until FILE.stop is there
  *   targets tree FILE                    three processes and a thread; what is counted goes through a pipe and shared memory
@@ -159,12 +160,29 @@ static void undumpable(const char *file)
 	count_into(fd);
 }
 
+static int is_stopping;
+
+static void stop_aim(const char *file)
+{
+	char path[4096], aim[32];
+	ssize_t size;
+
+	snprintf(path, sizeof(path), "%s.aim", file);
+	size = readlink(path, aim, sizeof(aim) - 1);
+	if (size <= 0)
+		return;
+	aim[size] = 0;
+	kill(atoi(aim), SIGSTOP);
+}
+
 static void *breathe(void *file)
 {
-	const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
+	const struct timespec pause = { .tv_nsec = is_stopping ? 1000 : 2 * 1000 * 1000 };
 
 	for (;;) {
 		/* A directory, because an open file would be part of the images, and then has to be there. */
+		if (is_stopping)
+			stop_aim(file);
 		mkdir(file, 0755);
 		nanosleep(&pause, NULL);
 	}
@@ -203,6 +221,7 @@ static void breathing(const char *file, const char *how)
 	pthread_t second;
 
 	daemonize();
+	is_stopping = strcmp(how, "stopping") == 0;
 	if ((strcmp(how, "filtered") == 0 && filter_capset()) || (strcmp(how, "baited") == 0 && take_baits(file)) || pthread_create(&second, NULL, breathe, (void *)file))
 		exit(1);
 	while (access(file, F_OK))

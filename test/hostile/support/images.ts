@@ -16,7 +16,7 @@ const unguarded = new Set<AlicesImages>();
 
 /** CAP_CHECKPOINT_RESTORE, in the two halves that images have. */
 export const checkpointRestore = [0, 1 << 8];
-const checkpointRestoreBit = 1n << 40n;
+export const checkpointRestoreBit = 1n << 40n;
 
 /** Who has not answered in so many looks at its log probably will not: its restorer spins, and keeps a processor from others. */
 const enoughLooks = 25;
@@ -45,7 +45,7 @@ export class AlicesImages {
    * Of a process that leaves a trace wherever it runs, and does not run any more.
    * @param how a comet leaves one where it holds the capability, and cannot be caught then.
    */
-  static async make(how?: 'filtered' | 'baited' | 'comet'): Promise<AlicesImages> {
+  static async make(how?: 'filtered' | 'baited' | 'stopping' | 'comet'): Promise<AlicesImages> {
     const trace = join(directoryOf('alice'), 'trace');
     const what = how === undefined ? ['breathe'] : how === 'comet' ? ['comet'] : ['breathe', how];
     const [file, ...argv] = [...as('alice', ...unshackled()), binary('targets'), ...what, trace];

@@ -163,6 +163,8 @@ static void obey(char *command) {
     if (result == 0) result = outcome(capset(&header, data));
   } else if (IS("seize")) {
     result = outcome(ptrace(PTRACE_SEIZE, (pid_t)number[0], 0, 0));
+  } else if (IS("detach")) {
+    result = outcome(ptrace(PTRACE_DETACH, (pid_t)number[0], NULL, NULL));
   } else if (IS("set-options")) {
     result = outcome(ptrace(PTRACE_INTERRUPT, (pid_t)number[0], 0, 0));
     if (result == 0) result = outcome(waitpid((pid_t)number[0], NULL, __WALL));
