@@ -7,7 +7,7 @@ import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messag
 import { eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { type Entry, journalOf } from '../system/support/journal.ts';
-import { isAlive, processesNamed, statusLine } from '../system/support/proc.ts';
+import { cgroupOf, endProcess, isAlive, processesNamed, statusLine } from '../system/support/proc.ts';
 import { mainPid, show } from '../system/support/unit.ts';
 import { Attacker } from './support/attacker.ts';
 import { assertRefused, assertServed, it } from './support/guarantee.ts';
@@ -123,6 +123,28 @@ describe('an engine that has said its last word, and stays', () => {
       else await eventually('it runs when the engine has gone', () => existsSync(trace!));
     });
   }
+});
+
+// The bite: what it leaves is where the service's own limits count and not alice's, for as long as it likes.
+describe('an engine that makes a process when its tree was verified', () => {
+  it('leaves nothing but that tree', async () => {
+    const engine = await LyingEngine.start();
+    try {
+      const trace = join(directoryOf('alice', 0o777), 'trace');
+      const [before, after] = [notify('pre-resume', 1), restored(true, 1)];
+      engine.says('receive', { hold: trace }, before, 'receive', 'fork', 'let-go', after);
+      const { reply } = await askAsAlice(engine.service.address, ReqType.RESTORE, {});
+      assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+      await eventually('the tree runs', () => existsSync(trace));
+      const liars = (): number[] => processesNamed('liar').filter(isAlive);
+      await eventually('what else it has made has ended', () =>
+        liars().every((pid) => !cgroupOf(pid).includes('/engine-')),
+      );
+      for (const pid of liars()) endProcess(pid);
+    } finally {
+      engine.service.stop();
+    }
+  });
 });
 
 // The bite: a service that takes the descriptor, and closes it where it does everything else, answers bob only when it was read.

@@ -615,6 +615,8 @@ export class SessionEngines {
     // Another one may be needed in its place, and is in the same turn then.
     if (!held.ahead) held.turn?.release();
     if (held.confined) this.#context.kerndat.refresh();
+    // Beside the engine itself nothing was ever moved there, and what it has made there is nothing that may stay.
+    held.apart?.kill();
     // What an engine leaves behind that may not stay was never verified; what may stay is frozen until it was looked at once more.
     if (!held.stays) {
       held.cgroup?.kill();

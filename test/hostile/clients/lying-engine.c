@@ -1,7 +1,7 @@
 /*
  * lying-engine: takes the place of criu, and says what the file beside it says, which is called like it with `.says` behind.
  * Each line is a step: `receive`, `send HEX`, `send-lingering PORT HEX`, `stderr HEX`, `die`; `hold FILE` makes a process that it holds
- * as if it had restored it, and which makes FILE when it runs, `let-go` is what CRIU does with it in the end; `wait FILE` and `make
+ * as if it had restored it, and which makes FILE when it runs, `let-go` is what CRIU does with it in the end, `fork` leaves another process; `wait FILE` and `make
  * FILE` are for the order in which things happen. It is a program and no script, because engines of users without root are executed
  * from a descriptor.
  */
@@ -105,6 +105,11 @@ int main(int argc, char **argv)
 			close(open(line + 5, O_CREAT | O_WRONLY, 0644));
 		if (strncmp(line, "hold ", 5) == 0)
 			hold(line + 5);
+		if (strcmp(line, "fork") == 0 && fork() == 0) {
+			close_range(0, ~0U, 0);
+			for (;;)
+				pause();
+		}
 		if (strcmp(line, "let-go") == 0 && ptrace(PTRACE_DETACH, held, NULL, NULL))
 			return 1;
 		if (strncmp(line, "send ", 5) == 0)

@@ -14,6 +14,8 @@ export type Saying =
   /** A process as if it was restored, which makes the file when it runs; and lets go of it, as CRIU does in the end. */
   | { readonly hold: string }
   | 'let-go'
+  /** Another process, which the engine leaves behind. */
+  | 'fork'
   /** With a TCP socket that is connected to this port of 127.0.0.1, and whose last close waits until it is read from. */
   | { readonly send: CriuResp | 'no message'; readonly lingersAt: number }
   /** For a file that somebody makes; makes one. */
