@@ -297,7 +297,6 @@ __attribute__((constructor)) void Begin() {
 #ifndef TEST_DUMPABLE
   if (Call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) GiveUp();
 #endif
-  sequences.SetKernelClears(criu_service::engine_preload::KernelClearsAreas());
   const Answer guarded{criu_service::launcher::kMagic,
                        criu_service::launcher::kVersion,
                        Kind::kGuarded,
@@ -380,6 +379,22 @@ int BeginCloned(void* /*argument*/) {
   return cloned.function(cloned.argument);
 }
 
+// Once in an engine that restores: whatever it makes goes by that.
+void LookWhetherKernelClears() {
+  static bool is_known = false;
+  if (is_known) return;
+  is_known = true;
+  const bool clears = criu_service::engine_preload::KernelClearsAreas(LibcClone());
+  sequences.SetKernelClears(clears);
+  if (clears) return;
+  // The last words of an engine are in the journal, and in the reply where CRIU gives no reason.
+  static constexpr char kWhy[] =
+      "This kernel does not clear restartable sequences (rseq) when they are registered: no "
+      "process "
+      "that has one is restored for a user without root. Linux 6.12.31, 6.14.9 and 6.15 do\n";
+  Call(SYS_write, STDERR_FILENO, static_cast<const char*>(kWhy), sizeof kWhy - 1);
+}
+
 // What was restored runs from here on, where its user has moved it out of its frozen cgroup: beside
 // an engine that holds nothing any more.
 void LetGoOfCapability() {
@@ -403,6 +418,7 @@ OF_LIBC long syscall(long number, ...) {
   va_end(list);
   bool chooses_pid = false;
   const bool makes_process = GivesCapability() && MakesProcess(number, words, &chooses_pid);
+  if (makes_process && chooses_pid && role == Role::kEngine) LookWhetherKernelClears();
   long result = 0;
   {
     const Awake now(makes_process && chooses_pid);
@@ -470,7 +486,8 @@ OF_LIBC void* protobuf_c_message_unpack(const void* descriptor, void* allocator,
                                         const uint8_t* data) {
   static Unpack found = nullptr;
   void* message = Libc(&found, "protobuf_c_message_unpack")(descriptor, allocator, size, data);
-  if (message != nullptr && GivesCapability() && !sequences.Read(descriptor, message)) GiveUp();
+  if (message == nullptr || !GivesCapability()) return message;
+  if (!sequences.Read(descriptor, message)) GiveUp();
   return message;
 }
 

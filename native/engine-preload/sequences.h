@@ -130,14 +130,15 @@ inline int TryArea(void* /*unused*/) {
 }
 
 // Whether the kernel clears what an area says when it is registered: since 6.15, 6.14.9 and 6.12.31
-// (CVE-2025-38067). Elsewhere the memory in an image can say it.
-inline bool KernelClearsAreas() {
+// (CVE-2025-38067). Elsewhere the memory in an image can say it. `clone` is libc's own.
+template <typename Clone>
+bool KernelClearsAreas(Clone clone) {
   alignas(16) static char stack[8192];
-  // Memory that is shared is what makes the kernel give the child no area of its parent's.
-  const int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
-  const pid_t child = ::clone(TryArea, stack + sizeof stack, flags, nullptr);
+  // Memory that is shared is what makes the kernel give the child no area of its parent's. Without
+  // a signal at its end CRIU hears nothing of the child.
+  const pid_t child = clone(TryArea, stack + sizeof stack, CLONE_VM | CLONE_VFORK, nullptr);
   int status = 0;
-  return child > 0 && ::waitpid(child, &status, 0) == child && WIFEXITED(status);
+  return child > 0 && ::waitpid(child, &status, __WALL) == child && WIFEXITED(status);
 }
 
 struct Range {
