@@ -67,7 +67,7 @@ export function isKnown({ session, since }: EngineOrigin): boolean {
 }
 
 /** Whether all that came out of it is in its audit session still. */
-export function marksForEver({ session, ambient }: EngineOrigin): boolean {
+export function marksForEver({ session, ambient }: Pick<EngineOrigin, 'session' | 'ambient'>): boolean {
   return session !== undefined && (ambient & CAP_AUDIT_CONTROL) === 0n;
 }
 

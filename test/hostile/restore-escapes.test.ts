@@ -19,6 +19,7 @@ import {
   checkpointRestore,
   checkpointRestoreBit,
   restoreUntil,
+  waitForReply,
 } from './support/images.ts';
 import { as } from './support/people.ts';
 
@@ -177,6 +178,15 @@ describe('what alice has moved out of its frozen scope when it was verified', ()
 
   const mayBeTaken = (engine: number): boolean =>
     isAlive(engine) && (BigInt(`0x${statusLine(engine, 'CapPrm') ?? '0'}`) & checkpointRestoreBit) !== 0n;
+
+  it('is ended, where its frozen scope is empty when it is to run, and its restore is refused', async () => {
+    const { alice } = await restoreUntil(images, 'pre-resume');
+    moveAway(images.pid);
+    await alice.send({ type: ReqType.NOTIFY, notify_success: true });
+    assertRefused(await waitForReply(alice), /cannot be verified/);
+    await eventually('it has ended', () => !isAlive(images.pid));
+    await alice.end();
+  });
 
   // The bite: systemd puts it where it is not frozen, and as soon as it runs it stops its engine.
   it('never runs beside an engine that holds the capability', async () => {

@@ -30,7 +30,7 @@ import type { Judge } from '../caller/judge.ts';
 import type { Holder } from '../keep/find-engine.ts';
 import type { EngineSnapshot, SessionSnapshot } from '../keep/session-file.ts';
 import type { StoredSession } from '../keep/stored-sessions.ts';
-import { endEscaped, knownBy } from '../trees/sweep.ts';
+import { endEscaped, endRestored, knownBy } from '../trees/sweep.ts';
 import { letRestoredRun, verifyRestored } from '../trees/verify-restored.ts';
 import { sliceOfCaller, startEngineAs } from './confined-start.ts';
 
@@ -388,7 +388,12 @@ export class SessionEngines {
     held.engine.kill();
     held.cgroup.kill();
     held.apart?.kill();
-    this.sweep(held.confined);
+    const { confined, cgroup, apart } = held;
+    if (!confined) return;
+    const killed = [cgroup.path, ...(apart ? [apart.path] : [])];
+    // It tells of its failures itself.
+    this.#starts(() => endRestored(confined, killed)).catch(() => {});
+    this.sweep(confined);
   }
 
   /** Ends the latest engine, and nothing else: it has said its last word. */

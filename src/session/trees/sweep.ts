@@ -84,11 +84,34 @@ export async function endEscaped(confined: ConfinedIdentity): Promise<void> {
   if (!hasItAnyway(engine) && isKnown(engine)) await sweeps.add(engine);
 }
 
+/**
+ * Ends a restored tree that must not run, wherever its user had it moved: every process in the audit session of its engine, with the
+ * capability or without. An engine restores one tree, so that nothing else is there.
+ * @param killed cgroups whose processes were killed before.
+ */
+export async function endRestored(confined: ConfinedIdentity, killed: readonly string[]): Promise<void> {
+  const { uid, session, traits } = confined;
+  if (session === undefined || !marksForEver({ session, ambient: traits.ambient })) return;
+  await tryAgain(async () => {
+    const { ended, unknown } = await endAll({
+      look: () => lookFor({ whose: [{ uid, session }] }),
+      choose: async (found) => found.filter(({ cgroup }) => !killed.includes(cgroup)),
+      freezer: new Freezer(setting.directory),
+      end: kill,
+    });
+    tell(ended, unknown);
+  });
+}
+
+function sweep(engines: readonly EngineOrigin[]): Promise<void> {
+  return tryAgain(() => sweepOnce(engines));
+}
+
 /** What keeps it from being done, as too few descriptors, may be gone a moment later. */
-async function sweep(engines: readonly EngineOrigin[]): Promise<void> {
+async function tryAgain(sweepOnce: () => Promise<void>): Promise<void> {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await sweepOnce(engines);
+      return await sweepOnce();
     } catch (error) {
       if (tries === mostTries) return setting.events.onFailure(error as Error);
       await new Promise((resolve) => setTimeout(resolve, retryMs));
