@@ -1,4 +1,4 @@
-// What one environment (the main thread, a worker) keeps: its classes and its event loop.
+// State of one environment (the main thread, a worker): its classes and its event loop.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@ struct Addon {
   std::shared_ptr<EventLoop> loop;
 };
 
-// Each file's part of the exports.
+// Each file adds its part of the exports.
 void ExportEndpoints(Napi::Env env, Napi::Object exports);
 void ExportProcesses(Napi::Env env, Napi::Object exports);
 void ExportDescriptors(Napi::Env env, Napi::Object exports);

@@ -13,7 +13,7 @@ int64_t RequireInteger(const Napi::Value& value, const std::string& name, int64_
                        int64_t most) {
   if (value.IsNumber()) {
     const double number = value.As<Napi::Number>().DoubleValue();
-    // Every bound that is given here is a safe integer, so the comparison in double is exact.
+    // The bounds of all callers are safe integers, so the comparison in double is exact.
     if (std::trunc(number) == number && number >= static_cast<double>(least) &&
         number <= static_cast<double>(most)) {
       return static_cast<int64_t>(number);

@@ -20,7 +20,7 @@ namespace {
 
 constexpr uid_t kNoId = static_cast<uid_t>(-1);
 
-// Of this thread, see capset(2): version 3 has two halves.
+// The two halves of a thread's capability sets in version 3, see capset(2).
 using Halves = std::array<__user_cap_data_struct, 2>;
 
 int SetCapabilities(uint32_t low) {
@@ -44,13 +44,13 @@ bool HasGroups(const std::vector<gid_t>& groups) {
   if (count != static_cast<long>(groups.size())) return false;
   held.resize(groups.size());
   std::vector<gid_t> wanted = groups;
-  // The kernel keeps them sorted.
+  // The kernel keeps a thread's groups sorted.
   std::sort(wanted.begin(), wanted.end());
   std::sort(held.begin(), held.end());
   return held == wanted;
 }
 
-// These two return the id before, and change nothing for one that is none, see setfsuid(2).
+// Both calls return the previous id. An invalid id changes nothing, see setfsuid(2).
 bool HasIds(const Credentials& caller) {
   return ::syscall(SYS_setfsuid, kNoId) == static_cast<long>(caller.uid) &&
          ::syscall(SYS_setfsgid, kNoId) == static_cast<long>(caller.gid);
@@ -59,13 +59,14 @@ bool HasIds(const Credentials& caller) {
 }  // namespace
 
 int BecomeCaller(const Credentials& caller) {
-  // Root would keep what this is to give up.
+  // A thread of uid 0 would keep the privileges that this function gives up.
   if (caller.uid == 0 || caller.uid == kNoId || caller.gid == kNoId) return EINVAL;
-  // First all others, so that no thread with this uid has ever held what only engines may hold.
+  // Give up all other capabilities first, so that no thread with this uid ever holds a capability
+  // that is reserved for engines.
   const int narrowed = SetCapabilities(1U << CAP_SETUID | 1U << CAP_SETGID);
   if (narrowed != 0) return narrowed;
   if (::syscall(SYS_setgroups, caller.groups.size(), caller.groups.data()) != 0) return errno;
-  // Whether these have worked is told by asking.
+  // Both calls report no failure; HasIds() below reads the result.
   ::syscall(SYS_setfsgid, caller.gid);
   ::syscall(SYS_setfsuid, caller.uid);
   const int emptied = SetCapabilities(0);
@@ -75,10 +76,10 @@ int BecomeCaller(const Credentials& caller) {
 
 int CanOpen(const std::string& path, const FileIdentity& file, int mode) {
   open_how how{};
-  // Neither a device nor a FIFO is opened by this, only found.
+  // O_PATH finds the file without opening it, also if it is a device or a FIFO.
   how.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
-  // The kernel named it without any; what is found behind one that was put there since is not
-  // looked at, least of all what this process itself has open.
+  // The kernel named the path without symbolic links. If the caller has put a link there since, it
+  // is not followed, above all not into the files that this process has open.
   how.resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
   const UniqueFd found(static_cast<int>(RetryOnSignal(
       [&] { return ::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how); })));
@@ -91,8 +92,8 @@ int CanOpen(const std::string& path, const FileIdentity& file, int mode) {
       there.stx_dev_major != file.device_major || there.stx_dev_minor != file.device_minor) {
     return kAnotherFile;
   }
-  // AT_EACCESS: by the file system ids and the effective capabilities; without it the kernel would
-  // take the real uid, which is the service's.
+  // AT_EACCESS: check the file system ids and the effective capabilities. Without this flag the
+  // kernel would check the real uid, which is the service's.
   if (mode != 0 &&
       ::syscall(SYS_faccessat2, found.Get(), "", mode, AT_EACCESS | AT_EMPTY_PATH) != 0) {
     return errno;
@@ -101,7 +102,7 @@ int CanOpen(const std::string& path, const FileIdentity& file, int mode) {
 }
 
 int CanLookInto(const std::string& process) {
-  // The threads of one process may always look into each other.
+  // The kernel always lets threads of one process look into each other.
   const std::string number = process.substr(process.rfind('/') + 1);
   if (::access(("/proc/self/task/" + number).c_str(), F_OK) == 0) return EPERM;
   std::array<char, PATH_MAX> target{};

@@ -1,11 +1,11 @@
-// Closing what may block: a connection whose queue holds descriptors of its peer's, and a
-// descriptor that came out of one.
+// Closes descriptors whose close(2) may block: a connection whose queue holds descriptors of its
+// peer's, and a descriptor that came out of such a queue.
 //
-// The last close of a TCP socket with SO_LINGER waits for as long as its owner likes (socket(7)),
-// and each close of a file on FUSE, the last or not, for its server (fuse_flush in the kernel's
-// fs/fuse/file.c). So they are closed on a thread that may be lost: one for each lane, whose
-// descriptors wait for each other and for nobody else's. How many can wait is the kernel's to
-// limit: it counts descriptors in queues against the RLIMIT_NOFILE of their sender
+// The last close of a TCP socket with SO_LINGER waits for as long as its owner likes (socket(7)).
+// Each close of a file on FUSE, the last or not, waits for its server (fuse_flush in the kernel's
+// fs/fuse/file.c). So these descriptors are closed on threads that may be lost. Each lane has its
+// own thread, and descriptors wait only for others of their lane. The kernel limits how many can
+// wait: it counts descriptors in queues against the RLIMIT_NOFILE of their sender
 // (too_many_unix_fds in its net/core/scm.c).
 #include "closer.h"
 
@@ -24,7 +24,7 @@
 namespace criu_service {
 namespace {
 
-// Those that have yet to return.
+// Close calls that have not returned yet.
 std::atomic<int> pending_closes = 0;
 
 class Closing : public Work {

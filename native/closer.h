@@ -1,4 +1,4 @@
-// Closing on another thread what may block whoever closes it.
+// Closes descriptors on another thread, because close(2) may block.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 
 namespace criu_service {
 
-// Closes on the thread of its lane. Returns 0, or why there is no thread for it; then it waits for
-// the next one of its lane.
+// Closes `fd` on the thread of its lane. Returns 0, or the errno of starting that thread; then the
+// close waits for the lane's next thread.
 int CloseElsewhere(uint32_t lane, UniqueFd fd);
 
 }  // namespace criu_service

@@ -1,4 +1,4 @@
-// Descriptors that are no sockets: taken over, copied, opened, made of memory.
+// Descriptors other than sockets: adopted, copied, opened, made of memory.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -16,13 +16,13 @@ namespace criu_service {
 namespace {
 
 constexpr int kLargestInt = std::numeric_limits<int>::max();
-// Largest size of a memfd: it holds a session's state, and a wrong number must not look valid.
+// Largest size of a memfd. A memfd holds a session's state, and a wrong number must not look valid.
 constexpr int kLargestMemfd = 1 << 30;
-// What open() creates when no mode is given: the owner's alone.
+// Mode of a file that open() creates, if the caller gives no mode: read and write for the owner.
 constexpr mode_t kPrivateFile = 0600;
 constexpr mode_t kModes = 07777;
 
-// Glibc has wrappers for these two since 2.36, Debian 12's; older ones do not.
+// Glibc has wrappers for these two calls since 2.36 (Debian 12); older versions lack them.
 int PidfdOpenCall(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)); }
 int PidfdGetfdCall(int pidfd, int number) {
   return static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0U));
@@ -52,8 +52,8 @@ Napi::Value Memfd(const Napi::CallbackInfo& info) {
   const std::string name = RequireString(info[0], "name");
   const int size = RequireInt(info[1], "size", 0, kLargestMemfd);
   constexpr unsigned int kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  // Where vm.memfd_noexec is 1 or 2, a memfd that does not say so is logged or refused. EINVAL is
-  // what Linux before 6.3 says to the flag, and what a bad name gets both times.
+  // If vm.memfd_noexec is 1 or 2, the kernel logs or refuses a memfd without this flag. Linux
+  // before 6.3 refuses the flag with EINVAL; a bad name gets EINVAL both times.
   UniqueFd fd(::memfd_create(name.c_str(), kFlags | MFD_NOEXEC_SEAL));
   if (!fd.IsOpen() && errno == EINVAL) fd.Reset(::memfd_create(name.c_str(), kFlags));
   Check(env, "memfd_create", fd.Get());

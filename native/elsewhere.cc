@@ -19,8 +19,8 @@
 namespace criu_service {
 namespace {
 
-// One thread's frames are small: a page or two of buffers, libc's, and those of sd-bus, which keeps
-// what is short on the stack.
+// A thread's frames are small: a page or two of buffers, libc's, and those of sd-bus, which keeps
+// short messages on the stack.
 constexpr size_t kStackSize = size_t{512} * 1024;
 
 void* RunWork(void* data) {
@@ -31,7 +31,7 @@ void* RunWork(void* data) {
 
 class Lanes {
  public:
-  // A thread that was lost may come back at any time, and must find this.
+  // Leaked, because a lost thread may come back at any time and still needs this object.
   static Lanes& Get() {
     static Lanes& lanes = *new Lanes;
     return lanes;
@@ -62,7 +62,7 @@ class Lanes {
         try {
           work->Run();
         } catch (const std::bad_alloc&) {
-          // What it was to do is not done; the next may need less.
+          // The failed work is dropped. The next work may need less memory.
         }
       }
     }
@@ -72,7 +72,8 @@ class Lanes {
     std::string name_;
   };
 
-  // Also those that could not be had before. Returns 0, or why one is missing still.
+  // Starts a thread for each lane that lacks one, also after earlier failures. Returns 0, or the
+  // errno of the lane that still lacks its thread.
   int StartMissing() {
     for (auto& [name, lane] : lanes_) {
       if (lane.has_thread) continue;
@@ -83,7 +84,7 @@ class Lanes {
     return 0;
   }
 
-  // Nothing when the lane is empty, and gone.
+  // Takes the next work of a lane. If the lane is empty, removes the lane and returns null.
   std::unique_ptr<Work> Next(const std::string& name) {
     const std::lock_guard lock(mutex_);
     const auto lane = lanes_.find(name);
@@ -101,11 +102,11 @@ class Lanes {
   std::map<std::string, Lane> lanes_;
 };
 
-// A task, and the descriptor that becomes readable when it is done.
+// A task, and the descriptor that becomes readable when the task is done.
 struct Shared {
   std::shared_ptr<Task> task;
   UniqueFd done;
-  // Written before `done` becomes readable, read afterwards.
+  // Written before `done` becomes readable, and read afterwards.
   int failure = 0;
 };
 
@@ -118,7 +119,7 @@ class TaskWork : public Work {
     } catch (const std::bad_alloc&) {
       shared_->failure = ENOMEM;
     }
-    // Never fails: the first has room.
+    // Never fails: the counter has room for the first write.
     ::eventfd_write(shared_->done.Get(), 1);
   }
 
@@ -126,7 +127,7 @@ class TaskWork : public Work {
   std::shared_ptr<Shared> shared_;
 };
 
-// Waits on the event loop for one task, and goes with it.
+// Waits on the event loop for one task. Deletes itself when the task is done.
 class Pending : public PollListener {
  public:
   Pending(Napi::Env env, std::shared_ptr<Shared> shared)
@@ -137,14 +138,14 @@ class Pending : public PollListener {
   virtual ~Pending() = default;
 
   int Start() { return poll_.Start(UV_READABLE); }
-  // A thread that is lost must not keep the service from leaving.
+  // A lost thread must not keep the service from exiting.
   void LetGo() { poll_.Unref(); }
   Napi::Promise Promise() const { return deferred_.Promise(); }
 
   void OnPoll(int status, int) override {
     const std::unique_ptr<Pending> self(this);
     const Napi::Env env = env_;
-    // What waits for the promise runs when this scope ends.
+    // Callbacks of the promise run when this scope ends.
     const Napi::AsyncContext context(env, "criu-service:elsewhere");
     const Napi::CallbackScope scope(env, context);
     const int failure = status != 0 ? -status : shared_->failure;
@@ -190,7 +191,7 @@ int StartThread(std::unique_ptr<Work> work) {
   failure = ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   if (failure == 0) failure = ::pthread_attr_setstacksize(&attributes, kStackSize);
   if (failure == 0) failure = ::pthread_create(&thread, &attributes, RunWork, work.get());
-  // The thread's from here on.
+  // From here on the thread owns the work.
   if (failure == 0) static_cast<void>(work.release());
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   ::pthread_attr_destroy(&attributes);
@@ -209,14 +210,14 @@ Napi::Promise Elsewhere(Napi::Env env, std::shared_ptr<Task> task) {
   pending->LetGo();
   const int failure = StartThread(std::make_unique<TaskWork>(shared));
   if (failure != 0) throw SystemError(env, "pthread_create", failure);
-  // Its own, until the result is there.
+  // The object owns itself until the result arrives.
   return pending.release()->Promise();
 }
 
 Napi::Promise InLane(Napi::Env env, const std::string& lane, std::shared_ptr<Task> task) {
   auto shared = std::make_shared<Shared>();
   auto pending = Wait(env, shared, std::move(task));
-  // Without a thread it waits for the next one.
+  // If no thread can be started, the work waits for the next attempt.
   static_cast<void>(AddToLane(lane, std::make_unique<TaskWork>(shared)));
   return pending.release()->Promise();
 }

@@ -1,4 +1,4 @@
-// Work that may block, on threads that may be lost, and what comes of it on the event loop.
+// Runs work that may block on threads that may be lost, and brings its result to the event loop.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace criu_service {
 
-// Runs once, on another thread, and is destroyed there.
+// Runs once on another thread, and is destroyed there.
 class Work {
  public:
   Work() = default;
@@ -19,33 +19,34 @@ class Work {
   virtual void Run() = 0;
 };
 
-// Work of which the event loop waits to hear. Thread and event loop share it: a thread that was
-// lost may come back when the environment has ended.
+// Work whose result the event loop waits for. Thread and event loop share the task, because a lost
+// thread may come back after the environment has ended.
 class Task {
  public:
   Task() = default;
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
   virtual ~Task() = default;
-  // On the thread. What it throws is a failure for want of memory.
+  // Runs on the thread. An exception is taken for a lack of memory.
   virtual void Run() = 0;
-  // On the event loop, afterwards. Throws a Napi::Error to reject.
+  // Runs on the event loop, afterwards. Throws a Napi::Error to reject.
   virtual Napi::Value Result(Napi::Env env) = 0;
 };
 
-// A detached thread without signals, which are for the threads of Node. Returns 0 or an errno.
+// Starts a detached thread with all signals blocked, so that Node's threads get them. Returns 0 or
+// an errno.
 int StartThread(std::unique_ptr<Work> work);
 
-// What is in a lane is done in its order, on one thread; lanes do not wait for each other. Returns
-// 0, or why there is no thread for it: then the next work of any lane, or a thread that is done,
-// makes another attempt.
+// Adds work to a lane. Work of a lane runs in order on one thread; lanes are independent of each
+// other. Returns 0, or the errno of starting the lane's thread. After such a failure, each new work
+// and each finished lane tries again.
 int AddToLane(const std::string& lane, std::unique_ptr<Work> work);
-// Whether everything that was ever given to it is done.
+// Tells whether all work of a lane is done.
 bool IsLaneIdle(const std::string& lane);
 
-// The result of a task, on a thread of its own; the program may end before it is there.
+// Runs a task on a thread of its own. The program may exit before the result arrives.
 Napi::Promise Elsewhere(Napi::Env env, std::shared_ptr<Task> task);
-// The result of a task, in a lane; the program waits for it.
+// Runs a task in a lane. The program waits for the result before it exits.
 Napi::Promise InLane(Napi::Env env, const std::string& lane, std::shared_ptr<Task> task);
 
 }  // namespace criu_service

@@ -1,4 +1,4 @@
-// Where sockets come from: taken over, listening, connected, in pairs.
+// Ways to get a socket: adopt one, listen, connect, make a pair.
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
@@ -53,7 +53,8 @@ Napi::Value Adopt(const Napi::CallbackInfo& info) {
   if (is_ours < 0) throw SystemError(env, "sd_is_socket", -is_ours);
   if (is_ours == 0) ThrowArgument(env, "fd", "must be a SEQPACKET Unix socket");
   if (GetOption(env, fd, SO_ACCEPTCONN) != 0) {
-    // accept4(2) has no MSG_DONTWAIT: with the flag, somebody who left costs us no wait.
+    // accept4(2) has no MSG_DONTWAIT. With O_NONBLOCK, accept4(2) does not wait if the peer has
+    // left meanwhile.
     const int flags = Check(env, "fcntl", ::fcntl(fd, F_GETFL));
     Check(env, "fcntl", ::fcntl(fd, F_SETFL, flags | O_NONBLOCK));
   }
@@ -71,17 +72,18 @@ Napi::Value Listen(const Napi::CallbackInfo& info) {
 
   UniqueFd fd = NewSocket(env, SOCK_NONBLOCK);
   // bind(2) gives the file the mode of the socket's own inode less the umask (unix_bind_bsd), so
-  // that it is at no moment more open than it was meant to be.
+  // the file is never more open than intended.
   Check(env, "fchmod", ::fchmod(fd.Get(), mode));
   Check(env, "bind", ::bind(fd.Get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
         path);
   try {
-    // What the umask took away comes back. A symbolic link in the socket's place is not followed.
+    // Restore the bits that the umask removed. A symbolic link in the socket's place is not
+    // followed.
     Check(env, "chmod", ::fchmodat(AT_FDCWD, path.c_str(), mode, AT_SYMLINK_NOFOLLOW), path);
     Check(env, "listen", ::listen(fd.Get(), backlog), path);
     return SeqpacketSocket::New(env, fd);
   } catch (...) {
-    // The file is ours, bind() made it; it must not keep the next start from binding.
+    // bind() made the file. Remove the file, so that the next start can bind.
     ::unlink(path.c_str());
     throw;
   }
@@ -100,8 +102,7 @@ Napi::Value Connect(const Napi::CallbackInfo& info) {
 Napi::Value SocketPair(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   int ends[2] = {-1, -1};
-  // Both blocking: two sockets are two open files, and only ours gets O_NONBLOCK, from
-  // uv_poll_init.
+  // Both ends are blocking: they are two open files, and uv_poll_init sets O_NONBLOCK on ours only.
   Check(env, "socketpair", ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends));
   UniqueFd ours(ends[0]);
   UniqueFd theirs(ends[1]);

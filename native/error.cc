@@ -6,7 +6,7 @@
 namespace criu_service {
 
 Napi::Error SystemError(Napi::Env env, const char* syscall, int number, std::string_view detail) {
-  // Neither name nor description is translated: the same failure reads the same in every locale.
+  // Name and description stay untranslated: the same failure reads the same in every locale.
   const char* name = strerrorname_np(number);
   const char* description = strerrordesc_np(number);
   std::string message =

@@ -6,14 +6,14 @@
 namespace criu_service {
 namespace {
 
-// A type tag proves that an object wraps an OwnedFd; a prototype could be borrowed.
+// A type tag proves that an object wraps an OwnedFd. A prototype could be borrowed.
 constexpr napi_type_tag kOwnedFdTag = {0x6372697573657276U, 0x6f776e6564666401U};
 
 }  // namespace
 
 void FdSlot::Close() {
   UniqueFd taken = Take();
-  // Without a thread it waits for the next one of its lane.
+  // If the lane has no thread, the close waits for the next thread of its lane.
   if (taken.IsOpen() && lane) static_cast<void>(CloseElsewhere(*lane, std::move(taken)));
 }
 
@@ -52,7 +52,8 @@ Napi::Array OwnedFd::NewArray(Napi::Env env, std::vector<UniqueFd> fds) {
     }
     return array;
   } catch (...) {
-    // Nobody will ever see the objects that were made; do not leave them to the garbage collector.
+    // The objects made so far are unreachable. Close their descriptors now, not at garbage
+    // collection.
     for (OwnedFd* owned : made) owned->Take().Reset();
     throw;
   }

@@ -14,7 +14,8 @@
 
 namespace criu_service {
 
-// Owns one descriptor and closes it, without touching errno: a clean-up never hides what failed.
+// Owns one descriptor and closes it without changing errno, so that a clean-up never hides a
+// failure.
 class UniqueFd {
  public:
   UniqueFd() = default;
@@ -35,7 +36,7 @@ class UniqueFd {
     const int old = std::exchange(number_, number);
     if (old < 0) return;
     const int saved = errno;
-    // Linux frees the number even when close(2) fails, EINTR included: there is nothing to repeat.
+    // Linux frees the number even if close(2) fails, EINTR included, so the call is not repeated.
     ::close(old);
     errno = saved;
   }
@@ -44,8 +45,8 @@ class UniqueFd {
   int number_ = -1;
 };
 
-// Somebody who polls a descriptor that an OwnedFd holds, and must stop before it goes away: a
-// closed number is soon another file's, while libuv would still think that it knows it.
+// Polls a descriptor that an OwnedFd holds. The watcher must stop before the descriptor is closed:
+// another file soon gets the number, while libuv would still use its own record of it.
 class FdWatcher {
  public:
   virtual void BeforeFdGoes() = 0;
@@ -54,25 +55,24 @@ class FdWatcher {
   ~FdWatcher() = default;
 };
 
-// The descriptor of an OwnedFd. Apart from it, so that a Process can look at its pidfd in whatever
-// order the two are collected.
+// The descriptor of an OwnedFd. It is a separate object, so that a Process can use its pidfd no
+// matter which of the two JavaScript objects is collected first.
 struct FdSlot {
   UniqueFd fd;
   FdWatcher* watcher = nullptr;
-  // Where it is closed, by whomever: on the thread of this lane, for a descriptor that came from
-  // somebody who can have its closing block.
+  // The lane that closes the descriptor. Set if the descriptor's sender could make close(2) block.
   std::optional<uint32_t> lane;
 
   FdSlot() = default;
   FdSlot(const FdSlot&) = delete;
   FdSlot& operator=(const FdSlot&) = delete;
   ~FdSlot() {
-    // Whoever polled it has gone before.
+    // The watcher has been destroyed before.
     watcher = nullptr;
     Close();
   }
 
-  // Gives the descriptor away.
+  // Moves the descriptor out.
   UniqueFd Take() {
     if (FdWatcher* told = std::exchange(watcher, nullptr)) told->BeforeFdGoes();
     return std::move(fd);
@@ -85,14 +85,14 @@ class OwnedFd : public Napi::ObjectWrap<OwnedFd> {
  public:
   static Napi::Function Define(Napi::Env env);
 
-  // Makes the JavaScript object. When that throws, `fd` still owns the descriptor.
+  // Makes the JavaScript object. If this throws, `fd` still owns the descriptor.
   static Napi::Object New(Napi::Env env, UniqueFd& fd);
   static Napi::Object New(Napi::Env env, UniqueFd&& fd) { return New(env, fd); }
-  // The same for one that is closed on the thread of `lane`, also when this throws.
+  // Makes an OwnedFd that is closed on the thread of `lane`, also if this throws.
   static Napi::Object NewInLane(Napi::Env env, UniqueFd fd, uint32_t lane);
-  // Makes an array of OwnedFd. When that throws, every descriptor has been closed.
+  // Makes an array of OwnedFd. If this throws, every descriptor has been closed.
   static Napi::Array NewArray(Napi::Env env, std::vector<UniqueFd> fds);
-  // The C++ side of a value, or null when it is no OwnedFd.
+  // The C++ side of a value, or null if the value is not an OwnedFd.
   static OwnedFd* From(const Napi::Value& value);
 
   explicit OwnedFd(const Napi::CallbackInfo& info);

@@ -1,5 +1,5 @@
-// What processes hold, and what of it their owner could open alone: read as root and asked as that
-// owner, both on one thread that may be lost.
+// The files and sockets that processes hold, and which of them their owner could open alone. Both
+// are found on one thread that may be lost: it reads as root, then asks as that owner.
 #include <limits>
 #include <string>
 #include <utility>
@@ -15,7 +15,7 @@
 namespace criu_service {
 namespace {
 
-// One thread may be in 65,536 groups.
+// A thread may be in 65,536 groups.
 constexpr uint32_t kMostGroups = 65'536;
 constexpr int64_t kLargestId = std::numeric_limits<uint32_t>::max() - 1;
 
@@ -50,7 +50,7 @@ class HeldWork : public Task {
     for (const pid_t process : processes_) reader.ReadProcess(process);
     failure_ = reader.Failure();
     if (failure_ != 0) return;
-    // Nothing is read from here on.
+    // From here on nothing is read as root.
     failure_ = BecomeCaller(caller_);
     if (failure_ != 0) return;
     reader.AskAsCaller();
@@ -60,7 +60,7 @@ class HeldWork : public Task {
 
   Napi::Value Result(Napi::Env env) override {
     if (failure_ != 0) throw SystemError(env, "readHeld", failure_);
-    // As Latin-1: each byte is a character, whatever a file is called.
+    // Latin-1 maps each byte to one character, so a file may have any name.
     napi_value text = nullptr;
     if (napi_create_string_latin1(env, text_.data(), text_.size(), &text) != napi_ok) {
       throw SystemError(env, "readHeld", ENOMEM);
@@ -90,7 +90,7 @@ Napi::Value ReadHeld(const Napi::CallbackInfo& info) {
   }
   const Napi::Object who = RequireObject(info[1], "caller");
   Credentials caller;
-  // Root may open whatever it likes, and is not asked.
+  // Root may open everything, so asking as root is an error.
   caller.uid = RequireId(who.Get("uid"), "caller.uid", 1);
   caller.gid = RequireId(who.Get("gid"), "caller.gid", 0);
   const Napi::Array groups = RequireArray(who.Get("groups"), "caller.groups");

@@ -1,9 +1,9 @@
-// One look through /proc for what an engine may have left, on a thread of its own: how many
-// processes and threads a user has, and how fast they come and go, is that user's to choose.
+// Searches /proc for processes that an engine may have left. The search has a thread of its own,
+// because a user chooses how many processes and threads there are, and how fast they come and go.
 //
-// What is read of a process waits for nobody: not its ns/* links, nor its auxv, which wait for
-// execve(2) (reader.cc). Whose it is tells its directory's owner, the effective uid
-// (task_dump_owner in the kernel's fs/proc/base.c), so that most are passed over by one call.
+// The search reads only files that never block. It leaves out ns/* and auxv, which wait for
+// execve(2) (reader.cc). A process directory's owner is the effective uid (task_dump_owner in the
+// kernel's fs/proc/base.c), so most processes are passed over after one call.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/random.h>
@@ -36,16 +36,16 @@ namespace {
 
 // A thread may be in 65,536 groups.
 constexpr size_t kLargestFile = size_t{1024} * 1024;
-// Who has more is told of as one that cannot be looked at.
+// A process with more threads is reported as unreadable.
 constexpr size_t kMostThreads = 100'001;
-// What is told of at once. Whoever has more of them is looked for again.
+// Most processes reported at once. If there are more, the caller searches again.
 constexpr size_t kMostFound = 4096;
 constexpr int64_t kMostWhose = 4096;
-// Above any that there is (PID_MAX_LIMIT of the kernel).
+// Above every pid (PID_MAX_LIMIT of the kernel).
 constexpr int kMostPids = 4 * 1024 * 1024;
 constexpr uint64_t kAnySession = std::numeric_limits<uint64_t>::max();
 
-// Whose processes are looked at: those of a user, of one audit session or from one moment on.
+// Selects processes of one user, optionally of one audit session or from one start time on.
 struct Whose {
   uid_t uid = 0;
   uint64_t session = kAnySession;
@@ -56,7 +56,7 @@ struct Look {
   std::vector<Whose> whose;
   std::optional<std::vector<int>> pids;
   std::unordered_set<int> except;
-  // The bit of a capability, and a tracer. Where neither is asked for, all are told of.
+  // The bit of a capability, and a tracer's pid. If neither is set, all processes are reported.
   uint64_t holding = 0;
   int tracer = 0;
   std::string own_map;
@@ -84,8 +84,9 @@ File ReadFile(int directory, const char* path) {
   return {EFBIG, {}};
 }
 
-// A line of a status but the first, in which a process names itself. The kernel escapes newlines
-// there, so that nothing else can look like the beginning of one.
+// Value of a line of /proc/PID/status. The first line holds the name that the process gave itself,
+// and is never matched. The kernel escapes newlines in the name, so the name cannot imitate another
+// line.
 std::string_view Line(std::string_view status, std::string_view name) {
   const size_t at = status.find(std::string("\n").append(name).append(":\t"));
   if (at == std::string_view::npos) return {};
@@ -101,8 +102,8 @@ std::optional<Number> ParseNumber(std::string_view text, int base = 10) {
   return number;
 }
 
-// Field 22 of proc_pid_stat(5), counted from behind the last parenthesis, which ends field 2: the
-// name in it may contain any byte.
+// Field 22 of proc_pid_stat(5), counted from the last parenthesis, which ends field 2: the name in
+// field 2 may contain any byte.
 std::optional<uint64_t> StartTime(std::string_view stat) {
   size_t at = stat.rfind(')');
   for (int field = 2; field < 22 && at != std::string_view::npos; ++field)
@@ -110,7 +111,7 @@ std::optional<uint64_t> StartTime(std::string_view stat) {
   return at == std::string_view::npos ? std::nullopt : ParseNumber<uint64_t>(stat.substr(at + 1));
 }
 
-// How many processes and threads there were since the boot.
+// Number of processes and threads created since boot.
 std::optional<uint64_t> Births(int proc) {
   const File stat = ReadFile(proc, "stat");
   const size_t at = stat.text.find("\nprocesses ");
@@ -118,15 +119,15 @@ std::optional<uint64_t> Births(int proc) {
   return ParseNumber<uint64_t>(std::string_view(stat.text).substr(at + 11));
 }
 
-// The numbers in a directory of /proc. With little room the kernel gives one at a time, so that
-// nobody has the time to end, and be somebody else by another number, between the list and the
-// look.
+// Iterates over the numeric names in a directory of /proc. With a small buffer the kernel returns
+// one name at a time. Then a process has no time between listing and inspection to exit and come
+// back under another pid.
 class Numbers {
  public:
   Numbers(int directory, bool one_at_a_time)
       : directory_(directory), small_(one_at_a_time), buffer_(one_at_a_time ? 512 : 65536) {}
 
-  // 0 at the end, or a negative errno.
+  // The next number, 0 at the end, or a negative errno.
   int Next() {
     for (;;) {
       while (at_ < filled_) {
@@ -136,7 +137,7 @@ class Numbers {
         if (number.has_value() && *number > 0) return *number;
       }
       at_ = 0;
-      // Room for any pid, and for one only. Some other names need more.
+      // A buffer for one pid of any length. Some other names need more.
       ssize_t filled = Fill(small_ ? 32 : buffer_.size());
       if (filled == -1 && errno == EINVAL && small_) filled = Fill(buffer_.size());
       filled_ = static_cast<size_t>(std::max<ssize_t>(filled, 0));
@@ -159,7 +160,7 @@ class Numbers {
   size_t filled_ = 0;
 };
 
-// What one look has found, a line for each process.
+// Result of one search, a line for each process.
 struct Found {
   std::string text;
   size_t count = 0;
@@ -174,7 +175,7 @@ class Process {
     if (!IsTheirs(::fstatat, proc, name.c_str())) return;
     directory_.Reset(RetryOnSignal(
         [&] { return ::openat(proc, name.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
-    // From here on it is one process, whoever has its number later.
+    // From here on the descriptor means one process, even if its pid is reused.
     if (!directory_.IsOpen()) return TellUnless(HasEnded(errno), errno);
     if (!IsMeant()) return;
     const File cgroup = Read("cgroup");
@@ -202,7 +203,8 @@ class Process {
     return !theirs_.empty();
   }
 
-  // Whether it is of a session, or of a time, that is asked for. One that has ended is not.
+  // Tells whether the process belongs to a session or time that was asked for. A process that has
+  // exited does not.
   bool IsMeant() {
     const File session = Read("sessionid");
     if (session.failure != 0 && !session.HasEnded()) return Told(session.failure);
@@ -217,7 +219,7 @@ class Process {
            });
   }
 
-  // The unified hierarchy's line of cgroups(7). No newline can be in a path.
+  // Path in the unified hierarchy, see cgroups(7). A path cannot contain a newline.
   static std::string Unified(std::string_view text) {
     const size_t at = text.substr(0, 3) == "0::" ? 0 : text.find("\n0::");
     if (at == std::string_view::npos) return {};
@@ -225,8 +227,9 @@ class Process {
     return std::string(text.substr(begin, text.find('\n', begin) - begin));
   }
 
-  // The threads that are there, until one is found. One that ends, or is born, while they are read
-  // may have been another one before, or be one afterwards: then nothing is known of this process.
+  // Inspects the threads until one matches. If a thread exits or starts meanwhile, it may have been
+  // a matching thread under another tid, or may become one. Then the process is reported as
+  // unsettled.
   void LookAtThreads() {
     const File leader = Read("status");
     if (leader.failure != 0) return TellUnlessEnded(leader);
@@ -253,7 +256,7 @@ class Process {
     if (unsettled) Tell("unsettled");
   }
 
-  // The last is a negative errno where they cannot be read.
+  // The thread ids. If they cannot be read, the last element is a negative errno.
   std::vector<int> Threads() const {
     const UniqueFd task(RetryOnSignal(
         [&] { return ::openat(directory_.Get(), "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
@@ -269,7 +272,7 @@ class Process {
 
   bool IsWanted(std::string_view status) {
     const std::string_view state = Line(status, "State");
-    // What is left of a thread that has ended does nothing.
+    // A thread that has exited does nothing.
     if (state.empty() || state[0] == 'Z' || state[0] == 'X') return false;
     if (look_.holding == 0 && look_.tracer == 0) return true;
     if (look_.tracer != 0 && ParseNumber<int>(Line(status, "TracerPid")) == look_.tracer)
@@ -279,12 +282,12 @@ class Process {
     return (held & look_.holding) != 0 && IsOfOurUsers();
   }
 
-  // A capability means nothing here in another user namespace. uid_map is the same in ours alone,
-  // and in one that root has made in which all ids are what they are here.
+  // A capability has no effect here if it is held in another user namespace. Two namespaces have
+  // our uid_map: our own, and a namespace made by root in which every id maps to itself.
   bool IsOfOurUsers() {
     if (!of_ours_.has_value()) {
       const File map = Read("uid_map");
-      // Who has ended is told of as one that could not be looked at.
+      // If the process has exited, report it like one that could not be read.
       of_ours_ = map.failure != 0 || map.text == look_.own_map;
     }
     return *of_ours_;
@@ -303,7 +306,7 @@ class Process {
 
   void TellUnlessEnded(const File& file) {
     if (file.HasEnded()) {
-      // It was one of those that are meant, a moment ago.
+      // The process matched a moment ago, before it exited.
       Tell("unsettled");
     } else {
       Tell(std::to_string(file.failure));
@@ -337,7 +340,7 @@ class Process {
 
   const Look& look_;
   int pid_;
-  // The effective one of its first thread.
+  // Effective uid of the first thread.
   uid_t uid_ = static_cast<uid_t>(-1);
   Found* found_;
   UniqueFd directory_;
@@ -348,7 +351,7 @@ class Process {
   std::optional<bool> of_ours_;
 };
 
-// How many processes there were when they were last counted.
+// Number of processes at the last count.
 std::atomic<unsigned> last_count{0};
 
 class Looking : public Task {
@@ -373,7 +376,7 @@ class Looking : public Task {
   Napi::Value Result(Napi::Env env) override {
     if (failure_ != 0) throw SystemError(env, "read", failure_, "/proc");
     napi_value text = nullptr;
-    // As Latin-1: each byte is a character.
+    // Latin-1 maps each byte to one character.
     if (napi_create_string_latin1(env, found_.text.data(), found_.text.size(), &text) != napi_ok) {
       throw SystemError(env, "malloc", ENOMEM);
     }
@@ -392,8 +395,8 @@ class Looking : public Task {
     Process(look_, pid, &found_).LookAt(proc_.Get());
   }
 
-  // In the order of their numbers, from any of them on: whoever forks without end to stay where
-  // this has been, or has yet to come, cannot know where that is.
+  // Inspects all processes in numeric order, from a random start. A user who forks endlessly, to
+  // stay where the search has been or has yet to come, cannot know where that is.
   void LookAtAll() {
     unsigned random = 0;
     if (::getrandom(&random, sizeof random, GRND_NONBLOCK) == -1) random = 0;
@@ -407,7 +410,7 @@ class Looking : public Task {
       first = std::min(first, pid);
       LookAt(pid);
     }
-    // Those that were left out, and what was born among them since.
+    // Now the processes before the start, and those born among them since.
     numbers.Again();
     unsigned again = 0;
     for (int pid = numbers.Next(); pid > 0; pid = numbers.Next()) {
@@ -477,7 +480,7 @@ Napi::Value LookForProcesses(const Napi::CallbackInfo& info) {
   if (!question.Get("tracedBy").IsUndefined()) {
     look.tracer = RequireInt(question.Get("tracedBy"), "tracedBy", 1, kMostPids);
   }
-  // Opened anew: where it has been read to is its own.
+  // Opened anew, so that the directory has its own read position.
   UniqueFd proc(Check(env, "openat", ::openat(source, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
   return Elsewhere(env, std::make_shared<Looking>(std::move(proc), std::move(look)));
 }

@@ -24,9 +24,9 @@
 namespace criu_service {
 namespace {
 
-// Different things that one tree holds, in bytes of their descriptions: a hundred thousand files.
+// Limit for the descriptions of distinct things in one tree, in bytes: a hundred thousand files.
 constexpr size_t kMostBytes = size_t{16} * 1024 * 1024;
-// As many mounts as a namespace may have (fs.mount-max), with paths of an ordinary length.
+// Room for as many mounts as a namespace may have (fs.mount-max), with paths of an ordinary length.
 constexpr size_t kLargestFile = size_t{32} * 1024 * 1024;
 
 constexpr std::string_view kQueued = "\nscm_fds:";
@@ -38,11 +38,11 @@ using Directory = std::unique_ptr<DIR, DirectoryCloser>;
 
 Directory OpenDirectory(const std::string& path) { return Directory(::opendir(path.c_str())); }
 
-// The next name in a directory; empty, with errno 0, at the end.
+// The next name in a directory. At the end: empty, with errno 0.
 std::string_view NextName(const Directory& directory) {
   for (;;) {
     errno = 0;
-    // The stream is this thread's alone, which is what readdir(3) asks for.
+    // Only this thread uses the stream, as readdir(3) demands.
     const dirent* entry = ::readdir(directory.get());  // NOLINT(concurrency-mt-unsafe)
     if (entry == nullptr) return {};
     const std::string_view name = static_cast<const char*>(entry->d_name);
@@ -54,7 +54,7 @@ std::string Joined(std::string begin, std::string_view middle, std::string_view 
   return begin.append(middle).append(end);
 }
 
-// What has no path begins with what it is, as `pipe:[123]`.
+// An object without a path begins with its kind, as `pipe:[123]`.
 bool IsPath(const std::string& target) { return target.starts_with('/'); }
 
 int ReadLink(int directory, const std::string& link, std::string* target) {
@@ -79,8 +79,8 @@ int ReadFile(const std::string& path, std::string* text) {
   return EFBIG;
 }
 
-// A dead thread holds nothing any more, and its links lead nowhere. The state is behind the name,
-// which may contain anything (proc_pid_stat(5)).
+// A dead thread holds nothing, and its links lead nowhere. In stat the state follows the name,
+// which may contain any byte (proc_pid_stat(5)).
 bool IsDead(const std::string& thread) {
   std::string stat;
   if (ReadFile(thread + "/stat", &stat) != 0) return false;
@@ -90,7 +90,7 @@ bool IsDead(const std::string& thread) {
   return state == 'Z' || state == 'X';
 }
 
-// Most threads of a process have one table of descriptors, and one working directory, see clone(2).
+// Most threads of a process share one table of descriptors and one working directory, see clone(2).
 bool SharesWithAny(std::vector<pid_t>* others, pid_t thread, int what) {
   for (const pid_t other : *others) {
     if (::syscall(SYS_kcmp, other, thread, what, 0UL, 0UL) == 0) return true;
@@ -99,7 +99,8 @@ bool SharesWithAny(std::vector<pid_t>* others, pid_t thread, int what) {
   return false;
 }
 
-// Of a mount's options in /proc/self/mountinfo, behind ` - type source `; kUnknown without one.
+// The user_id in a mount's options, which follow ` - type source ` in /proc/self/mountinfo.
+// kUnknown if there is no user_id.
 int64_t UserIdOf(std::string_view options) {
   constexpr std::string_view kName = "user_id=";
   for (size_t begin = 0; begin < options.size();) {
@@ -119,7 +120,7 @@ int ModeOf(const std::string& access) {
   return mode;
 }
 
-// The directory of the process that a path of /proc leads into; empty for any other path.
+// The process directory that a path of /proc leads into; empty for any other path.
 std::string ProcessOf(const std::string& path) {
   constexpr std::string_view kProc = "/proc/";
   if (!path.starts_with(kProc)) return {};
@@ -149,7 +150,7 @@ void HoldingsReader::ReadProcess(pid_t pid) {
   std::vector<pid_t> places;
   std::vector<pid_t> tables;
   std::string_view name;
-  // All threads of a process have one address space, so that the first that lives tells of it.
+  // All threads share one address space, so the first living thread describes it.
   for (bool is_first = true; !(name = NextName(directory)).empty() && failure_ == 0;) {
     const std::string tid(name);
     const std::string thread = Joined(tasks, "/", tid);
@@ -167,7 +168,7 @@ void HoldingsReader::ReadProcess(pid_t pid) {
     program.failure = ReadLink(AT_FDCWD, thread + "/exe", &program.target);
     Describe(AT_FDCWD, thread + "/exe", &program);
     Add(std::move(program));
-    // Not below task/: there is none. The directory of any thread has it.
+    // task/TID has no map_files. The directory /proc/TID of any thread has it.
     ReadMappings(pid, "/proc/" + tid);
   }
   if (name.empty() && errno != 0) AddFailure(pid, "task", errno);
@@ -211,8 +212,8 @@ void HoldingsReader::ReadMappings(pid_t pid, const std::string& thread) {
   if (name.empty() && errno != 0) AddFailure(pid, "map_files", errno);
 }
 
-// The link's own permissions are the mode that the file was opened in (tid_fd_update_inode and
-// proc_map_files_instantiate in fs/proc); none are O_PATH.
+// A link's permissions are the mode in which its file was opened (tid_fd_update_inode and
+// proc_map_files_instantiate in fs/proc). A link without permissions is O_PATH.
 void HoldingsReader::ReadMode(int directory, const std::string& link, Holding* holding) {
   if (holding->failure != 0 || !IsPath(holding->target)) return;
   struct stat link_status {};
@@ -224,7 +225,7 @@ void HoldingsReader::ReadMode(int directory, const std::string& link, Holding* h
   if ((link_status.st_mode & S_IWUSR) != 0) holding->access += 'w';
 }
 
-// What the link leads to, as far as it is a file that a path could lead to.
+// Describes the target of the link, if it is a file with a path.
 void HoldingsReader::Describe(int directory, const std::string& link, Holding* holding) {
   if (holding->failure != 0 || !IsPath(holding->target)) return;
   struct statx there {};
@@ -232,8 +233,8 @@ void HoldingsReader::Describe(int directory, const std::string& link, Holding* h
   const int flags = AT_STATX_DONT_SYNC;
   if (::statx(directory, link.c_str(), flags, wanted, &there) != 0) {
     holding->failure = errno;
-    // Root may not look at what is in a FUSE file system of somebody else's, but in which one it is
-    // (fuse_getattr in fs/fuse/dir.c).
+    // Root may not read attributes of files in another user's FUSE file system, but may find out
+    // which file system it is (fuse_getattr in fs/fuse/dir.c).
     if (::statx(directory, link.c_str(), flags, 0, &there) != 0) return;
   }
   holding->mount = there.stx_mnt_id;
@@ -248,7 +249,7 @@ void HoldingsReader::Describe(int directory, const std::string& link, Holding* h
   holding->owner = there.stx_uid;
 }
 
-// What kind of file system it is, asked once for each mount.
+// Type of the file system, asked once for each mount.
 int HoldingsReader::ReadMagic(int directory, const std::string& link, uint64_t mount,
                               uint64_t* magic) {
   const auto known = magics_.find(mount);
@@ -264,8 +265,8 @@ int HoldingsReader::ReadMagic(int directory, const std::string& link, uint64_t m
   return 0;
 }
 
-// Whose file system it is, as whoever mounted it had to say; none that is not mounted where this
-// service is.
+// Owner of a FUSE file system, as its mount options give it. kUnknown for a file system that is not
+// mounted in the service's mount namespace.
 int64_t HoldingsReader::FuseOwnerOf(uint64_t mount) {
   if (!fuse_owners_.has_value()) {
     fuse_owners_.emplace();
@@ -275,7 +276,7 @@ int64_t HoldingsReader::FuseOwnerOf(uint64_t mount) {
       const size_t end = std::min(text.find('\n', begin), text.size());
       const std::string line = text.substr(begin, end - begin);
       const size_t options = line.rfind(' ');
-      // Blanks in names are written as \040 there.
+      // Names in mountinfo have their blanks written as \040.
       if (line.find(" - fuse") != std::string::npos && options != std::string::npos) {
         fuse_owners_->emplace(std::strtoull(line.c_str(), nullptr, 10),
                               UserIdOf(std::string_view(line).substr(options + 1)));
@@ -293,7 +294,7 @@ void HoldingsReader::AddFailure(pid_t pid, const std::string& name, int failure)
   Add(std::move(holding));
 }
 
-// The same thing in the hands of many is one: a tree of a thousand processes has one libc.
+// A thing that many processes hold is kept once: a tree of a thousand processes has one libc.
 void HoldingsReader::Add(Holding&& holding) {
   std::string key = holding.access + '\0' + holding.target + '\0';
   const FileIdentity file = holding.file.value_or(FileIdentity{});
@@ -302,7 +303,7 @@ void HoldingsReader::Add(Holding&& holding) {
         holding.queued, static_cast<uint64_t>(holding.failure)}) {
     key.append(std::to_string(each)).push_back(' ');
   }
-  // What cannot be looked at is told of by its own name.
+  // An unreadable thing is kept under its holder and its own name.
   if (holding.failure != 0) key += std::to_string(holding.pid) + holding.name;
   const size_t size = key.size();
   if (!seen_.insert(std::move(key)).second) return;

@@ -1,4 +1,4 @@
-// What processes hold: descriptors, mappings, the working directory, the program.
+// The things that processes hold: descriptors, mappings, the working directory, the program.
 #pragma once
 
 #include <sys/types.h>
@@ -15,10 +15,10 @@
 
 namespace criu_service {
 
-// Fields that nobody has filled in.
+// Value of fields that were not filled in.
 constexpr int kUnknown = -2;
 
-// One file, or object of the kernel's, that a process holds; binding.ts says what each field means.
+// A file or kernel object that a process holds. binding.ts explains each field.
 struct Holding {
   Holding(pid_t holder, std::string what, std::string mode = {})
       : pid(holder), name(std::move(what)), access(std::move(mode)) {}
@@ -28,29 +28,31 @@ struct Holding {
   std::string access;
   std::string target;
   uint64_t queued = 0;
-  // An errno: what is below was not read.
+  // An errno. If it is set, the fields below were not read.
   int failure = 0;
   std::optional<FileIdentity> file;
   int64_t owner = kUnknown;
   uint64_t mount = 0;
   uint64_t magic = 0;
   int64_t fuse_owner = kUnknown;
-  // What the caller is told.
+  // The kernel's answers to the caller.
   int path = kUnknown;
   int process = kUnknown;
 };
 
-// Reads on a thread that may be lost: a file system behind a link of /proc may be asked something.
+// Reads on a thread that may be lost, because a link of /proc may lead into a file system that
+// answers slowly.
 class HoldingsReader {
  public:
-  // What all threads of a process hold. What cannot be read is a holding with a failure.
+  // Reads the holdings of all threads of a process. An unreadable thing becomes a holding with a
+  // failure.
   void ReadProcess(pid_t pid);
-  // The reader must have become the caller.
+  // The calling thread must have become the caller.
   void AskAsCaller();
-  // 0, or an errno when there is more than anybody needs.
+  // 0, or an errno if the tree holds too many things.
   int Failure() const { return failure_; }
   const std::vector<Holding>& Holdings() const { return holdings_; }
-  // The id of the mount at /proc.
+  // Id of the mount at /proc.
   uint64_t ProcMount() const { return proc_mount_; }
   void FindProcMount();
 

@@ -1,4 +1,4 @@
-// Which file a path leads to, as something that changes when it is replaced or written to.
+// Identifies the file at a path by a text that changes if the file is replaced or written to.
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -16,7 +16,8 @@ std::string Nanoseconds(const timespec& time) {
   return std::to_string(time.tv_sec) + '.' + std::to_string(time.tv_nsec);
 }
 
-// Nobody can set the time of change (ctime). The mode tells whether it may be executed.
+// The time of change (ctime) cannot be set by any program. The mode tells whether the file may be
+// executed.
 std::string Identity(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) == -1) return path + '!' + std::to_string(errno);

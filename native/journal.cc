@@ -1,13 +1,13 @@
-// Records for the journal, sent by a thread of its own.
+// Sends records to the journal on a thread of its own.
 //
-// libsystemd's socket is a blocking one: when journald does not read (it is stopped, or its disk is
-// slow), the queue of that socket fills, and sd_journal_sendv(3) waits. Nobody's requests shall
-// wait for that, so that a record is queued here, and refused when too many are.
+// libsystemd's socket is blocking. If journald does not read (because it is stopped, or its disk is
+// slow), the queue of that socket fills, and sd_journal_sendv(3) waits. Requests must not wait for
+// that, so records are queued here, and refused if too many wait.
 #include <pthread.h>
 #include <signal.h>
 #include <sys/uio.h>
 
-// A place in this file is of no use to whoever reads a record.
+// Source locations are of no use to a reader of the journal.
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
 
@@ -34,18 +34,18 @@ using Record = std::vector<std::string>;
 // More than a healthy journald leaves waiting, and a few megabytes at most.
 constexpr size_t kMaxWaiting = 4096;
 
-// How often a journal that is not there is tried again.
+// Pause between attempts to reach a journal that is absent.
 constexpr std::chrono::milliseconds kRestartPause{100};
 
 class Writer {
  public:
-  // Leaked, because its thread may be inside of sendmsg(2) when the process ends.
+  // Leaked, because its thread may be inside sendmsg(2) when the process ends.
   static Writer& Get() {
     static auto* writer = new Writer;
     return *writer;
   }
 
-  // False when there is no room. Throws std::system_error when no thread can be had.
+  // Returns false if the queue is full. Throws std::system_error if no thread can be started.
   bool Add(Record record) {
     {
       const std::lock_guard lock(mutex_);
@@ -56,12 +56,12 @@ class Writer {
       }
       waiting_.push_back(std::move(record));
     }
-    // Without the mutex, which it would wait for at once.
+    // Notify without the mutex, because the woken thread takes it at once.
     wake_.notify_one();
     return true;
   }
 
-  // Those that wait, and the one that is being sent.
+  // Records that wait, plus the record that is being sent.
   size_t Pending() {
     const std::lock_guard lock(mutex_);
     return waiting_.size() + (sending_ ? 1 : 0);
@@ -69,7 +69,7 @@ class Writer {
 
  private:
   void Start() {
-    // Signals are for the threads of Node.
+    // Block all signals, so that Node's threads get them.
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
@@ -97,9 +97,9 @@ class Writer {
     }
   }
 
-  // A journal whose socket nobody holds is being restarted, and is waited for, as one that does not
-  // read is. One that was never there (ENOENT, which libsystemd takes for sent) is none of our
-  // callers' business.
+  // ECONNREFUSED: the journal's socket has no reader, so journald is being restarted. Wait for it,
+  // as for a journald that does not read. A journal that never existed (ENOENT, which libsystemd
+  // reports as sent) is ignored.
   static void Send(const Record& record) {
     std::vector<iovec> parts;
     parts.reserve(record.size());
@@ -118,7 +118,8 @@ class Writer {
   bool sending_ = false;
 };
 
-// What sd_journal_sendv() would refuse is an error of whoever wrote the record, and told at once.
+// Checks a field before it is queued: sd_journal_sendv() would refuse a bad name later, when its
+// writer can no longer be told.
 bool IsField(const std::string& field) {
   const size_t name = field.find('=');
   return name != std::string::npos && name > 0 && name <= 64 &&

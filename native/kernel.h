@@ -1,6 +1,6 @@
-// Constants of Linux that the headers of an older distribution lack. They are the kernel's stable
-// interface; a kernel that does not know one refuses it with ENOPROTOOPT or EINVAL, which every
-// user of a constant handles.
+// Constants of Linux that the headers of older distributions lack. They are stable kernel
+// interface. A kernel that does not know one refuses it with ENOPROTOOPT or EINVAL, and every use
+// of a constant handles that.
 #pragma once
 
 #include <fcntl.h>
@@ -29,8 +29,8 @@ namespace criu_service {
 // SCM_MAX_FD of the kernel's include/net/scm.h: the most descriptors that one packet can carry.
 constexpr int kMaxPacketFds = 253;
 
-// glibc 2.35 has P_PIDFD as an enumerator, older ones lack it; it is 3 since Linux 5.4, see
-// waitid(2).
+// glibc has P_PIDFD as an enumerator since 2.35; older versions lack it. The value is 3 since Linux
+// 5.4, see waitid(2).
 constexpr idtype_t kWaitByPidfd = static_cast<idtype_t>(3);
 
 }  // namespace criu_service

@@ -1,5 +1,5 @@
-// The one place that includes node-addon-api: its templates do not compile under -Wconversion, and
-// a system header is exempt from our warnings together with everything that it includes.
+// The only file that includes node-addon-api. Its templates do not compile under -Wconversion; a
+// system header, with everything that it includes, is exempt from our warnings.
 #pragma once
 #pragma GCC system_header
 

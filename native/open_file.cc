@@ -1,4 +1,4 @@
-// What the kernel knows of a file that is open.
+// Facts that the kernel knows about an open file.
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -20,12 +20,12 @@ Napi::Value OpenElsewhere(const Napi::CallbackInfo& info) {
   const int fd = RequireFd(info[0], "fd").Get();
   const std::string by = RequireString(info[1], "by");
   if (by != "writer" && by != "anybody") ThrowArgument(env, "by", "must be 'writer' or 'anybody'");
-  // An open(2) that meets the lease in its short life sends its signal. SIGIO, which that is
-  // otherwise, would end us.
+  // If an open(2) meets the lease in its short life, the kernel sends us the lease's signal. The
+  // default signal, SIGIO, would end us; SIGURG is ignored.
   Check(env, "fcntl", ::fcntl(fd, F_SETSIG, SIGURG), "F_SETSIG");
   if (::fcntl(fd, F_SETLEASE, by == "writer" ? F_RDLCK : F_WRLCK) == -1) {
     if (errno == EAGAIN) return Napi::Boolean::New(env, true);
-    // A file system without leases.
+    // The file system has no leases.
     if (errno == EINVAL) return Napi::Boolean::New(env, false);
     throw SystemError(env, "fcntl", errno, "F_SETLEASE");
   }
@@ -38,8 +38,8 @@ Napi::Value Ownership(const Napi::CallbackInfo& info) {
   const int fd = RequireFd(info[0], "fd").Get();
   constexpr unsigned int kWanted = STATX_MODE | STATX_UID;
   struct statx status {};
-  // Whatever is behind a file system, a program or another machine, is not asked and not waited
-  // for.
+  // AT_STATX_DONT_SYNC: use cached attributes, so that the call does not wait for a FUSE server or
+  // another machine.
   Check(env, "statx", ::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, kWanted, &status));
   if ((status.stx_mask & kWanted) != kWanted) throw SystemError(env, "statx", ENODATA);
   Napi::Object ownership = Napi::Object::New(env);

@@ -1,4 +1,4 @@
-// Packets: looking at one, taking one with its descriptors, sending one.
+// Packets: peek, receive with descriptors, send.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,22 +20,22 @@
 namespace criu_service {
 namespace {
 
-// More than any socket buffer holds unless an administrator asked for it (net.core.wmem_max).
+// More than any socket buffer holds, unless an administrator has raised net.core.wmem_max.
 constexpr int kLargestLimit = 64 * 1024 * 1024;
-// What most packets fit into, so that looking costs one system call and no allocation.
+// Most packets fit into this size, so a peek costs one system call and no allocation.
 constexpr size_t kUsualPacket = size_t{64} * 1024;
 constexpr int kDefaultMaxFds = 16;
 
 struct Message {
   ssize_t size;
   int flags;
-  // The peer closed without having read all that we sent.
+  // The peer closed without reading all that we sent.
   bool reset;
 };
 
-// recvmsg(2) that never waits. A peer that closed without having read all that we sent leaves
-// ECONNRESET behind, which the kernel reports once and before what is queued; what the peer sent is
-// still there, so the call is made again.
+// recvmsg(2) that never waits. If the peer closed without reading all that we sent, the kernel
+// reports ECONNRESET once, before the queued packets. The peer's packets are still there, so the
+// call is made again.
 Message ReceiveMessage(int fd, msghdr& header, int flags) {
   const size_t control_room = header.msg_controllen;
   const auto receive = [&] {
@@ -49,15 +49,15 @@ Message ReceiveMessage(int fd, msghdr& header, int flags) {
   return {size, header.msg_flags, reset};
 }
 
-// A control buffer that has room for who sent a packet, which the kernel puts first, and for
-// nothing else (__scm_recv_common in net/core/scm.c).
+// A control buffer with room for the sender's credentials only, which the kernel puts first
+// (__scm_recv_common in net/core/scm.c).
 class SenderBuffer {
  public:
   void Attach(msghdr& header) {
     header.msg_control = bytes_.data();
     header.msg_controllen = bytes_.size();
   }
-  // Nothing at the end of a connection, which is no packet.
+  // Empty at the end of a connection, which is not a packet.
   static std::optional<ucred> Read(msghdr& header) {
     const cmsghdr* item = CMSG_FIRSTHDR(&header);
     if (item == nullptr || item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_CREDENTIALS) {
@@ -72,8 +72,8 @@ class SenderBuffer {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(ucred))> bytes_{};
 };
 
-// A peek without a control buffer, which installs no descriptors. MSG_TRUNC makes it return the
-// true size. MSG_CTRUNC comes back when there would have been something for a control buffer.
+// A peek without a control buffer, so that no descriptors are installed. MSG_TRUNC makes the call
+// return the true size. The kernel sets MSG_CTRUNC if there was something for a control buffer.
 Message PeekMessage(int fd, void* buffer, size_t room) {
   iovec part = {buffer, room};
   msghdr header{};
@@ -82,8 +82,8 @@ Message PeekMessage(int fd, void* buffer, size_t room) {
   return ReceiveMessage(fd, header, MSG_PEEK | MSG_TRUNC);
 }
 
-// Takes every descriptor out of a control buffer, so that none is left without an owner. `fds` has
-// room for all of them: an allocation that failed here would lose the rest.
+// Takes every descriptor out of a control buffer, so that each has an owner. `fds` has room for all
+// of them, because a failed allocation here would lose the rest.
 void TakeDescriptors(msghdr& header, std::vector<UniqueFd>& fds) {
   for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
     if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
@@ -96,9 +96,9 @@ void TakeDescriptors(msghdr& header, std::vector<UniqueFd>& fds) {
   }
 }
 
-// The master of a pseudo terminal (pts(4)): device 5:2, wherever its devpts is mounted. What is
-// asked here waits for no file system: the attributes are those that the kernel has, and O_PATH, by
-// which a device can be had that could not be opened, is excluded first.
+// Tells whether `fd` is the master of a pseudo terminal (pts(4)): device 5:2, on any devpts mount.
+// This never waits for a file system: statx(2) uses cached attributes. O_PATH is excluded first,
+// because it can refer to a device that its owner could not open.
 bool IsTerminalMaster(int fd) {
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags == -1 || (flags & O_PATH) != 0) return false;
@@ -111,12 +111,12 @@ bool IsTerminalMaster(int fd) {
 // A control buffer for `count` descriptors, aligned as cmsg(3) wants it.
 class ControlBuffer {
  public:
-  // `sender`: with room for who sent it, before them.
+  // `sender`: make room for the sender's credentials before the descriptors.
   explicit ControlBuffer(size_t count, bool sender = false)
       : words_(
             (CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(count * sizeof(int)) + sizeof(uint64_t) - 1) /
             sizeof(uint64_t)),
-        // Not CMSG_SPACE: its padding would have room for one more descriptor than was asked for.
+        // Not CMSG_SPACE, whose padding would have room for one more descriptor than intended.
         length_((sender ? CMSG_SPACE(sizeof(ucred)) : 0) + CMSG_LEN(count * sizeof(int))) {}
   void Attach(msghdr& header) {
     header.msg_control = words_.data();
@@ -130,13 +130,13 @@ class ControlBuffer {
 
 }  // namespace
 
-// recvmsg() returns 0 for an empty packet, at the end of the connection, and, when the peer sends
-// and closes between the kernel's look at the queue and its look at the shutdown flag, even with a
-// packet queued (__unix_dgram_recvmsg). After 0 at the end, nothing can be queued any more, so
-// a second look is final; and it tells a packet from the end if the socket wants credentials
-// for a moment: without a control buffer, every packet then comes with MSG_CTRUNC
-// (__scm_recv_common in net/core/scm.c, scm_recv in include/net/scm.h before Linux 6.7), and the
-// end comes without.
+// recvmsg() returns 0 in three cases: for an empty packet, at the end of the connection, and even
+// with a packet queued, if the peer sends and closes between the kernel's look at the queue and its
+// look at the shutdown flag (__unix_dgram_recvmsg). After 0 at the end, nothing more can be queued,
+// so a second look is final. The second look distinguishes a packet from the end, if the socket
+// asks for credentials for a moment: without a control buffer, every packet then comes with
+// MSG_CTRUNC (__scm_recv_common in net/core/scm.c, scm_recv in include/net/scm.h before Linux 6.7),
+// and the end comes without it.
 SeqpacketSocket::Head SeqpacketSocket::Look(Napi::Env env, int fd, void* buffer, size_t room) {
   if (connected_) return LookWithSender(env, fd, buffer, room);
   const auto peek = [&] {
@@ -166,18 +166,18 @@ SeqpacketSocket::Head SeqpacketSocket::Look(Napi::Env env, int fd, void* buffer,
   if (second.size == -1) return failed();
   if ((second.flags & MSG_CTRUNC) == 0) return {Head::Kind::kEnd, 0, false, false};
   if (second.size == 0) return {Head::Kind::kEmptyPacket, 0, false, false};
-  // The packet that the first look missed; a third one sees whether it carries descriptors.
+  // The first look missed this packet. A third look finds whether the packet carries descriptors.
   const Message third = peek();
   if (third.size == -1) return failed();
   return {Head::Kind::kPacket, static_cast<size_t>(third.size), (third.flags & MSG_CTRUNC) != 0,
           false};
 }
 
-// The pid may differ: a child of who has connected may have the connection, too. What was queued
-// without its sender (before this socket asked for it) is nobody's.
+// Compares uid and gid, not the pid: a child of the connected process may hold the connection, too.
+// A packet that was queued without credentials (before this socket asked for them) is foreign.
 SeqpacketSocket::Head SeqpacketSocket::LookWithSender(Napi::Env env, int fd, void* buffer,
                                                       size_t room) {
-  // After 0 at the end, nothing can be queued any more, so that a second look is final.
+  // After 0 at the end, nothing more can be queued, so a second look is final.
   for (int looks = 0; looks < 2; ++looks) {
     iovec part = {buffer, room};
     msghdr header{};
@@ -205,7 +205,7 @@ Napi::Value SeqpacketSocket::Peek(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto limit = static_cast<size_t>(RequireInt(info[0], "limit", 0, kLargestLimit));
   const int fd = Require(env, "recvmsg");
-  // Never read before the kernel has written it.
+  // Uninitialized: only bytes that the kernel has written are read.
   alignas(16) std::byte usual[kUsualPacket];
   const size_t room = std::min(limit, sizeof usual);
   const Head head = Look(env, fd, usual, room);
@@ -231,7 +231,8 @@ Napi::Value SeqpacketSocket::Peek(const Napi::CallbackInfo& info) {
       } else if (head.size <= room) {
         peeked.Set("data", Napi::Buffer<std::byte>::Copy(env, usual, head.size));
       } else {
-        // A large one: a queued packet does not change, so it is looked at again in its full size.
+        // A large packet. Queued packets do not change, so peek again with a buffer of its full
+        // size.
         Napi::Buffer<std::byte> data = Napi::Buffer<std::byte>::New(env, head.size);
         Check(env, "recvmsg", PeekMessage(fd, data.Data(), data.ByteLength()).size);
         peeked.Set("data", data);
@@ -246,8 +247,9 @@ Napi::Value SeqpacketSocket::HeadCarriesFds(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(env, Look(env, Require(env, "recvmsg"), nullptr, 0).carries_fds);
 }
 
-// A copy that the packet at the head still holds, too, so that closing it here is never the last
-// close; but closing one that is no terminal may block all the same (closer.cc).
+// Returns a copy of the descriptor. The packet at the head still holds the original, so closing the
+// copy is never the last close. If the copy is not a terminal, even that close may block
+// (closer.cc).
 Napi::Value SeqpacketSocket::HeadTerminal(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int fd = Require(env, "recvmsg");
@@ -279,7 +281,7 @@ Napi::Value SeqpacketSocket::Discard(const Napi::CallbackInfo& info) {
   const bool plain = (head.kind == Head::Kind::kPacket || head.kind == Head::Kind::kEmptyPacket) &&
                      !head.carries_fds;
   if (!plain) return Napi::Boolean::New(env, false);
-  // Nothing of it is copied: what does not fit is thrown away.
+  // The buffer is empty: the kernel discards the packet's bytes.
   msghdr header{};
   Check(env, "recvmsg", ReceiveMessage(fd, header, 0).size);
   return Napi::Boolean::New(env, true);
@@ -291,12 +293,12 @@ Napi::Value SeqpacketSocket::Receive(const Napi::CallbackInfo& info) {
   const auto most = static_cast<size_t>(
       info[1].IsUndefined() ? kDefaultMaxFds : RequireInt(info[1], "maxFds", 0, kMaxPacketFds));
   const int fd = Require(env, "recvmsg");
-  // A look first: it gives the size for the buffer, and what comes after a 0 cannot be told once
-  // the packet is gone.
+  // Look first. The head tells the size for the buffer, and distinguishes an empty packet from the
+  // end, which is impossible after the packet is taken.
   const Head head = Look(env, fd, nullptr, 0);
   if (head.kind == Head::Kind::kNothing || head.kind == Head::Kind::kEnd) return env.Undefined();
 
-  // All that can fail for want of memory comes before the packet leaves the queue.
+  // Every allocation comes before the packet leaves the queue.
   Napi::Buffer<std::byte> data = Napi::Buffer<std::byte>::New(env, std::min(head.size, limit));
   Napi::Object packet = Napi::Object::New(env);
   std::vector<UniqueFd> fds;
@@ -318,7 +320,7 @@ Napi::Value SeqpacketSocket::Receive(const Napi::CallbackInfo& info) {
   }
   if ((message.flags & MSG_CTRUNC) != 0) {
     // The kernel stops at the end of the buffer, or at the first descriptor that it cannot install:
-    // the table is full (RLIMIT_NOFILE), or a security module said no.
+    // the table is full (RLIMIT_NOFILE), or a security module refused.
     if (fds.size() < most) {
       throw SystemError(env, "recvmsg", EMFILE, "not all descriptors of a packet were installed");
     }
@@ -341,7 +343,8 @@ Napi::Value SeqpacketSocket::Send(const Napi::CallbackInfo& info) {
   header.msg_iov = &part;
   header.msg_iovlen = 1;
   ControlBuffer control(fds.size());
-  // A packet without descriptors has no control message at all: an empty SCM_RIGHTS is one, too.
+  // A packet without descriptors has no control message, because an empty SCM_RIGHTS is a message,
+  // too.
   if (!fds.empty()) {
     control.Attach(header);
     cmsghdr* item = CMSG_FIRSTHDR(&header);

@@ -1,5 +1,5 @@
-// What the kernel knows about the process that connected. All of it was fixed at connect(2), and
-// says nothing about what that process has become since, but for the map of its uids.
+// The kernel's knowledge about the process that connected. All of it was fixed at connect(2) and
+// does not show changes of that process since, except the map of its uids.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -15,8 +15,8 @@
 namespace criu_service {
 namespace {
 
-// getsockopt(2) for an option of unknown length: on ERANGE the kernel says how much it needs (both
-// SO_PEERGROUPS and SO_PEERSEC do). Returns 0 or an errno.
+// getsockopt(2) for an option of unknown length. On ERANGE the kernel tells the needed length (for
+// both SO_PEERGROUPS and SO_PEERSEC). Returns 0 or an errno.
 template <typename Container>
 int GetVariableOption(int fd, int option, Container& value) {
   constexpr size_t kUnit = sizeof(typename Container::value_type);
@@ -37,15 +37,15 @@ ucred Credentials(Napi::Env env, int fd) {
   socklen_t length = sizeof credentials;
   Check(env, "getsockopt", ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length),
         "SO_PEERCRED");
-  // A socket that nobody is connected to has credentials too, (uid_t)-1: never let those through.
+  // An unconnected socket has credentials, too: (uid_t)-1. Never let those through.
   if (credentials.uid == static_cast<uid_t>(-1)) {
     throw SystemError(env, "getsockopt", ENOTCONN, "SO_PEERCRED");
   }
   return credentials;
 }
 
-// Whether the process that connected is still there, or has yet to be reaped. Nobody can tell
-// before Linux 6.5, which has no SO_PEERPIDFD.
+// Tells whether the process that connected still exists or has yet to be reaped. Linux before 6.5
+// has no SO_PEERPIDFD; there the answer is always true.
 bool IsThere(int fd) {
   int number = -1;
   socklen_t length = sizeof number;
@@ -87,7 +87,7 @@ Napi::Value SeqpacketSocket::PeerPidfd(const Napi::CallbackInfo& info) {
   if (::getsockopt(Require(env, "getsockopt"), SOL_SOCKET, SO_PEERPIDFD, &number, &length) == -1) {
     const int failure = errno;
     if (failure == ENOPROTOOPT) return env.Undefined();
-    // A peer that was reaped already is EINVAL; Linux 6.16 gives a pidfd for it (PIDFD_STALE).
+    // EINVAL: the peer has been reaped. Linux 6.16 gives a pidfd even then (PIDFD_STALE).
     throw SystemError(env, "getsockopt", failure, "SO_PEERPIDFD");
   }
   // The kernel makes every pidfd CLOEXEC, see pidfd_open(2).
@@ -112,7 +112,7 @@ Napi::Value SeqpacketSocket::PeerUidMap(const Napi::CallbackInfo& info) {
   const std::string path = "/proc/" + std::to_string(credentials.pid) + "/uid_map";
   const UniqueFd file(RetryOnSignal([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   if (!file.IsOpen()) return env.Undefined();
-  // As many lines as a map may have, and more (UID_GID_MAP_MAX_EXTENTS in the kernel).
+  // More than the longest map (UID_GID_MAP_MAX_EXTENTS lines in the kernel).
   std::string map(size_t{16} * 1024, '\0');
   size_t length = 0;
   for (ssize_t count = 1; count > 0; length += static_cast<size_t>(count)) {
@@ -121,7 +121,7 @@ Napi::Value SeqpacketSocket::PeerUidMap(const Napi::CallbackInfo& info) {
     if (count == -1) return env.Undefined();
   }
   map.resize(length);
-  // The pid may be somebody else's by now.
+  // The kernel may have reused the pid meanwhile.
   return IsThere(fd) ? Napi::String::New(env, map) : env.Undefined();
 }
 

@@ -9,9 +9,9 @@ namespace criu_service {
 
 struct EventLoop::Handle {
   uv_poll_t poll{};
-  // Null once closing.
+  // Null after Close().
   Poll* owner = nullptr;
-  // Keeps the loop's books until the close callback, whatever happens to the environment's data.
+  // Keeps the loop's records until the close callback, even if the environment's data goes earlier.
   std::shared_ptr<EventLoop> loop;
 };
 
@@ -20,7 +20,7 @@ std::shared_ptr<EventLoop> EventLoop::Of(Napi::Env env) {
   if (napi_get_uv_event_loop(env, &loop->loop_) != napi_ok) {
     throw Napi::Error::New(env, "this environment has no libuv event loop");
   }
-  // The hook owns a reference of its own: it may outlive the addon's instance data.
+  // The hook owns a reference of its own, because it may outlive the addon's instance data.
   auto* held = new std::shared_ptr<EventLoop>(loop);
   if (napi_add_async_cleanup_hook(env, CleanUp, held, nullptr) != napi_ok) {
     delete held;
@@ -80,7 +80,7 @@ Poll::~Poll() {
 }
 
 int Poll::Start(int events) {
-  // Without a handle the environment is ending: nothing will ever be called back.
+  // Without a handle the environment is ending, and no callback will ever run.
   if (handle_ == nullptr) return 0;
   return -uv_poll_start(&handle_->poll, events, OnEvent);
 }
@@ -92,8 +92,8 @@ void Poll::OnEvent(uv_poll_t* poll, int status, int events) {
   try {
     owner->listener_.OnPoll(status, events);
   } catch (const Napi::Error& error) {
-    // An environment that is ending (worker.terminate()) refuses to make objects. libuv is C, and
-    // an exception must not pass through it.
+    // An ending environment (worker.terminate()) refuses to make objects. libuv is C, so exceptions
+    // must not pass through it.
     ThrowFromLoop(env, error);
   }
 }
@@ -108,8 +108,8 @@ void Poll::Unref() {
 
 void CallFromLoop(Napi::Env env, const Napi::Object& self, const Napi::Function& function,
                   const std::vector<napi_value>& arguments) {
-  // The C function, not its C++ wrapper: a worker that is being terminated fails here without an
-  // exception that could be thrown.
+  // Use the C function, not its C++ wrapper. If a worker is being terminated, the C function fails
+  // without an exception to throw.
   const napi_status status =
       napi_make_callback(env, nullptr, self, function, arguments.size(), arguments.data(), nullptr);
   if (status != napi_pending_exception) return;

@@ -1,4 +1,4 @@
-// One descriptor on the event loop: a uv_poll handle with an owner, and its lifetime.
+// One descriptor on the event loop: a uv_poll handle with its owner and lifetime.
 #pragma once
 
 #include <uv.h>
@@ -14,14 +14,14 @@ namespace criu_service {
 
 class Poll;
 
-// The loop of one environment, and the handles of ours that are on it.
+// The loop of one environment, and our handles on it.
 //
 // uv_close() is asynchronous: libuv uses the handle until its close callback has run. So a handle
-// lives apart from its Poll, and an environment that ends (a worker, process.exit()) waits until
-// the last one is closed, by an asynchronous clean-up hook of Node-API.
+// lives apart from its Poll, and an ending environment (a worker, process.exit()) waits until the
+// last handle is closed, by an asynchronous clean-up hook of Node-API.
 class EventLoop : public std::enable_shared_from_this<EventLoop> {
  public:
-  // Also registers the clean-up; called once for each environment.
+  // Also registers the clean-up. Called once for each environment.
   static std::shared_ptr<EventLoop> Of(Napi::Env env);
 
  private:
@@ -49,8 +49,8 @@ class PollListener {
   ~PollListener() = default;
 };
 
-// Polls one descriptor, which must stay open for as long as this exists. At most one Poll may exist
-// for a descriptor: libuv keeps its watchers by number and refuses a second one with EEXIST.
+// Polls one descriptor, which must stay open during the Poll's lifetime. A descriptor can have at
+// most one Poll: libuv keeps its watchers by number and refuses a second with EEXIST.
 class Poll {
  public:
   // Throws a NativeError. uv_poll_init() sets O_NONBLOCK on the open file.
@@ -58,13 +58,13 @@ class Poll {
   Poll(const Poll&) = delete;
   Poll& operator=(const Poll&) = delete;
   // Takes the descriptor off the epoll set at once: uv_close() calls uv__poll_stop(), which calls
-  // epoll_ctl(EPOLL_CTL_DEL). The descriptor may be closed or given away right after.
+  // epoll_ctl(EPOLL_CTL_DEL). The descriptor may be closed or moved right afterwards.
   ~Poll();
 
   // Returns 0 or an errno. Replaces the events of an earlier call.
   int Start(int events);
   void Stop();
-  // It does not keep the event loop from ending.
+  // Lets the event loop end in spite of this Poll.
   void Unref();
 
  private:
@@ -80,10 +80,10 @@ class Poll {
 };
 
 // Calls JavaScript from the event loop, as MakeCallback does: microtasks and process.nextTick run
-// afterwards, and what it throws becomes an uncaught exception.
+// afterwards, and an exception becomes an uncaught exception.
 void CallFromLoop(Napi::Env env, const Napi::Object& self, const Napi::Function& function,
                   const std::vector<napi_value>& arguments);
-// Ends in process.on('uncaughtException'), for an error that no JavaScript is there to catch.
+// Ends in process.on('uncaughtException'), for an error that no JavaScript frame can catch.
 void ThrowFromLoop(Napi::Env env, const Napi::Error& error);
 
 }  // namespace criu_service

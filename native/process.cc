@@ -20,7 +20,7 @@ namespace {
 
 constexpr int kLargestSignal = 64;
 constexpr int kLargestInt = std::numeric_limits<int>::max();
-// One beyond a target must still be a number; RLIMIT_NOFILE ends it much earlier, with EINVAL.
+// A target plus 1 must still be an int. RLIMIT_NOFILE refuses much smaller numbers with EINVAL.
 constexpr int kLargestTarget = kLargestInt - 1;
 constexpr int kLargestUmask = 0777;
 
@@ -53,7 +53,7 @@ SpawnPlan Plan(const Napi::Value& value) {
   plan.file = RequireString(options.Get("file"), "options.file");
   if (!plan.file.starts_with('/')) ThrowArgument(env, "options.file", "must be an absolute path");
   plan.arguments = RequireStrings(options.Get("argv"), "options.argv");
-  // Linux since 5.18 puts an empty argv[0] there itself and warns, see execve(2).
+  // Since 5.18, Linux replaces an empty argv by an empty argv[0] and warns, see execve(2).
   if (plan.arguments.empty()) ThrowArgument(env, "options.argv", "must have an argv[0]");
   plan.environment = RequireStrings(options.Get("env"), "options.env");
   const Napi::Value directory = options.Get("cwd");
@@ -89,7 +89,7 @@ SpawnPlan Plan(const Napi::Value& value) {
 Napi::Value SpawnProcess(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const SpawnPlan plan = Plan(info[0]);
-  // The JavaScript object comes first: after the clone nothing may fail.
+  // Make the JavaScript object first: after the clone nothing may fail.
   Process* process = Process::New(env);
   Spawned spawned = Spawn(plan);
   if (spawned.failed_step != nullptr) {
@@ -105,8 +105,8 @@ Napi::Value SpawnProcess(const Napi::CallbackInfo& info) {
 
 Napi::Value AdoptProcess(const Napi::CallbackInfo& info) {
   OwnedFd& pidfd = RequireFd(info[0], "pidfd");
-  // Signal 0 only asks, see pidfd_send_signal(2): EBADF means that this is no pidfd, anything else
-  // (ESRCH: it has ended, EPERM: it is not ours to signal) that it is one.
+  // Signal 0 only asks, see pidfd_send_signal(2). EBADF means that the descriptor is not a pidfd.
+  // Any other failure (ESRCH: the process has ended, EPERM: we may not signal it) means that it is.
   if (SendSignal(pidfd.Get(), 0) == -1 && errno == EBADF) {
     ThrowArgument(info.Env(), "pidfd", "must be a pidfd");
   }
@@ -120,13 +120,13 @@ Napi::Value IsAlive(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (SendSignal(RequireFd(info[0], "pidfd").Get(), 0) == 0) return Napi::Boolean::New(env, true);
   const int failure = errno;
-  // It is there, and not ours to signal.
+  // The process exists, but we may not signal it.
   if (failure == EPERM) return Napi::Boolean::New(env, true);
   if (failure == ESRCH) return Napi::Boolean::New(env, false);
   throw SystemError(env, "pidfd_send_signal", failure);
 }
 
-// Nobody is reaped by it: that is for whoever holds the process.
+// Does not reap the process. That is left to the holder of its Process.
 Napi::Value Kill(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (SendSignal(RequireFd(info[0], "pidfd").Get(), SIGKILL) == 0) {
@@ -155,7 +155,7 @@ Process* Process::New(Napi::Env env) {
   std::shared_ptr<FdSlot> slot = OwnedFd::From(pidfd)->Slot();
   Napi::Object object =
       Addon::Of(env).process.New({Napi::External<std::shared_ptr<FdSlot>>::New(env, &slot)});
-  // A plain property: the garbage collector sees that the one keeps the other.
+  // A plain property, so that the garbage collector sees that the Process keeps its pidfd.
   object.DefineProperty(Napi::PropertyDescriptor::Value("pidfd", pidfd, napi_enumerable));
   return Unwrap(object);
 }
@@ -168,7 +168,7 @@ Process::Process(const Napi::CallbackInfo& info) : ObjectWrap(info) {
 }
 
 Process::~Process() {
-  // Only a Process that nobody waits for is collected. Its pidfd may still be in use by itself.
+  // A Process is collected only if no onExit() is waiting. JavaScript may still use its pidfd.
   if (slot_ == nullptr) return;
   slot_->watcher = nullptr;
   poll_.reset();
@@ -230,13 +230,13 @@ void Process::OnPoll(int status, int) {
     StopWatching();
     CallFromLoop(env, self, callback, {Status(env, info)});
   } else if (failure == ECHILD && status == 0) {
-    // Not our child, or reaped by somebody else.
+    // The process is not our child, or another owner has reaped it.
     StopWatching();
     Napi::Object unknown = Napi::Object::New(env);
     unknown.Set("kind", "unknown");
     CallFromLoop(env, self, callback, {unknown});
   } else if (failure != 0 || status != 0) {
-    // Never seen: the poll or the wait itself failed. To call back would claim an end.
+    // Not expected: the poll or the wait itself failed. A call of the callback would claim an exit.
     StopWatching();
     ThrowFromLoop(env, failure != 0 ? SystemError(env, "waitid", failure)
                                     : SystemError(env, "poll", -status));
@@ -254,8 +254,8 @@ Napi::Value Process::Signal(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(env, true);
 }
 
-// Leaves no zombie of a child that has ended; one that still runs is left alone, and so is somebody
-// else's (ECHILD).
+// Reaps our child if it has ended. A running child is left alone, and so is another parent's
+// (ECHILD).
 void Process::ReapIfEnded() {
   if (reaped_ || !slot_->fd.IsOpen()) return;
   siginfo_t info{};

@@ -1,4 +1,4 @@
-// The Process of binding.ts: a process that is held by its pidfd.
+// The Process of binding.ts: a process held by its pidfd.
 #pragma once
 
 #include <memory>
@@ -12,13 +12,13 @@ namespace criu_service {
 class Process : public Napi::ObjectWrap<Process>, private PollListener, private FdWatcher {
  public:
   static Napi::Function Define(Napi::Env env);
-  // Holds no process until Hold().
+  // Holds no process before Hold().
   static Process* New(Napi::Env env);
 
   explicit Process(const Napi::CallbackInfo& info);
   ~Process() override;
 
-  // Cannot fail, so that a child that exists is never without an owner.
+  // Cannot fail, so that an existing child always has an owner.
   void Hold(pid_t pid, UniqueFd&& pidfd) noexcept;
 
  private:
@@ -36,7 +36,8 @@ class Process : public Napi::ObjectWrap<Process>, private PollListener, private 
   pid_t pid_ = 0;
   // The descriptor of the OwnedFd that JavaScript sees as `pidfd`.
   std::shared_ptr<FdSlot> slot_;
-  // There from onExit() until the process has ended, with a reference that keeps this object alive.
+  // Exists from onExit() until the process has ended, with a reference that keeps this object
+  // alive.
   std::unique_ptr<Poll> poll_;
   Napi::FunctionReference callback_;
   bool asked_ = false;

@@ -1,9 +1,9 @@
-// Reading /proc: at once, or, where it may block, of a process that may be inside execve(2),
-// elsewhere.
+// Reads /proc: synchronously, or on another thread where reading may block.
 //
-// Its ns/* links and auxv wait for exec to finish (exec_update_lock in the kernel's fs/exec.c), and
-// exec waits for a file system to flush what close-on-exec closes, which a FUSE server can put off
-// for as long as it likes. So such a reading is done on a thread that may be lost.
+// The ns/* links and auxv of a process inside execve(2) wait for exec to finish (exec_update_lock
+// in the kernel's fs/exec.c). Exec waits for a file system to flush the files that close-on-exec
+// closes, and a FUSE server can delay that for as long as it likes. So such a reading gets a thread
+// that may be lost.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -31,15 +31,15 @@
 namespace criu_service {
 namespace {
 
-// No file that is asked for is as long; what is longer is not what it should be.
+// Longer than any file that is read. A longer file is refused.
 constexpr size_t kLargestFile = size_t{256} * 1024;
-// One thread may be in 65,536 groups, and have forked as many as a user may run.
+// A thread may be in 65,536 groups, and may have forked as many children as its user may run.
 constexpr size_t kLargestThreadFile = size_t{1024} * 1024;
-// A process with more is refused, however many there are.
+// A process with this many threads is always refused.
 constexpr size_t kMostThreads = 100'001;
 
-// Deeper chains do not occur on a healthy system; the bound ends a reading that races with
-// reparenting, in which they may go round in a circle.
+// A healthy system has shorter chains. The bound ends a reading that races with reparenting, in
+// which the parents may form a cycle.
 constexpr int kMostAncestors = 100'000;
 
 constexpr std::array<std::string_view, 6> kKinds = {"file",  "link",  "names",
@@ -103,7 +103,7 @@ Answer ReadNames(const UniqueFd& directory, const std::string& path) {
   fd.Release();
   Answer answer;
   errno = 0;
-  // The stream is this thread's alone, which is what readdir(3) asks for.
+  // Only this thread uses the stream, as readdir(3) demands.
   while (const dirent* entry = ::readdir(stream.get())) {  // NOLINT(concurrency-mt-unsafe)
     const std::string_view name = static_cast<const char*>(entry->d_name);
     if (name != "." && name != "..") answer.text.append(name).push_back('\n');
@@ -112,7 +112,7 @@ Answer ReadNames(const UniqueFd& directory, const std::string& path) {
   return errno == 0 ? answer : Failed(errno);
 }
 
-// O_PATH follows the link without asking the file system behind it anything.
+// O_PATH follows the link without a question to the file system behind it.
 Answer ReadMount(const UniqueFd& directory, const std::string& path) {
   const UniqueFd at = OpenBelow(directory, path, O_PATH | O_DIRECTORY);
   if (!at.IsOpen()) return Failed(errno);
@@ -128,9 +128,9 @@ Answer ReadMount(const UniqueFd& directory, const std::string& path) {
 
 bool HasEnded(const Answer& answer) { return answer.failure == ENOENT || answer.failure == ESRCH; }
 
-// The lines of a thread's status that tell whose it is, in the kernel's order, and its children.
-// Nothing of one that has ended meanwhile. Returns 0 or an errno: one that cannot be read for any
-// other reason must not be taken for one that is not there.
+// Appends a thread's lines of status that identify it, in the kernel's order, and its children. A
+// thread that has exited meanwhile adds nothing. Returns 0 or an errno: a thread that is unreadable
+// for any other reason must not look like an absent thread.
 int AppendThread(const UniqueFd& directory, const std::string& thread, const Answer& status,
                  std::string* text) {
   if (status.failure != 0) return HasEnded(status) ? 0 : status.failure;
@@ -149,10 +149,10 @@ int AppendThread(const UniqueFd& directory, const std::string& thread, const Ans
   return 0;
 }
 
-// One process at one call, because a tree has thousands of them.
+// Reads a whole process in one call, because a tree has thousands of processes.
 Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
   Answer answer;
-  // What most processes are is told by one file less, and by no directory.
+  // Most processes have one thread. For them, skip a file and the directory listing.
   const Answer leader = ReadFile(directory, process + "/status", kLargestThreadFile);
   if (leader.failure == 0 && leader.text.find("\nThreads:\t1\n") != std::string::npos) {
     const std::string thread = process + "/task/" + process;
@@ -174,16 +174,17 @@ Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
 }
 
 // Field 4 of proc_pid_stat(5), counted from the last parenthesis: the command name before it may
-// contain any byte. -1 for a process that has gone.
+// contain any byte. Returns -1 if the process has exited.
 int Parent(const Answer& stat) {
   const size_t name_end = stat.text.rfind(')');
   if (name_end == std::string::npos) return -1;
-  // `) S 42 `: a letter for the state, and the parent.
+  // `) S 42 `: a letter for the state, then the parent.
   const size_t parent = std::min(name_end + 4, stat.text.size());
   return static_cast<int>(std::strtol(stat.text.c_str() + parent, nullptr, 10));
 }
 
-// A process and its ancestors, each followed by a space, up to one that has none, or has gone.
+// A process and its ancestors, each followed by a space, up to a process that has no parent or has
+// exited.
 Answer ReadLineage(const UniqueFd& directory, const std::string& process) {
   Answer answer;
   std::string current = process;
@@ -207,7 +208,7 @@ Answer Read(const UniqueFd& directory, const Question& question) {
 
 Napi::Value AnswerValue(Napi::Env env, const Answer& answer) {
   if (answer.failure != 0) return Napi::Number::New(env, answer.failure);
-  // As Latin-1: each byte is a character, whatever a process calls itself.
+  // Latin-1 maps each byte to one character, so a process may have any name.
   napi_value text = nullptr;
   if (napi_create_string_latin1(env, answer.text.data(), answer.text.size(), &text) != napi_ok) {
     return Napi::Number::New(env, ENOMEM);
@@ -260,7 +261,7 @@ std::vector<Question> Questions(const Napi::Value& value) {
 
 Napi::Value ReadAtOnce(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  // A copy, which is this call's to keep open.
+  // A copy, which stays open during this call.
   const UniqueFd directory(
       Check(env, "fcntl", ::fcntl(RequireFd(info[0], "directory").Get(), F_DUPFD_CLOEXEC, 0)));
   std::vector<Answer> answers;
@@ -282,7 +283,7 @@ Napi::Value ReadElsewhere(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int source = RequireFd(info[0], "directory").Get();
   std::vector<Question> questions = Questions(info[1]);
-  // A copy, because the reading may outlast whoever asked for it.
+  // A copy, because the reading may outlast its caller's descriptor.
   UniqueFd directory(Check(env, "fcntl", ::fcntl(source, F_DUPFD_CLOEXEC, 0)));
   return Elsewhere(env, std::make_shared<Reading>(std::move(directory), std::move(questions)));
 }

@@ -1,10 +1,9 @@
-// Transient scopes: systemd puts a process into a cgroup of its own (org.freedesktop.systemd1(5),
-// StartTransientUnit), which its user sees in systemctl and cannot write.
+// Transient scopes: systemd moves a process into a cgroup of its own (org.freedesktop.systemd1(5),
+// StartTransientUnit). The process's user sees the scope in systemctl and cannot write to it.
 //
-// systemd collects a scope when its last process leaves. A process that ends while systemd puts it
-// there is none of the kernel's to move (cgroup_migrate_add_task() passes over PF_EXITING), and
-// systemd is told that it worked: that scope never had a process, so none leaves it, and it would
-// stay for ever.
+// systemd collects a scope when its last process leaves. The kernel does not move a process that is
+// exiting (cgroup_migrate_add_task() passes over PF_EXITING), but reports success to systemd. Such
+// a scope never had a process, so its last process never leaves, and the scope would stay for ever.
 #include <systemd/sd-bus.h>
 
 #include <chrono>
@@ -26,7 +25,7 @@
 namespace criu_service {
 namespace {
 
-// The job is done in a few milliseconds; an overloaded systemd may take longer.
+// A job takes a few milliseconds; an overloaded systemd may take longer.
 constexpr std::chrono::seconds kDeadline{10};
 constexpr std::chrono::milliseconds kPoll{1};
 
@@ -62,8 +61,8 @@ class BusError {
   sd_bus_error error_ = SD_BUS_ERROR_NULL;
 };
 
-// The system bus, or, on a machine without one, the socket that systemctl of root uses. No call
-// waits longer than we do.
+// Connects to the system bus or, on a machine without a bus, to the socket that root's systemctl
+// uses. Each call times out after kDeadline.
 int Connect(Bus& bus) {
   sd_bus* opened = nullptr;
   int result = sd_bus_open_system(&opened);
@@ -87,7 +86,7 @@ int Append(sd_bus_message* message, const ScopeRequest& request) {
                                "PIDs", "au", 1, request.pid, 0);
 }
 
-// The cgroup of the unified hierarchy, `0::/path` in /proc/PID/cgroup.
+// The path in the unified hierarchy, `0::/path` in /proc/PID/cgroup.
 std::optional<std::string> CgroupOf(uint32_t pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/cgroup");
   std::string line;
@@ -97,16 +96,16 @@ std::optional<std::string> CgroupOf(uint32_t pid) {
   return std::nullopt;
 }
 
-// What was started later than we waited for is stopped, too: systemd does what it was asked for in
-// turn. One that was collected meanwhile is no failure.
+// Stops a scope, even if systemd starts it only after our deadline, because systemd handles jobs in
+// order. If systemd has collected the scope meanwhile, the failure is ignored.
 void Stop(sd_bus* bus, const std::string& name) {
   BusError error;
   sd_bus_call_method(bus, kSystemd, kManagerPath, kManager, "StopUnit", error.get(), nullptr, "ss",
                      name.c_str(), "replace");
 }
 
-// In a lane of whoever asks for it: the bus answers when it likes, and how long a process takes to
-// be moved is up to its user. The threads of libuv are four, for everybody.
+// Runs in a lane of the user who asks. The bus answers when it likes, and a user influences how
+// long moving a process takes. libuv has only four threads for all users.
 class StartScope : public Task {
  public:
   explicit StartScope(ScopeRequest request) : request_(std::move(request)) {}
@@ -126,7 +125,7 @@ class StartScope : public Task {
   }
 
  private:
-  // Zero or more when systemd has promised it, otherwise a negative errno, as sd-bus has them.
+  // Zero or more if systemd has accepted the job, otherwise a negative errno, as sd-bus uses them.
   int Start(sd_bus* bus) {
     sd_bus_message* created = nullptr;
     int result = sd_bus_message_new_method_call(bus, &created, kSystemd, kManagerPath, kManager,
@@ -141,7 +140,7 @@ class StartScope : public Task {
     return result;
   }
 
-  // Zero once the process is in it.
+  // Zero once the process is in the scope.
   int Await() {
     const std::string end = "/" + request_.name;
     const auto deadline = std::chrono::steady_clock::now() + kDeadline;
@@ -163,8 +162,8 @@ class StartScope : public Task {
   std::string path_;
 };
 
-// True for a scope that systemd has started, so that what was to be put there is there, and where
-// nobody is.
+// True for an empty scope that systemd has finished starting, so that its process had its chance to
+// be moved there.
 bool IsEmpty(sd_bus* bus, const std::string& name, const std::string& directory) {
   char* path = nullptr;
   if (sd_bus_path_encode("/org/freedesktop/systemd1/unit", name.c_str(), &path) < 0) return false;

@@ -20,17 +20,17 @@ bool Listens(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &length) == 0 && value != 0;
 }
 
-// A socket that passes credentials, labels or pidfds along marks every packet with MSG_CTRUNC when
-// it is read without a control buffer. Here that flag means descriptors and nothing else, so what a
-// socket unit may have asked for (PassSecurity=) is turned off; and credentials, too, but for a
-// socket whose packets are to tell who sent them, and for one that listens, because those that are
-// accepted from it inherit that.
+// A socket that passes credentials, labels or pidfds marks every packet with MSG_CTRUNC if the
+// packet is read without a control buffer. Here that flag must mean descriptors only. So options
+// that a socket unit may have set (PassSecurity=) are turned off. Credentials are turned off, too,
+// except for a socket whose packets must name their sender, and for a listening socket, whose
+// accepted sockets inherit the option.
 void PassOnly(int fd, bool credentials) {
   const int off = 0;
   const int on = credentials ? 1 : 0;
   static_cast<void>(::setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on));
   for (const int option : {SO_PASSSEC, SO_PASSPIDFD}) {
-    // An option that the kernel does not know (SO_PASSPIDFD before Linux 6.5) is not set either.
+    // If the kernel does not know an option (SO_PASSPIDFD before Linux 6.5), it is not set either.
     static_cast<void>(::setsockopt(fd, SOL_SOCKET, option, &off, sizeof off));
   }
 }
@@ -65,7 +65,8 @@ Napi::Function SeqpacketSocket::Define(Napi::Env env) {
 }
 
 Napi::Object SeqpacketSocket::New(Napi::Env env, UniqueFd& fd, bool accepted) {
-  // Before it is anybody's: without it nobody could tell whose its packets are.
+  // Read the peer before the object exists: packets of a socket without a known peer could not be
+  // attributed.
   ucred peer{};
   socklen_t length = sizeof peer;
   if (accepted) {
@@ -121,7 +122,7 @@ void SeqpacketSocket::Watch(const Napi::CallbackInfo& info) {
   Napi::FunctionReference reference = Napi::Persistent(callback);
   const int failure = poll_->Start(events);
   if (failure != 0) throw SystemError(env, "uv_poll_start", failure);
-  // The watch exists from here on, and keeps this object alive.
+  // From here on the watch exists and keeps this object alive.
   if (watched_ == 0) Ref();
   watched_ = events;
   callback_ = std::move(reference);
@@ -137,7 +138,8 @@ void SeqpacketSocket::StopWatching() {
 
 void SeqpacketSocket::OnPoll(int status, int events) {
   const Napi::Env env = Env();
-  // The callback may end the watch; these keep the object and the function until it has returned.
+  // The callback may end the watch. These references keep the object and the function until it
+  // returns.
   const Napi::Object self = Value();
   const Napi::Function callback = callback_.Value();
   if (status == 0) {
@@ -145,13 +147,14 @@ void SeqpacketSocket::OnPoll(int status, int events) {
     return;
   }
 
-  // libuv turns POLLERR into EBADF and stops (uv__poll_io). The socket knows the true error, and
-  // forgets it when it is asked, see SO_ERROR in socket(7).
+  // libuv turns POLLERR into EBADF and stops (uv__poll_io). SO_ERROR tells the true error and
+  // clears it, see socket(7).
   int failure = 0;
   socklen_t length = sizeof failure;
   if (::getsockopt(fd_.Get(), SOL_SOCKET, SO_ERROR, &failure, &length) == -1) failure = errno;
-  // ECONNRESET: the peer closed without having read all that we sent (unix_release_sock). What it
-  // sent itself can still be read, so this is no failure: the loop's next turn reports the hang-up.
+  // ECONNRESET: the peer closed without reading all that we sent (unix_release_sock). The peer's
+  // own packets can still be read, so this is not a failure: the loop's next turn reports the
+  // hang-up.
   if (failure == ECONNRESET) left_unread_ = true;
   if (failure == ECONNRESET && poll_->Start(watched_) == 0) return;
   StopWatching();
@@ -198,11 +201,11 @@ Napi::Value SeqpacketSocket::Copy(const Napi::CallbackInfo& info) {
 Napi::Value SeqpacketSocket::ReleaseMethod(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int fd = Require(env, "fcntl");
-  // First off the loop: the number may belong to somebody else's poll handle right after.
+  // Leave the loop first: another poll handle may get the number right afterwards.
   StopWatching();
   poll_.reset();
-  // O_NONBLOCK belongs to the open file (fcntl(2)), so whoever gets a copy would inherit it, and
-  // CRIU reads its requests with a blocking recv(2).
+  // O_NONBLOCK belongs to the open file (fcntl(2)), so every copy inherits it, but CRIU reads its
+  // requests with a blocking recv(2).
   const int flags = Check(env, "fcntl", ::fcntl(fd, F_GETFL));
   Check(env, "fcntl", ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK));
   return OwnedFd::New(env, fd_);

@@ -15,20 +15,20 @@ namespace criu_service {
 class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollListener {
  public:
   static Napi::Function Define(Napi::Env env);
-  // Makes the JavaScript object. When that throws, `fd` still owns the descriptor.
-  // `accepted`: its peer has connected, and each of its packets is to tell who sent it.
+  // Makes the JavaScript object. If this throws, `fd` still owns the descriptor. `accepted`: the
+  // peer has connected, and each of its packets must name its sender.
   static Napi::Object New(Napi::Env env, UniqueFd& fd, bool accepted = false);
 
   explicit SeqpacketSocket(const Napi::CallbackInfo& info);
 
  private:
-  // What waits at the head of the queue, found without consuming it.
+  // The head of the queue, found without consuming it.
   struct Head {
     enum class Kind { kPacket, kEmptyPacket, kEnd, kNothing };
     Kind kind;
     size_t size;
     bool carries_fds;
-    // Sent by somebody else than who has connected.
+    // True if the sender is not the user who connected.
     bool foreign;
   };
 
@@ -45,10 +45,10 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   void OnPoll(int status, int events) override;
   void StopWatching();
   void Close();
-  // The descriptor, or EBADF when it was closed or given away.
+  // The descriptor. Throws EBADF if it was closed or given away.
   int Require(Napi::Env env, const char* syscall) const;
 
-  // packet.cc: what goes over the connection.
+  // packet.cc: packets on the connection.
   Napi::Value Peek(const Napi::CallbackInfo& info);
   Napi::Value HeadCarriesFds(const Napi::CallbackInfo& info);
   Napi::Value HeadTerminal(const Napi::CallbackInfo& info);
@@ -58,7 +58,7 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
   Head Look(Napi::Env env, int fd, void* buffer, size_t room);
   Head LookWithSender(Napi::Env env, int fd, void* buffer, size_t room);
 
-  // peer.cc: what the kernel knows about the other end.
+  // peer.cc: the kernel's knowledge about the other end.
   Napi::Value PeerCredentials(const Napi::CallbackInfo& info);
   Napi::Value PeerGroups(const Napi::CallbackInfo& info);
   Napi::Value PeerPidfd(const Napi::CallbackInfo& info);
@@ -68,12 +68,12 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
 
   UniqueFd fd_;
   // Made by the first watch() and kept until close() or release(). Declared after the descriptor,
-  // so that it goes first; an object that is watching keeps itself alive, so that only the end of
-  // the environment destroys one, whose clean-up has closed the handle by then.
+  // so that it is destroyed first. A watching object keeps itself alive, so only the end of the
+  // environment destroys it, and the environment's clean-up has closed the handle by then.
   std::unique_ptr<Poll> poll_;
   int watched_ = 0;
   bool left_unread_ = false;
-  // Who has connected, where each packet tells who sent it.
+  // The peer at connect(2), if each packet names its sender.
   std::optional<ucred> connected_;
   Napi::FunctionReference callback_;
 };

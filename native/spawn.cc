@@ -23,13 +23,13 @@ namespace criu_service {
 namespace {
 
 constexpr int kLastSignal = 64;
-// The child makes a dozen system calls, and its deepest frame is small; the page below is no
-// memory, so that a stack that is too small faults instead of overwriting ours.
+// The child makes a dozen system calls, and its deepest frame is small. The page below the stack is
+// inaccessible, so an overflow faults instead of overwriting our memory.
 constexpr size_t kStackSize = size_t{64} * 1024;
 constexpr size_t kGuardSize = size_t{64} * 1024;  // A page, even where pages have 64 KiB.
 
-// The kernel's signal set and struct sigaction, which glibc's are not: glibc refuses to touch
-// signals 32 and 33, which are its own. All zero is SIG_DFL with no flags on every architecture;
+// The kernel's signal set and struct sigaction. glibc's are different: glibc refuses to touch
+// signals 32 and 33, which it uses itself. All zero is SIG_DFL with no flags on every architecture;
 // the real struct is at most this large.
 using KernelSignalSet = uint64_t;
 constexpr size_t kKernelSignalSetSize = sizeof(KernelSignalSet);
@@ -64,7 +64,7 @@ class ChildStack {
 
   bool IsValid() const { return base_ != MAP_FAILED; }
   void* Base() const { return static_cast<char*>(base_) + kGuardSize; }
-  // It grows down on every architecture that CRIU runs on.
+  // The stack grows down on every architecture that CRIU runs on.
   void* Top() const { return static_cast<char*>(Base()) + kStackSize; }
 
  private:
@@ -78,7 +78,8 @@ class ChildStack {
   void* base_;
 };
 
-// What the child works from, and where it leaves word. It lies in the parent's frame, which waits.
+// The child's parameters and its result. The struct lies in the parent's frame, because the parent
+// waits.
 struct Child {
   const char* file;
   char* const* arguments;
@@ -88,14 +89,14 @@ struct Child {
   const FdPlacement* fds;
   size_t fd_count;
   int* moved;  // fd_count numbers.
-  int cgroup;  // It has yet to enter this one; -1 for none.
+  int cgroup;  // A cgroup that the child must enter itself, or -1.
   const char* failed_step = nullptr;
   int failure = 0;
 };
 
-// Everything below runs in the child, on our memory and beside our other threads: system calls and
-// nothing else. No allocation, no lock, no libc function with a state of its own. errno is the
-// parent thread's, which waits for us. AddressSanitizer does not know this stack.
+// Everything below runs in the child, on our memory and beside our other threads. It may only make
+// system calls: no allocation, no lock, no libc function with a state of its own. errno is that of
+// the parent thread, which waits. AddressSanitizer does not know this stack.
 #define IN_CHILD __attribute__((no_sanitize("address", "undefined")))
 
 IN_CHILD bool Fail(Child* child, const char* step) {
@@ -104,7 +105,7 @@ IN_CHILD bool Fail(Child* child, const char* step) {
   return false;
 }
 
-// Node ignores SIGPIPE and SIGXFSZ, and exec(2) keeps what is ignored: CRIU must not inherit it.
+// Node ignores SIGPIPE and SIGXFSZ, and exec(2) keeps ignored signals. CRIU must not inherit that.
 IN_CHILD bool ResetSignals(Child* child) {
   const KernelSigaction by_default = {};
   for (int signal = 1; signal <= kLastSignal; ++signal) {
@@ -116,9 +117,9 @@ IN_CHILD bool ResetSignals(Child* child) {
   return true;
 }
 
-// Not closed but marked: closing can block for as long as somebody likes (FUSE is asked to flush),
-// and our parent waits for us. exec lets it go on first and closes afterwards (begin_new_exec in
-// fs/exec.c).
+// Marks descriptors close-on-exec instead of closing them: close(2) can block for as long as a FUSE
+// server likes, while our parent waits. exec releases the parent first and closes afterwards
+// (begin_new_exec in fs/exec.c).
 IN_CHILD bool CloseRange(Child* child, unsigned int first, unsigned int last) {
   if (first > last) return true;
   if (::syscall(SYS_close_range, first, last, CLOSE_RANGE_CLOEXEC) == 0) return true;
@@ -127,8 +128,8 @@ IN_CHILD bool CloseRange(Child* child, unsigned int first, unsigned int last) {
   return Fail(child, "close_range");
 }
 
-// A source may have the number of another's target. So all sources first move above the highest
-// target, and only then down to their places.
+// A source may have the number of another target. So all sources first move above the highest
+// target, and then down to their places.
 IN_CHILD bool PlaceFds(Child* child) {
   const int above = child->fd_count == 0 ? 0 : child->fds[child->fd_count - 1].target + 1;
   for (size_t index = 0; index < child->fd_count; ++index) {
@@ -136,7 +137,7 @@ IN_CHILD bool PlaceFds(Child* child) {
         static_cast<int>(::syscall(SYS_fcntl, child->fds[index].source, F_DUPFD_CLOEXEC, above));
     if (child->moved[index] == -1) return Fail(child, "fcntl");
   }
-  // The targets ascend: what lies between two of them is nobody's.
+  // The targets ascend, so all numbers between two of them are unused.
   unsigned int next = 0;
   for (size_t index = 0; index < child->fd_count; ++index) {
     const int target = child->fds[index].target;
@@ -149,8 +150,8 @@ IN_CHILD bool PlaceFds(Child* child) {
   return CloseRange(child, next, UINT_MAX);
 }
 
-// Takes the kernel some milliseconds (cgroup_procs_write_start waits for an RCU grace period), and
-// us with it.
+// The kernel takes some milliseconds (cgroup_procs_write_start waits for an RCU grace period), and
+// the parent waits with it.
 IN_CHILD bool EnterCgroup(Child* child) {
   const long procs = ::syscall(SYS_openat, child->cgroup, "cgroup.procs", O_WRONLY | O_CLOEXEC, 0);
   if (procs == -1) return Fail(child, "openat");
@@ -159,8 +160,8 @@ IN_CHILD bool EnterCgroup(Child* child) {
 
 IN_CHILD int RunChild(void* data) {
   auto* child = static_cast<Child*>(data);
-  // Default dispositions before the mask is lifted: a pending signal must not run a handler of
-  // Node's in here.
+  // Reset dispositions before the mask is lifted: a pending signal must not run Node's handler in
+  // the child.
   bool ready = ResetSignals(child);
   if (ready && child->cgroup != -1) ready = EnterCgroup(child);
   if (ready && ::syscall(SYS_setsid) == -1) ready = Fail(child, "setsid");
@@ -178,15 +179,15 @@ IN_CHILD int RunChild(void* data) {
   __builtin_unreachable();
 }
 
-// CLONE_VFORK: we do not go on before the child has exec'ed or left. CLONE_PIDFD (Linux 5.2): a
-// descriptor for the child, CLOEXEC, without a moment in which its pid could be another's.
+// CLONE_VFORK: the parent waits until the child has called exec or exited. CLONE_PIDFD (Linux 5.2):
+// a CLOEXEC descriptor for the child, without a moment in which its pid could be reused.
 constexpr int kCloneFlags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD;
 
-// clone3(2), which has no wrapper that others may call: a child that is born in `cgroup` is not
-// moved there (CLONE_INTO_CGROUP, Linux 5.7). It begins on an empty stack, so what it needs is in
-// registers until it has called RunChild, which does not return.
-// Returns its pid, or a negative errno: ENOSYS where there is no such call, or no code for it here,
-// and under some seccomp filters EPERM.
+// clone3(2), which has no public wrapper in libc. A child that is born in `cgroup` need not be
+// moved there (CLONE_INTO_CGROUP, Linux 5.7). The child begins on an empty stack, so its data is in
+// registers until it has called RunChild, which does not return. Returns the child's pid, or a
+// negative errno: ENOSYS if the kernel lacks the call or this file lacks code for the architecture,
+// and EPERM under some seccomp filters.
 long CloneInto(const ChildStack& stack, Child* child, int cgroup, int* pidfd) {
 #if defined(CLONE_INTO_CGROUP) && (defined(__x86_64__) || defined(__aarch64__))
   clone_args args{};
@@ -240,13 +241,13 @@ long CloneInto(const ChildStack& stack, Child* child, int cgroup, int* pidfd) {
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   std::vector<char*> pointers;
   pointers.reserve(strings.size() + 1);
-  // execve(2) takes char* for history's sake and changes nothing.
+  // execve(2) takes char* for historical reasons and changes nothing.
   for (const std::string& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
   pointers.push_back(nullptr);
   return pointers;
 }
 
-// The child is a zombie already or about to be: it said so before it left.
+// The child has reported its failure, and is or soon becomes a zombie.
 void Reap(int pidfd) {
   const int saved = errno;
   siginfo_t info{};
@@ -273,7 +274,7 @@ Spawned Spawn(const SpawnPlan& plan) {
 
   int pidfd = -1;
   {
-    // A handler that ran in the child would run on our memory as if it were us.
+    // A signal handler in the child would run on our memory as if it were us.
     const BlockedSignals blocked;
     const long born = plan.cgroup == -1 ? -ENOSYS : CloneInto(stack, &child, plan.cgroup, &pidfd);
     if (born == -ENOSYS || born == -EPERM) {

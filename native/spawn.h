@@ -1,5 +1,5 @@
-// Starting a program without fork(2): a child that shares our memory until it execs, so that the
-// cost does not grow with ours.
+// Starts a program without fork(2): the child shares our memory until exec, so the cost does not
+// grow with our memory.
 #pragma once
 
 #include <sys/types.h>
@@ -24,19 +24,19 @@ struct SpawnPlan {
   mode_t umask = 022;
   // Distinct targets, in ascending order.
   std::vector<FdPlacement> fds;
-  // A directory of cgroup v2 that it starts in; -1 for ours.
+  // The directory of the cgroup (v2) in which the child starts; -1 for our own cgroup.
   int cgroup = -1;
 };
 
 struct Spawned {
   pid_t pid = -1;
   UniqueFd pidfd;
-  // Otherwise: the step that failed, and its errno. No child is left.
+  // On failure: the failed step and its errno. Then no child is left.
   const char* failed_step = nullptr;
   int failure = 0;
 };
 
-// Calls no JavaScript and throws nothing but std::bad_alloc, before there is a child.
+// Calls no JavaScript. Throws only std::bad_alloc, before there is a child.
 Spawned Spawn(const SpawnPlan& plan);
 
 }  // namespace criu_service

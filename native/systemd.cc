@@ -1,4 +1,4 @@
-// libsystemd: descriptors that systemd passed, notifications.
+// libsystemd: descriptors that systemd passed, and notifications.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -44,8 +44,8 @@ class Names {
 Napi::Value ListenFds(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Names names;
-  // It removes the variables (unsetenv is not safe beside a thread that reads the environment, so
-  // this call belongs to the start), checks LISTEN_PID and sets CLOEXEC.
+  // The function removes the variables, checks LISTEN_PID and sets CLOEXEC. Call it at start only:
+  // unsetenv is not safe beside a thread that reads the environment.
   const int count = sd_listen_fds_with_names(1, names.Receive());
   if (count < 0) throw SystemError(env, "sd_listen_fds_with_names", -count);
 
@@ -63,8 +63,9 @@ Napi::Value ListenFds(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// The socket is anybody's to write to (sd_notify(3)), and libsystemd waits for room in its queue.
-// So what finds none goes to a thread, and whatever comes after it, too: the order matters.
+// Every process may write to the notification socket (sd_notify(3)), and libsystemd waits for room
+// in its queue. If the queue is full, the message goes to a thread, and so do all later messages,
+// to keep their order.
 constexpr const char* kLane = "notify";
 
 class Notification : public Task {
@@ -91,8 +92,8 @@ class Notification : public Task {
   int result_ = 0;
 };
 
-// What sd_pid_notify_with_fds(3) does, and never waits. Where NOTIFY_SOCKET is nothing that this
-// understands (vsock), or anything else fails, libsystemd has its say on the thread.
+// Does the same as sd_pid_notify_with_fds(3), but never waits. If NOTIFY_SOCKET has an unsupported
+// form (vsock) or any call fails, the thread uses libsystemd instead.
 bool SendNow(const std::string& state, const std::vector<int>& fds) {
   const char* path = std::getenv("NOTIFY_SOCKET");  // NOLINT(concurrency-mt-unsafe)
   sockaddr_un address{};

@@ -27,7 +27,7 @@ struct CapabilitySets {
   uint64_t inheritable;
 };
 
-// The system calls, because libcap is one more library to trust and these are two.
+// Use the system calls: libcap would be one more library to trust, for two calls.
 bool SetCapabilities(const CapabilitySets& sets) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
@@ -52,7 +52,7 @@ CapabilitySets GetCapabilities(Step step) {
   return sets;
 }
 
-// A set of which the kernel tells one capability at a time: 1, 0, or -1 after the last it knows.
+// Reads a set that the kernel tells by single capabilities: 1, 0, or -1 after the last known one.
 template <typename Asks>
 uint64_t GetSet(Asks is_held) {
   uint64_t set = 0;
@@ -79,7 +79,8 @@ void NarrowBoundingSet(uint64_t wanted) {
   for (int capability = 0; capability < 64; ++capability) {
     const bool is_wanted = (wanted & Bit(capability)) != 0;
     const bool is_held = (own & Bit(capability)) != 0;
-    // What the service lacks it cannot give, and CRIU would fail later and darker.
+    // The service cannot give a capability that it lacks; without this check CRIU would fail later,
+    // with a less clear error.
     if (is_wanted && !is_held) Fail(Step::kBounding, EPERM, capability);
     if (is_held && !is_wanted) {
       Require(::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0, Step::kBounding, capability);
@@ -99,8 +100,9 @@ void ProveGroups(const Request& request) {
   Prove(std::memcmp(own, request.groups, size) == 0, kProofGroups);
 }
 
-// Each attempt would succeed for a process that has kept something. A caller whose children hold
-// CAP_SETUID or CAP_SETGID (its ambient set) may do it, and then its engine may.
+// Each attempt would succeed for a process that has kept a privilege. If the caller's children hold
+// CAP_SETUID or CAP_SETGID (through its ambient set), the engine may hold it, too, and the attempt
+// is left out.
 void ProveNothingComesBack(const Request& request, const CapabilitySets& sets) {
   const Parameters& fixed = request.fixed;
   if ((sets.permitted & Bit(CAP_SETUID)) == 0) {
@@ -123,7 +125,7 @@ size_t WithoutEnd(const char* text, size_t size) {
 }  // namespace
 
 void CheckOwnIdentity() {
-  // Any bit changes what the calls below do; and the engine would hold it.
+  // Securebits change the meaning of the calls below, and the engine would inherit them.
   const int securebits = ::prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
   if (securebits != 0) Fail(Step::kSelf, EPERM, securebits);
 }
@@ -133,40 +135,42 @@ void BecomeCaller(const Request& request) {
   const uint64_t inheritable = fixed.inheritable | kCheckpointRestore;
   const uint64_t permitted = fixed.ambient | kCheckpointRestore;
 
-  // CAP_SETPCAP. The inheritable set before the bounding set: it may hold what the latter lacks,
-  // as the caller's may, but it cannot be given that any more once the latter is narrowed.
+  // Needs CAP_SETPCAP. Set the inheritable set before the bounding set. Like the caller's, it may
+  // hold capabilities outside the bounding set, but they cannot be added once the bounding set is
+  // narrowed.
   const CapabilitySets own = GetCapabilities(Step::kInheritable);
   Require(SetCapabilities({own.effective, own.permitted, inheritable}), Step::kInheritable,
           static_cast<int64_t>(inheritable));
   NarrowBoundingSet(fixed.bounding);
 
-  // CAP_SETGID, and then CAP_SETUID: the other way round the first would be gone. The permitted set
-  // outlives the uid by this flag alone, the effective one is empty from then on.
+  // Needs CAP_SETGID, then CAP_SETUID: in the other order CAP_SETGID would be lost first.
+  // PR_SET_KEEPCAPS keeps the permitted set across the change of uid; the effective set is empty
+  // from then on.
   Require(::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0, Step::kCapabilities);
   PrepareProcessLimit();
   Require(::setgroups(fixed.group_count, request.groups) == 0, Step::kGroups, fixed.group_count);
   Require(::setresgid(fixed.gid, fixed.gid, fixed.gid) == 0, Step::kGid, fixed.gid);
   Require(::setresuid(fixed.uid, fixed.uid, fixed.uid) == 0, Step::kUid, fixed.uid);
   // The kernel has done this at the change of uid, unless sysctl fs.suid_dumpable is 1. The caller
-  // must not trace us, nor take our descriptors, before exec: there is no secret in this memory,
-  // but root's capabilities are permitted still, and whoever has the control socket can answer the
+  // must not trace us or take our descriptors before exec. This memory has no secret, but root's
+  // capabilities are still permitted, and a process with the control socket could answer the
   // service in our name.
   Require(::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, Step::kSelf);
   Require(::prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) == 0, Step::kCapabilities);
 
-  // The caller's uid, root's capabilities permitted and none effective: the last use of them is to
-  // give them up. The inheritable set is what it was, so that CAP_SETPCAP is not needed.
+  // State: the caller's uid, with root's capabilities permitted and none effective. Their last use
+  // is to give them up. The inheritable set stays the same, so CAP_SETPCAP is not needed.
   Require(SetCapabilities({permitted, permitted, inheritable}), Step::kCapabilities,
           static_cast<int64_t>(permitted));
-  // What survives exec for a uid that is not 0.
+  // For a uid other than 0, only ambient capabilities survive exec.
   for (int capability = 0; capability < 64; ++capability) {
     if ((permitted & Bit(capability)) == 0) continue;
     Require(::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) == 0, Step::kAmbient,
             capability);
   }
 
-  // No privilege from here on. A new session keyring now, so that it is the caller's and counts
-  // for it: root's, which we came with, would be readable by who possesses it.
+  // No privilege from here on. Join a new session keyring now, so that the caller owns it and pays
+  // for it. The inherited keyring is root's, and its possessor could read it.
   const long keyring = ::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
   Require(keyring != -1 || errno == ENOSYS, Step::kKeyring);
   ::umask(static_cast<mode_t>(fixed.umask));
@@ -182,14 +186,15 @@ void ProveIdentity(const Request& request) {
                               fixed.ambient | kCheckpointRestore,
                               fixed.inheritable | kCheckpointRestore};
   ProveNothingComesBack(request, wanted);
-  // After the attempts: a half-way success of one is found here.
+  // Compare after the attempts, so that a partial success of an attempt is found.
   uid_t uids[3];
   gid_t gids[3];
   Prove(::getresuid(&uids[0], &uids[1], &uids[2]) == 0, kProofUid);
   Prove(::getresgid(&gids[0], &gids[1], &gids[2]) == 0, kProofGid);
   for (const uid_t uid : uids) Prove(uid == fixed.uid, kProofUid);
   for (const gid_t gid : gids) Prove(gid == fixed.gid, kProofGid);
-  // The ids for file access; -1 is never valid, so that the call changes nothing and tells.
+  // The ids for file access: -1 is never valid, so the call changes nothing and returns the current
+  // id.
   Prove(static_cast<uid_t>(::setfsuid(static_cast<uid_t>(-1))) == fixed.uid, kProofUid);
   Prove(static_cast<gid_t>(::setfsgid(static_cast<gid_t>(-1))) == fixed.gid, kProofGid);
   ProveGroups(request);
@@ -202,9 +207,9 @@ void ProveIdentity(const Request& request) {
   const bool restricted = ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
   Prove(restricted == ((fixed.flags & kCallerHasNoNewPrivs) != 0), kProofNoNewPrivs);
   Prove(::prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) == 0, kProofSecurebits);
-  // exec makes the engine dumpable for as long as its libraries are loaded. No process of the
-  // caller's may look into it then: it holds a capability that they lack. native/engine-preload
-  // ends that, before CRIU's main().
+  // exec makes the engine dumpable while its libraries are loaded. Meanwhile no process of the
+  // caller's may look into the engine, which holds a capability that they lack.
+  // native/engine-preload ends that state before CRIU's main().
   Prove(::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 1, kProofDumpable);
 }
 
@@ -221,9 +226,9 @@ void TakeLabel(const char* label, const char* command) {
       std::memcmp(own, label, length) == 0) {
     return;
   }
-  // Opened and written with the same credentials, the kernel insists on that. Anybody may write
-  // it; what the policy says of it decides here, and again at exec. Text that this kernel's module
-  // does not understand is refused, and so is everything where there is none.
+  // The kernel demands that the file is opened and written with the same credentials. Every process
+  // may write it; the module's policy decides here, and again at exec. The kernel refuses a text
+  // that its module does not understand, and any text if there is no module.
   const int next = ::open("/proc/self/attr/exec", O_WRONLY | O_CLOEXEC);
   Require(next != -1, Step::kLabel);
   const size_t command_length = std::strlen(command);

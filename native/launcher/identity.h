@@ -1,4 +1,5 @@
-// Who the engine is: ids, groups, capabilities. Given up in steps, then proved.
+// The engine's identity: ids, groups, capabilities. Privileges are given up in steps; then their
+// absence is proved.
 #pragma once
 
 #include "parameters.h"
@@ -8,16 +9,17 @@ namespace criu_service::launcher {
 // CAP_CHECKPOINT_RESTORE (Linux 5.9), as a set.
 constexpr uint64_t kCheckpointRestore = uint64_t{1} << 40U;
 
-// Fails where securebits are set: every step below relies on what they change.
+// Fails if securebits are set, because every step below depends on them.
 void CheckOwnIdentity();
 
-// From root with every capability to the caller with what its child holds and CHECKPOINT_RESTORE.
+// Turns root with every capability into the caller, with its child's capabilities and
+// CAP_CHECKPOINT_RESTORE.
 void BecomeCaller(const Request& request);
 
-// As the caller: that everything is as it was asked for, and that nothing comes back.
+// Call as the caller: proves that the identity is as requested, and that no privilege comes back.
 void ProveIdentity(const Request& request);
 
-// As the caller: execveat(2) will give this label.
+// Call as the caller: makes execveat(2) give this label.
 void TakeLabel(const char* label, const char* command);
 
 }  // namespace criu_service::launcher

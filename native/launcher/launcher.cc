@@ -1,10 +1,10 @@
 // criu-launcher: started as root by the service, becomes the caller, executes CRIU.
 //
 // The engine must never hold more than an ordinary child of its caller would, plus
-// CAP_CHECKPOINT_RESTORE. So this program does what fork(2) would have done for the caller: each
-// trait is copied or given up, every call is checked, and the first that fails ends it with an
-// answer that says which (protocol.h). It allocates nothing, parses nothing but one packet of
-// fixed layout, and has no second way through.
+// CAP_CHECKPOINT_RESTORE. So this program does the work that fork(2) would have done for the
+// caller. Each trait is copied or given up, and every call is checked. The first failing call ends
+// the program with an answer that names the step (protocol.h). The program allocates nothing,
+// parses only one packet of fixed layout, and has no alternative paths.
 
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -30,8 +30,9 @@ namespace {
 constexpr char kConfigVariable[] = "CRIU_CONFIG_FILE";
 constexpr char kPreloadVariable[] = "LD_PRELOAD";
 
-// The service has done all this in the child that it made; once more costs seventy system calls
-// and does not depend on it. The kernel's own structures: glibc keeps two signals for itself.
+// The service has done all this in the child that it made. Doing it again costs seventy system
+// calls and makes the launcher independent of that. The kernel's own structures are used, because
+// glibc keeps two signals for itself.
 void ResetSignalsAndFds() {
   const std::array<uint64_t, 8> by_default{};
   const uint64_t none = 0;
@@ -47,8 +48,9 @@ void ResetSignalsAndFds() {
   for (const int fd : {0, 1, 2, int{kCallerPidfd}, int{kCallerProcFd}}) {
     Require(::fcntl(fd, F_GETFD) != -1, Step::kSelf, fd);
   }
-  // Without a connection its number is held by /dev/null, and so is the one behind it: no file that
-  // we open gets a number that the engine's descriptors will take.
+  // Without a hand-over, /dev/null holds the number of the caller's connection. /dev/null also
+  // holds the numbers up to kLastEngineFd, so no file that we open gets a number reserved for the
+  // engine.
   for (int fd = kCallerSocketFd; fd <= kLastEngineFd; ++fd) {
     if (::fcntl(fd, F_GETFD) != -1) continue;
     Require(::fcntl(0, F_DUPFD_CLOEXEC, fd) == fd, Step::kSelf, fd);
@@ -68,21 +70,21 @@ EngineSocket MakeSocket(bool hand_over) {
     if (type != SOCK_SEQPACKET) Fail(Step::kSocket, EPROTOTYPE, type);
     return {kCallerSocketFd, -1};
   }
-  // SO_PEERCRED of both ends is who makes the pair, at this moment. CRIU takes its peer's pid for
-  // the process whose descriptors a request names: it must be the engine itself.
+  // SO_PEERCRED of both ends is the maker of the pair at this moment. CRIU looks for the
+  // descriptors that a request names in its peer's process, so the peer must be the engine itself.
   int ends[2];
   Require(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, Step::kSocket);
   return {ends[0], ends[1]};
 }
 
-// NAME=VALUE, static: the caller's RLIMIT_STACK is ours by now.
+// NAME=VALUE. Static, because the caller's RLIMIT_STACK is ours by now.
 template <size_t kSize>
 char* Assign(char (&text)[kSize], const char* name, const char* value) {
   std::snprintf(text, sizeof text, "%s=%s", name, value);
   return text;
 }
 
-// What the library in the engine is to do with CAP_CHECKPOINT_RESTORE (protocol.h).
+// Tells the library in the engine how to use CAP_CHECKPOINT_RESTORE (protocol.h).
 const char* CapabilityOf(const Parameters& fixed) {
   if ((fixed.ambient & kCheckpointRestore) != 0) return "callers";
   return (fixed.flags & kNoCapability) != 0 ? "none" : "asleep";
@@ -101,8 +103,9 @@ const char* CapabilityOf(const Parameters& fixed) {
   static char socket[] = "3";
   static_assert(kEngineSocketFd == 3);
   char* const arguments[] = {name, verb, socket, nullptr};
-  // Where criu-kerndat.service has put what is known of the kernel, and only root can write. CRIU
-  // looks for it there without root (kerndat.c), and uses the variable for nothing else.
+  // The directory where criu-kerndat.service has cached the kernel's features, writable by root
+  // only. CRIU without root looks for the cache there (kerndat.c), and uses the variable for
+  // nothing else.
   static char kerndat[] = "XDG_RUNTIME_DIR=/run/criu-service";
   char* const environment[] = {path,
                                Assign(config, kConfigVariable, request.config),
@@ -118,20 +121,20 @@ const char* CapabilityOf(const Parameters& fixed) {
 }  // namespace
 
 [[noreturn]] void Run() {
-  // Root with every capability.
+  // State: root with every capability.
   CheckOwnIdentity();
   ResetSignalsAndFds();
   const Request& request = ReceiveRequest();
   const int criu = OpenCriu(request.criu);
   CheckConfig(request.config);
   CheckPreload(request.preload);
-  // Everything is read before anything is changed, so that nothing of another process is taken.
+  // Read everything before changing anything, so that nothing is copied from another process.
   ReadTraits(request.fixed);
   TakeTraits();
   BecomeCaller(request);
 
-  // The caller with what its child would hold, CAP_CHECKPOINT_RESTORE, and root's hard limits,
-  // which nobody can use but us: the caller cannot trace a process that is not dumpable.
+  // State: the caller with its child's capabilities, CAP_CHECKPOINT_RESTORE, and root's hard
+  // limits. Only we can use those: the caller cannot trace a non-dumpable process.
   ProveIdentity(request);
   RequireReadable(request.config, Step::kConfig);
   RequireReadable(request.preload, Step::kPreload);
@@ -140,7 +143,7 @@ const char* CapabilityOf(const Parameters& fixed) {
   const bool hand_over = (request.fixed.flags & kHandOver) != 0;
   const EngineSocket socket = MakeSocket(hand_over);
   const EngineFds placed = PlaceEngineFds(socket.engine, hand_over, files);
-  // The limits last: from here on nothing is opened, mapped or forked.
+  // Take the limits last: from here on nothing is opened, mapped or forked.
   TakeLimits();
   SendReady(placed.files.images, placed.files.work, placed.files.status, socket.service);
   Execute(criu, request, placed.control);

@@ -12,7 +12,7 @@ namespace {
 
 static_assert(sizeof(gid_t) == sizeof(uint32_t) && sizeof(Parameters) % alignof(gid_t) == 0);
 
-// Static, not on the stack: the caller's RLIMIT_STACK will be ours.
+// Static, not on the stack, because the caller's RLIMIT_STACK will be ours.
 alignas(Parameters) char packet[kMaxParametersSize];
 Request request;
 
@@ -25,14 +25,14 @@ void CheckFixed(const Parameters& fixed) {
   Refuse(fixed.version != kVersion, offsetof(Parameters, version));
   Refuse((fixed.flags & ~kKnownFlags) != 0, offsetof(Parameters, flags));
   Refuse(fixed.pid <= 1, offsetof(Parameters, pid));
-  // Uid 0 would get its capabilities back at exec; -1 means "leave as it is" to setresuid(2).
+  // Uid 0 would regain its capabilities at exec; -1 means "leave as it is" to setresuid(2).
   Refuse(fixed.uid == 0 || fixed.uid == UINT32_MAX, offsetof(Parameters, uid));
   Refuse(fixed.gid == UINT32_MAX, offsetof(Parameters, gid));
   Refuse(fixed.umask > 0777, offsetof(Parameters, umask));
   Refuse(fixed.images_fd < -1, offsetof(Parameters, images_fd));
   Refuse(fixed.work_fd < -1, offsetof(Parameters, work_fd));
   Refuse(fixed.status_fd < -1, offsetof(Parameters, status_fd));
-  // A child of the caller cannot have more than that either, see capabilities(7).
+  // The same holds for a child of the caller, see capabilities(7).
   Refuse((fixed.ambient & ~fixed.inheritable) != 0, offsetof(Parameters, ambient));
   Refuse(fixed.unused != 0, offsetof(Parameters, unused));
   Refuse(fixed.group_count > kMaxGroups, offsetof(Parameters, group_count));
@@ -42,7 +42,7 @@ void CheckFixed(const Parameters& fixed) {
   Refuse(opens && (fixed.flags & kHandOver) != 0, offsetof(Parameters, flags));
 }
 
-// Takes bytes from the packet's tail; never more than are left.
+// Takes bytes from the packet's tail, and refuses to take more than are left.
 class Tail {
  public:
   explicit Tail(size_t size) : size_(size) {}
@@ -59,7 +59,7 @@ class Tail {
     Refuse(wanted > kMaxStringSize, offset_);
     const size_t start = offset_;
     const char* text = Take(wanted);
-    // One NUL, at the end: what we check is what the kernel reads.
+    // One NUL, at the end, so that the kernel reads the same string that we check.
     Refuse(std::memchr(text, '\0', wanted) != text + wanted - 1, start);
     Refuse(is_path && text[0] != '/', start);
     return text;
@@ -75,12 +75,13 @@ class Tail {
 }  // namespace
 
 const Request& ReceiveRequest() {
-  // MSG_TRUNC: the packet's true size, so that a longer one is not taken for its beginning.
+  // MSG_TRUNC returns the packet's true size, so that a longer packet is not mistaken for its
+  // beginning.
   const ssize_t received = ::recv(ControlFd(), packet, sizeof packet, MSG_TRUNC);
   Require(received != -1, Step::kParameters);
   const auto size = static_cast<size_t>(received);
   if (size > sizeof packet) Fail(Step::kParameters, EMSGSIZE, received);
-  // 0 is the end too: the service has gone, and nobody hears this.
+  // 0 is also the end of the connection: the service has gone, and this answer is lost.
   if (size < sizeof(Parameters)) Fail(Step::kParameters, EINVAL, received);
 
   std::memcpy(&request.fixed, packet, sizeof request.fixed);
@@ -91,7 +92,7 @@ const Request& ReceiveRequest() {
   request.groups = reinterpret_cast<const gid_t*>(tail.Take(fixed.group_count * sizeof(gid_t)));
   for (size_t index = 0; index < fixed.group_count; ++index) {
     const gid_t group = request.groups[index];
-    // Ascending: the kernel sorts them, and the proof compares one by one.
+    // Ascending, because the kernel sorts them and the proof compares in order.
     const bool in_order = index == 0 || request.groups[index - 1] <= group;
     Refuse(group == UINT32_MAX || !in_order, sizeof(Parameters) + index * sizeof group);
   }
@@ -105,7 +106,7 @@ const Request& ReceiveRequest() {
   Refuse(request.criu == nullptr, offsetof(Parameters, criu_size));
   Refuse(request.config == nullptr, offsetof(Parameters, config_size));
   Refuse(request.preload == nullptr, offsetof(Parameters, preload_size));
-  // ld.so(8) takes these for the end of a path.
+  // Characters that ld.so(8) takes for the end of a path.
   Refuse(std::strpbrk(request.preload, " :") != nullptr, offsetof(Parameters, preload_size));
   Refuse((request.label == nullptr) != (request.label_command == nullptr),
          offsetof(Parameters, label_size));

@@ -1,4 +1,4 @@
-// The one packet that the launcher works from.
+// The only packet that the launcher receives.
 #pragma once
 
 #include <sys/types.h>
@@ -9,7 +9,7 @@
 
 namespace criu_service::launcher {
 
-// Checked. The pointers point into the packet; a string that was not given is null.
+// A checked request. The pointers point into the packet; an absent string is null.
 struct Request {
   Parameters fixed;
   const gid_t* groups;
@@ -21,7 +21,7 @@ struct Request {
   const char* preload;
 };
 
-// Waits for the packet. Fails on anything that is not exactly as protocol.h says.
+// Waits for the packet. Fails on any deviation from protocol.h.
 const Request& ReceiveRequest();
 
 }  // namespace criu_service::launcher

@@ -1,26 +1,28 @@
-// What the service and the launcher say to each other. Mirrored by src/engine/launcher-protocol.ts.
+// The protocol between the service and the launcher. Mirrored by src/engine/launcher-protocol.ts.
 //
 // The launcher is started as root with argv[0] only, an empty environment and the descriptors of
 // StartFd. Then, on descriptor 3, a SEQPACKET socket:
 //
 //   service -> launcher   one Parameters packet, after the launcher's pid was put into its cgroup.
 //   launcher -> service   one Answer. kReady: every privilege is gone, the engine is about to be
-//                         executed. With it comes, unless the engine got the caller's connection,
-//                         the service's end of the engine's socket (SCM_RIGHTS, one descriptor).
-//                         kFailed: the launcher exits with status 1 and nothing was executed.
+//                         executed. Unless the engine got the caller's connection, the packet
+//                         carries the service's end of the engine's socket (SCM_RIGHTS, one
+//                         descriptor). kFailed: the launcher exits with status 1 and nothing was
+//                         executed.
 //   launcher -> service   after kReady only: a second Answer, kFailed with Step::kExecute, if
 //                         execveat(2) failed; exit status 1.
 //   engine -> service     after kReady only: a second Answer, kGuarded, from native/engine-preload
-//                         in the program that was executed, before that program's main(). The
-//                         engine's copy of descriptor 3 is closed then. A program that was linked
-//                         statically, or could not load the library, never says it.
-//   end of the connection after kGuarded: there is an engine. Without kGuarded the launcher or the
-//                         program was killed or failed (the caller may kill either: they have the
-//                         caller's uid): there is no engine. Without kReady nothing was executed.
+//                         in the executed program, before that program's main(). The engine's copy
+//                         of descriptor 3 is closed then. A statically linked program, or a program
+//                         that could not load the library, never sends it.
+//   end of the connection after kGuarded: there is an engine. Without kGuarded: there is no engine,
+//                         because the launcher or the program failed or was killed (the caller may
+//                         kill either, since both have its uid). Without kReady: nothing was
+//                         executed.
 //
-// Integers are in the machine's byte order: both ends run on it. A packet that is not exactly as
-// long as it says, of another version, with an unknown flag or a value out of range is refused with
-// Step::kParameters.
+// Integers are in the machine's byte order: both ends run on it. Step::kParameters refuses a packet
+// whose length differs from its stated length, another version, an unknown flag, and a value out of
+// range.
 #pragma once
 
 #include <cstddef>
@@ -31,21 +33,22 @@ namespace criu_service::launcher {
 constexpr uint32_t kMagic = 0x484c5243;  // "CRLH"
 constexpr uint32_t kVersion = 2;
 
-// The descriptors that the launcher is started with; 0 and 1 are /dev/null, 2 the engine's stderr.
+// Descriptors at the launcher's start; 0 and 1 are /dev/null, 2 is the engine's stderr.
 enum StartFd : int {
   kControlFd = 3,
   kCallerPidfd = 4,
   kCallerProcFd = 5,    // The directory /proc/PID of the caller, bound to the pidfd by the service.
-  kCallerSocketFd = 6,  // Its own connection, blocking; for a hand-over only.
+  kCallerSocketFd = 6,  // The caller's connection, blocking; for a hand-over only.
 };
 
-// What the engine is executed with: argv "criu", "swrk", "3". The descriptors that it was asked to
-// open follow in the order of Answer's fields, without gaps.
+// Descriptors at the engine's start, with argv "criu", "swrk", "3". The requested files follow in
+// the order of Answer's fields, without gaps.
 //
-// The engine's copy of the control socket is the last. For a hand-over it is kEngineSocketFd, and
-// the caller's connection is the next; the library puts the connection there. The caller can keep
-// the library from being loaded (its limits are the caller's to set at any time, and ld.so goes on
-// without it), and CRIU would serve the request in that connection with the capability in effect.
+// The engine's copy of the control socket is the last. For a hand-over the copy is kEngineSocketFd
+// instead, and the caller's connection is the next number; the library puts the connection in its
+// place. The caller can keep the library from being loaded (it may set its engine's limits at any
+// time, and ld.so goes on without the library). CRIU would then serve the request in that
+// connection with the capability in effect.
 enum EngineFd : int {
   kEngineSocketFd = 3,
   kFirstEngineFd = 4,
@@ -53,13 +56,14 @@ enum EngineFd : int {
 };
 
 constexpr uint32_t kCallerHasNoNewPrivs = 1;
-constexpr uint32_t kHandOver = 2;      // The engine gets kCallerSocketFd; it opens nothing for it.
+constexpr uint32_t kHandOver = 2;      // The engine gets kCallerSocketFd; no file is opened for it.
 constexpr uint32_t kNoCapability = 4;  // The request needs no CAP_CHECKPOINT_RESTORE.
 constexpr uint32_t kKnownFlags = kCallerHasNoNewPrivs | kHandOver | kNoCapability;
 
-// What the library in the engine reads in its environment, and removes: the number of its copy of
-// the control socket; and one of `asleep` (the capability is permitted, and in effect for single
-// calls), `callers` (the same, and the caller's children hold it anyway), `none`.
+// Environment variables that the library in the engine reads and removes. The first is the number
+// of its copy of the control socket. The second is `asleep` (the capability is permitted, and in
+// effect for single calls), `callers` (the same, and the caller's children hold it anyway) or
+// `none`.
 constexpr char kReadyVariable[] = "CRIU_SERVICE_READY";
 constexpr char kCapabilityVariable[] = "CRIU_SERVICE_CAPABILITY";
 
@@ -75,21 +79,21 @@ struct Parameters {
   uint32_t uid;
   uint32_t gid;
   uint32_t umask;
-  int32_t images_fd;  // A descriptor of the caller, or -1. Not together with the images path.
-  int32_t work_fd;    // -1: none.
-  int32_t status_fd;  // -1: none.
+  int32_t images_fd;  // A descriptor of the caller, or -1. Excludes the images path.
+  int32_t work_fd;    // Or -1.
+  int32_t status_fd;  // Or -1.
   uint64_t bounding;  // Capability sets of the caller, bit N is capability N.
   uint64_t inheritable;
   uint64_t ambient;
-  // What follows this structure: `group_count` groups of 32 bits, ascending; then the strings, in
-  // this order, each with a NUL at its end that its size counts. Size 0: there is none.
+  // After this structure come `group_count` groups of 32 bits, ascending; then the strings, in this
+  // order, each with a NUL at its end that its size counts. Size 0 means no string.
   uint32_t group_count;
   uint32_t criu_size;           // An absolute path.
   uint32_t config_size;         // An absolute path of a file with the one line `unprivileged`.
-  uint32_t images_path_size;    // A path, from `/` where it is relative.
+  uint32_t images_path_size;    // A path; if relative, from `/`.
   uint32_t label_size;          // The caller's LSM label, as SO_PEERSEC tells it.
-  uint32_t label_command_size;  // What /proc/self/attr/exec must be told to take that label.
-  uint32_t preload_size;        // An absolute path: the library that the engine is run with.
+  uint32_t label_command_size;  // The text for /proc/self/attr/exec that takes that label.
+  uint32_t preload_size;        // An absolute path: the library preloaded into the engine.
   uint32_t unused;              // 0.
 };
 static_assert(sizeof(Parameters) == 96 && offsetof(Parameters, bounding) == 40);
@@ -99,10 +103,10 @@ constexpr size_t kMaxParametersSize =
 
 enum class Kind : uint32_t { kReady = 0, kFailed = 1, kGuarded = 2 };
 
-// In the order in which they are taken. What `value` means is said where it means something.
+// In the order of execution. The meaning of `value` is told at each step that has one.
 enum class Step : uint32_t {
   kNone = 0,
-  kSelf,        // The launcher was not started as it must be; securebits, or a descriptor.
+  kSelf,        // The launcher was not started as required; securebits, or a descriptor.
   kParameters,  // The byte offset, or the size.
   kCriu,        // FileFault.
   kConfig,      // FileFault.
@@ -117,12 +121,12 @@ enum class Step : uint32_t {
   kReadLimit,  // RLIMIT_*.
   kCallerGone,
   kRaiseLimit,   // RLIMIT_*; the caller's hard limit is above root's own.
-  kInheritable,  // The set that was asked for.
+  kInheritable,  // The requested set.
   kBounding,     // The capability.
-  kGroups,       // How many.
+  kGroups,       // The number of groups.
   kGid,
   kUid,
-  kCapabilities,  // The set that was asked for.
+  kCapabilities,  // The requested set.
   kAmbient,       // The capability.
   kKeyring,
   kNoNewPrivs,
@@ -139,7 +143,7 @@ enum class Step : uint32_t {
   kExecute,
 };
 
-// What is wrong with a file that has to be root's. kFileCannotBeRead: errno says why.
+// Faults of a file that must be root's. kFileCannotBeRead: errno tells why.
 enum FileFault : int {
   kFileCannotBeRead = 0,
   kFileNotRegular = 1,
@@ -149,7 +153,7 @@ enum FileFault : int {
   kFileHasCapabilities = 5,
 };
 
-// What was not as it must be after everything was given up.
+// Faults that the proof found after everything was given up.
 enum ProofFault : int {
   kProofUid = 1,
   kProofGid = 2,
@@ -171,7 +175,7 @@ struct Answer {
   uint32_t version;
   Kind kind;
   Step step;          // kNone when ready.
-  int32_t error;      // errno, or 0 when no call failed but what it found is refused.
+  int32_t error;      // errno; or 0 if no call failed, but its result is refused.
   int32_t images_fd;  // Descriptors of the engine, or -1.
   int32_t work_fd;
   int32_t status_fd;

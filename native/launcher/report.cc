@@ -9,12 +9,12 @@
 namespace criu_service::launcher {
 namespace {
 
-// Above every number that the engine gets, and above what is opened meanwhile.
+// Above every number of the engine, and above the files that are opened meanwhile.
 constexpr int kMovedControlFd = 32;
 
 int control = kControlFd;
 
-// Never SIGPIPE: a service that has gone must not decide how the launcher ends.
+// MSG_NOSIGNAL: a service that has gone must not decide how the launcher ends.
 bool Send(Answer answer, int fd) {
   iovec bytes{&answer, sizeof answer};
   alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof fd)] = {};
@@ -36,8 +36,8 @@ bool Send(Answer answer, int fd) {
 }  // namespace
 
 void MoveControl() {
-  // The copy at 3 stays until the engine's socket takes its place: the number must not become
-  // another file's meanwhile.
+  // The copy at 3 stays until the engine's socket takes its place, so that no other file gets the
+  // number meanwhile.
   const int moved = ::fcntl(kControlFd, F_DUPFD_CLOEXEC, kMovedControlFd);
   Require(moved != -1, Step::kSelf, kControlFd);
   control = moved;
@@ -48,13 +48,13 @@ int ControlFd() { return control; }
 void SendReady(int32_t images_fd, int32_t work_fd, int32_t status_fd, int service_socket) {
   const Answer answer{kMagic,    kVersion, Kind::kReady, Step::kNone, 0, images_fd, work_fd,
                       status_fd, 0};
-  // Without the answer nobody would use the engine: it is not executed.
+  // If the answer cannot be sent, the service would not use the engine, so it is not executed.
   Require(Send(answer, service_socket), Step::kAnswer);
 }
 
 void Fail(Step step, int error, int64_t value) {
   Send({kMagic, kVersion, Kind::kFailed, step, error, -1, -1, -1, value}, -1);
-  // Not exit(3): no handler of a library has anything to do here.
+  // Not exit(3), so that no library's exit handler runs.
   ::_exit(1);
 }
 

@@ -1,4 +1,4 @@
-// The launcher's answers, and its one way to fail.
+// The launcher's answers, and its only way to fail.
 #pragma once
 
 #include <cerrno>
@@ -15,7 +15,7 @@ int ControlFd();
 // Sends kReady with the service's end of the socket, if there is one (not -1).
 void SendReady(int32_t images_fd, int32_t work_fd, int32_t status_fd, int service_socket);
 
-// Says which step failed, and exits. Nothing is undone: the process held it all, and ends.
+// Reports the failed step, and exits. Undoing anything is needless, because the process ends.
 [[noreturn]] void Fail(Step step, int error, int64_t value = 0);
 
 // For a call that sets errno.

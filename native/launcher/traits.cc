@@ -20,7 +20,7 @@ namespace {
 
 static_assert(sizeof(rlim_t) == 8, "limits are 64 bits wide");
 
-// sched_setattr(2), the first version of it: what every kernel since 3.14 knows.
+// The first version of the structure of sched_setattr(2), known to every kernel since 3.14.
 struct SchedAttributes {
   uint32_t size;
   uint32_t policy;
@@ -37,7 +37,7 @@ constexpr int kNeutralNice = 0;
 constexpr int kLimits = RLIM_NLIMITS;
 constexpr size_t kAffinityBytes = 8192 / 8;  // The most CPUs that a kernel is built for.
 
-// A /proc file that holds one number, copied and not understood.
+// A /proc file with one number, which is copied without parsing.
 struct NumberFile {
   char text[24];
   size_t size;
@@ -57,13 +57,13 @@ rlimit limits[kLimits];
 NumberFile ReadNumber(int directory, const char* name, Step step) {
   NumberFile file{};
   const int fd = ::openat(directory, name, O_RDONLY | O_CLOEXEC);
-  // A kernel that is built without the file has it for nobody. A process that has gone has none
-  // either, which is found out before anything is done with it.
+  // A kernel that is built without the file lacks it for every process. A process that has gone
+  // lacks it, too; RequireAlive() finds that before the values are used.
   if (fd == -1 && errno == ENOENT) return file;
   Require(fd != -1, step);
   const ssize_t size = ::read(fd, file.text, sizeof file.text);
   Require(size != -1, step);
-  // Nothing to read: the caller has no memory any more, it is about to end.
+  // An empty file: the caller has no memory any more and is about to end.
   if (size == 0 || size == sizeof file.text) Fail(step, ESRCH, size);
   ::close(fd);
   file.size = static_cast<size_t>(size);
@@ -94,8 +94,8 @@ void WriteOwn(const char* path, const char* text, size_t size, Step step) {
   ::close(fd);
 }
 
-// What fork(2) makes of it (sched_fork of the kernel): SCHED_RESET_ON_FORK is for the child, which
-// is not real-time then, nor favoured by nice, and does not have the flag itself.
+// Applies the changes of fork(2) (sched_fork of the kernel). With SCHED_RESET_ON_FORK the child is
+// neither real-time nor favoured by nice, and does not have the flag itself.
 void AsInherited(SchedAttributes* attributes, int* nice) {
   const bool real_time = attributes->policy == SCHED_FIFO || attributes->policy == SCHED_RR ||
                          attributes->policy == SCHED_DEADLINE;
@@ -106,7 +106,7 @@ void AsInherited(SchedAttributes* attributes, int* nice) {
   } else if (resets && *nice < kNeutralNice) {
     *nice = kNeutralNice;
   } else if (attributes->policy == SCHED_DEADLINE) {
-    // Its bandwidth cannot be had twice: it cannot fork.
+    // SCHED_DEADLINE bandwidth cannot be granted twice, so such a process cannot fork.
     Fail(Step::kScheduler, EAGAIN, SCHED_DEADLINE);
   }
   attributes->size = sizeof *attributes;
@@ -114,11 +114,12 @@ void AsInherited(SchedAttributes* attributes, int* nice) {
   attributes->nice = *nice;
 }
 
-// The privilege is set aside, not given up: saved ids stay 0. With the caller's ids prlimit(2)
-// needs no CAP_SYS_RESOURCE, and reads only a process whose real, effective and saved ids are all
-// the caller's at this moment: not one that has executed su meanwhile. The effective capabilities
-// are empty, and come back with the uid. What the caller can do to us meanwhile is to send signals
-// and to change priorities, which are set later; not to trace us, the saved ids are root's.
+// Sets the privilege aside without giving it up: the saved ids stay 0. With the caller's ids
+// prlimit(2) needs no CAP_SYS_RESOURCE. It reads only a process whose real, effective and saved ids
+// are all the caller's at this moment, so a process that has executed su meanwhile is refused. The
+// effective capabilities are empty, and come back with the uid. Meanwhile the caller can send
+// signals and change priorities, which are set later. The caller cannot trace us, because the saved
+// ids are root's.
 void ReadLimits(const Parameters& caller) {
   Require(::setresgid(caller.gid, caller.gid, 0) == 0, Step::kGid);
   Require(::setresuid(caller.uid, caller.uid, 0) == 0, Step::kUid);
@@ -131,7 +132,7 @@ void ReadLimits(const Parameters& caller) {
   Require(::setresgid(0, 0, 0) == 0, Step::kGid);
 }
 
-// Readable is a pidfd whose process has ended.
+// A pidfd is readable if its process has ended.
 void RequireAlive() {
   pollfd caller{kCallerPidfd, POLLIN, 0};
   Require(::poll(&caller, 1, 0) != -1, Step::kCallerGone);
@@ -162,20 +163,21 @@ void ReadTraits(const Parameters& caller) {
   coredump_filter = ReadNumber(kCallerProcFd, "coredump_filter", Step::kCoredumpFilter);
   oom_score = ReadNumber(kCallerProcFd, "oom_score_adj", Step::kOomScore);
   login_uid = ReadNumber(kCallerProcFd, "loginuid", Step::kLoginUid);
-  // A caller without one, and so a child of it, may have any that it likes (audit_set_loginuid() of
-  // the kernel). Its own is what such an engine's acts should be logged as.
+  // A caller without a login uid, and so its child, may set any login uid (audit_set_loginuid() of
+  // the kernel). Acts of such an engine should be logged under the caller's own uid.
   if (Same(login_uid, Decimal(AUDIT_UID_UNSET))) login_uid = Decimal(caller.uid);
   ReadLimits(caller);
 
-  // Alive now means that the pid was nobody else's above.
+  // The caller is alive now, so the pid was the caller's during all reads above.
   RequireAlive();
   AsInherited(&scheduling, &nice_value);
 }
 
 void TakeTraits() {
-  // CAP_SYS_RESOURCE, and only where the caller has more than the service. Nothing is lowered yet:
-  // a limit that is meant for the engine (no new descriptor, no new process, no memory) would stop
-  // us half-way. Not from here on: the stack that is mapped and static memory is all we use.
+  // Needs CAP_SYS_RESOURCE, if the caller's hard limit is above the service's. Nothing is lowered
+  // yet: a limit that is meant for the engine (no new descriptor, no new process, no memory) would
+  // stop us half-way. Limits on memory do no harm from here on, because we use only the mapped
+  // stack and static memory.
   for (int resource = 0; resource < kLimits; ++resource) {
     rlimit own{};
     Require(::prlimit(0, static_cast<__rlimit_resource>(resource), nullptr, &own) == 0,
@@ -185,16 +187,16 @@ void TakeTraits() {
     SetOwnLimit(resource, own, Step::kRaiseLimit);
   }
 
-  // CAP_SYS_NICE: to be favoured or real-time, as the caller is. Nice first: the call for the
-  // policy sets it for the ordinary policies, but not for SCHED_IDLE and the real-time ones.
+  // Needs CAP_SYS_NICE, if the caller is favoured or real-time. Set nice first: sched_setattr(2)
+  // sets it for the ordinary policies, but not for SCHED_IDLE and the real-time policies.
   Require(::setpriority(PRIO_PROCESS, 0, nice_value) == 0, Step::kNice, nice_value);
   Require(::syscall(SYS_sched_setattr, 0, &scheduling, 0U) == 0, Step::kScheduler,
           scheduling.policy);
-  // CAP_SYS_ADMIN or CAP_SYS_NICE for the real-time class. Without a class the level says nothing,
-  // and is refused; kernels before 5.18 report one all the same.
+  // Needs CAP_SYS_ADMIN or CAP_SYS_NICE for the real-time class. Without a class the kernel refuses
+  // a level, although kernels before 5.18 report one.
   const int wanted = IOPRIO_PRIO_CLASS(io_priority) == IOPRIO_CLASS_NONE ? 0 : io_priority;
   Require(::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, wanted) == 0, Step::kIoPriority, wanted);
-  // A mask that is ours already is not set: it would be pinned, and miss CPUs that come later.
+  // Skip a mask that is already ours: setting it would pin it, and leave out CPUs that come later.
   static unsigned char own_affinity[kAffinityBytes];
   const long bytes =
       ::syscall(SYS_sched_getaffinity, 0, sizeof own_affinity, static_cast<void*>(own_affinity));
@@ -204,24 +206,26 @@ void TakeTraits() {
             Step::kAffinity);
   }
 
-  // Our files in /proc are root's, because we are not dumpable: as the caller we could not write
-  // them. The filter is read in hexadecimal without 0x, and would be taken for octal.
+  // Our files in /proc belong to root, because we are not dumpable, so write them before we become
+  // the caller. The filter is read in hexadecimal without 0x, and without the prefix would be
+  // parsed as octal.
   if (coredump_filter.exists) {
     char hexadecimal[2 + sizeof coredump_filter.text] = {'0', 'x'};
     std::memcpy(hexadecimal + 2, coredump_filter.text, coredump_filter.size);
     WriteOwn("/proc/self/coredump_filter", hexadecimal, coredump_filter.size + 2,
              Step::kCoredumpFilter);
   }
-  // With CAP_SYS_RESOURCE this is the lowest value for the engine and its children, too.
+  // With CAP_SYS_RESOURCE this value becomes the minimum for the engine and its children, too.
   if (oom_score.exists) {
     WriteOwn("/proc/self/oom_score_adj", oom_score.text, oom_score.size, Step::kOomScore);
   }
-  // With each login uid that is written the kernel starts an audit session, by which the service
-  // tells for ever what came out of this engine (sweep.ts): fork and exec keep it, and who lacks
-  // CAP_AUDIT_CONTROL cannot leave it. So it is written even where it is the same. We need that
-  // capability, too, unless ours is unset. Where it is immutable (auditctl --loginuid-immutable) it
-  // can be set once, and a service has none; if that fails, acts of the engine would be logged as
-  // somebody else's, and so that is the end.
+  // Each write of a login uid starts an audit session in the kernel. By that session the service
+  // recognizes every descendant of this engine for ever (sweep.ts): fork and exec keep it, and a
+  // process without CAP_AUDIT_CONTROL cannot leave it. So write the login uid even if it is
+  // unchanged. The launcher needs that capability, too, unless its login uid is unset. If login
+  // uids are immutable (auditctl --loginuid-immutable), an unset login uid can be set once, and a
+  // service's login uid is unset. If the write fails, acts of the engine would be logged under
+  // another user, so the launcher fails.
   const NumberFile own_uid = ReadNumber(AT_FDCWD, "/proc/self/loginuid", Step::kLoginUid);
   if (own_uid.exists != login_uid.exists) Fail(Step::kLoginUid, ENOENT);
   if (own_uid.exists) {
@@ -235,9 +239,9 @@ void TakeTraits() {
 }
 
 void PrepareProcessLimit() {
-  // setresuid(2) marks a process whose new uid has more processes than its limit, not counting
-  // itself, and exec fails with EAGAIN for one that is marked. fork(2) counts the child. So one
-  // less here makes it the same limit. 0 needs none: the caller itself is one.
+  // setresuid(2) marks a process whose new uid has more processes than its limit, not counting the
+  // process itself. exec fails with EAGAIN for a marked process. fork(2) counts the child, so the
+  // same limit is one less here. 0 needs no change: the caller itself is a process.
   rlimit limit = limits[RLIMIT_NPROC];
   if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur > 0) --limit.rlim_cur;
   rlimit own{};

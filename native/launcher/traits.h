@@ -1,4 +1,5 @@
-// What a child inherits from its parent beside credentials: limits, priorities, /proc settings.
+// The traits that a child inherits from its parent beside credentials: limits, priorities, /proc
+// settings.
 #pragma once
 
 #include <sys/types.h>
@@ -7,18 +8,18 @@
 
 namespace criu_service::launcher {
 
-// As root: reads them all from the caller, and only then makes sure that it still was the caller.
+// Call as root: reads all traits from the caller, then makes sure that the pid was still the
+// caller's.
 void ReadTraits(const Parameters& caller);
 
-// As root: takes them over, but for the limits, of which only the hard ones are raised where they
-// have to be.
+// Call as root: takes over all traits except the limits. Hard limits are raised if necessary.
 void TakeTraits();
 
-// As root, before the uid changes: makes setresuid(2) see that the caller's uid has too many
-// processes just when fork(2) would have.
+// Call as root, before the uid changes: makes setresuid(2) find that the caller's uid has too many
+// processes exactly if fork(2) would.
 void PrepareProcessLimit();
 
-// As the caller: the limits, all of them lowered from here on, so that no privilege is needed.
+// Call as the caller: sets the limits. All are lowered from here on, so no privilege is needed.
 void TakeLimits();
 
 }  // namespace criu_service::launcher
