@@ -176,8 +176,7 @@ void ReadTraits(const Parameters& caller) {
 void TakeTraits() {
   // Needs CAP_SYS_RESOURCE, if the caller's hard limit is above the service's. Nothing is lowered
   // yet: a limit that is meant for the engine (no new descriptor, no new process, no memory) would
-  // stop us half-way. Limits on memory do no harm from here on, because we use only the mapped
-  // stack and static memory.
+  // stop us half-way. From here on the launcher uses only the mapped stack and static memory.
   for (int resource = 0; resource < kLimits; ++resource) {
     rlimit own{};
     Require(::prlimit(0, static_cast<__rlimit_resource>(resource), nullptr, &own) == 0,

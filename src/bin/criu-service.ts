@@ -21,10 +21,10 @@ import { createLog } from '../systemd/open-log.ts';
 import { startWatchdog } from '../systemd/watchdog.ts';
 import { version } from '../version.ts';
 
-/** The launcher and its configuration lie beside the bundle. */
+/** Directory of the bundle, with the launcher and its configuration. */
 const programDirectory = dirname(fileURLToPath(import.meta.url));
 
-/** How long an engine may take to become its caller: directories of the caller's are opened on the way. */
+/** Time for an engine to become its caller, which includes opening the caller's directories. */
 const launchTimeoutMs = 10_000;
 
 main().then((code) => {
@@ -39,7 +39,7 @@ async function main(): Promise<number> {
   return run(options, readyFd);
 }
 
-/** Parsing brings commander along, which is a fifth of all that there is to load. */
+/** Loads commander only if there are arguments, because it is a fifth of all loaded code. */
 async function givenOptions(argv: readonly string[]): Promise<ServiceOptions | Printed> {
   if (argv.length === 0) return defaults;
   const { parseCommandLine } = await import('../daemon/command-line.ts');
@@ -81,7 +81,7 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
         labels,
       },
       answerFile: activation ? answerFileIn(process.env.RUNTIME_DIRECTORY) : undefined,
-      // Without systemd there is nobody to make one.
+      // Without systemd no unit can make a kerndat file.
       kerndat: new Kerndat(options.criu, activation ? startKerndatUnit : () => {}),
       restorers: findRestorers(options.restore),
       standing: {
@@ -91,16 +91,16 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
       limits: options.limits,
       timeouts: options.timeouts,
       maxPacketBytes: options.maxPacketBytes,
-      // systemd names them all, if an administrator has added some.
+      // systemd names all runtime directories, if an administrator has added some.
       runtimeDirectory: process.env.RUNTIME_DIRECTORY?.split(':')[0],
-      // Who listens by itself would not be started again.
+      // Only a socket unit starts an idle service again, so a service with its own socket never stops.
       idleTimeoutMs: activation ? options.idleTimeoutMs : undefined,
       stopTimeoutMs: options.stopTimeoutMs,
       metrics,
     });
     const stopped = new Promise<'stop' | 'restart'>((resolve) => {
       for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve('stop'));
-      // RestartKillSignal= of criu.service: what is at work stays in systemd's store, and the next start goes on with it.
+      // RestartKillSignal= of criu.service: requests in flight stay in systemd's store, and the next start resumes them.
       process.once('SIGUSR2', () => resolve('restart'));
       service.onIdle(() => resolve('stop'));
     });
@@ -117,7 +117,7 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
     const { message, errno } = error as NodeJS.ErrnoException;
     notifier.failed(Math.abs(errno ?? os.errno.EIO), message);
     if (log) log.error(message);
-    // In the background the log is no terminal, and the command that waits for us passes this on.
+    // In the background the log is not a terminal, and the waiting command prints this message.
     if (!log || readyFd !== undefined) process.stderr.write(`criu-service: ${message}\n`);
     return 1;
   } finally {
@@ -125,12 +125,12 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
     if (options.pidFile !== undefined) removePidFile(at(options.pidFile));
     await metrics?.close();
     await log?.close();
-    // Sessions hold the event loop, and go on elsewhere.
+    // Kept sessions still hold the event loop; the next start resumes them.
     if (leaveAtOnce) process.exit(0);
   }
 }
 
-/** Under systemd stderr is the journal (JOURNAL_STREAM, systemd.exec(5)); in the background there is no stderr left to write to. */
+/** Under systemd stderr is the journal (JOURNAL_STREAM, systemd.exec(5)); a service in the background has no lasting stderr. */
 function sinkFor(background: boolean): 'journal' | 'stderr' | 'none' {
   if (process.env.JOURNAL_STREAM !== undefined) return 'journal';
   if (!background) return 'stderr';
@@ -142,7 +142,7 @@ function answerFileIn(directory: string | undefined): AnswerFile | undefined {
   return directory === undefined ? undefined : new AnswerFile(directory);
 }
 
-/** getent(1) knows the groups of every name service; Node knows none. */
+/** getent(1) knows the groups of every name service; Node does not. */
 function findRestorers(restore: string): Restorers {
   if (restore === 'all' || restore === 'root') return { who: restore };
   const name = restore.replace(/^group=/, '');
@@ -164,12 +164,12 @@ function writePidFile(path: string): void {
   }
 }
 
-/** Only our own: another instance may have failed on the file of the one that runs. */
+/** Removes only this process's pid file: this instance may have failed because another instance runs with the same file. */
 function removePidFile(path: string): void {
   try {
     if (readFileSync(path, 'utf8') === `${process.pid}`) rmSync(path);
   } catch {
-    // Somebody removed it already.
+    // The file is gone already.
   }
 }
 

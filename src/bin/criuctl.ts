@@ -5,7 +5,7 @@ import { exitCodes } from '../cli/exit-codes.ts';
 import type { Invocation, Outcome } from '../cli/invocation.ts';
 import type { Verb } from '../cli/option-table.ts';
 
-/** Each is loaded when it is asked for: a completion needs no addon, and `status` no protocol. */
+/** Each module is loaded on demand: a completion needs no addon, and `status` no protocol. */
 const verbModules: Readonly<Record<Verb, () => Promise<{ run(invocation: Invocation): Promise<Outcome> }>>> =
   {
     dump: () => import('../cli/dump.ts'),
@@ -38,7 +38,7 @@ async function main(): Promise<number> {
 async function run({ action, options, own }: Parsed, verb: Verb): Promise<number> {
   const abort = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
-  // status asks systemd alone, and is quicker without the protocol.
+  // status asks only systemd, and is quicker without the protocol.
   const client = verb === 'status' ? undefined : (await import('../client/client.ts')).CriuClient;
   const invocation: Invocation = {
     verb,
@@ -72,9 +72,9 @@ async function run({ action, options, own }: Parsed, verb: Verb): Promise<number
   }
 }
 
-/** A fault of criuctl itself, in one line: a stack trace helps nobody who types a command. */
+/** Reports a fault of criuctl itself, without a stack trace, which does not help its user. */
 function endWithFault(error: Error & { readonly code?: string; readonly syscall?: string }): void {
-  // A reader that has seen enough, as `head` has.
+  // The reader has closed the pipe, as `head` does.
   if (error.code === 'EPIPE' && error.syscall === 'write') process.exit();
   process.stderr.write(
     `criuctl: ${error.name}: ${error.message}\nThis is a fault of criuctl: please report it\n`,
@@ -82,7 +82,7 @@ function endWithFault(error: Error & { readonly code?: string; readonly syscall?
   process.exit(exitCodes.failed);
 }
 
-/** On standard output nothing but the result, and sentences only for somebody who reads them. */
+/** Standard output gets the result only. Sentences are for a terminal. */
 function print({ sentence, value, json, summary = [] }: Outcome, { own, watched }: Invocation): void {
   if (own.json) process.stdout.write(`${JSON.stringify(json)}\n`);
   else {

@@ -1,9 +1,9 @@
-/** The end of a connection whose peer is not trusted: a caller, or an engine that has become one. */
+/** Closes a connection whose peer is not trusted: a caller, or an engine that has become its caller. */
 import { native, type SeqpacketSocket } from './binding.ts';
 
 /**
- * After shutdown(2) nothing can be queued any more. What is still unread is thrown away, because it would turn the end into a
- * reset (ECONNRESET), which its caller would read ahead of the reply; unless it holds descriptors: that is left to another thread.
+ * After shutdown(2) nothing more can be queued. Discard unread packets: they would turn the end into a reset (ECONNRESET), which
+ * the peer would read before the reply. A packet with descriptors is left to another thread.
  */
 export function closeSocket(socket: SeqpacketSocket): void {
   try {
@@ -16,7 +16,7 @@ export function closeSocket(socket: SeqpacketSocket): void {
       return;
     }
   } catch {
-    // ENOTCONN and the like: there is nothing in its queue.
+    // ENOTCONN and the like: the queue is empty.
   }
   socket.close();
 }

@@ -1,5 +1,5 @@
 /** The largest packet that is accepted from either side, in bytes. */
 export const maxPacketBytes = 1 << 20;
 
-/** The largest packet of a caller without root, in bytes: as long as a few paths and a hundred mounts are. */
+/** The largest packet of a caller without root, in bytes: room for a few paths and a hundred mounts. */
 export const maxUserPacketBytes = 64 * 1024;

@@ -1,9 +1,9 @@
 /**
- * Packets to messages and back. Bytes never make these functions throw.
+ * Converts packets to messages and back. No bytes make these functions throw.
  *
- * `strict` is for packets whose sender nobody trusts: only what every parser reads alike is decoded (strict.ts).
- * `lenient` is what CRIU itself would see in the packet (lenient.ts): for callers that may do anything anyway, and for
- * the answers of engines that may be newer than rpc.proto.
+ * `strict` is for packets of untrusted senders: it decodes only packets that every parser reads alike (strict.ts). `lenient`
+ * reads a packet as CRIU itself would (lenient.ts). It is for callers with every right, and for replies of engines that may be
+ * newer than rpc.proto.
  */
 
 import { criu_req, criu_resp } from './generated/rpc.js';
@@ -20,7 +20,7 @@ export interface Malformed {
   readonly reason: string;
 }
 
-/** In lenient mode `message.type` may be a number that ReqType does not have: ask isReqType. */
+/** In lenient mode `message.type` may be a number outside ReqType: call isReqType. */
 export type DecodedRequest = { readonly kind: 'request'; readonly message: CriuReq } | Malformed;
 export type DecodedResponse = { readonly kind: 'response'; readonly message: CriuResp } | Malformed;
 
@@ -38,7 +38,7 @@ export function decodeResponse(bytes: Uint8Array, mode: DecodeMode): DecodedResp
   return decoded.kind === 'malformed' ? decoded : { kind: 'response', message: decoded.message };
 }
 
-/** Fields go out in the order of their numbers; absent ones not at all. */
+/** Fields are written in the order of their numbers; absent fields are left out. */
 export function encodeRequest(message: CriuReq): Buffer {
   return asBuffer(criu_req.encode(message).finish());
 }
@@ -58,14 +58,14 @@ function strictly<T>(
   try {
     return { kind: 'decoded', message: type.decode(bytes) };
   } catch (error) {
-    // The scan passes nothing that protobufjs rejects; should that ever fail, it is the packet that is turned away.
+    // protobufjs accepts all packets that pass the scan. If that ever fails, refuse the packet.
     return { kind: 'malformed', reason: `protobufjs cannot read it: ${error}` };
   }
 }
 
 function leniently<T>(type: MessageType, bytes: Uint8Array): Decoded<T> {
   const decoded = decodeLeniently(type, bytes);
-  // The decoder builds an instance of the generated class that `type` names.
+  // The decoder builds an instance of the generated class of `type`.
   return decoded.ok
     ? { kind: 'decoded', message: decoded.message as T }
     : { kind: 'malformed', reason: decoded.reason };

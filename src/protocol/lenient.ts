@@ -1,18 +1,17 @@
 /**
- * Decodes a packet into what CRIU will see in it.
+ * Decodes a packet as CRIU will read it.
  *
- * CRIU unpacks with protobuf-c, and protobufjs reads sloppy bytes differently: it hides enum values that it does not
- * know (type 1 followed by type 99 is DUMP to it, 99 to CRIU), passes over a known field with a wrong wire type, and
- * keeps what follows a NUL in a string. Whoever decides about a packet that the engine reads as it stands wants the
- * engine's view. So this does as protobuf_c_message_unpack() of protobuf-c 1.4.1 does (compared over a million
- * packets):
+ * CRIU unpacks with protobuf-c, and protobufjs reads sloppy bytes differently. It hides enum values that it does not
+ * know (type 1 followed by type 99 is DUMP to protobufjs, 99 to CRIU), skips a known field with a wrong wire type, and
+ * keeps the bytes after a NUL in a string. A decision about a packet that the engine reads unchanged needs the engine's
+ * view. So this decoder follows protobuf_c_message_unpack() of protobuf-c 1.4.1 (compared over a million packets):
  *
  * - A later scalar replaces an earlier one, repeated fields collect, an embedded message merges with the earlier one.
  * - A required field of an embedded message never merges: opts without images_dir_fd after opts with one mean -1.
  * - images_dir_fd, required but with a default, may be absent and is -1 then.
- * - Numbers lose what is above 32 bits, enums keep any number.
+ * - Numbers lose their bits above the 32nd, enums keep any number.
  * - A bool is true if any bit of its bytes is set, and comes in any wire type.
- * - Unknown fields are passed over.
+ * - Unknown fields are skipped.
  * - Groups, a tag or a length of more than five bytes, field number 0, and a wrong wire type of anything but a bool make
  *   the whole packet unreadable.
  */
@@ -21,17 +20,17 @@ import * as generated from './generated/rpc.js';
 import type { Field, MessageType } from './schema.ts';
 import { FieldPath, WireError, WireReader, WireType, wireTypeName } from './wire.ts';
 
-/** A message on its way to its type: field names to values. */
+/** A message under construction: field names to values. */
 type Draft = Record<string, unknown>;
 
 export type LenientResult =
   | { readonly ok: true; readonly message: object }
   | { readonly ok: false; readonly reason: string };
 
-/** protobuf-c reads no more bytes than this of a tag or a length. */
+/** protobuf-c reads at most this many bytes of a tag or a length. */
 const MAX_HEADER_BYTES = 5;
 
-/** Decodes one message of type `type`; the result is an instance of its generated class. Never throws. */
+/** Decodes one message of type `type` into an instance of its generated class. Never throws. */
 export function decodeLeniently(type: MessageType, bytes: Uint8Array): LenientResult {
   const path = new FieldPath(type.name);
   try {
@@ -43,8 +42,8 @@ export function decodeLeniently(type: MessageType, bytes: Uint8Array): LenientRe
 }
 
 /**
- * Decodes what is between the reader's position and its end, into `draft`: an earlier occurrence of the same embedded
- * message, or a new one. Merging in place keeps the work linear: a packet may consist of nothing but opts.
+ * Decodes the bytes between the reader's position and its end into `draft`: an earlier occurrence of the same embedded message,
+ * or a new message. Merging in place keeps the work linear, even for a packet that consists of nothing but opts.
  */
 function decodeMessage(
   type: MessageType,
@@ -58,7 +57,7 @@ function decodeMessage(
   while (reader.more) {
     const fieldStart = reader.position;
     reader.varint('tag', MAX_HEADER_BYTES);
-    // Only the first byte is looked at for that: a longer spelling of 0 is an unknown field like any other.
+    // Only the first byte is compared with 0: a longer spelling of 0 is an unknown field like any other.
     if (reader.bytes[fieldStart]! < 8) throw new WireError('has a tag without a field number', fieldStart);
     const field = type.fields.get(reader.high * 2 ** 29 + (reader.low >>> 3));
     const wireType = reader.low & 7;
@@ -75,7 +74,7 @@ function decodeMessage(
   for (const field of type.required) {
     if (seen.has(field)) continue;
     if (field.default === undefined) throw new WireError(`lacks ${field.name}, which is required`, start);
-    // Even where an earlier occurrence had it: merge_messages() leaves required fields as the later one has them.
+    // This holds even if an earlier occurrence had the field: merge_messages() keeps required fields of the later message.
     draft[field.name] = field.default;
   }
   return draft;
@@ -86,15 +85,15 @@ function emptyMessage(type: MessageType): Draft {
   return made as Draft;
 }
 
-/** A value as it stands on the wire, with its places counted from the start of the packet. */
+/** A value on the wire. Positions are counted from the start of the packet. */
 interface RawValue {
   readonly fieldStart: number;
   readonly wireType: number;
   readonly low: number;
   readonly bytes: Uint8Array;
-  /** Where it begins, with its length in front if it has one. */
+  /** Start of the value, including its length if there is one. */
   readonly start: number;
-  /** Where it begins behind that length. */
+  /** Start of the content behind that length. */
   readonly content: number;
   readonly end: number;
 }
@@ -126,7 +125,7 @@ function readRaw(reader: WireReader, wireType: number, fieldStart: number): RawV
 function store(draft: Draft, field: Field, raw: RawValue, path: FieldPath): void {
   const earlier = Object.hasOwn(draft, field.name) ? draft[field.name] : undefined;
   if (field.label === 'repeated') {
-    // The generated constructor gives each message arrays of its own.
+    // The generated constructor gives each message its own arrays.
     (earlier as unknown[]).push(decodeValue(field, raw, path, undefined));
   } else {
     draft[field.name] = decodeValue(field, raw, path, earlier);
@@ -162,7 +161,7 @@ function decodeValue(field: Field, raw: RawValue, path: FieldPath, earlier: unkn
   }
 }
 
-/** parse_boolean() of protobuf-c: it looks at all bytes but their topmost bits, those of a length included. */
+/** parse_boolean() of protobuf-c: it tests the lower seven bits of all bytes, including those of a length. */
 function anyBitSet({ bytes, start, end }: RawValue): boolean {
   for (let at = start; at < end; at++) {
     if ((bytes[at]! & 0x7f) !== 0) return true;
@@ -170,7 +169,7 @@ function anyBitSet({ bytes, start, end }: RawValue): boolean {
   return false;
 }
 
-/** A C string ends at its first NUL. Bytes that are no UTF-8 become U+FFFD: a JavaScript string cannot hold them. */
+/** A C string ends at its first NUL. Invalid UTF-8 becomes U+FFFD, because a JavaScript string cannot hold it. */
 function decodeCString({ bytes, content, end }: RawValue): string {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset + content, end - content);
   const nul = text.indexOf(0);

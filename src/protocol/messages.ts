@@ -1,8 +1,8 @@
 /**
- * The messages of proto/rpc.proto under the names that our code uses.
+ * The messages of proto/rpc.proto under shorter names.
  *
- * A message is a plain shape: absent optional fields are undefined or null, absent repeated ones undefined or empty.
- * File descriptor numbers and process ids in it are the sender's, never ours.
+ * A message is a plain object: absent optional fields are undefined or null, absent repeated fields undefined or empty.
+ * Descriptor numbers and process ids in it belong to the sender.
  */
 
 import type {
@@ -31,17 +31,17 @@ export type CriuFeatures = criu_features.$Properties;
 export type CriuPageServerInfo = criu_page_server_info.$Properties;
 export type CriuVersion = criu_version.$Properties;
 
-/** CRIU's only message that carries a descriptor: the master of a terminal that no restored process has (tty.c). */
+/** CRIU's only message with a descriptor: the master of a terminal whose holder was not restored (tty.c). */
 export function isTerminalNotification({ type, notify }: CriuResp): boolean {
   return type === ReqType.NOTIFY && notify?.script === 'orphan-pts-master';
 }
 
-/** The name that rpc.proto gives to a request type, `type 99` for a number that it does not know. */
+/** The name of a request type in rpc.proto, or `type 99` for an unknown number. */
 export function reqTypeName(type: number): string {
   return isReqType(type) ? ReqType[type] : `type ${type}`;
 }
 
-/** Whether rpc.proto knows this number. EMPTY and NOTIFY are known, though nobody may begin with them. */
+/** Tells whether rpc.proto has this number. That includes EMPTY and NOTIFY, although a caller may not begin with them. */
 export function isReqType(type: number): type is ReqType {
   return typeof ReqType[type] === 'string';
 }

@@ -1,25 +1,24 @@
 /**
- * The replies that come from the service itself, shaped as CRIU shapes its own failing ones.
+ * The service's own replies, shaped like CRIU's failing replies.
  *
- * A client must not find less in our reply than in CRIU's. libcriu reads resp->dump and resp->restore of a reply with
- * that type without asking whether they are there, so they always are (send_criu_dump_resp and send_criu_restore_resp
- * in cr-service.c send them with failures too), and it reads resp->notify of anything that calls itself NOTIFY, so no
- * refusal ever does.
+ * A client must find everything in our reply that it would find in CRIU's. libcriu reads resp->dump and resp->restore of a reply
+ * with that type without a check, so they are always present (send_criu_dump_resp and send_criu_restore_resp in cr-service.c send
+ * them with failures too). libcriu reads resp->notify of every reply of type NOTIFY, so a refusal never has that type.
  */
 
 import { decodeResponse, encodeResponse } from './codec.ts';
 import { type CriuResp, isReqType, ReqType } from './messages.ts';
 import { WireReader, WireType } from './wire.ts';
 
-/** The largest reply: older clients of CRIU read into a buffer of this size. */
+/** The largest reply, because older clients of CRIU read into a buffer of this size. */
 export const MAX_REPLY_BYTES = 1024;
 
 const ELLIPSIS = Buffer.from('…');
 const CR_ERRMSG = 9;
 
 /**
- * A failing reply to a request of a known type. `errno` is a positive number of errno(3), `message` a sentence for a
- * person, shortened to fit. EMPTY, NOTIFY and numbers that are no type are answered as EMPTY.
+ * A failing reply to a request of a known type. `errno` is a positive number of errno(3). `message` is a sentence for a person,
+ * shortened to fit. The reply to EMPTY, NOTIFY and unknown numbers has the type EMPTY.
  */
 export function refusal(type: number, errno: number, message: string): CriuResp {
   const reply: CriuResp = {
@@ -36,21 +35,21 @@ export function refusal(type: number, errno: number, message: string): CriuResp 
   return reply;
 }
 
-/** A reply to something that is no request at all, as send_criu_err in cr-service.c answers it. */
+/** A reply to a packet that is not a request, as send_criu_err in cr-service.c answers it. */
 export function invalid(errno: number, message: string): CriuResp {
   return refusal(ReqType.EMPTY, errno, message);
 }
 
-/** A failing reply of an engine's, with what CRIU's own words do not tell. */
+/** An engine's failing reply, with a reason that CRIU's own words do not tell. */
 export function withHint(reply: CriuResp, hint: string): CriuResp {
   const words = reply.cr_errmsg?.trim();
   return { ...reply, cr_errmsg: words ? `${words} (${hint})` : hint };
 }
 
 /**
- * Makes an engine's reply fit: a cr_errmsg that is too long is shortened and moves to the end, all other bytes stay as
- * they are. What is no criu_resp is returned as it came. Only a reply that is too long without its cr_errmsg stays too
- * long: what else is in it, the client may need.
+ * Makes an engine's reply fit: a long cr_errmsg is shortened and moves to the end, and all other bytes stay the same. A packet
+ * that is not a criu_resp is returned unchanged. A reply that is too long without its cr_errmsg stays too long, because the
+ * client may need its other fields.
  */
 export function fitReply(bytes: Buffer): Buffer {
   if (bytes.length <= MAX_REPLY_BYTES) return bytes;
@@ -64,7 +63,7 @@ export function fitReply(bytes: Buffer): Buffer {
     reader.varint('tag');
     const number = reader.low >>> 3;
     const content = passValue(reader, reader.low & 7);
-    // Of several the last one counts.
+    // If there are several, the last counts.
     if (number === CR_ERRMSG) message = bytes.subarray(content, reader.position);
     else kept.push(bytes.subarray(start, reader.position));
   }
@@ -75,12 +74,12 @@ export function fitReply(bytes: Buffer): Buffer {
   return Buffer.concat([rest, lengthDelimited(CR_ERRMSG, text)]);
 }
 
-/** How many bytes of text fit into cr_errmsg beside so many bytes of other fields: its tag takes one, its length two. */
+/** Bytes of text that fit into cr_errmsg beside `otherBytes` bytes of other fields: the tag takes one byte, the length two. */
 function roomBeside(otherBytes: number): number {
   return MAX_REPLY_BYTES - otherBytes - 3;
 }
 
-/** Cuts between two characters, never within one, and says so with an ellipsis. */
+/** Cuts between two characters and marks the cut with an ellipsis. */
 function shorten(text: Buffer, maxBytes: number): Buffer {
   if (text.length <= maxBytes) return text;
   let end = maxBytes - ELLIPSIS.length;
@@ -93,7 +92,7 @@ function isContinuation(byte: number): boolean {
   return (byte & 0xc0) === 0x80;
 }
 
-/** Passes over a value and returns where its content starts. The bytes were decoded once, so this cannot fail. */
+/** Skips a value and returns the start of its content. The bytes were decoded before, so this cannot fail. */
 function passValue(reader: WireReader, wireType: number): number {
   if (wireType === WireType.FIXED64) return reader.take(8);
   if (wireType === WireType.FIXED32) return reader.take(4);

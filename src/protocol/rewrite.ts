@@ -1,25 +1,25 @@
 /**
- * Our own values over a caller's, without touching a byte of what the caller sent.
+ * Overrides options of a caller's request without changing the caller's bytes.
  *
- * In protobuf a later scalar replaces an earlier one and embedded messages merge, in protobuf-c as in protobufjs. So the
- * engine gets the caller's bytes followed by a small criu_req with our values, and fields that this rpc.proto does not
- * know reach an engine that does.
+ * In protobuf a later scalar replaces an earlier scalar, and embedded messages merge, in protobuf-c as in protobufjs. So the
+ * engine gets the caller's bytes followed by a small criu_req with our values. Fields that this rpc.proto does not know still
+ * reach an engine that knows them.
  */
 
 import { decodeRequest, encodeRequest } from './codec.ts';
 import type { CriuOpts, CriuPageServerInfo } from './messages.ts';
 
-/** Repeated fields cannot be replaced this way, only added to, so they are left out. */
+/** Repeated fields are left out: appended values would be added, not replaced. */
 type Scalars<T> = {
   readonly [K in keyof T as NonNullable<T[K]> extends string | number | boolean ? K : never]?: NonNullable<
     T[K]
   >;
 };
 
-/** Options by their names in criu_opts; those of `ps` merge with the caller's. File descriptors are those of the service. */
+/** Options by their names in criu_opts; those of `ps` merge with the caller's. Descriptor numbers are the service's. */
 export type Overrides = Scalars<CriuOpts> & { readonly ps?: Scalars<CriuPageServerInfo> };
 
-/** Our values in the place of those in a request that was encoded here, which is encoded anew. */
+/** Replaces options in a request that was encoded here, by encoding it anew. */
 export function replaceOptions(ours: Uint8Array, overrides: Overrides): Buffer {
   const decoded = decodeRequest(ours, 'strict');
   if (decoded.kind === 'malformed') throw new TypeError(`This is no criu_req of ours: ${decoded.reason}`);
@@ -28,8 +28,8 @@ export function replaceOptions(ours: Uint8Array, overrides: Overrides): Buffer {
 }
 
 /**
- * Returns the caller's request followed by our values for its options. `original` must be a packet that
- * decodeRequest(original, 'lenient') accepts; anything else is a mistake of ours and throws a TypeError.
+ * Returns the caller's request followed by our values for its options. Throws a TypeError unless decodeRequest(original,
+ * 'lenient') accepts `original`, because then our own code is wrong.
  */
 export function appendOverrides(original: Uint8Array, overrides: Overrides): Buffer {
   const decoded = decodeRequest(original, 'lenient');
@@ -38,8 +38,8 @@ export function appendOverrides(original: Uint8Array, overrides: Overrides): Buf
 
   const { type, opts } = decoded.message;
   const ours = encodeRequest({
-    // Required fields must be said again. For images_dir_fd that is more than form: protobuf-c does not merge required
-    // fields, so our opts without it would turn the caller's directory into -1.
+    // Required fields must be repeated. images_dir_fd needs it most: protobuf-c does not merge required fields, so our opts
+    // without it would turn the caller's directory into -1.
     type,
     opts: { images_dir_fd: opts?.images_dir_fd ?? -1, ...overrides },
   });

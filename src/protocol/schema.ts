@@ -1,7 +1,7 @@
 /**
- * The field table: what may stand where in a message, as the wire scan and the lenient decoder look it up.
+ * The field table: the fields of each message, for the wire scan and the lenient decoder.
  *
- * It is made from the same proto/rpc.proto as the generated messages, so that the two cannot disagree.
+ * Table and generated messages come from the same proto/rpc.proto, so they agree.
  */
 
 import { rpcTable } from './generated/rpc-table.ts';
@@ -9,7 +9,7 @@ import { rpcTable } from './generated/rpc-table.ts';
 export type ScalarType = 'int32' | 'uint32' | 'bool' | 'string';
 export type Label = 'required' | 'optional' | 'repeated';
 
-/** What a field holds: a number or a string of some kind, one of an enum's numbers, or a message. */
+/** The content of a field: a number or string of some kind, an enum's number, or a message. */
 export type FieldKind =
   | { readonly is: ScalarType }
   | { readonly is: 'enum'; readonly enum: EnumType }
@@ -20,7 +20,7 @@ export interface Field {
   readonly number: number;
   readonly label: Label;
   readonly kind: FieldKind;
-  /** As written in rpc.proto; an enum's is its number. */
+  /** As written in rpc.proto; for an enum its number. */
   readonly default: number | undefined;
 }
 
@@ -35,7 +35,7 @@ export interface MessageType {
   readonly required: readonly Field[];
 }
 
-/** What `pbjs -t json` says of one field; a missing rule means optional. */
+/** A field in the output of `pbjs -t json`; a missing rule means optional. */
 interface FieldSource {
   readonly rule?: string;
   readonly type: string;
@@ -43,7 +43,7 @@ interface FieldSource {
   readonly options?: { readonly default?: number | string };
 }
 
-/** What `pbjs -t json` says of one message or one enum. */
+/** A message or an enum in the output of `pbjs -t json`. */
 interface TypeSource {
   readonly fields?: Readonly<Record<string, FieldSource>>;
   readonly values?: Readonly<Record<string, number>>;
@@ -64,9 +64,9 @@ export const enums: ReadonlyMap<string, EnumType> = new Map(
 /** Every message of rpc.proto by name. */
 export const messages: ReadonlyMap<string, MessageType> = linkMessages();
 
-/** What callers send. */
+/** The message that callers send. */
 export const criuReq: MessageType = messageNamed('criu_req');
-/** What callers get. */
+/** The message that callers get. */
 export const criuResp: MessageType = messageNamed('criu_resp');
 
 function messageNamed(name: string): MessageType {
@@ -75,7 +75,7 @@ function messageNamed(name: string): MessageType {
   return message;
 }
 
-/** Two passes, because a message may name one that comes later in the file. */
+/** Two passes, because a message may name another that comes later in the file. */
 function linkMessages(): Map<string, MessageType> {
   const linked = new Map<string, { name: string; fields: Map<number, Field>; required: Field[] }>();
   for (const [name, { fields }] of Object.entries(sources)) {
@@ -108,7 +108,7 @@ function kindOf(source: FieldSource, linked: ReadonlyMap<string, MessageType>): 
   if (named) return { is: 'enum', enum: named };
   const message = linked.get(source.type);
   if (message) return { is: 'message', message };
-  // A type that the scan has never been taught must not be waved through.
+  // The scan does not know this type, and must not let it pass.
   throw new Error(`proto/rpc.proto uses the type ${source.type}, which the wire scan does not know`);
 }
 

@@ -1,12 +1,12 @@
 /**
- * The wire scan: whether a packet says one thing only, whoever reads it.
+ * The wire scan: tells whether every parser reads a packet alike.
  *
- * What passes is read alike by protobuf-c (the engine), by protobufjs (us) and by every other parser: no field that
- * rpc.proto does not know, no singular field twice, no second spelling of a number or a length, nothing that one
- * parser drops and another believes. The order of the fields is free, because honest clients differ in it.
+ * The scan accepts a packet only if protobuf-c (the engine), protobufjs (this service) and every other parser read it alike: no
+ * field unknown to rpc.proto, no singular field twice, no second spelling of a number or a length, and no bytes that one parser
+ * drops and another believes. The order of the fields is free, because honest clients differ in it.
  *
- * A scan costs a few microseconds. It recurses as deep as rpc.proto nests (three messages), never as deep as the packet
- * pretends, because a field that rpc.proto does not nest is not entered.
+ * A scan costs a few microseconds. Its recursion follows the nesting of rpc.proto (three messages), not the nesting that a packet
+ * claims, because a field that rpc.proto does not nest is not entered.
  */
 
 import { isUtf8 } from 'node:buffer';
@@ -14,8 +14,8 @@ import { criuReq, criuResp, type Field, type MessageType } from './schema.ts';
 import { FieldPath, WireError, WireReader, WireType, wireTypeName } from './wire.ts';
 
 /**
- * What a request of a few options has in repeated fields (mounts, namespaces, devices), many times over. Each entry becomes an object,
- * which takes a hundred times what an empty one takes on the wire.
+ * Many times the repeated fields of a request with a few options (mounts, namespaces, devices). Each entry becomes an object,
+ * which takes a hundred times the size of an empty entry on the wire.
  */
 const maxEntries = 256;
 
@@ -24,12 +24,12 @@ export type ScanResult = { readonly ok: true } | { readonly ok: false; readonly 
 
 const passed: ScanResult = { ok: true };
 
-/** Scans a packet that should hold one criu_req. Never throws. */
+/** Scans a packet that should hold a criu_req. Never throws. */
 export function scanRequest(bytes: Uint8Array): ScanResult {
   return scan(criuReq, bytes);
 }
 
-/** Scans a packet that should hold one criu_resp. Never throws. */
+/** Scans a packet that should hold a criu_resp. Never throws. */
 export function scanResponse(bytes: Uint8Array): ScanResult {
   return scan(criuResp, bytes);
 }
@@ -45,7 +45,7 @@ function scan(message: MessageType, bytes: Uint8Array): ScanResult {
   }
 }
 
-/** What a packet has had so far. */
+/** Counts of the packet so far. */
 interface Count {
   entries: number;
 }
@@ -120,7 +120,7 @@ function scanBytes(field: Field, reader: WireReader, path: FieldPath, count: Cou
   }
   const text = reader.bytes.subarray(content, reader.position);
   if (!isUtf8(text)) throw new WireError('is not valid UTF-8', content);
-  // A C string ends there: the engine would read less than we do.
+  // A C string ends there: the engine would read less than this service.
   const nul = text.indexOf(0);
   if (nul >= 0) throw new WireError('has a NUL in it', content + nul);
 }
@@ -148,7 +148,7 @@ function scanNumber(field: Field, reader: WireReader): void {
   }
 }
 
-/** Negative numbers are sign-extended to 64 bits on the wire, so that their shortest form has ten bytes. */
+/** Negative numbers are sign-extended to 64 bits on the wire, so their shortest form has ten bytes. */
 function isInt32(low: number, high: number): boolean {
   return high === (low >= 0x80000000 ? 0xffffffff : 0);
 }

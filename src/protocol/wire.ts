@@ -1,11 +1,11 @@
 /**
- * The protobuf wire format, read step by step: tags, varints, lengths.
+ * Reads the protobuf wire format step by step: tags, varints, lengths.
  *
- * Nothing is decided here. A reader says what stands on the wire, and how it is written; whether that is allowed is
- * up to the strict scan, what CRIU makes of it up to the lenient decoder.
+ * A reader reports the bytes on the wire and their spelling, and decides nothing. The strict scan decides what is allowed; the
+ * lenient decoder follows CRIU's reading.
  */
 
-/** The wire types of protobuf. Groups went out of use in 2008; protobuf-c cannot read them. */
+/** The wire types of protobuf. Groups fell out of use in 2008; protobuf-c cannot read them. */
 export const WireType = {
   VARINT: 0,
   FIXED64: 1,
@@ -22,8 +22,8 @@ export function wireTypeName(wireType: number): string {
 }
 
 /**
- * Bytes that are no message: `why` is the rest of a sentence that begins with the field, `offset` counts bytes from the
- * start of the packet. It is thrown within this folder only; what leaves the folder is a value.
+ * Malformed bytes. `why` completes a sentence that begins with the field; `offset` counts bytes from the start of the packet.
+ * Thrown within this folder only: its exported functions return values.
  */
 export class WireError extends Error {
   override name = 'WireError';
@@ -42,7 +42,7 @@ export class WireError extends Error {
   }
 }
 
-/** A field's place in a packet, as `opts.ps.port`; the packet itself goes by its message's name. */
+/** A field's path in a packet, as `opts.ps.port`; the packet itself is named after its message. */
 export class FieldPath {
   readonly #root: string;
   readonly #names: string[] = [];
@@ -64,13 +64,13 @@ export class FieldPath {
   }
 }
 
-/** Walks over one message, or over the part of a packet that is one. */
+/** Walks over one message, or the part of a packet that holds a message. */
 export class WireReader {
   readonly bytes: Uint8Array;
   readonly end: number;
   position: number;
 
-  /** The varint read last: its lower and upper 32 bits, unsigned, and whether a shorter spelling exists. */
+  /** The last varint: its lower and upper 32 bits, unsigned, and whether a shorter spelling exists. */
   low = 0;
   high = 0;
   minimal = true;
@@ -86,8 +86,8 @@ export class WireReader {
   }
 
   /**
-   * Reads a varint of at most `maxBytes` into `low`, `high` and `minimal`. Bits above the 64th are dropped.
-   * `what` is what the sentence calls it: tag, length or value.
+   * Reads a varint of at most `maxBytes` into `low`, `high` and `minimal`. Drops bits above the 64th. `what` is its name in the
+   * error sentence: tag, length or value.
    */
   varint(what: string, maxBytes = 10): void {
     const start = this.position;
@@ -98,7 +98,7 @@ export class WireReader {
       if (at >= this.end) throw new WireError(`has a ${what} that is cut off`, start);
       const byte = this.bytes[at]!;
       const bits = byte & 0x7f;
-      // Seven bits a byte: the fifth one straddles the border between the two halves.
+      // Each byte has seven bits, so the fifth byte straddles the border between the two halves.
       if (index < 4) low |= bits << (7 * index);
       else if (index === 4) {
         low |= bits << 28;
@@ -109,7 +109,7 @@ export class WireReader {
         this.position = at + 1;
         this.low = low >>> 0;
         this.high = high >>> 0;
-        // A last byte of zero adds nothing; a tenth byte has room for the 64th bit only.
+        // A final byte of zero adds nothing; a tenth byte has room for the 64th bit only.
         this.minimal = (byte !== 0 || index === 0) && (index < 9 || byte === 1);
         return;
       }
@@ -117,7 +117,7 @@ export class WireReader {
     throw new WireError(`has a ${what} of more than ${maxBytes} bytes`, start);
   }
 
-  /** Passes over `count` bytes that must be there, and returns where they started. */
+  /** Skips `count` bytes, which must exist, and returns their start. */
   take(count: number): number {
     const start = this.position;
     const left = this.end - start;

@@ -1,9 +1,9 @@
-/** The listening socket that systemd hands over (sd_listen_fds(3)), checked before anything is accepted from it. */
+/** Adopts the listening socket from systemd (sd_listen_fds(3)), and checks it before anything is accepted. */
 import { constants as os } from 'node:os';
 import { type ListenFd, native, type OwnedFd, type SeqpacketSocket } from '../native/binding.ts';
 import { parseStoreName } from './fd-store.ts';
 
-/** The service cannot start; `errno` is what systemd is told by ERRNO=. */
+/** The service cannot start; systemd gets `errno` by ERRNO=. */
 export class StartError extends Error {
   override readonly name = 'StartError';
   readonly errno: number;
@@ -19,26 +19,26 @@ const SOCK_SEQPACKET = 5;
 
 export interface Activation {
   readonly listener: SeqpacketSocket;
-  /** What the store has kept of earlier starts, by the ids of sessions. */
+  /** Descriptors of earlier starts in the store, by session ids. */
   readonly stored: ReadonlyMap<number, StoredFds>;
 }
 
-/** All descriptors of one session, in no order. */
+/** All descriptors of a session, in any order. */
 export interface StoredFds {
   readonly own: readonly OwnedFd[];
-  /** Those of its engines, by their numbers. */
+  /** Descriptors of the session's engines, by engine numbers. */
   readonly engines: ReadonlyMap<number, readonly OwnedFd[]>;
 }
 
 /**
- * @returns undefined when the service was not started by socket activation (no LISTEN_FDS for this process).
+ * @returns undefined if the service was started without socket activation (no LISTEN_FDS for this process).
  * @throws StartError unless it is exactly one listening SEQPACKET Unix socket.
  */
 export function adoptActivation(environment: NodeJS.ProcessEnv): Activation | undefined {
-  // LISTEN_FDS=0 for us is activation without a socket, which is an error; no LISTEN_FDS is none.
+  // LISTEN_FDS=0 for us is activation without a socket, which is an error; an absent LISTEN_FDS is no activation.
   const activated = environment.LISTEN_FDS !== undefined && Number(environment.LISTEN_PID) === process.pid;
   if (!activated) return undefined;
-  // libsystemd calls LISTEN_FDS=0 a wrong argument.
+  // libsystemd reports LISTEN_FDS=0 as a wrong argument.
   const all = Number(environment.LISTEN_FDS) > 0 ? native.listenFds() : [];
   const passed = all.filter(({ name }) => parseStoreName(name) === undefined);
   const fail = (errno: number, message: string): never => {
@@ -65,7 +65,7 @@ export function adoptActivation(environment: NodeJS.ProcessEnv): Activation | un
   return { listener: native.adopt(first.fd), stored: bySession(all) };
 }
 
-/** {@link StoredFds} while they are sorted. */
+/** {@link StoredFds} under construction. */
 interface Sorted {
   readonly own: OwnedFd[];
   readonly engines: Map<number, OwnedFd[]>;

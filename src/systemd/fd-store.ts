@@ -1,39 +1,40 @@
 /**
- * systemd's file descriptor store (FDSTORE=1 of sd_notify(3), FileDescriptorStoreMax= of systemd.service(5)): what a session needs
- * to go on stays with systemd, and comes back in LISTEN_FDS to the next start of this service, however this one ended.
+ * systemd's file descriptor store (FDSTORE=1 of sd_notify(3), FileDescriptorStoreMax= of systemd.service(5)). The state that a
+ * session needs to continue stays with systemd, and comes back in LISTEN_FDS to the next start of this service, even after a
+ * crash.
  *
- * A session has one name, and each of its engines another one: systemd takes a file only once, whatever it is called, and forgets
- * all of one name together. What each descriptor is it tells itself. Names are short, because all of them together are one
- * environment variable of the next start.
+ * A session has one name, and each of its engines another. systemd keeps a file once, under its first name, and forgets all
+ * descriptors of a name together. The kind of each descriptor is found from the descriptor itself. Names are short, because all
+ * of them share an environment variable of the next start.
  */
 import { native, type OwnedFd } from '../native/binding.ts';
 
-/** Whose descriptors: a session's own, or those of one of its engines. */
+/** The owner of descriptors in the store: a session, or an engine of it. */
 export interface StoreName {
   readonly session: number;
-  /** Which engine of the session, counted from 1; undefined for what is the session's. */
+  /** The number of the engine in the session, counted from 1; undefined for the session's own descriptors. */
   readonly engine?: number | undefined;
 }
 
-/** Where the descriptors of a session are kept while it is at work. */
+/** Keeps the descriptors of sessions in flight. */
 export interface FdStore {
-  /** False where nothing is ever kept. */
+  /** False if the store keeps nothing. */
   readonly keeps: boolean;
   /**
-   * A promise where systemd cannot be told at once. Copies; the owner keeps its own.
-   * @returns false where nothing is kept: without systemd, or when it cannot be told.
+   * Copies the descriptors; the owner keeps its own. Returns a promise if systemd's socket is full.
+   * @returns false if nothing is kept: without systemd, or if systemd cannot be told.
    */
   keep(name: StoreName, fds: readonly OwnedFd[]): boolean | Promise<boolean>;
   /**
-   * Forgets all of one name, once everything before was told. To be called before the last of them is closed here, and after the
+   * Forgets all descriptors of a name, after all earlier messages. Call it before the last of them is closed here, and after the
    * connection was shut down.
    */
   drop(name: StoreName): void;
-  /** When systemd was told everything so far. */
+  /** Resolves when systemd has got everything so far. */
   told(): Promise<void>;
 }
 
-/** @returns undefined for a descriptor that is no session's, as the listening socket. */
+/** @returns undefined for a descriptor of no session, as the listening socket. */
 export function parseStoreName(fdName: string): StoreName | undefined {
   const [, session, engine] = /^session-([0-9]+)(?:\.([0-9]+))?$/.exec(fdName) ?? [];
   if (session === undefined) return undefined;
@@ -52,7 +53,7 @@ export function createFdStore(environment: NodeJS.ProcessEnv): FdStore {
   const tell = (state: string, fds: readonly OwnedFd[]): boolean | Promise<boolean> => {
     try {
       if (native.notifyNow(state, fds)) return true;
-      // A session that is not kept is served all the same.
+      // A session is served even if it cannot be kept.
       last = native.notifyElsewhere(state, fds).catch(() => false);
       return last;
     } catch {
@@ -61,10 +62,10 @@ export function createFdStore(environment: NodeJS.ProcessEnv): FdStore {
   };
   return {
     keeps: true,
-    // FDPOLL=0: systemd would drop a connection whose other end has hung up, with an answer still unread in it.
+    // FDPOLL=0: otherwise systemd would drop a connection whose peer has hung up, with an answer still unread in it.
     keep: (name, fds) => tell(`FDSTORE=1\nFDNAME=${format(name)}\nFDPOLL=0`, fds),
     drop: (name) => tell(`FDSTOREREMOVE=1\nFDNAME=${format(name)}`, []),
-    // They are told in their order.
+    // Messages are sent in order, so the last is enough.
     told: async () => {
       await last;
     },

@@ -1,4 +1,4 @@
-/** A log that writes journald's native records, see sd_journal_sendv(3) and systemd.journal-fields(7). */
+/** Writes journald's native records, see sd_journal_sendv(3) and systemd.journal-fields(7). */
 import { native } from '../native/binding.ts';
 import { type Fields, type Level, type Log, levels } from './log.ts';
 
@@ -8,7 +8,7 @@ const priorities: Readonly<Record<Level, number>> = { error: 3, warning: 4, info
 /** Explained in units/criu.catalog. */
 const lostMessageId = 'd0395aebc04e4708a44d4faa72c2db46';
 
-/** How long the end waits for a journal that does not read. */
+/** Time that close() waits for a journal that does not read. */
 const closeMs = 2000;
 const pollMs = 5;
 
@@ -32,10 +32,10 @@ export function journalLog(most: Level): Log {
 }
 
 class JournalRecords {
-  /** Records that found no room since the last one that did. */
+  /** Records lost since the last successful record. */
   #lost = 0;
 
-  /** A journal that is down must not stop the service, nor be waited for. */
+  /** A journal that is down must neither stop the service nor make it wait. */
   send(record: Fields): void {
     if (this.#lost > 0) {
       const told = this.#write({
@@ -55,7 +55,7 @@ class JournalRecords {
     }
   }
 
-  /** A field is NAME=value in one element, so a newline in a value starts no new field. */
+  /** A field is NAME=value in one element, so a newline in a value cannot start another field. */
   #write(record: Fields): boolean {
     const all = { ...record, SYSLOG_IDENTIFIER: 'criu-service' };
     return native.journalSend(Object.entries(all).map(([name, value]) => Buffer.from(`${name}=${value}`)));

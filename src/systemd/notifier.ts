@@ -1,9 +1,9 @@
 /**
- * What systemd is told (sd_notify(3)): readiness, a status line, the end.
+ * Notifications to systemd (sd_notify(3)): readiness, a status line, the end.
  *
- * `sd-notify` says when a start is ready. It waits for room in the queue of systemd's socket, which anybody may fill, so that from then on
- * our addon's calls take its place, and so they do where it does not load: its binary belongs to one version of Node's ABI. Nothing of a
- * client ever goes into a status: a newline would start a new field.
+ * `sd-notify` reports the readiness of a start. It waits for room in the queue of systemd's socket, which every process may fill,
+ * so all later notifications use our addon. If `sd-notify` does not load (its binary belongs to one version of Node's ABI), the
+ * addon reports readiness, too. A status never contains text of a client, because a newline would start a new field.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -11,7 +11,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { native } from '../native/binding.ts';
 
-/** The part of sd-notify's binary that is used. Its results are thrown away by it. */
+/** The used part of sd-notify's binary. It drops the results of its calls. */
 interface SdNotify {
   ready(pid: number): void;
 }
@@ -19,12 +19,12 @@ interface SdNotify {
 export interface Notifier {
   ready(status: string): void;
   status(text: string): void;
-  /** The configuration is read anew (Type=notify-reload of systemd.service(5)); `ready` ends it. */
+  /** The configuration is being read anew (Type=notify-reload of systemd.service(5)); `ready` ends that state. */
   reloading(): void;
   stopping(status: string): void;
-  /** From now on it takes at least so much longer to stop. */
+  /** Asks for at least this much more time to stop. */
   extendTimeout(ms: number): void;
-  /** A sign of life. */
+  /** A keep-alive for the watchdog. */
   watchdog(): void;
   /** ERRNO= of a start that failed. */
   failed(errno: number, status: string): void;
@@ -64,7 +64,9 @@ export function createNotifier(environment: NodeJS.ProcessEnv): Notifier {
   };
 }
 
-/** @returns a promise where there is no room; systemd that cannot be told does not keep a request from being served. */
+/**
+ * @returns a promise if the queue is full. A failure is ignored, because requests must be served even if systemd cannot be told.
+ */
 function send(state: string): Promise<unknown> | undefined {
   try {
     return native.notifyNow(state) ? undefined : native.notifyElsewhere(state).catch(() => {});
@@ -73,7 +75,7 @@ function send(state: string): Promise<unknown> | undefined {
   }
 }
 
-/** One that waits for room, and behind it the newest: what was to be said meanwhile is out of date. */
+/** Keeps a message waiting for room, and behind it only the newest, because those between are out of date. */
 class Newest {
   #waits = false;
   #next: string | undefined;

@@ -1,12 +1,12 @@
-/** Where the log goes. Each kind is loaded only where it is used: winston takes a sixth of the time until the first answer. */
+/** Opens the log. Each kind is loaded on demand: winston takes a sixth of the time until the first answer. */
 import { type Log, levels } from './log.ts';
 
 export interface LogOptions {
-  /** 0 nothing but errors, 1 warnings, 2 information (the default), 4 all: CRIU's -v[N]. */
+  /** 0 errors only, 1 warnings, 2 information (the default), 4 all: CRIU's -v[N]. */
   readonly verbosity: number;
   /** Append to this file. */
   readonly file?: string | undefined;
-  /** Where it goes without a file: native records of journald (sd_journal_sendv(3)), readable lines, or nowhere. */
+  /** The destination without a file: native records of journald (sd_journal_sendv(3)), readable lines, or no log. */
   readonly sink: 'journal' | 'stderr' | 'none';
 }
 

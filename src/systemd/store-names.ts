@@ -1,11 +1,11 @@
-/** What the names in systemd's store take together: all of them are one environment variable of the next start (fd-store.ts). */
+/** The length of all names in systemd's store together, which share an environment variable of the next start (fd-store.ts). */
 
-/** The longest string that execve(2) takes, less what is not ours in it (MAX_ARG_STRLEN, 32 pages of 4 KiB). */
+/** The longest string for execve(2) (MAX_ARG_STRLEN, 32 pages of 4 KiB), less a reserve for names of other owners. */
 const longestNames = 32 * 4096 - 1024;
 
 /**
- * How many sessions can be kept, with two descriptors each, and three for each of so many engines: one whose names do not fit into
- * LISTEN_FDNAMES keeps every next start from being executed (E2BIG). However long this service has been there.
+ * The number of sessions that can be kept: two descriptors for each session, three for each of `engines` engines. If names do not
+ * fit into LISTEN_FDNAMES, no later start can be executed (E2BIG). The estimate holds for any age of the service.
  */
 export function mostSessions(engines: number): number {
   const session = 'session-1234567890:'.length;

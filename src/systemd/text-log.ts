@@ -1,10 +1,10 @@
-/** A log of readable lines, by winston: in a file, or on stderr. */
+/** Writes a log of readable lines by winston: to a file, or to stderr. */
 import winston from 'winston';
 import type { Fields, Level, Log } from './log.ts';
 
 /**
  * @param most the least important level that is written.
- * @param file where it is appended to; stderr without one.
+ * @param file the file to append to; stderr without it.
  */
 export function textLog(most: Level, file: string | undefined): Log {
   const readable = winston.format.combine(

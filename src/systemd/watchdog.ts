@@ -1,9 +1,9 @@
-/** The watchdog of systemd (WatchdogSec= of systemd.service(5)): a service whose event loop has stopped is started anew. */
+/** The watchdog of systemd (WatchdogSec= of systemd.service(5)): systemd restarts a service whose event loop has stopped. */
 import type { Notifier } from './notifier.ts';
 
 /**
- * @returns milliseconds between two signs of life, half of what systemd waits for, as sd_watchdog_enabled(3) advises; undefined
- * where it waits for none of this process.
+ * @returns milliseconds between two keep-alives, half of systemd's timeout, as sd_watchdog_enabled(3) advises; undefined if
+ * systemd expects no keep-alive of this process.
  */
 export function watchdogIntervalMs(environment: NodeJS.ProcessEnv, pid: number): number | undefined {
   const usec = Number(environment.WATCHDOG_USEC);
@@ -11,7 +11,7 @@ export function watchdogIntervalMs(environment: NodeJS.ProcessEnv, pid: number):
   return Number.isSafeInteger(usec) && usec > 0 && meant ? Math.max(1, Math.floor(usec / 2000)) : undefined;
 }
 
-/** From the event loop itself, so that they stop when it does. */
+/** Sent from the event loop itself, so that they stop if it stops. */
 export function startWatchdog(environment: NodeJS.ProcessEnv, notifier: Notifier): void {
   const intervalMs = watchdogIntervalMs(environment, process.pid);
   if (intervalMs !== undefined) setInterval(() => notifier.watchdog(), intervalMs).unref();
