@@ -1,4 +1,4 @@
-/** A client of CRIU: one method for each thing that can be asked, one connection for each request. */
+/** A client of CRIU: a method for each verb, a connection for each request. */
 import { type CriuReq, type CriuResp, ReqType } from '../protocol/messages.ts';
 import { type Connection, connect, defaultAddress, startChild } from './connection.ts';
 import { CriuError } from './criu-error.ts';
@@ -23,16 +23,16 @@ import type {
   RestoreResult,
 } from './results.ts';
 
-/** How often a request is sent to services that go without having read it. */
+/** Attempts to send a request to services that exit without reading it. */
 const mostTries = 5;
 
-/** Whom to ask. Without either: the service of this machine, at `/run/criu-service.socket`. */
+/** The server to ask. Default: the service of this machine, at `/run/criu-service.socket`. */
 export interface CriuClientOptions {
-  /** The path of a service's socket: of this project's, or of CRIU's own `criu service`. */
+  /** The path of a service's socket: this project's service, or CRIU's own `criu service`. */
   readonly address?: string | undefined;
   /**
-   * A private `criu swrk` for each request instead of a service: the path of the program, or true for the one that is installed.
-   * It has the rights of this process.
+   * Starts a private `criu swrk` for each request instead of using a service: the path of the program, or true for the installed
+   * criu. It has the rights of this process.
    */
   readonly criu?: string | true | undefined;
 }
@@ -57,8 +57,8 @@ export class CriuClient {
   }
 
   /**
-   * Writes a process tree into images. The tree is killed afterwards, unless `leaveRunning` or `leaveStopped`; after a failure
-   * it runs on.
+   * Writes a process tree into images. Then the tree is killed, unless `leaveRunning` or `leaveStopped` is set. After a failure
+   * the tree runs on.
    */
   async dump(options: DumpOptions): Promise<DumpResult> {
     const reply = await this.#ask(ReqType.DUMP, options);
@@ -66,8 +66,8 @@ export class CriuClient {
   }
 
   /**
-   * Copies memory in rounds while the tree runs, so that the dump which ends the series has little left to write and the tree is
-   * frozen for a short time only. All rounds share one connection; it ends with the dump, or with the loop.
+   * Copies memory in rounds while the tree runs, so that the final dump has little left to write and freezes the tree only for a
+   * short time. All rounds share a connection, which ends with the dump or with the loop.
    *
    * Needs a kernel that tracks changed memory ({@link CriuFeatures.memTrack}), and root.
    *
@@ -85,23 +85,23 @@ export class CriuClient {
     });
   }
 
-  /** One round, without a series. The dump that uses it names it by `parentImg`. Since 3.17. */
+  /** A single round, without a series. The dump that uses it names it by `parentImg`. Since 3.17. */
   async singlePreDump(options: DumpOptions): Promise<void> {
     await this.#ask(ReqType.SINGLE_PRE_DUMP, options);
   }
 
-  /** Brings a tree back from its images, under the same pids, which must be free. */
+  /** Restores a tree from its images, under the same pids, which must be free. */
   async restore(options: RestoreOptions): Promise<RestoreResult> {
     const reply = await this.#ask(ReqType.RESTORE, options);
     return { pid: reply.restore?.pid ?? -1 };
   }
 
-  /** Is the kernel good enough? Resolves if it is. */
+  /** Tells whether the kernel is good enough for CRIU: resolves if it is. */
   async check(options: CheckOptions = {}): Promise<void> {
     await this.#ask(ReqType.CHECK, options);
   }
 
-  /** Which CRIU is it? */
+  /** The version of CRIU. */
   async version(options: CallOptions = {}): Promise<CriuVersion> {
     const reply = await this.#ask(ReqType.VERSION, options);
     const { major_number, minor_number, sublevel, extra, name, gitid } = reply.version ?? {};
@@ -115,7 +115,7 @@ export class CriuClient {
     };
   }
 
-  /** What do CRIU and the kernel have together? */
+  /** The features that CRIU and the kernel have together. */
   async features(options: CallOptions = {}): Promise<CriuFeatures> {
     const asked = { mem_track: true, lazy_pages: true, pidfd_store: true };
     const { features } = await this.#ask(ReqType.FEATURE_CHECK, options, { features: asked });
@@ -136,7 +136,7 @@ export class CriuClient {
     await this.#ask(ReqType.CPUINFO_CHECK, options);
   }
 
-  /** Starts a page server in the background; it takes the pages of one dump, and leaves. Since 1.2. */
+  /** Starts a page server in the background. The server takes the pages of one dump, and exits. Since 1.2. */
   async pageServer(options: PageServerOptions): Promise<PageServer> {
     // CRIU dereferences opts.ps of a PAGE_SERVER unchecked.
     const { ps } = await this.#ask(ReqType.PAGE_SERVER, { ...options, ps: options.ps ?? {} });
@@ -150,7 +150,7 @@ export class CriuClient {
         'A process cannot dump itself by an engine that is its child: name a pid',
       );
     }
-    // What cannot be sent fails before anything is started.
+    // Invalid options fail before anything is started.
     const prepared = await prepare(type, options, more);
     try {
       for (let tries = 1; ; tries += 1) {
@@ -158,7 +158,8 @@ export class CriuClient {
         try {
           return await converse(connection, prepared.request, prepared.dialog);
         } catch (error) {
-          // A service that is killed before it has read the request has begun nothing. Its socket is systemd's, and stays.
+          // If the service was killed before it read the request, nothing was begun. Its socket belongs to systemd and stays, so
+          // try again.
           if (!connection.leftUnread || tries === mostTries || options.signal?.aborted) throw error;
         } finally {
           connection.close();
@@ -169,7 +170,7 @@ export class CriuClient {
     }
   }
 
-  /** One request on a connection that stays open. */
+  /** A request on a connection that stays open. */
   async #askOn(connection: Connection, type: ReqType, options: AnyOptions): Promise<CriuResp> {
     const { request, dialog, release } = await prepare(type, options);
     try {

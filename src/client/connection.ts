@@ -1,4 +1,4 @@
-/** The two ways to reach an engine: over a service's socket, or a `criu swrk` of one's own. */
+/** The two ways to reach an engine: a service's socket, or a private `criu swrk`. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Engine } from '../engine/engine.ts';
 import { startRelayedEngine, umaskFor } from '../engine/privileged.ts';
@@ -14,30 +14,30 @@ import { maxPacketBytes } from '../native/limits.ts';
 import type { ReqType } from '../protocol/messages.ts';
 import { abortError, CriuError } from './criu-error.ts';
 
-/** Where the service of this machine listens (criu.socket). */
+/** The socket of this machine's service (criu.socket). */
 export const defaultAddress = '/run/criu-service.socket';
 
-/** How long a service may take to accept, while everybody wants something of it. */
+/** Time for a busy service to accept. */
 const connectPatienceMs = 10_000;
 
 /** One connection, with one owner. */
 export interface Connection {
   /** @throws CriuError `CLOSED` */
   send(data: Uint8Array): void;
-  /** The next packet, whose descriptors are the receiver's; undefined at the end. One call at a time. */
+  /** The next packet, whose descriptors belong to the receiver; undefined at the end. At most one call at a time. */
   receive(): Promise<Packet | undefined>;
-  /** How the other side ended, where that is known. */
+  /** The end of the other side in words, if known. */
   readonly lastWords: string | undefined;
   /**
-   * The other side has gone, and has not read the first message: nothing was begun, and it may be sent again. The kernel tells by a
-   * reset (unix_release_sock in net/unix/af_unix.c).
+   * The other side has closed without reading the first message. Then nothing was begun, and the message may be sent again. The
+   * kernel reports this by a reset (unix_release_sock in net/unix/af_unix.c).
    */
   readonly leftUnread: boolean;
-  /** A receive() that waits gets undefined. CRIU reads an end of file where it waits for an answer, and rolls back. */
+  /** A pending receive() gets undefined. CRIU reads an end of file where it waits for an answer, and rolls back. */
   close(): void;
 }
 
-/** Packets for whoever waits, and for whoever will. */
+/** Queues packets for the current or the next receive(). */
 class Inbox {
   #waiting: ((packet: Packet | undefined) => void) | undefined;
   #kept: Packet | undefined;
@@ -77,7 +77,7 @@ export async function connect(address: string, signal?: AbortSignal): Promise<Co
       return new ServiceConnection(native.connect(address));
     } catch (error) {
       const { code, errno, message } = error as NativeError;
-      // A backlog that is full for a moment; connect(2) on a Unix socket does not wait for it.
+      // The backlog is full for a moment. connect(2) on a Unix socket does not wait for room.
       if (code === 'EAGAIN' && Date.now() - start < connectPatienceMs) {
         await delay(10);
         if (signal?.aborted) throw abortError(signal);
@@ -106,7 +106,7 @@ class ServiceConnection implements Connection {
       this.leftUnread = !this.#hasHeard;
       throw new CriuError('CLOSED', 'The service has closed the connection', { cause: error });
     }
-    // It reads one message before the next is sent, so there is room, unless it never reads.
+    // The service reads each message before the next is sent, so there is room, unless it never reads.
     throw new CriuError('CLOSED', 'The service does not read from the connection');
   }
 
@@ -139,7 +139,7 @@ class ServiceConnection implements Connection {
 }
 
 /**
- * @param criu an absolute path; otherwise the directories of the system are searched.
+ * @param criu an absolute path; default: criu in the system's directories.
  * @param type of the first request.
  * @param fds numbers in this process that the request names as the engine's own (`inheritFd`, `ps.fd`).
  * @throws CriuError `UNREACHABLE`, `INVALID`
@@ -174,7 +174,7 @@ function copyOf(number: number): OwnedFd {
 
 class ChildConnection implements Connection {
   lastWords: string | undefined;
-  /** One that was started for a request, and goes without it, has a reason that starting another would not change. */
+  /** Always false: a private engine that exits without reading its request has a reason that a second engine would share. */
   readonly leftUnread = false;
   readonly #inbox = new Inbox();
   readonly #engine: Engine;
@@ -191,7 +191,7 @@ class ChildConnection implements Connection {
   }
 
   send(data: Uint8Array): void {
-    // When it has gone, its last words come as the end of what can be received.
+    // If the engine has exited, the reader gets its last words at the end of the packets.
     this.#engine.send(data);
   }
 

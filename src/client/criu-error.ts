@@ -1,17 +1,17 @@
-/** The one error of this library. */
+/** The only error class of this library. */
 import { constants as os } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 
 /**
- * What went wrong, from the first step of a request to its last:
- * - `INVALID`: an option that cannot be sent; nothing was;
+ * The reasons for a failure, in the order of a request's steps:
+ * - `INVALID`: an option cannot be sent; nothing was sent;
  * - `DIRECTORY`: a directory of the request cannot be opened;
  * - `UNREACHABLE`: there is no service at the address, or it does not let this process connect; or there is no `criu` to start;
  * - `FAILED`: the request was refused, or CRIU tried and failed. `errno` and `criuMessage` say more, `log` most;
- * - `NOTIFICATION`: a notification handler threw, and CRIU was told so. `cause` is what it threw;
+ * - `NOTIFICATION`: a notification handler threw, and CRIU was told to fail. `cause` is the thrown value;
  * - `ABORTED`: the signal of the request was aborted. `cause` is its reason;
  * - `CLOSED`: the connection ended without a reply;
- * - `PROTOCOL`: the reply is none to this request. `expected` and `received` are the types.
+ * - `PROTOCOL`: the reply does not fit the request. `expected` and `received` are the types.
  */
 export type CriuErrorCode =
   | 'INVALID'
@@ -23,7 +23,7 @@ export type CriuErrorCode =
   | 'CLOSED'
   | 'PROTOCOL';
 
-/** What a {@link CriuError} knows besides its code and its sentence. */
+/** Details of a {@link CriuError} besides its code and its sentence. */
 export interface CriuErrorDetails {
   readonly errno?: number | undefined;
   readonly expected?: string | undefined;
@@ -33,19 +33,19 @@ export interface CriuErrorDetails {
   readonly cause?: unknown;
 }
 
-/** A request that came to nothing. `message` is one sentence for a person. */
+/** A failed request. `message` is a sentence for a person. */
 export class CriuError extends Error {
   override readonly name = 'CriuError';
   readonly code: CriuErrorCode;
-  /** A positive number of errno(3), where there is one: cr_errno of the reply, or that of a failing call of ours. */
+  /** A positive number of errno(3), if there is one: cr_errno of the reply, or the errno of a failing call in this process. */
   readonly errno: number | undefined;
   /** The request's type in rpc.proto, for example `DUMP`. */
   readonly expected: string | undefined;
-  /** The reply's type. `EMPTY` is CRIU's answer to what it could not read. */
+  /** The reply's type. `EMPTY` is CRIU's answer to an unreadable request. */
   readonly received: string | undefined;
   /** cr_errmsg of the reply: a sentence of the service, or the first error line of CRIU. */
   readonly criuMessage: string | undefined;
-  /** Where CRIU wrote its log, as a path of this process; it exists only if CRIU came that far. */
+  /** Path of CRIU's log in this process; the file exists only if CRIU came that far. */
   readonly log: string | undefined;
 
   constructor(code: CriuErrorCode, message: string, details: CriuErrorDetails = {}) {
@@ -64,12 +64,12 @@ export class CriuError extends Error {
   }
 }
 
-/** Whether something that was thrown is a {@link CriuError}, and, where `code` is given, one of that code. */
+/** Tells whether a thrown value is a {@link CriuError}, and has `code`, if `code` is given. */
 export function isCriuError(error: unknown, code?: CriuErrorCode): error is CriuError {
   return error instanceof CriuError && (code === undefined || error.code === code);
 }
 
-/** What CRIU means by an errno that it gives without a sentence (set_cr_errno in criu/cr-errno.c's users). */
+/** CRIU's meaning of an errno that comes without a sentence (set_cr_errno in criu/cr-errno.c's users). */
 const meanings: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   DUMP: { [os.errno.ESRCH]: 'there is no such process' },
   PRE_DUMP: { [os.errno.ESRCH]: 'there is no such process' },
@@ -77,7 +77,7 @@ const meanings: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   RESTORE: { [os.errno.EEXIST]: 'a process has the pid that it is to be restored under' },
 };
 
-/** EBADRQC of <asm-generic/errno.h>, which node:os does not have: CRIU does not take the options. */
+/** EBADRQC of <asm-generic/errno.h>, which node:os lacks: CRIU does not take the options. */
 const EBADRQC = 56;
 
 /** The sentence for a failing reply. */
@@ -94,7 +94,7 @@ export function describeFailure(
   return `${request} failed: ${meaning ?? nameOfErrno(errno)}`;
 }
 
-/** Node names what libuv knows, which is not all that Linux has. */
+/** Node names the errnos that libuv knows, which are fewer than Linux has. */
 export function nameOfErrno(errno: number): string {
   if (errno === EBADRQC) return 'EBADRQC';
   try {
@@ -105,7 +105,7 @@ export function nameOfErrno(errno: number): string {
   }
 }
 
-/** For a signal that was aborted. */
+/** The error for an aborted signal. */
 export function abortError(signal: AbortSignal, log?: string): CriuError {
   return new CriuError('ABORTED', 'The request was aborted', { cause: signal.reason, log });
 }

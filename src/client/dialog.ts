@@ -1,4 +1,4 @@
-/** One request and everything up to its final reply. */
+/** A request and everything up to its final reply. */
 
 import type { Packet } from '../native/binding.ts';
 import { decodeResponse, encodeRequest } from '../protocol/codec.ts';
@@ -8,19 +8,19 @@ import { abortError, CriuError, describeFailure } from './criu-error.ts';
 import type { Notifications } from './notifications.ts';
 import { notify } from './notify.ts';
 
-/** What goes with a request besides its bytes. */
+/** The parts of a dialog besides the request's bytes. */
 export interface DialogOptions {
   readonly notifications?: Notifications | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Where CRIU writes its log, for errors. */
+  /** Path of CRIU's log, for errors. */
   readonly log?: string | undefined;
-  /** The reply's type where it is not the request's. */
+  /** The reply's type, if it differs from the request's. */
   readonly answeredAs?: number | undefined;
 }
 
 /**
- * Sends a request, hears every notification out, and returns the final reply, which is a success.
- * The connection stays the caller's of this function.
+ * Sends a request, handles every notification, and returns the final, successful reply. The connection still belongs to the
+ * caller of this function.
  * @throws CriuError
  */
 export async function converse(
@@ -35,14 +35,14 @@ export async function converse(
     connection.send(encodeRequest(request));
     return await hearOut(connection, request, options, abort.promise);
   } catch (error) {
-    // Whatever else came of the end of the connection, that is why it ended.
+    // After an abort, the abort is the reason, not the failure that the closed connection has caused.
     throw signal?.aborted ? abortError(signal, options.log) : error;
   } finally {
     abort.forget();
   }
 }
 
-/** Closes the connection on abort: whoever waits for CRIU reads its end, and CRIU reads ours. */
+/** Closes the connection on abort: the pending receive() and CRIU then read the end. */
 function aborted(
   signal: AbortSignal | undefined,
   connection: Connection,
@@ -76,7 +76,7 @@ async function hearOut(
       const notification = { script: script ?? '', ...(pid == null ? {} : { pid }) };
       let success = true;
       try {
-        // A handler that never ends must not outlast an abort.
+        // A handler that never returns must not delay an abort.
         await Promise.race([notify(options.notifications, notification, packet.fds), abort]);
       } catch (error) {
         if (options.signal?.aborted) throw error;
@@ -131,7 +131,7 @@ function judge(reply: CriuResp, expected: number, log: string | undefined): void
 
 function facts(reply: CriuResp, expected: number, log: string | undefined) {
   return {
-    // CRIU sends 0 where it has none.
+    // CRIU sends 0 if it has no errno.
     errno: reply.cr_errno || undefined,
     criuMessage: reply.cr_errmsg || undefined,
     expected: reqTypeName(expected),

@@ -1,17 +1,17 @@
-/** A directory of a request: opened by this process, and named to CRIU by its descriptor. */
+/** A directory of a request: this process opens it, and the request names its descriptor. */
 import { constants, readlinkSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CriuError } from './criu-error.ts';
 
-/** A path, an open directory, or the number of a descriptor of one. What is given open stays its owner's. */
+/** A path, an open directory, or the number of an open directory's descriptor. An open directory stays its owner's. */
 export type Directory = string | FileHandle | number;
 
-/** One that is held open until the request is over. */
+/** A directory that stays open until the request is over. */
 export class OpenDirectory {
   readonly fd: number;
-  /** As this process would name it; undefined where nobody can tell. */
+  /** Its path in this process; undefined if unknown. */
   readonly path: string | undefined;
-  /** Undefined where it is not ours to close. */
+  /** Undefined if its owner closes it. */
   readonly #owned: FileHandle | undefined;
 
   private constructor(fd: number, path: string | undefined, owned?: FileHandle) {

@@ -1,16 +1,16 @@
 /**
- * Options in camelCase to criu_opts. Names, kinds and ranges come from the field table of rpc.proto, so that a program in plain
- * JavaScript gets a sentence for a mistake, and not a reply of CRIU's to something else than it meant.
+ * Converts options in camelCase to criu_opts. Names, kinds and ranges come from the field table of rpc.proto. So a mistake in
+ * plain JavaScript gets a sentence, instead of CRIU's reply to a different request.
  */
 import type { CriuOpts } from '../protocol/messages.ts';
 import { type EnumType, type Field, type MessageType, messages } from '../protocol/schema.ts';
 import { CriuError } from './criu-error.ts';
 import type { AnyOptions } from './options.ts';
 
-/** What is no field of criu_opts, or becomes one elsewhere. */
+/** Options outside criu_opts, or converted elsewhere. */
 const handledElsewhere: ReadonlySet<string> = new Set(['imagesDir', 'workDir', 'notifications', 'signal']);
 
-/** Fields that a caller does not set: directories are opened here, notifications follow from handlers. */
+/** Fields that a caller cannot set: directories are opened here, and notifications follow from handlers. */
 const ours: ReadonlySet<string> = new Set(['images_dir_fd', 'images_dir', 'work_dir_fd', 'notify_scripts']);
 
 const criuOpts = messages.get('criu_opts')!;
@@ -20,7 +20,7 @@ export function encodeOptions(options: AnyOptions): Partial<CriuOpts> {
   return convert(options as Record<string, unknown>, criuOpts, '', handledElsewhere, ours);
 }
 
-/** @param prefix what a sentence calls the message, before a field's name. */
+/** @param prefix the message's name in error sentences, before the field's name. */
 function convert(
   source: Record<string, unknown>,
   message: MessageType,
@@ -55,7 +55,7 @@ function scalar(value: unknown, { kind }: Field, path: string): unknown {
       if (typeof value !== 'boolean') throw invalid(`${path} is true or false`);
       return value;
     case 'string':
-      // A C string ends at a NUL: CRIU would see less than was said.
+      // A C string ends at a NUL, so CRIU would read a part of the text only.
       if (typeof value !== 'string' || value.includes('\0')) throw invalid(`${path} is a text without NUL`);
       return value;
     case 'int32':
@@ -84,7 +84,7 @@ function enumNumber(value: unknown, type: EnumType, path: string): number {
   return number;
 }
 
-/** VM_READ is `vm-read`; CG_NONE has its prefix only because IGNORE and NONE share a namespace with others in C. */
+/** VM_READ is `vm-read`. CG_NONE has its prefix only because IGNORE and NONE share a namespace with other names in C. */
 function enumName(name: string): string {
   return name.replace(/^CG_/, '').toLowerCase().replaceAll('_', '-');
 }

@@ -1,4 +1,4 @@
-/** A client of CRIU, over the checkpoint service or with an engine of its own: `import { CriuClient } from 'criu-service'`. */
+/** A client of CRIU, over the checkpoint service or with a private engine: `import { CriuClient } from 'criu-service'`. */
 export { CriuClient, type CriuClientOptions } from './client.ts';
 export { CriuError, type CriuErrorCode, type CriuErrorDetails, isCriuError } from './criu-error.ts';
 export type { Directory } from './directory.ts';

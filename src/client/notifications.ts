@@ -1,9 +1,9 @@
-/** What CRIU announces while it works, and who hears it. */
-/** One step that CRIU announces and waits with. */
+/** The notifications that CRIU sends while it works, and their handlers. */
+/** A step that CRIU announces before it continues. */
 export interface Notification {
-  /** CRIU's name for it, for example `post-dump` (action_names in criu/action-scripts.c). */
+  /** CRIU's name for the step, for example `post-dump` (action_names in criu/action-scripts.c). */
   readonly script: string;
-  /** The root of the restored tree, where CRIU names it: `setup-namespaces` and `post-restore`. */
+  /** The root of the restored tree, if CRIU names it: `setup-namespaces` and `post-restore`. */
   readonly pid?: number;
 }
 
@@ -13,39 +13,40 @@ export interface Descriptor {
   close(): void;
 }
 
-/** What a handler returns is awaited; CRIU goes on when it has ended, and fails the request when it throws. */
+/** A handler may return a promise. CRIU goes on when it is fulfilled, and fails the request if the handler throws. */
 export type NotificationHandler = (notification: Notification) => void | Promise<void>;
 
 /**
- * Handlers of notifications. A missing one acknowledges. The tree is frozen, or half restored, while a handler runs.
+ * Handlers of notifications. A notification without a handler is acknowledged. The tree is frozen, or half restored, while a
+ * handler runs.
  *
- * One that throws makes CRIU fail and roll back, and the request ends with a {@link CriuError} `NOTIFICATION`. After
+ * If a handler throws, CRIU fails and rolls back, and the request ends with a {@link CriuError} `NOTIFICATION`. After
  * `networkUnlock` and `postResume` CRIU has nothing left to roll back.
  */
 export interface Notifications {
-  /** Each notification, before the handler of its own: for those that CRIU may have some day, and for showing progress. */
+  /** Called for each notification, before its own handler: for notifications of later CRIU releases, and for showing progress. */
   readonly any?: NotificationHandler;
   /** dump: before the tree is frozen. */
   readonly preDump?: NotificationHandler;
   /** dump: all images are written, the tree is still frozen. */
   readonly postDump?: NotificationHandler;
-  /** dump: files that CRIU cannot dump, and might be told to leave out. */
+  /** dump: there are files that CRIU cannot dump, and may be told to leave out. */
   readonly queryExtFiles?: NotificationHandler;
-  /** dump: the network of the tree is to be held still. */
+  /** dump: the network of the tree must stop now. */
   readonly networkLock?: NotificationHandler;
   /** restore, and a dump that lets the tree run on: the network may go on. */
   readonly networkUnlock?: NotificationHandler;
-  /** With images that are streamed. */
+  /** For streamed images. */
   readonly preStream?: NotificationHandler;
-  /** restore: before anything is done. */
+  /** restore: nothing has been done yet. */
   readonly preRestore?: NotificationHandler;
   /** restore: the root's namespaces exist. Has the pid. */
   readonly setupNamespaces?: NotificationHandler;
   /** restore: the namespaces are filled. */
   readonly postSetupNamespaces?: NotificationHandler;
-  /** restore: all tasks are there, and stopped. Has the pid. */
+  /** restore: all tasks exist, and are stopped. Has the pid. */
   readonly postRestore?: NotificationHandler;
-  /** restore: the tree runs with the next step. */
+  /** restore: the tree runs after the next step. */
   readonly preResume?: NotificationHandler;
   /** restore: the tree runs. */
   readonly postResume?: NotificationHandler;

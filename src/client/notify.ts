@@ -2,7 +2,7 @@
 import type { OwnedFd } from '../native/binding.ts';
 import type { Notification, Notifications } from './notifications.ts';
 
-/** Calls whoever is to hear of it. Takes over `fds`; those that no handler gets are closed. */
+/** Calls the handlers of a notification. Takes over `fds`; descriptors without a handler are closed. */
 export async function notify(
   handlers: Notifications | undefined,
   notification: Notification,
@@ -29,7 +29,7 @@ export async function notify(
 
 type HandlerName = Exclude<keyof Notifications, 'any' | 'orphanPtsMaster'>;
 
-/** The compiler holds this complete. */
+/** The compiler checks that this is complete. */
 const handlerNames: Readonly<Record<HandlerName, true>> = {
   preDump: true,
   postDump: true,

@@ -1,24 +1,24 @@
 /**
- * The options of each verb: criu_opts of rpc.proto, under the same names in camelCase. What is absent stays at CRIU's own
- * default, or at what its configuration files say. "Since" names the first CRIU release that has an option; where nothing is
- * said, every release with RPC has it.
+ * The options of each verb: criu_opts of rpc.proto, under the same names in camelCase. An absent option has CRIU's own default,
+ * or the value in CRIU's configuration files. "Since" names the first CRIU release with the option; an option without "Since"
+ * exists in every release with RPC.
  *
- * Paths are the engine's, and relative ones start at the work directory; only `imagesDir` and `workDir` are opened by this
- * process. A descriptor is a number of this process.
+ * Paths are the engine's, and relative paths start at the work directory; this process opens only `imagesDir` and `workDir`. A
+ * descriptor is a number of this process.
  */
 import type { Directory } from './directory.ts';
 import type { Notifications } from './notifications.ts';
 
-/** What every verb takes. */
+/** Options of every verb. */
 export interface CallOptions {
   /**
-   * Ends the request: the promise is rejected with a {@link CriuError} `ABORTED`, and CRIU rolls back at its next
-   * notification. Between two notifications nothing can stop it: a dump that has none left is completed.
+   * Ends the request: the promise is rejected with a {@link CriuError} `ABORTED`, and CRIU rolls back at its next notification.
+   * Between two notifications CRIU cannot be stopped: after its last notification, a dump is completed.
    */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Where the images are, and what CRIU writes about its work. */
+/** The place of the images, and CRIU's reports. */
 export interface ImageOptions extends CallOptions {
   /** Directory of the images. */
   readonly imagesDir: Directory;
@@ -38,9 +38,9 @@ export interface ImageOptions extends CallOptions {
   readonly unprivileged?: boolean | undefined;
 }
 
-/** How pages reach a page server, and how one listens. The tls options serve both. */
+/** The way of pages to a page server, and where it listens. The tls options serve both. */
 export interface PageServerAddress {
-  /** Host name or IP address. A page server without one listens on every interface. */
+  /** Host name or IP address. A page server without an address listens on every interface. */
   readonly address?: string | undefined;
   /** TCP port, 0 to 65535; 0 lets the kernel choose. */
   readonly port?: number | undefined;
@@ -67,7 +67,7 @@ export interface TlsOptions {
 /** How far CRIU takes care of cgroups (criu_cg_mode). */
 export type ManageCgroupsMode = 'ignore' | 'none' | 'props' | 'soft' | 'full' | 'strict' | 'default';
 
-/** What a dump and a restore have in common: most of it must be said to both. */
+/** Options that a dump and a restore share: most must be given to both. */
 export interface TreeOptions extends ImageOptions, TlsOptions {
   /** Handlers of CRIU's notifications. */
   readonly notifications?: Notifications | undefined;
@@ -78,9 +78,9 @@ export interface TreeOptions extends ImageOptions, TlsOptions {
   readonly tcpClose?: boolean | undefined;
   /** Allows Unix sockets with a peer outside the tree. */
   readonly extUnixSk?: boolean | undefined;
-  /** Takes any path to a device whose own path cannot be reached. */
+  /** Accepts any path to a device whose own path cannot be reached. */
   readonly evasiveDevices?: boolean | undefined;
-  /** The tree belongs to a session or terminal of somebody outside. */
+  /** The tree belongs to a session or terminal with a process outside the tree. */
   readonly shellJob?: boolean | undefined;
   /** Dumps and restores file locks. */
   readonly fileLocks?: boolean | undefined;
@@ -93,7 +93,7 @@ export interface TreeOptions extends ImageOptions, TlsOptions {
 
   /** Mount points to leave out. Since 1.6. */
   readonly skipMnt?: readonly string[] | undefined;
-  /** File systems to restore by a plain mount(2); `all` is every one. Since 1.6. */
+  /** File systems to restore by a plain mount(2); `all` means every file system. Since 1.6. */
   readonly enableFs?: readonly string[] | undefined;
   /** Finds external bind mounts by itself. Since 1.6. */
   readonly autoExtMnt?: boolean | undefined;
@@ -101,7 +101,10 @@ export interface TreeOptions extends ImageOptions, TlsOptions {
   readonly extSharing?: boolean | undefined;
   /** Allows external mounts that are slaves of masters outside. Since 1.6. */
   readonly extMasters?: boolean | undefined;
-  /** Names external mounts: at dump the mount point and a name, at restore the name and where to bind from. Legacy: `external`. */
+  /**
+   * Names external mounts: at dump the mount point and a name, at restore the name and the source of the bind mount. Legacy:
+   * `external`.
+   */
   readonly extMnt?: readonly { readonly key: string; readonly val: string }[] | undefined;
   /** Restores mount namespaces the way of CRIU before 3.17. Since 3.17. */
   readonly mntnsCompatMode?: boolean | undefined;
@@ -127,28 +130,28 @@ export interface TreeOptions extends ImageOptions, TlsOptions {
   readonly forceIrmap?: boolean | undefined;
   /** Directories that `forceIrmap` searches. Since 1.8. */
   readonly irmapScanPaths?: readonly string[] | undefined;
-  /** How the network is held still between dump and restore. Default: `iptables`. Since 3.16. */
+  /** The way to stop the network between dump and restore. Default: `iptables`. Since 3.16. */
   readonly networkLock?: 'iptables' | 'nftables' | 'skip' | undefined;
   /** Leaves memory pages to a daemon that brings them on demand. Root only. Since 3.5. */
   readonly lazyPages?: boolean | undefined;
   /** Punches pages out of older images as they become redundant. Since 1.2. */
   readonly autoDedup?: boolean | undefined;
-  /** Where memory pages go instead of into the images. Since 1.2. */
+  /** Sends memory pages to a page server instead of the images. Since 1.2. */
   readonly ps?: PageServerAddress | undefined;
-  /** Leaves the tree stopped, where else it is killed (dump) or runs (restore). Since 3.19. */
+  /** Leaves the tree stopped. By default a dump kills it, and a restore lets it run. Since 3.19. */
   readonly leaveStopped?: boolean | undefined;
-  /** How long collecting the tasks, or restoring them, may take, in seconds. Default: 10. Since 2.4. */
+  /** Timeout for collecting or restoring the tasks, in seconds. Default: 10. Since 2.4. */
   readonly timeout?: number | undefined;
   /** A descriptor that gets one zero byte when a page server of lazy pages is ready. Since 2.11. */
   readonly statusFd?: number | undefined;
-  /** Pairs the name of a veth device inside with one outside. Legacy: `external`. Since 1.2. */
+  /** Pairs the name of a veth device inside with that of a device outside. Legacy: `external`. Since 1.2. */
   readonly veths?: readonly { readonly ifIn: string; readonly ifOut: string }[] | undefined;
 }
 
 export interface DumpOptions extends TreeOptions {
   /** The root of the process tree. Absent: this process itself, which only a service can dump. */
   readonly pid?: number | undefined;
-  /** Lets the tree run on after the dump, where else it is killed. */
+  /** Lets the tree run on after the dump. By default it is killed. */
   readonly leaveRunning?: boolean | undefined;
   /** Directory of the previous images, relative to the images directory. Since 1.2. */
   readonly parentImg?: string | undefined;
@@ -173,7 +176,7 @@ export interface RestoreOptions extends TreeOptions {
   readonly root?: string | undefined;
   /** A program with its arguments that the engine becomes after a successful restore. Root only. Since 1.3. */
   readonly execCmd?: readonly string[] | undefined;
-  /** The restored root becomes a child of this process. With an engine of one's own only. Since 1.3.1. */
+  /** The restored root becomes a child of this process. Only with a private engine. Since 1.3.1. */
   readonly rstSibling?: boolean | undefined;
   /** Descriptors that take the place of dumped ones. Root only. Since 1.5.1. */
   readonly inheritFd?: readonly { readonly key: string; readonly fd: number }[] | undefined;
@@ -187,9 +190,9 @@ export interface RestoreOptions extends TreeOptions {
   readonly orphanPtsMaster?: boolean | undefined;
   /** `apparmor:NAME` or `selinux:LABEL` for the restored tasks. Since 3.12. */
   readonly lsmProfile?: string | undefined;
-  /** Replaces the `context=` of mounts that have one. Since 3.16. */
+  /** Replaces the `context=` of mounts that have it. Since 3.16. */
   readonly lsmMountContext?: string | undefined;
-  /** Does not insist that files have the permissions they had at dump. Since 3.18. */
+  /** Accepts files whose permissions differ from those at dump. Since 3.18. */
   readonly skipFileRwxCheck?: boolean | undefined;
 }
 
@@ -202,7 +205,7 @@ export interface CpuinfoOptions extends ImageOptions {
 }
 
 export interface PageServerOptions extends ImageOptions, TlsOptions {
-  /** Where it listens. */
+  /** The address to listen on. */
   readonly ps?: PageServerAddress | undefined;
   /** Punches pages out of older images as they become redundant. Since 1.2. */
   readonly autoDedup?: boolean | undefined;
@@ -211,7 +214,7 @@ export interface PageServerOptions extends ImageOptions, TlsOptions {
   readonly notifications?: Notifications | undefined;
 }
 
-/** Every option that some verb takes. */
+/** Every option of any verb. */
 export type AnyOptions = Partial<
   DumpOptions & RestoreOptions & CheckOptions & CpuinfoOptions & PageServerOptions
 >;

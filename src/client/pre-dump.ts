@@ -4,7 +4,7 @@ import type { Connection } from './connection.ts';
 import type { DumpOptions } from './options.ts';
 import type { PreDumpRound } from './results.ts';
 
-/** What a series needs of its client. */
+/** The client functions that a series needs. */
 export interface PreDumpContext {
   connect(signal?: AbortSignal): Promise<Connection>;
   ask(connection: Connection, type: ReqType, options: DumpOptions): Promise<CriuResp>;
@@ -34,7 +34,7 @@ export async function* preDumpRounds(
       };
     }
   } finally {
-    // After the dump CRIU has left already; else it reads the end of the series, and leaves.
+    // After the dump CRIU has exited already; otherwise it reads the end of the series and exits.
     connection.close();
   }
 }

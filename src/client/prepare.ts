@@ -1,4 +1,4 @@
-/** From a verb's options to a request: everything that can go wrong before anybody is asked. */
+/** From a verb's options to a request. Every local failure comes from here, before the service is asked. */
 import { type CriuOpts, type CriuReq, ReqType } from '../protocol/messages.ts';
 import { abortError } from './criu-error.ts';
 import type { DialogOptions } from './dialog.ts';
@@ -6,7 +6,7 @@ import { type Directory, OpenDirectory } from './directory.ts';
 import { encodeOptions } from './encode-options.ts';
 import type { AnyOptions } from './options.ts';
 
-/** A request that can be sent. It names descriptors, which stay open until it is released. */
+/** A request that is ready to send. It names descriptors, which stay open until it is released. */
 export interface Prepared {
   readonly request: CriuReq;
   readonly dialog: DialogOptions;
@@ -60,14 +60,17 @@ const treeRequests: ReadonlySet<number> = new Set([
   ReqType.RESTORE,
 ]);
 
-/** Whoever may want to abort needs the places where CRIU can be stopped; a process that is frozen itself cannot use them. */
+/**
+ * An abort needs notifications, because CRIU can be stopped only there. A process that dumps itself is frozen and cannot use
+ * them.
+ */
 function wantsNotifications(type: ReqType, { notifications, signal, pid }: AnyOptions): boolean {
   if (notifications !== undefined) return true;
   const dumpsItself = type === ReqType.DUMP && pid === undefined;
   return signal !== undefined && treeRequests.has(type) && !dumpsItself;
 }
 
-/** Numbers that CRIU looks up in its own descriptor table; a service copies them by itself. */
+/** Numbers that CRIU looks up in its own descriptor table. A service copies the descriptors itself. */
 export function engineFds({ inheritFd, ps }: AnyOptions): number[] {
   return [...(inheritFd ?? []).map(({ fd }) => fd), ...(ps?.fd === undefined ? [] : [ps.fd])];
 }

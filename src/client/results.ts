@@ -1,9 +1,9 @@
-/** What the verbs answer. */
+/** The results of the verbs. */
 import type { Directory } from './directory.ts';
 import type { DumpOptions } from './options.ts';
 
 export interface DumpResult {
-  /** True in the copy of a process that dumped itself, when it wakes up restored. */
+  /** True in the restored copy of a process that dumped itself. */
   readonly restored: boolean;
 }
 
@@ -19,7 +19,7 @@ export interface CriuVersion {
   readonly sublevel?: number;
   readonly extra?: number;
   readonly name?: string;
-  /** What git says, of an engine built from its repository. */
+  /** The git version, of an engine built from its repository. */
   readonly gitId?: string;
 }
 
@@ -34,20 +34,20 @@ export interface CriuFeatures {
 }
 
 export interface PageServer {
-  /** The TCP port that it got. */
+  /** The TCP port of the server. */
   readonly port: number;
-  /** Its process id; 0 where CRIU does not tell. */
+  /** Its process id; 0 if CRIU does not tell. */
   readonly pid: number;
 }
 
-/** One round that is done. Say in the body of the loop how the series goes on; if nothing is said, it ends. */
+/** A finished round. Call a method in the loop's body to continue the series; without a call the series ends. */
 export interface PreDumpRound {
   /** Counts from 1. */
   readonly number: number;
-  /** Where its images are. */
+  /** Directory of its images. */
   readonly imagesDir: Directory;
-  /** Another round. What `options` does not say is as in this one. */
+  /** Another round. Options absent in `options` are as in this round. */
   next(options: Partial<DumpOptions>): void;
-  /** The dump that ends the series. What `options` does not say is as in this round. */
+  /** The dump that ends the series. Options absent in `options` are as in this round. */
   dump(options: Partial<DumpOptions>): Promise<DumpResult>;
 }

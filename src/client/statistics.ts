@@ -1,20 +1,20 @@
-/** What CRIU says of its work: stats-dump and stats-restore in the work directory. */
+/** CRIU's statistics: stats-dump and stats-restore in the work directory. */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stats } from '../protocol/generated/stats.js';
 
-/** Times in microseconds; pages have the size of the machine's. */
+/** Times in microseconds; pages have the machine's page size. */
 export interface DumpStatistics {
-  /** Until all tasks stood still. */
+  /** Until all tasks were frozen. */
   readonly freezingUsec: number;
-  /** For how long they stood still: what the tree missed. */
+  /** Time that the tasks were frozen. */
   readonly frozenUsec: number;
   readonly memoryDumpUsec: number;
   readonly memoryWriteUsec: number;
   readonly pagesScanned: number;
-  /** Pages that have not changed since the images before. */
+  /** Pages unchanged since the previous images. */
   readonly pagesSkippedParent: number;
-  /** Those of shared memory included. */
+  /** Includes shared memory. */
   readonly pagesWritten: number;
   readonly pagesLazy: number;
 }
@@ -31,11 +31,11 @@ export interface RestoreStatistics {
 
 /** IMG_SERVICE_MAGIC and STATS_MAGIC of criu/include/magic.h. */
 const magic = [0x55105940, 0x57093306];
-/** Two words of magic, and the length of what follows. */
+/** Two magic words, and the length of the message. */
 const headBytes = 12;
 const mostBytes = 4096;
 
-/** @returns undefined where CRIU wrote none. */
+/** @returns undefined if CRIU wrote none. */
 export function readDumpStatistics(workDir: string): DumpStatistics | undefined {
   const read = readStatistics(join(workDir, 'stats-dump'))?.dump;
   if (!read) return undefined;
@@ -51,7 +51,7 @@ export function readDumpStatistics(workDir: string): DumpStatistics | undefined 
   };
 }
 
-/** @returns undefined where CRIU wrote none. */
+/** @returns undefined if CRIU wrote none. */
 export function readRestoreStatistics(workDir: string): RestoreStatistics | undefined {
   const read = readStatistics(join(workDir, 'stats-restore'))?.restore;
   if (!read) return undefined;
@@ -64,15 +64,15 @@ export function readRestoreStatistics(workDir: string): RestoreStatistics | unde
   };
 }
 
-/** Whatever its types say, protobufjs decodes 64 bits to an object of the package long. Counts of pages are exact as numbers. */
+/** In spite of its types, protobufjs decodes 64 bits to an object of the package long. Counts of pages are exact as numbers. */
 function count(value: number | null | undefined): number {
   return Number(value ?? 0);
 }
 
-/** Statistics are for information: whatever is wrong with them, there are none. */
+/** Statistics are for information only, so any fault in the file means that there are none. */
 function readStatistics(path: string): ReturnType<typeof stats.decode> | undefined {
   try {
-    // The directory may be somebody else's: neither a link nor a FIFO is followed or waited for.
+    // The directory may belong to another user: do not follow a link, and do not wait for a FIFO.
     const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       const { size } = fstatSync(fd);
