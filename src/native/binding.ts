@@ -53,6 +53,7 @@ export interface Packet {
  * - `empty-packet`: a packet of zero bytes, which is not the end;
  * - `end`: the peer has closed or shut down its sending side, and all packets are read;
  * - `nothing`: neither (EAGAIN).
+ *
  * `foreign`: on an accepted socket, the packet's sender had another uid or gid than the process that connected (SCM_CREDENTIALS
  * against SO_PEERCRED, unix(7)).
  */
@@ -310,6 +311,7 @@ export interface NativeBinding {
    * The things that processes hold, and whether a caller could open them: read as root, then asked as that caller without
    * capabilities, on a thread of its own. If a file system does not answer, only that thread and the promise wait. The thread
    * takes the caller's file system ids; from the first such thread on, the service's memory is not dumpable.
+   *
    * The result covers each thread that has its own descriptors and working directory, and the program and file mappings of each
    * process. Equal things are reported once.
    * @throws EFBIG beyond 16 MiB.

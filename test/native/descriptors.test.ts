@@ -28,8 +28,8 @@ import {
   withDirectory,
 } from './support.ts';
 
-describe('which file a path leads to', () => {
-  it('is another one when it is written to, replaced, made executable or removed, and the same otherwise', () => {
+describe('fileIdentities', () => {
+  it('changes if the file is written to, replaced, made executable or removed, and stays the same otherwise', () => {
     withDirectory((directory) => {
       const path = join(directory, 'file');
       const identity = (): string => native.fileIdentities([path]);
@@ -51,7 +51,7 @@ describe('which file a path leads to', () => {
         change();
         assert.equal(identity(), identity());
         seen.add(identity());
-        // Removed, it is again what it was before it was there.
+        // After the removal, the identity is again that of the absent file.
         assert.equal(seen.size, at < 4 ? at + 2 : at + 1);
       }
       assert.equal(native.fileIdentities([path, '/dev/null']).split('\n').length, 3);
@@ -61,7 +61,7 @@ describe('which file a path leads to', () => {
 });
 
 describe('descriptors', () => {
-  it('are CLOEXEC from birth, whatever made them', () => {
+  it('every call that makes a descriptor makes it CLOEXEC', () => {
     const { ours, theirs } = native.socketpair();
     const directory = native.open('/', constants.O_RDONLY | constants.O_DIRECTORY);
     const self = native.pidfdOpen(process.pid);
@@ -81,7 +81,7 @@ describe('descriptors', () => {
     ours.close();
   });
 
-  it('have one owner that closes once', () => {
+  it('a descriptor has one owner, which closes it once', () => {
     const fd = openNull();
     const { number } = fd;
     assert.ok(isOpen(number));
@@ -95,14 +95,14 @@ describe('descriptors', () => {
     next.close();
   });
 
-  it('that were forgotten are closed by the garbage collector', async () => {
+  it('the garbage collector closes forgotten descriptors', async () => {
     await collect();
     const before = countFds();
     for (let index = 0; index < 20; index += 1) openNull();
     assert.ok(await collectUntil(() => countFds() === before));
   });
 
-  it('are made by the addon alone', () => {
+  it('only the addon makes descriptors', () => {
     const fd = openNull();
     const { constructor: Made } = fd as unknown as { constructor: new (number: number) => OwnedFd };
     assert.throws(() => new Made(0), TypeError);
@@ -115,7 +115,7 @@ describe('descriptors', () => {
     fd.close();
   });
 
-  it('that are closed are refused as arguments, by name', () => {
+  it("a closed descriptor is refused as an argument, by the parameter's name", () => {
     const closed = openNull();
     closed.close();
     requireArgumentError(() => native.adopt(closed), 'fd');
@@ -144,26 +144,26 @@ describe('open', () => {
     });
   });
 
-  it('tells the errno, the call and the path', () => {
+  it('a failure tells the errno, the call and the path', () => {
     const error = requireNativeError(() => native.open('/nonexistent', 0), 'ENOENT', 'open');
     assert.match(error.message, /\/nonexistent/);
     assert.equal(error.errno, 2);
   });
 
-  it('refuses a path with a NUL, which the kernel would cut short', () => {
+  it('a path with a NUL, which the kernel would cut short, is refused', () => {
     requireArgumentError(() => native.open('/dev/null\0x', 0), 'path');
     requireArgumentError(() => native.open(1 as unknown as string, 0), 'path');
     requireArgumentError(() => native.open('/dev/null', -1), 'flags');
     requireArgumentError(() => native.open('/dev/null', 0, 0o10000), 'mode');
   });
 
-  it('leave nothing open when they fail', () => {
+  it('a failing open leaves no descriptor', () => {
     requireNoLeak(() => requireNativeError(() => native.open('/nonexistent', 0), 'ENOENT', 'open'));
   });
 });
 
 describe('memfd', () => {
-  it('has its size, and cannot grow or shrink', () => {
+  it('has the requested size, and cannot grow or shrink', () => {
     const fd = native.memfd('state', 8);
     assert.equal(fstatSync(fd.number).size, 8);
     assert.equal(writeSync(fd.number, Buffer.from('12345678'), 0, 8, 0), 8);
@@ -180,7 +180,7 @@ describe('memfd', () => {
     fd.close();
   });
 
-  it('refuses what is no size or no name, and leaves nothing open', () => {
+  it('refuses a wrong size or name, and leaves no descriptor', () => {
     requireNoLeak(() => {
       requireArgumentError(() => native.memfd('state', -1), 'size');
       requireArgumentError(() => native.memfd('a\0b', 1), 'name');
@@ -200,7 +200,7 @@ describe('pidfdOpen and pidfdGetfd', () => {
     for (const fd of [self, memory, copy]) fd.close();
   });
 
-  it('say that a process or a descriptor does not exist, and leave nothing open', () => {
+  it('report a missing process or descriptor, and leave no descriptor', () => {
     const self = native.pidfdOpen(process.pid);
     const gone = openNull();
     const { number } = gone;

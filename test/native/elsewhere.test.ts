@@ -21,11 +21,11 @@ const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY;
 
 const lingering = join(import.meta.dirname, 'fixtures', 'lingering.py');
 
-/** What an open descriptor of one's own says of itself, but for what it was opened with. */
+/** The fdinfo of a descriptor of this process, without the flags that it was opened with. */
 const withoutNumber = (fdinfo: string | number): string => String(fdinfo).replace(/^(flags|ino):.*$/gm, '');
 
-describe('what is read on another thread', () => {
-  it('is what the same questions are answered with here', async () => {
+describe('readElsewhere', () => {
+  it('gives the same answers as a reading on this thread', async () => {
     const self = native.open('/proc/self', directoryFlags);
     const questions: ProcQuestion[] = [
       { read: 'file', path: 'auxv' },
@@ -46,7 +46,7 @@ describe('what is read on another thread', () => {
     assert.match(root!, /^\/\n(.*\n)*mnt_id:\t\d+$/m);
   });
 
-  it('is the parent of a process, whatever that calls itself', () => {
+  it('finds the parent of a process with any name', () => {
     assert.equal(native.parentOf(process.pid), process.ppid);
     assert.equal(native.parentOf(1), 0);
     assert.equal(native.parentOf(2 ** 30), undefined);
@@ -72,7 +72,7 @@ sys.stdin.read()
     });
   });
 
-  it('is of all threads of a process whose they are, and what they have forked', async () => {
+  it('reads the owner and the children of every thread of a process', async () => {
     const proc = native.open('/proc', directoryFlags);
     const questions = [process.ppid, process.pid].map((pid) => ({
       read: 'tasks' as const,
@@ -94,7 +94,7 @@ sys.stdin.read()
     assert.ok(!/^(Name|Groups):/m.test(own!));
   });
 
-  it('is who a process descends from, however many there are and whatever circle they seem to be', async () => {
+  it('reads all ancestors of a process, of any number, and stops on a parent cycle', async () => {
     const root = mkdtempSync(join(tmpdir(), 'criu-lineage-'));
     const descends = (pid: number, from: number): void => {
       mkdirSync(join(root, String(pid)));
@@ -120,7 +120,7 @@ sys.stdin.read()
     }
   });
 
-  it('has every thread of a process, or says that one cannot be read', async () => {
+  it('reads every thread of a process, or tells that a thread is unreadable', async () => {
     const root = mkdtempSync(join(tmpdir(), 'criu-tasks-'));
     const thread = join(root, '7', 'task', '7');
     const ask = async () => {
@@ -133,13 +133,13 @@ sys.stdin.read()
       mkdirSync(thread, { recursive: true });
       writeFileSync(join(thread, 'status'), 'Pid:\t7\n');
       assert.equal(await ask(), '', 'it has ended');
-      // One that says that it has one thread is asked for no others.
+      // If status tells a single thread, no other threads are read.
       writeFileSync(join(root, '7', 'status'), 'Pid:\t7\nThreads:\t1\nNoNewPrivs:\t0\n');
       writeFileSync(join(thread, 'children'), '8 9 ');
       assert.equal(await ask(), 'Pid:\t7\nNoNewPrivs:\t0\nChildren:\t8 9 \n');
       writeFileSync(join(root, '7', 'status'), 'Pid:\t7\nThreads:\t2\nNoNewPrivs:\t0\n');
       assert.equal(await ask(), 'Pid:\t7\nChildren:\t8 9 \n');
-      // As many as one user may run, if an administrator lets them.
+      // The largest number of threads for one user, if an administrator allows it.
       writeFileSync(join(thread, 'children'), '1234567 '.repeat(100_000));
       assert.equal(((await ask()) as string).length, 'Pid:\t7\nChildren:\t\n'.length + 800_000);
       writeFileSync(join(thread, 'children'), '1234567 '.repeat(200_000));
@@ -152,7 +152,7 @@ sys.stdin.read()
     }
   });
 
-  it('is an errno where there is no answer, and the next question is answered all the same', async () => {
+  it('answers an unreadable file with an errno, and then answers the next question', async () => {
     const directory = native.open('/proc/self', directoryFlags);
     const answers = await native.readElsewhere(directory, [
       { read: 'file', path: 'nothing' },
@@ -166,7 +166,7 @@ sys.stdin.read()
     assert.deepEqual(answers, [ENOENT, EINVAL, ENOTDIR, ENOTDIR, readFileSync('/proc/self/comm', 'latin1')]);
   });
 
-  it('outlives the directory that it was asked for, and leaves no descriptor', async () => {
+  it('outlives the descriptor of its directory, and leaves no descriptor', async () => {
     await collect();
     const before = countFds();
     for (let round = 0; round < 50; round += 1) {
@@ -175,14 +175,14 @@ sys.stdin.read()
       directory.close();
       assert.equal(typeof (await reading)[0], 'string');
     }
-    // The thread lets go of its part when it has told of it.
+    // The thread releases its reference after it has reported.
     for (let tries = 0; countFds() > before; tries += 1) {
       assert.ok(tries < 1000, `${countFds()} descriptors, and ${before} before`);
       await sleep(1);
     }
   });
 
-  it('does not matter to a program that ends before it is answered', () => {
+  it('lets a program end before the answer', () => {
     const script = `
       const addon = { exports: {} };
       process.dlopen(addon, ${JSON.stringify(addonPath)});
@@ -192,7 +192,7 @@ sys.stdin.read()
     assert.deepEqual([status, signal, stderr], [0, null, '']);
   });
 
-  it('wants questions that it knows', () => {
+  it('refuses unknown questions', () => {
     const directory = openNull();
     const ask = (question: unknown) => () => native.readElsewhere(directory, [question as ProcQuestion]);
     requireArgumentError(ask({ read: 'all', path: 'x' }), 'questions[0].read');
@@ -202,8 +202,8 @@ sys.stdin.read()
   });
 });
 
-describe('what is closed on another thread', () => {
-  it('is closed, whatever lane it is in', async () => {
+describe('closeElsewhere', () => {
+  it('closes descriptors of every lane', async () => {
     const fds = Array.from({ length: 20 }, () => openNull());
     const numbers = fds.map((fd) => fd.number);
     fds.forEach((fd, i) => {
@@ -214,7 +214,7 @@ describe('what is closed on another thread', () => {
     assert.deepEqual(numbers.filter(isOpen), []);
   });
 
-  it('is no thread that a signal could come to', async () => {
+  it('uses threads that receive no signals', async () => {
     const { ours, theirs } = native.socketpair();
     const child = native.spawn({
       file: '/usr/bin/env',
@@ -236,20 +236,20 @@ describe('what is closed on another thread', () => {
       const [tid] = readdirSync('/proc/self/task').filter((each) => !before.has(each));
       return tid === undefined ? '' : readFileSync(`/proc/self/task/${tid}/status`, 'utf8');
     };
-    // It waits in close(2), and is not on its way there any more.
+    // Wait until the thread is inside close(2).
     for (let tries = 0; !/^State:\t[SD]/m.test(status()); tries += 1) {
       assert.ok(tries < 10_000, 'there is no such thread');
       await sleep(1);
     }
     const blocked = BigInt(`0x${/^SigBlk:\t([0-9a-f]+)$/m.exec(status())?.[1]}`);
-    // All of those that are no real-time signals, but SIGKILL and SIGSTOP.
+    // All standard signals except SIGKILL and SIGSTOP.
     assert.equal((blocked & 0x7fffffffn).toString(16), '7ffbfeff');
     child.signal(os.signals.SIGKILL);
     await closedElsewhere();
     child.close();
   });
 
-  it('wants a lane', () => {
+  it('demands a lane', () => {
     const fd = openNull();
     requireArgumentError(() => native.closeElsewhere(fd, -1), 'lane');
     assert.ok(isOpen(fd.number));

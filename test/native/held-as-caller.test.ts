@@ -14,7 +14,7 @@ const { O_RDWR } = constants;
 const O_PATH = 0o10000000;
 const addonPath = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu_service.node');
 
-describe('what a process holds on a file system of FUSE', function () {
+describe('held files on a FUSE file system', function () {
   this.timeout(60_000);
   let bench: Bench;
   before(() => {
@@ -23,7 +23,7 @@ describe('what a process holds on a file system of FUSE', function () {
   after(() => bench.remove());
   afterEach(() => bench.endHolders());
 
-  /** Mounts one that never answers: it is everybody's, or, with a uid, that user's own. */
+  /** Mounts a FUSE file system that never answers: for all users, or, with a uid, for that user only. */
   const silent = async (
     context: Mocha.Context,
     path: string,
@@ -42,7 +42,7 @@ describe('what a process holds on a file system of FUSE', function () {
     };
   };
 
-  it('is not asked about, where that is the caller’s own', async function () {
+  it('are not asked about, if the file system is the caller’s own', async function () {
     mkdirSync(bench.path('fuse-own'));
     const unmount = await silent(this, bench.path('fuse-own'), alice);
     try {
@@ -55,14 +55,14 @@ describe('what a process holds on a file system of FUSE', function () {
     }
   });
 
-  it('keeps nobody waiting but the caller, for whom nothing else is looked at until it answers', async function () {
+  it('delay only the caller whose files they are: nothing else is read for that caller until they answer', async function () {
     const path = bench.fileOf(alice, 0o600, 'fuse');
     const holder = await bench.holding(['open', O_RDWR, path]);
     const unmount = await silent(this, bench.path('fuse'));
     const reader = new HeldReader(500);
     try {
       await assert.rejects(refusal([holder], { reader }), /within 0.5 s: a file system does not answer/);
-      // What waits is alice for files, and this service for whoever signals or traces it.
+      // The waiting thread is alice for file access, and this service for signals and tracing.
       const states = readdirSync('/proc/self/task').map((tid) =>
         parseThreadStatus(readFileSync(`/proc/self/task/${tid}/status`, 'latin1')),
       );
@@ -92,7 +92,7 @@ describe('what a process holds on a file system of FUSE', function () {
 });
 
 describe('a thread that becomes a caller', () => {
-  it('is none when it cannot, and answers nothing', () => {
+  it('answers nothing if it cannot become the caller', () => {
     const script = `
       const addon = { exports: {} };
       process.dlopen(addon, ${JSON.stringify(addonPath)});
@@ -108,7 +108,7 @@ describe('a thread that becomes a caller', () => {
     }
   });
 
-  it('is nobody’s but a user’s', () => {
+  it('becomes only a user other than root', () => {
     const ask = (uid: unknown, gid: unknown, groups: unknown) => () =>
       native.readHeld([], { uid, gid, groups } as Parameters<typeof native.readHeld>[1]);
     requireArgumentError(ask(0, 5, []), 'caller.uid');
@@ -119,7 +119,7 @@ describe('a thread that becomes a caller', () => {
     requireArgumentError(() => native.readHeld([0], { uid: 5, gid: 5, groups: [] }), 'processes[0]');
   });
 
-  it('leaves no descriptor behind, whatever it was asked', async () => {
+  it('leaves no descriptor after any question', async () => {
     const round = () => native.readHeld([process.pid], { uid: alice, gid: alice, groups: [alice, bob] });
     await round();
     await collect();

@@ -10,7 +10,7 @@ import { alice, Bench, bob, caller, type Holder, refusal } from './held/support.
 const { O_RDONLY, O_RDWR, O_WRONLY, O_DIRECTORY } = constants;
 const O_PATH = 0o10000000;
 
-describe('what a process holds', function () {
+describe('the holdings of a process', function () {
   this.timeout(60_000);
   let bench: Bench;
   before(() => {
@@ -20,7 +20,7 @@ describe('what a process holds', function () {
   afterEach(() => bench.endHolders());
 
   describe('may be', () => {
-    it('files and memory of its own, and what the kernel makes for everybody', async () => {
+    it('files and memory of its own, and files that the kernel makes for every user', async () => {
       const holder = await bench.holding();
       const own = bench.fileOf(alice, 0o600, 'own');
       const [file, memory] = [await holder.do('open', O_RDWR, own), await holder.do('memfd')];
@@ -34,7 +34,7 @@ describe('what a process holds', function () {
       assert.equal(await refusal([holder]), undefined);
     });
 
-    it('told of by each of its links, once for each different thing', async () => {
+    it('equal things, which are reported once', async () => {
       const holder = await bench.holding(['open', O_RDONLY, '/dev/null'], ['open', O_RDONLY, '/dev/null']);
       const { each } = await new HeldReader().read([holder.pid, (await bench.holding()).pid], caller(alice));
       const told = [...each]
@@ -49,7 +49,7 @@ describe('what a process holds', function () {
       ]);
     });
 
-    it('a file of its own that was deleted, to write to', async () => {
+    it('a deleted file of its own, open for writing', async () => {
       const holder = await bench.holding();
       const path = bench.fileOf(alice, 0o600, 'deleted-own');
       const fd = await holder.do('open', O_RDWR, path);
@@ -58,7 +58,7 @@ describe('what a process holds', function () {
       assert.equal(await refusal([holder]), undefined);
     });
 
-    it('a file of its own that was moved, and is told by its new path', async () => {
+    it('a moved file of its own, reported by its new path', async () => {
       const path = bench.fileOf(alice, 0o600, 'moved');
       const holder = await bench.holding(['open', O_RDWR, path]);
       renameSync(bench.path('moved'), bench.path('moved-away'));
@@ -66,7 +66,7 @@ describe('what a process holds', function () {
       assert.equal(await refusal([holder]), undefined);
     });
 
-    it('a file that one of the caller’s groups may write', async () => {
+    it('a file that a group of the caller may write', async () => {
       const path = bench.fileOf(0, 0o660, 'group');
       chownSync(path, 0, bob);
       const holder = await bench.holding(['open', O_RDWR, path]);
@@ -74,7 +74,7 @@ describe('what a process holds', function () {
       assert.match((await refusal([holder], { who: caller(alice, 5) }))!, /could not open for writing/);
     });
 
-    it('whatever is below /proc of its own processes, and of others of the caller’s that have no more', async () => {
+    it('files in /proc of its own processes, and of the caller’s other processes without further rights', async () => {
       const [one, two, other] = [await bench.holding(), await bench.holding(), await bench.holding()];
       await two.do('undumpable');
       const files = ['mem', 'maps', 'stat', 'fd', 'environ'];
@@ -90,7 +90,7 @@ describe('what a process holds', function () {
       );
     });
 
-    it('what everybody may read of any process, one that has ended included', async () => {
+    it('files of any process that every user may read, also of an exited process', async () => {
       const roots = bench.start();
       const holder = await bench.holding(
         ['open', O_RDONLY, `/proc/${roots.pid}/stat`],
@@ -102,7 +102,7 @@ describe('what a process holds', function () {
       assert.equal(await refusal([holder]), undefined);
     });
 
-    it('nothing at all, where it is only an exit status', async () => {
+    it('nothing, if only the exit status of the process is left', async () => {
       const child = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 1000'], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
@@ -124,7 +124,7 @@ describe('what a process holds', function () {
     const refused = async (holder: Holder, reason: RegExp): Promise<void> =>
       assert.match((await refusal([holder])) ?? 'it may run', reason);
 
-    it('the memory of another’s process, nor its links', async () => {
+    it('memory or links of another user’s process', async () => {
       const roots = bench.start();
       const bobs = bench.start();
       await bobs.do('become', bob);
@@ -141,7 +141,7 @@ describe('what a process holds', function () {
       }
     });
 
-    it('anything of the engine’s, though it is the caller’s and has no more', async () => {
+    it('anything of the engine’s, even though the engine is the caller’s and has no further rights', async () => {
       const engine = await bench.holding();
       for (const name of ['mem', 'stat', 'comm']) {
         const holder = await bench.holding(['open', O_RDONLY, `/proc/${engine.pid}/${name}`]);
@@ -149,12 +149,12 @@ describe('what a process holds', function () {
       }
     });
 
-    it('the memory of a process that has ended, though one of the tree has its pid now', async () => {
+    it('memory of an exited process, even if a process of the tree has its pid now', async () => {
       const gone = await bench.holding();
       const holder = await bench.holding(['open', O_RDWR, `/proc/${gone.pid}/mem`]);
       await gone.end();
       await refused(holder, /^holds .*\/mem .* or to one that has ended$/);
-      // The kernel does not say of it that it is deleted.
+      // The kernel does not mark this link as deleted.
       assert.equal(holder.target(3), `/proc/${gone.pid}/mem`);
       let successor = await bench.holding();
       for (let tries = 0; successor.pid !== gone.pid; tries += 1) {
@@ -176,7 +176,7 @@ describe('what a process holds', function () {
       }
     });
 
-    it('a segment of another’s that it may only read, opened for writing', async () => {
+    it('another user’s segment, opened for writing, that the caller may only read', async () => {
       const bobs = bench.start();
       await bobs.do('become', bob);
       const link = bobs.mapping(await bobs.do('segment', '644'));
@@ -189,7 +189,7 @@ describe('what a process holds', function () {
       await refused(mapped, /^maps \/SYSV.* uid 61501’s$/);
     });
 
-    it('a memfd of another’s, nor shared memory without a name', async () => {
+    it('another user’s memfd or unnamed shared memory', async () => {
       const bobs = bench.start();
       await bobs.do('become', bob);
       const memory = `/proc/${bobs.pid}/fd/${await bobs.do('memfd')}`;
@@ -207,7 +207,7 @@ describe('what a process holds', function () {
       );
     });
 
-    it('a deleted file of another’s', async () => {
+    it('another user’s deleted file', async () => {
       const path = bench.fileOf(bob, 0o666, 'deleted-bobs');
       const holder = await bench.holding(['open', O_RDWR, path]);
       assert.equal(await refusal([holder]), undefined);
@@ -215,7 +215,7 @@ describe('what a process holds', function () {
       await refused(holder, /^holds .*deleted-bobs.* uid 61501’s$/);
     });
 
-    it('a file in a directory that the caller cannot enter, whoever owns it', async () => {
+    it('a file of any owner in a directory that the caller cannot enter', async () => {
       const hidden = bench.fileOf(alice, 0o666, 'hidden', 0o700);
       await refused(
         await bench.holding(['open', O_WRONLY, hidden]),
@@ -236,7 +236,7 @@ describe('what a process holds', function () {
       );
     });
 
-    it('a file that the caller may read and not write, opened for writing, in a descriptor or a mapping', async () => {
+    it('a file opened for writing that the caller may only read, in a descriptor or a mapping', async () => {
       const path = bench.fileOf(bob, 0o644, 'read-only');
       assert.equal(await refusal([await bench.holding(['open', O_RDONLY, path])]), undefined);
       await refused(
@@ -251,13 +251,13 @@ describe('what a process holds', function () {
       await refused(mapped, /^maps .*could not open for writing/);
     });
 
-    it('a program that the caller may execute and not read', async () => {
+    it('a program that the caller may execute but not read', async () => {
       const holder = bench.start(bench.copyOfHolder('secret', 0o711));
       await holder.do('become', alice);
       await refused(holder, /^maps .*secret.* could not open for reading/);
     });
 
-    it('a file that another one lies over, at its path', async () => {
+    it('a file whose path is covered by another file', async () => {
       const path = bench.fileOf(alice, 0o600, 'covered');
       const holder = await bench.holding(['open', O_RDWR, path]);
       execFileSync('mount', ['--bind', bench.fileOf(alice, 0o600, 'cover'), path]);
@@ -274,7 +274,7 @@ describe('what a process holds', function () {
       await refused(holder, /^holds socket:.* has 1 descriptors in its queue/);
     });
 
-    it('in the table of one of its threads alone, or in that of another when the first has ended', async () => {
+    it('a file of root’s that a single thread holds, or that is held after the first thread has exited', async () => {
       const secret = bench.fileOf(0, 0o600, 'roots');
       await refused(await bench.holding(['apart', O_RDWR, secret]), /^holds .*roots.*EACCES/);
       await refused(
@@ -292,7 +292,7 @@ describe('what a process holds', function () {
       await refused(mapped, /^maps .*roots.*EACCES/);
     });
 
-    it('unknown, as of a process that is not there', async () => {
+    it('unknown, as for a process that does not exist', async () => {
       const { each } = await new HeldReader().read([2 ** 22 - 1], caller(alice));
       const [holding] = [...each].map(({ name, failure }) => ({ name, failure }));
       assert.deepEqual(holding, { name: 'task', failure: os.errno.ENOENT });

@@ -1,4 +1,4 @@
-/** One look through /proc, at a tree of files that looks like one, and at the kernel's own. */
+/** Searches of /proc: in a tree of files that imitates it, and in the kernel's own. */
 import { strict as assert } from 'node:assert';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { chownSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ const bit = (1n << 40n).toString(16).padStart(16, '0');
 const none = '0'.repeat(16);
 const ours = '         0          0 4294967295\n';
 
-/** What a thread's status says of it. */
+/** The status of a thread. */
 const status = (tid: number, more: Readonly<Record<string, string>> = {}): string =>
   Object.entries({
     Name: 'a name',
@@ -32,7 +32,7 @@ const status = (tid: number, more: Readonly<Record<string, string>> = {}): strin
     .map(([name, value]) => `${name}:\t${value}\n`)
     .join('');
 
-/** A directory that looks like /proc, where nothing happens that a test has not written. */
+/** A directory that imitates /proc, in which only the test changes anything. */
 class FakeProc {
   readonly root = mkdtempSync(join(tmpdir(), 'criu-holders-'));
 
@@ -46,7 +46,7 @@ class FakeProc {
     writeFileSync(join(this.root, path), text);
   }
 
-  /** Nothing but a directory in its place, which nobody can read as a file. */
+  /** A directory in the file's place, which cannot be read as a file. */
   spoil(path: string): void {
     rmSync(join(this.root, path), { recursive: true, force: true });
     mkdirSync(join(this.root, path), { recursive: true });
@@ -56,7 +56,9 @@ class FakeProc {
     execFileSync('rm', ['-r', join(this.root, path)]);
   }
 
-  /** @param threads by their tids, the first of which is the leader's and so the pid; what their status says beside the usual. */
+  /**
+   * @param threads by their tids; the first tid is the leader's, and so the pid. The values override lines of the usual status.
+   */
   process(
     threads: Readonly<Record<number, Readonly<Record<string, string>>>>,
     { uid = 1500, session = 5, start = 100, map = ours, cgroup = '/there' } = {},
@@ -76,7 +78,7 @@ class FakeProc {
   async look(question: ProcessesQuestion) {
     const directory = native.open(this.root, constants.O_RDONLY | constants.O_DIRECTORY);
     const answering = native.lookForProcesses(directory, question);
-    // The answer does not need it.
+    // The answer is complete without it.
     directory.close();
     const { found, ...rest } = await answering;
     return { lines: found.split('\n').slice(0, -1).sort(), ...rest };
@@ -86,7 +88,7 @@ class FakeProc {
 const holding = { holding: CHECKPOINT_RESTORE };
 const holds = { CapPrm: bit };
 
-describe('a look for processes', () => {
+describe('a search for processes', () => {
   let proc: FakeProc;
   beforeEach(() => {
     proc = new FakeProc();
@@ -97,7 +99,7 @@ describe('a look for processes', () => {
   const pidsOf = async (question: ProcessesQuestion): Promise<number[]> =>
     (await linesOf(question)).map((line) => Number(line.split(' ')[0])).sort((a, b) => a - b);
 
-  it('finds whoever holds a capability, and says what it is', async () => {
+  it('finds each holder of a capability, and describes it', async () => {
     proc.process({ 10: {} });
     proc.process(
       { 11: { CapInh: '0b', CapPrm: bit, CapEff: '0c', CapAmb: '0d' } },
@@ -117,7 +119,7 @@ describe('a look for processes', () => {
     assert.deepEqual(await pidsOf({ whose: [{ uid: 1500 }], ...holding }), [10, 11]);
   });
 
-  it('passes over other users, other sessions and what is older', async () => {
+  it('leaves out other users, other sessions and older processes', async () => {
     proc.process({ 10: holds }, { uid: 1501 });
     proc.process({ 11: holds }, { session: 6 });
     proc.process({ 12: holds }, { start: 99 });
@@ -131,20 +133,20 @@ describe('a look for processes', () => {
     assert.deepEqual(await pidsOf({ whose: two, ...holding }), [10, 11]);
   });
 
-  it('looks at everybody but root where nobody is named', async () => {
+  it('searches all users except root if no user is named', async () => {
     proc.process({ 10: holds }, { uid: 0 });
     proc.process({ 11: holds }, { uid: 1501, session: 4294967295 });
     assert.deepEqual(await pidsOf(holding), [11]);
   });
 
-  it('passes over a capability in another user namespace', async () => {
+  it('leaves out a capability in another user namespace', async () => {
     proc.process({ 10: holds }, { map: '         0       1500          1\n' });
     proc.process({ 11: holds }, { map: '' });
     proc.process({ 12: holds });
     assert.deepEqual(await pidsOf(holding), [12]);
   });
 
-  it('passes over what has ended, but not its other threads', async () => {
+  it('leaves out exited threads, but not the other threads of their process', async () => {
     const zombie = { State: 'Z (zombie)', ...holds };
     proc.process({ 10: zombie });
     proc.process({ 11: zombie, 111: {} });
@@ -152,7 +154,7 @@ describe('a look for processes', () => {
     assert.deepEqual(await pidsOf(holding), [12]);
   });
 
-  it('reads every thread, up to the first that holds it', async () => {
+  it('reads every thread, up to the first that holds the capability', async () => {
     proc.process({ 10: {}, 101: {}, 102: holds });
     proc.process({ 11: holds, 111: {} });
     proc.spoil('11/task/111/status');
@@ -161,7 +163,7 @@ describe('a look for processes', () => {
     assert.match(lines[1]!, /^11 1500 100 5 found 11 S/);
   });
 
-  it('finds what a process traces, and all of a session where nothing else is asked for', async () => {
+  it('finds the processes that a tracer traces, and all of a session if nothing else is asked', async () => {
     proc.process({ 10: {} });
     proc.process({ 11: {}, 111: { TracerPid: '77', State: 't (tracing stop)' } });
     proc.process({ 12: { State: 'X (dead)' } });
@@ -170,13 +172,13 @@ describe('a look for processes', () => {
     assert.deepEqual(await pidsOf({ whose: [{ uid: 1500, session: 5 }] }), [10, 11]);
   });
 
-  it('looks at none but those that are named, and at none that is left out', async () => {
+  it('searches only the named pids, and not the excepted pids', async () => {
     for (const pid of [10, 11, 12]) proc.process({ [pid]: holds });
     assert.deepEqual(await pidsOf({ pids: [10, 12, 99], ...holding }), [10, 12]);
     assert.deepEqual(await pidsOf({ except: [10], ...holding }), [11, 12]);
   });
 
-  it('takes no process for ended that cannot be read', async () => {
+  it('reports an unreadable process, instead of treating it as exited', async () => {
     for (const [pid, file] of [
       [10, 'status'],
       [11, 'stat'],
@@ -203,12 +205,12 @@ describe('a look for processes', () => {
     );
   });
 
-  it('takes no process for one that holds nothing when something of it ends meanwhile', async () => {
+  it('reports a process as unsettled if part of it exits meanwhile', async () => {
     proc.process({ 10: {} });
     proc.remove('10/status');
     proc.process({ 11: {}, 111: {} });
     proc.remove('11/task/111/status');
-    // Before it is known whose it is, its end says nothing.
+    // An exit is not reported before the process is known to match.
     proc.process({ 12: {} });
     proc.remove('12/stat');
     assert.deepEqual(
@@ -217,7 +219,7 @@ describe('a look for processes', () => {
     );
   });
 
-  it('tells of a process without an audit session, and without a unified hierarchy', async () => {
+  it('reports a process without an audit session, and without a unified hierarchy', async () => {
     proc.process({ 10: holds });
     proc.remove('10/sessionid');
     proc.write('10/cgroup', '1:cpu:/else\n');
@@ -225,15 +227,15 @@ describe('a look for processes', () => {
     assert.deepEqual(await pidsOf({ whose: [{ uid: 1500, session: 5 }], ...holding }), []);
   });
 
-  it('lets nobody look like somebody else by a name', async () => {
+  it('prevents a process from imitating another by its name', async () => {
     proc.process({ 10: { Name: `a\rCapPrm:\t${bit}`, Threads: '1' } });
     proc.write('10/stat', `10 (a) S 1 ${'9 '.repeat(30)}) S ${'1 '.repeat(18)}100 0`);
     assert.deepEqual(await pidsOf(holding), []);
     assert.match((await linesOf({}))[0]!, /^10 1500 100 5 found/);
   });
 
-  it('tells of no more than can be dealt with at once, and that there are more', async () => {
-    // As few files as are enough to be told of: these cannot be read.
+  it('reports a limited number at once, and tells that there are more', async () => {
+    // The fewest files that make a process reported: it is unreadable.
     for (let pid = 10; pid < 4110; pid += 1) proc.spoil(`${pid}/sessionid`);
     execFileSync('chown', ['--recursive', '1500', proc.root]);
     const { lines, cut } = await proc.look(holding);
@@ -241,13 +243,13 @@ describe('a look for processes', () => {
     assert.ok(cut);
   });
 
-  it('is not quiet where it cannot tell', async () => {
+  it('is not quiet if births cannot be counted', async () => {
     assert.ok((await proc.look(holding)).quiet);
     proc.write('stat', 'cpu 1 2 3\n');
     assert.ok(!(await proc.look(holding)).quiet);
   });
 
-  it('fails where nothing can be read, and leaves no descriptor', async () => {
+  it('fails if nothing can be read, and leaves no descriptor', async () => {
     proc.process({ 10: {}, 101: {} });
     await proc.look(holding);
     await collect();
@@ -259,7 +261,7 @@ describe('a look for processes', () => {
     assert.equal(countFds(), before);
   });
 
-  it('wants a question that means something', () => {
+  it('refuses a meaningless question', () => {
     const directory = native.open(proc.root, constants.O_RDONLY | constants.O_DIRECTORY);
     const ask = (question: unknown) => () =>
       native.lookForProcesses(directory, question as ProcessesQuestion);
@@ -273,8 +275,8 @@ describe('a look for processes', () => {
   });
 });
 
-describe('a look through the kernel’s /proc', () => {
-  /** Nobody's: a number that no account has, another one in each run. */
+describe('a search of the kernel’s /proc', () => {
+  /** A number that no account has, different in each run. */
   const uid = 800_000 + (process.pid % 100_000);
   const here = fileURLToPath(new URL('.', import.meta.url));
   const directory = mkdtempSync(join(tmpdir(), 'criu-holders-'));
@@ -291,7 +293,10 @@ describe('a look through the kernel’s /proc', () => {
   });
   after(() => rmSync(directory, { recursive: true }));
 
-  /** A program of that user's, with the capability if it is `capable`. @returns when it is what it is to be. */
+  /**
+   * Starts a program of that user's, with the capability if it is `capable`.
+   * @returns when it is ready.
+   */
   async function start(capable: boolean, ...command: string[]): Promise<number> {
     const sets = capable
       ? ['--inh-caps=-all,+checkpoint_restore', '--ambient-caps=+checkpoint_restore']
@@ -318,7 +323,7 @@ describe('a look through the kernel’s /proc', () => {
 
   const hers = { whose: [{ uid }], ...holding };
 
-  it('finds who holds a capability, in which thread it may be, and nobody in a namespace of its own', async () => {
+  it('finds each holder of a capability, in any of its threads, but not in another user namespace', async () => {
     const plain = await start(true, program, 'sleep');
     await start(true, program, 'second-thread');
     await start(false, program, 'sleep');
@@ -340,12 +345,12 @@ describe('a look through the kernel’s /proc', () => {
     assert.notEqual(Number(tid), pid);
   });
 
-  it('never takes threads that come and go for settled, and finds the one that stays', async () => {
+  it('never reports changing threads as settled, and finds the thread that stays', async () => {
     const churning = await start(false, program, 'churn', '200');
     for (let round = 0; round < 5; round += 1) {
       assert.deepEqual(await look(hers).then((lines) => lines.map((line) => line[4])), ['unsettled']);
     }
-    // What stands still is settled.
+    // A process without changes is settled.
     process.kill(churning, 'SIGSTOP');
     for (let tries = 0; (await look(hers)).length > 0; tries += 1) assert.ok(tries < 1000);
     const holder = await start(true, program, 'churn', '200');
@@ -355,7 +360,7 @@ describe('a look through the kernel’s /proc', () => {
     assert.ok(seen.has('found'), [...seen].join());
   });
 
-  it('finds those of an audit session, which whoever has no privilege cannot leave', async function () {
+  it('finds the processes of an audit session, which an unprivileged process cannot leave', async function () {
     const login = join(directory, 'login');
     writeFileSync(
       login,

@@ -1,6 +1,6 @@
 /**
- * The launcher against the kernel: the engine has exactly what an ordinary child of its caller has, and
- * CAP_CHECKPOINT_RESTORE. The child is the oracle: it is made, and compared with.
+ * Tests the launcher against the kernel: the engine has exactly the traits of its caller's ordinary child, plus
+ * CAP_CHECKPOINT_RESTORE. A real child is the oracle: each test makes it and compares.
  */
 import { strict as assert } from 'node:assert';
 import { execFileSync, type SpawnOptionsWithoutStdio, spawn } from 'node:child_process';
@@ -48,11 +48,11 @@ const capSysResource = 1n << 24n;
 const limitNproc = 6;
 const limitNofile = 7;
 
-/** Nobody's: numbers that no account has, another set in each run, because limits of processes are counted for a uid. */
+/** Numbers that no account has, different in each run, because limits of processes are counted for a uid. */
 const uid = 600_000 + (process.pid % 100_000);
 const alice = [`uid=${uid}`, `gid=${uid + 1}`, `groups=${uid + 2},${uid + 1},4242424242,7`];
 
-/** The most unusual caller that this machine can make. Limits are below root's own here, and above what a child needs. */
+/** The most unusual caller that this machine can make. Its limits are below root's own, and above a child's needs. */
 const unusual = [
   ...alice,
   'umask=027',
@@ -81,17 +81,17 @@ const unusual = [
   'limit=13:0:0',
   'limit=14:0:0',
   'limit=15:1000000:2000000',
-  // Without some, among them the service's own, and CHECKPOINT_RESTORE.
+  // A bounding set without some capabilities, among them the service's own and CHECKPOINT_RESTORE.
   `bounding=${(0xffffn & ~(1n << 3n)).toString(16)}`,
   `inheritable=${(capNetRaw | capNetBind | (1n << 30n)).toString(16)}`,
   `ambient=${capNetRaw.toString(16)}`,
 ];
 
-/** What tells an engine from an ordinary child; each is asserted by itself. */
+/** The differences between an engine and an ordinary child; a test asserts each. */
 const different =
   /^(argument|environment|fd|directory|writable|write)\b|^(CapInh|CapPrm|CapEff|CapAmb|SigIgn|keyring.*|loginuid|sessionid|pid|peer|socket\.flags)$/;
 
-/** Of a login uid and an audit session. */
+/** A login uid and its audit session. */
 const unset = '4294967295';
 
 const shadowed = (text: string | undefined): bigint => BigInt(`0x${text ?? 'none'}`);
@@ -164,11 +164,11 @@ for (const [build, compile] of [
       return result;
     }
 
-    describe('what the engine is given', () => {
-      it('is what an ordinary child of an unusual caller is given, and CAP_CHECKPOINT_RESTORE', async () => {
+    describe('the engine', () => {
+      it('gets the traits of an unusual caller’s ordinary child, and CAP_CHECKPOINT_RESTORE', async () => {
         const caller = await callerWith(...unusual);
         const { report } = await requireLikeChild(caller);
-        // The oracle itself is as unusual as it was meant to be.
+        // Make sure that the oracle is as unusual as intended.
         assert.equal(report.get('Uid'), `${uid}\t${uid}\t${uid}\t${uid}`);
         assert.equal(report.get('Gid'), `${uid + 1}\t${uid + 1}\t${uid + 1}\t${uid + 1}`);
         assert.equal(report.get('Groups')!.trim(), `7 ${uid + 1} ${uid + 2} 4242424242`);
@@ -187,7 +187,7 @@ for (const [build, compile] of [
         assert.equal(report.get('dumpable'), '1');
       });
 
-      it('is what an ordinary child of a plain user is given', async () => {
+      it('gets the traits of a plain user’s ordinary child', async () => {
         const caller = await callerWith(`uid=${uid}`, `gid=${uid}`);
         const { report } = await requireLikeChild(caller);
         assert.equal(report.get('Groups'), '');
@@ -201,18 +201,18 @@ for (const [build, compile] of [
         assert.equal(shadowed(report.get('CapEff')), checkpointRestore);
       });
 
-      it('lets a caller of the group 0 be no more than that', async () => {
+      it('gets no further privilege if the caller is in group 0', async () => {
         await requireLikeChild(await callerWith(`uid=${uid}`, 'gid=0', 'groups=0'));
       });
 
-      it('honours an ambient CAP_SETUID, which a child of the caller would hold', async () => {
+      it('keeps an ambient CAP_SETUID, which a child of the caller would hold', async () => {
         const set = capSetuid.toString(16);
         const caller = await callerWith(...alice, `inheritable=${set}`, `ambient=${set}`);
         const { report } = await requireLikeChild(caller);
         assert.equal(report.get('attempt.setresuid'), '0');
       });
 
-      it('is what fork(2) makes of SCHED_RESET_ON_FORK, real-time and nice', async () => {
+      it('gets the effect of SCHED_RESET_ON_FORK as after fork(2), real-time and nice', async () => {
         const resetOnFork = 0x40000000;
         for (const traits of [
           [`policy=${1 | resetOnFork}:7`],
@@ -223,7 +223,7 @@ for (const [build, compile] of [
         }
       });
 
-      it('is real-time, idle or favoured as a child of the caller would be', async () => {
+      it('is real-time, idle or favoured, as a child of the caller would be', async () => {
         for (const traits of [
           ['policy=1:3'],
           ['policy=2:9'],
@@ -243,7 +243,7 @@ for (const [build, compile] of [
         assert.equal(report.get('loginuid'), String(uid + 3));
       });
 
-      it('has an audit session that nothing else is in, with or without one of the caller’s', async function () {
+      it('has an audit session of its own, whether or not its caller has a session', async function () {
         if (!existsSync('/proc/self/sessionid')) cannotShow(this, 'this kernel has no audit (CONFIG_AUDIT)');
         const seen = new Set([unset, readFileSync('/proc/self/sessionid', 'latin1')]);
         for (const traits of [alice, [...alice, `loginuid=${uid}`]]) {
@@ -259,7 +259,7 @@ for (const [build, compile] of [
         }
       });
 
-      it('is a connection whose both ends are the engine itself, null, stderr, the copy of the control socket, and no other descriptor', async () => {
+      it('holds its connection, of which both ends are the engine itself, null, stderr, the copy of the control socket, and no other descriptor', async () => {
         const caller = await callerWith(...unusual);
         const { pid, report, socketCount } = await run(caller);
         assert.equal(socketCount, 1);
@@ -278,7 +278,7 @@ for (const [build, compile] of [
         assert.equal(report.get('socket.flags'), '0', 'CRIU reads with a blocking recv(2)');
       });
 
-      it('is six environment variables and `criu swrk 3`, whatever the caller has', async () => {
+      it('gets six environment variables and `criu swrk 3`, independent of the caller’s environment', async () => {
         const { report } = await run(await callerWith(...unusual));
         const given = [...report].filter(([name]) => /^(argument|environment)/.test(name));
         assert.deepEqual(given, [
@@ -295,7 +295,7 @@ for (const [build, compile] of [
         assert.equal(report.get('directory'), '/');
       });
 
-      it('is told that its capability is not needed, or that children of the caller hold it anyway', async () => {
+      it('learns that its capability is not needed, or that children of the caller hold it anyway', async () => {
         const told = async (caller: TestCaller, noCapability: boolean): Promise<string | undefined> =>
           (await run(caller, { noCapability })).report.get('environment.4');
         assert.equal(await told(await callerWith(...alice), true), 'CRIU_SERVICE_CAPABILITY=none');
@@ -307,7 +307,7 @@ for (const [build, compile] of [
         assert.equal(await told(inheritableOnly, false), 'CRIU_SERVICE_CAPABILITY=asleep');
       });
 
-      it('is default signals and an empty mask, though the caller ignores two', async () => {
+      it('has default signals and an empty mask, even if the caller ignores two signals', async () => {
         const caller = await callerWith(...unusual);
         assert.equal(shadowed((await caller.ordinaryChild()).get('SigIgn')), (1n << 12n) | (1n << 24n));
         const { report } = await run(caller);
@@ -315,7 +315,7 @@ for (const [build, compile] of [
         assert.equal(shadowed(report.get('SigBlk')), 0n);
       });
 
-      it('is a session keyring of its own, empty, and owned by the caller', async () => {
+      it('has a session keyring of its own, empty, and owned by the caller', async () => {
         const caller = await callerWith(...unusual);
         const child = await caller.ordinaryChild();
         assert.match(child.get('keyring.description')!, /;callers$/);
@@ -328,20 +328,20 @@ for (const [build, compile] of [
         assert.equal(report.get('keyring.bytes'), '0');
       });
 
-      it("cannot become root, nor another group, nor read root's files", async () => {
+      it('cannot become root or another group, and cannot read root’s files', async () => {
         const { report } = await run(await callerWith(...unusual));
         assert.equal(report.get('attempt.setresuid'), String(EPERM));
         assert.equal(report.get('attempt.setresgid'), String(EPERM));
         assert.equal(report.get('attempt.shadow'), String(EACCES));
       });
 
-      it('holds a caller of 32,768 groups to every one of them', async () => {
+      it('keeps every group of a caller with 32,768 groups', async () => {
         const groups = Array.from({ length: maxLauncherGroups }, (_value, index) => 100_000 + index);
         const { report } = await run(await callerWith(...alice), { groups });
         assert.deepEqual(report.get('Groups')!.trim().split(' ').map(Number), groups);
       });
 
-      it('raises a hard limit to that of a caller above the service', async function () {
+      it('gets a caller’s hard limit that is above the service’s', async function () {
         if (boundingLacks(capSysResource))
           cannotShow(this, 'this machine lacks CAP_SYS_RESOURCE, so that no hard limit can be raised');
         await requireLikeChild(
@@ -349,7 +349,7 @@ for (const [build, compile] of [
         );
       });
 
-      it('takes over an LSM label, or refuses it by name', async function () {
+      it('gets its caller’s LSM label, or the launcher refuses the label by its step', async function () {
         cannotShow(
           this,
           `no labelling security module is active here (${existsSync('/sys/kernel/security/lsm') ? readFileSync('/sys/kernel/security/lsm', 'latin1') : 'no /sys/kernel/security/lsm'})`,
@@ -394,7 +394,7 @@ for (const [build, compile] of [
         requireControl(report, 7);
       });
 
-      it('leave no gap when one was not asked for', async () => {
+      it('are numbered without gaps if a file was not requested', async () => {
         const caller = await callerWith(...alice);
         const work = Number(await caller.ask(`open ${own}`));
         const result = await run(caller, { workDirFd: work });
@@ -403,7 +403,7 @@ for (const [build, compile] of [
         requireControl(result.report, 5);
       });
 
-      it('may be a path, from / where it is relative, through symlinks that the caller may follow', async () => {
+      it('may be named by a path, from / if it is relative, through symlinks that the caller may follow', async () => {
         const link = `${own}-link`;
         symlinkSync(own, link);
         for (const imagesDir of [own, own.slice(1), link]) {
@@ -413,7 +413,7 @@ for (const [build, compile] of [
         }
       });
 
-      it("are refused when the directory is root's, by path, by descriptor and through O_PATH", async () => {
+      it('are refused if the directory is root’s, by path, by descriptor and through O_PATH', async () => {
         const caller = await callerWith(...alice);
         assert.ok(Number(await caller.ask(`open ${root}`)) < 0, 'the caller itself cannot open it');
         requireFailure(await run(caller, { imagesDir: root }), { step: 'images', error: EACCES, value: -1n });
@@ -431,7 +431,7 @@ for (const [build, compile] of [
         });
       });
 
-      it("are no way to write root's file: what O_PATH holds, the engine cannot open either", async () => {
+      it('give no write access to root’s file: the engine cannot open a file held with O_PATH', async () => {
         const file = workshop.path(`root-file-${basename(launcher)}`);
         writeFileSync(file, 'root', { mode: 0o644 });
         const caller = await callerWith(...alice);
@@ -442,7 +442,7 @@ for (const [build, compile] of [
         assert.equal(readFileSync(file, 'utf8'), 'root');
       });
 
-      it('do not block the launcher: a FIFO that nobody reads is for CRIU to open', async () => {
+      it('do not block the launcher: only CRIU opens a FIFO without a reader', async () => {
         const fifo = join(own, 'fifo');
         execFileSync('mkfifo', ['-m', '666', fifo]);
         const caller = await callerWith(...alice);
@@ -451,7 +451,7 @@ for (const [build, compile] of [
         requireFailure(await run(caller, { imagesDir: fifo }), { step: 'images', error: ENOTDIR });
       });
 
-      it('are refused when there is none of that number, or it is no directory', async () => {
+      it('are refused if the number does not exist, or is not a directory', async () => {
         const caller = await callerWith(...alice);
         requireFailure(await run(caller, { imagesDirFd: 999 }), {
           step: 'images',
@@ -467,7 +467,7 @@ for (const [build, compile] of [
         requireFailure(await run(caller, { imagesDirFd: 0 }), { step: 'images', error: ENOTDIR, value: 0n });
       });
 
-      it("are refused when the caller is not dumpable: its descriptors are nobody's to look at", async () => {
+      it('are refused if the caller is not dumpable, because its descriptors are protected', async () => {
         const caller = await callerWith(...alice);
         const held = Number(await caller.ask(`open ${own}`));
         await caller.ask('undumpable');
@@ -476,7 +476,7 @@ for (const [build, compile] of [
     });
 
     describe('a hand-over', () => {
-      it("gives the engine the caller's own connection, and answers without a descriptor", async () => {
+      it('gives the engine the caller’s own connection, and answers without a descriptor', async () => {
         const caller = await callerWith(...alice);
         const { ours, theirs } = native.socketpair();
         const result = await run(caller, { handOver: true }, { connection: theirs });
@@ -497,7 +497,7 @@ for (const [build, compile] of [
         assert.doesNotMatch(text, /^fd\.[5-9]/m);
       });
 
-      it('is refused without a connection, with something else in its place, and with files to open', async () => {
+      it('is refused without a connection, with a different descriptor in its place, and with files to open', async () => {
         const caller = await callerWith(...alice);
         requireFailure(await run(caller, { handOver: true }), { step: 'socket' });
         const null_ = native.open('/dev/null', fs.O_RDWR);
@@ -510,7 +510,7 @@ for (const [build, compile] of [
       });
     });
 
-    describe('criu and its configuration', () => {
+    describe('the checks of criu and its configuration', () => {
       const copy = (name: string): string => {
         const path = workshop.path(`${name}-${basename(launcher)}`);
         copyFileSync(workshop.path('report'), path);
@@ -518,7 +518,7 @@ for (const [build, compile] of [
         return path;
       };
 
-      it("is not run when it is missing, no file, not root's, or others may write it", async () => {
+      it('refuse a criu that is missing, not a file, not root’s, or writable by others', async () => {
         const caller = await callerWith(...alice);
         const refused = async (criu: string, fault: number, error = 0): Promise<void> =>
           requireFailure(await run(caller, { criu }), { step: 'criu', error, value: BigInt(fault) });
@@ -534,7 +534,7 @@ for (const [build, compile] of [
         }
       });
 
-      it('is not run when it has set-id bits or file capabilities', async () => {
+      it('refuse a criu with set-id bits or file capabilities', async () => {
         const caller = await callerWith(...alice);
         for (const mode of [0o4755, 0o2755]) {
           const criu = copy(`set-id-${mode}`);
@@ -558,7 +558,7 @@ for (const [build, compile] of [
         });
       });
 
-      it('is not run with a configuration that others than root may write, or that the caller cannot read', async () => {
+      it('refuse a configuration that others than root may write, or that the caller cannot read', async () => {
         const caller = await callerWith(...alice);
         const config = workshop.path(`config-${basename(launcher)}`);
         writeFileSync(config, 'unprivileged\n', { mode: 0o644 });
@@ -574,7 +574,7 @@ for (const [build, compile] of [
         requireFailure(await run(caller, { config: `${config}.missing` }), { step: 'config', error: ENOENT });
       });
 
-      it("are joined by no library that is missing, not root's, that others may write or that the caller cannot read", async () => {
+      it('refuse a library that is missing, not root’s, writable by others, or unreadable for the caller', async () => {
         const caller = await callerWith(...alice);
         const preload = workshop.path(`preload-${basename(launcher)}`);
         const refused = async (fault: number, error = 0): Promise<void> =>
@@ -593,7 +593,7 @@ for (const [build, compile] of [
         await refused(FileFault.notRoots);
       });
 
-      it('that cannot be executed is a second answer, after the first', async () => {
+      it('are followed by a second answer if criu cannot be executed', async () => {
         const caller = await callerWith(...alice);
         const noProgram = copy('no-program');
         writeFileSync(noProgram, 'not a program');
@@ -614,8 +614,8 @@ for (const [build, compile] of [
       });
     });
 
-    describe('the caller', () => {
-      it('that has gone gets no engine', async () => {
+    describe('a caller', () => {
+      it('that has exited gets no engine', async () => {
         const caller = await callerWith(...alice);
         const packet = encodeParameters(caller.parameters(workshop));
         await caller.end();
@@ -635,7 +635,7 @@ for (const [build, compile] of [
         requireFailure(await launch({ launcher, caller, packet }), { step: 'read-limit', error: EPERM });
       });
 
-      it('that may have no more processes gets no engine either, exactly where fork(2) fails', async () => {
+      it('at its process limit gets no engine, exactly if fork(2) fails', async () => {
         for (const [limit, fits] of [
           [3, true],
           [2, false],
@@ -643,7 +643,7 @@ for (const [build, compile] of [
         ] as const) {
           const many = [`uid=${uid + 50_000 + limit}`, `gid=${uid}`];
           const first = await callerWith(...many);
-          // Two processes of the uid: this one, and the caller with the limit.
+          // Two processes of the uid: this process, and the caller with the limit.
           const caller = await callerWith(...many, `limit=${limitNproc}:${limit}:${limit}`);
           const fork = await caller.ask('child');
           assert.equal(
@@ -667,20 +667,20 @@ for (const [build, compile] of [
         }
       });
 
-      it("with a descriptor limit below the launcher's own needs gets one", async () => {
+      it('with a descriptor limit below the launcher’s own needs gets an engine', async () => {
         // 3: a child can open nothing, but the directories and the connection were opened before.
         const caller = await callerWith(...alice, `limit=${limitNofile}:8:8`);
         requireReady(await run(caller, { imagesDir: '/' }));
       });
 
-      it('under SCHED_DEADLINE, who cannot fork, gets none', async function () {
+      it('under SCHED_DEADLINE, which cannot fork, gets no engine', async function () {
         const caller = await callerWith(...alice);
         if (!makeDeadline(caller.pid)) cannotShow(this, 'SCHED_DEADLINE is refused on this machine');
         assert.match(await caller.ask('child'), new RegExp(`fork=${EAGAIN}`));
         requireFailure(await run(caller), { step: 'scheduler', error: EAGAIN });
       });
 
-      it('cannot trace, nor look into, a launcher that has its uid already', async function () {
+      it('cannot trace or look into a launcher that has its uid already', async function () {
         if (!existsSync('/dev/fuse'))
           cannotShow(this, 'no /dev/fuse, and so no directory that never answers');
         const mount = workshop.path(`silent-${basename(launcher)}`);
@@ -725,7 +725,7 @@ for (const [build, compile] of [
     });
 
     describe('parameters', () => {
-      it('that are no such packet are refused, with the place', async () => {
+      it('that are malformed are refused, with the place', async () => {
         const caller = await callerWith(...alice);
         const good = encodeParameters(caller.parameters(workshop));
         const changed = (offset: number, value: number): Buffer => {
@@ -804,7 +804,7 @@ for (const [build, compile] of [
         };
         for (let round = 0; round < 60; round += 1) {
           const packet = Buffer.from(good);
-          // Three bits of the head. What is left of the checks after that ends at the label, which no module here takes.
+          // Three bits of the head. All later checks end at the label, which no module here accepts.
           for (let flip = 0; flip < 3; flip += 1) packet[random() % 96]! ^= 1 << (random() % 8);
           const result = await launch({ launcher, caller, packet });
           assert.equal(result.answers[0]!.kind, 'failed');
@@ -818,7 +818,7 @@ for (const [build, compile] of [
         assert.deepEqual(result.exit, { kind: 'exited', code: 1 });
       });
 
-      it('whose answer nobody can hear execute nothing', async () => {
+      it('whose answer has no reader execute nothing', async () => {
         const caller = await callerWith(...alice);
         const marker = workshop.path(`marker-${basename(launcher)}`);
         mkdirSync(marker);
@@ -853,7 +853,7 @@ for (const [build, compile] of [
         assert.equal(readFileSync(file, 'utf8'), '', 'an engine was executed, and wrote');
       });
 
-      it('that ask for what the kernel does not let be had are refused, by the step', async () => {
+      it('that ask for things beyond the kernel’s limits are refused, by the step', async () => {
         const caller = await callerWith(...alice);
         requireFailure(await run(caller, { bounding: 1n << 63n }), {
           step: 'bounding',
@@ -870,7 +870,7 @@ for (const [build, compile] of [
   });
 }
 
-/** The copy of the control socket is the last descriptor, and the one that the engine is told of. */
+/** The copy of the control socket is the last descriptor. Its number is the engine's CRIU_SERVICE_READY. */
 function requireControl(report: Report, fd: number): void {
   assert.equal(report.get('environment.5'), `CRIU_SERVICE_READY=${fd}`);
   assert.match(report.get(`fd.${fd}`)!, /^socket:/);
@@ -894,7 +894,7 @@ async function untilUid(pid: number, wanted: number): Promise<void> {
   for (let round = 0; round < 2000; round += 1) {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1');
     if (new RegExp(`^Uid:\\s+${wanted}\\s+${wanted}\\s+${wanted}\\s`, 'm').test(status)) {
-      // Past its proof as well: it sleeps in the open.
+      // The launcher is past its proof as well: it sleeps in the open.
       await new Promise((resolve) => setTimeout(resolve, 100));
       return;
     }

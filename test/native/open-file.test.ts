@@ -8,7 +8,7 @@ import { cannotShow, openNull, requireArgumentError, requireNoLeak, withDirector
 
 const binding = join(import.meta.dirname, '..', '..', 'src', 'native', 'binding.ts');
 
-/** O_PATH of fcntl.h, which node:fs does not have. */
+/** O_PATH of fcntl.h, which node:fs lacks. */
 const O_PATH = 0o10000000;
 
 function openedAs(path: string, flags: number, look: (fd: OwnedFd) => void): void {
@@ -21,7 +21,7 @@ function openedAs(path: string, flags: number, look: (fd: OwnedFd) => void): voi
 }
 
 describe('openElsewhere', () => {
-  it('tells whether somebody else has a file open, and whether for writing', () => {
+  it('tells whether another process has a file open, and whether for writing', () => {
     withDirectory((directory) => {
       const path = join(directory, 'file');
       writeFileSync(path, 'content');
@@ -41,7 +41,7 @@ describe('openElsewhere', () => {
     });
   });
 
-  it('tells of a writable mapping whose descriptor is closed', async () => {
+  it('finds a writable mapping whose descriptor is closed', async () => {
     const directory = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
     const path = join(directory, 'file');
     writeFileSync(path, 'content');
@@ -64,20 +64,20 @@ sys.stdin.read()
     }
   });
 
-  it('does not keep others from opening the file afterwards, and leaves nothing open', () => {
+  it('lets others open the file afterwards, and leaves no descriptor', () => {
     withDirectory((directory) => {
       const path = join(directory, 'file');
       writeFileSync(path, '');
       openedAs(path, constants.O_RDONLY, (fd) => {
         native.openElsewhere(fd, 'anybody');
         requireNoLeak(() => native.openElsewhere(fd, 'writer'));
-        // Where a lease was left, this would wait for /proc/sys/fs/lease-break-time, or fail at once.
+        // If the lease were left, this would wait for /proc/sys/fs/lease-break-time, or fail at once.
         openedAs(path, constants.O_WRONLY | constants.O_NONBLOCK, () => {});
       });
     });
   });
 
-  it('refuses what it does not understand', () => {
+  it('refuses wrong arguments', () => {
     const fd = openNull();
     requireArgumentError(() => native.openElsewhere(fd, 'reader' as 'writer'), 'by');
     fd.close();
@@ -86,7 +86,7 @@ sys.stdin.read()
 });
 
 describe('ownership', () => {
-  it('is whose something is, and what others may do with it', () => {
+  it('tells the owner and the permissions of an open file', () => {
     withDirectory((directory) => {
       chownSync(directory, 1500, 0);
       chmodSync(directory, 0o1775);
@@ -99,7 +99,7 @@ describe('ownership', () => {
     requireArgumentError(() => native.ownership(closed), 'fd');
   });
 
-  it('waits for no file system that does not answer', async function () {
+  it('never waits for a file system that does not answer', async function () {
     if (!existsSync('/dev/fuse')) cannotShow(this, 'no /dev/fuse, and so no directory that never answers');
     const directory = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
     const [program, mount] = [join(directory, 'silent-mount'), join(directory, 'mount')];

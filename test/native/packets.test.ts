@@ -23,7 +23,7 @@ function many(fd: OwnedFd, count: number): OwnedFd[] {
 }
 
 describe('peek', () => {
-  it('shows the packet at the head and leaves it there, as often as one asks', () => {
+  it('shows the packet at the head and leaves it queued, however often it is called', () => {
     const { near, far } = connectedPair();
     far.send(Buffer.from('first'));
     far.send(Buffer.from('second'));
@@ -48,7 +48,7 @@ describe('peek', () => {
     far.close();
   });
 
-  it('shows every byte of packets around and above the size that is read at the first attempt', () => {
+  it('shows every byte of packets around and above the size of the first attempt', () => {
     const { near, far } = connectedPair();
     for (const size of [65535, 65536, 65537, 150000]) {
       const data = Buffer.alloc(size, size % 251);
@@ -62,7 +62,7 @@ describe('peek', () => {
     far.close();
   });
 
-  it('tells an empty packet from the end, also when the peer has left', () => {
+  it('tells an empty packet from the end, also if the peer has left', () => {
     const { near, far } = connectedPair();
     assert.deepEqual(near.peek(10), { kind: 'nothing' });
     far.send(Buffer.alloc(0));
@@ -84,7 +84,7 @@ describe('peek', () => {
     near.close();
   });
 
-  it('installs no descriptor of the packet it looks at', () => {
+  it('installs no descriptor of the packet', () => {
     const { near, far } = connectedPair();
     const fd = openNull();
     far.send(Buffer.from('with'), many(fd, 10));
@@ -95,7 +95,7 @@ describe('peek', () => {
     fd.close();
   });
 
-  it('still shows what a peer sent that closed without reading our packets', () => {
+  it('still shows the packets of a peer that closed without reading ours', () => {
     const { near, far } = connectedPair();
     near.send(Buffer.from('never read'));
     far.send(Buffer.from('answer'));
@@ -106,7 +106,7 @@ describe('peek', () => {
     near.close();
   });
 
-  it('tells a peer that closed with a packet of ours unread from one that had read all', () => {
+  it('tells a peer that closed with a packet of ours unread from a peer that had read all', () => {
     for (const reads of [true, false]) {
       const { near, far } = connectedPair();
       near.send(Buffer.from('request'));
@@ -119,7 +119,7 @@ describe('peek', () => {
     }
   });
 
-  it('of a socket that is not connected is an error', () => {
+  it('fails on a socket that is not connected', () => {
     withDirectory((directory) => {
       const listener = native.listen(join(directory, 'socket'), 0o600, 1);
       requireNativeError(() => listener.peek(1), 'ENOTCONN', 'recvmsg');
@@ -128,7 +128,7 @@ describe('peek', () => {
     });
   });
 
-  it('refuses a limit that is none', () => {
+  it('refuses a wrong limit', () => {
     const { near, far } = connectedPair();
     for (const limit of [-1, 0.5, Number.POSITIVE_INFINITY]) {
       requireArgumentError(() => near.peek(limit), 'limit');
@@ -140,7 +140,7 @@ describe('peek', () => {
 });
 
 describe('headCarriesFds', () => {
-  it('is about the packet at the head alone', () => {
+  it('is about the packet at the head only', () => {
     const { near, far } = connectedPair();
     const fd = openNull();
     assert.equal(near.headCarriesFds(), false, 'nothing waits');
@@ -160,9 +160,9 @@ describe('headCarriesFds', () => {
     fd.close();
   });
 
-  it('is not deceived by a socket unit that asks for credentials with every packet', () => {
-    // PassCredentials= sets SO_PASSCRED on the listener, and accepted sockets inherit it; without a control buffer
-    // every packet is marked then, as if it carried something.
+  it('is right even if a socket unit asks for credentials with every packet', () => {
+    // PassCredentials= sets SO_PASSCRED on the listener, and accepted sockets inherit it. Without a control buffer every packet
+    // is marked then, as if it carried something.
     const script = `
 import array, socket, sys
 near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -194,7 +194,7 @@ socket.socket(fileno=3).sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, 
   });
 });
 
-describe('a socket that was accepted', () => {
+describe('an accepted socket', () => {
   const script = `
 import array, os, socket, sys
 sender = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -217,13 +217,13 @@ send(0, 0, b"with", [0])
 send(0, 0, bytes(100000))
 `;
 
-  it('tells of each packet whether it was sent by whoever has connected', () => {
+  it('tells for each packet whether the user who connected has sent it', () => {
     withDirectory((directory) => {
       const path = join(directory, 'socket');
       const listener = native.listen(path, 0o666, 5);
       execFileSync('python3', ['-c', script, path]);
       const near = listener.accept()!;
-      // As a service that is back takes it over.
+      // Adopted as by a restarted service.
       for (const socket of [near, native.adopt(near.copy(), true)]) {
         assert.deepEqual(socket.peek(5), { kind: 'packet', size: 3, data: Buffer.from('own') });
         assert.equal(socket.headCarriesFds(), false);
@@ -254,7 +254,7 @@ send(0, 0, bytes(100000))
 });
 
 describe('discard', () => {
-  it('throws one packet away, whatever its size, and none that carries a descriptor', () => {
+  it('discards a packet of any size, unless it carries a descriptor', () => {
     const { near, far } = connectedPair();
     const fd = openNull();
     for (const size of [0, 10, 150_000]) far.send(Buffer.alloc(size));
@@ -278,7 +278,7 @@ describe('headTerminal', () => {
   const index = ({ number }: OwnedFd): string | undefined =>
     /^tty-index:\t\d+$/m.exec(readFileSync(`/proc/self/fdinfo/${number}`, 'utf8'))?.[0];
 
-  it('is a copy of the master of a terminal, and leaves the packet where it is', async () => {
+  it('gives a copy of a terminal’s master, and leaves the packet queued', async () => {
     const { near, far } = connectedPair();
     const master = native.open('/dev/ptmx', O_RDWR | O_NOCTTY);
     far.send(Buffer.from('terminal'), [master]);
@@ -294,10 +294,10 @@ describe('headTerminal', () => {
     for (const closable of [near, far, master]) closable.close();
   });
 
-  it('is nothing else, by itself or beside one, and nothing where nothing waits', async () => {
+  it('gives no other descriptor, alone or beside a master, and nothing if no packet waits', async () => {
     const { near, far } = connectedPair();
     const master = native.open('/dev/ptmx', O_RDWR | O_NOCTTY);
-    // Its device is that of a terminal, and it is none: nothing was ever opened.
+    // Its device is that of a terminal, but nothing was ever opened.
     const path = native.open('/dev/ptmx', O_PATH);
     const others = [openNull(), native.memfd('file', 1), path];
     const before = countFds();
@@ -318,7 +318,7 @@ describe('headTerminal', () => {
 });
 
 describe('receive', () => {
-  it('is undefined when nothing waits and at the end', () => {
+  it('is undefined if no packet waits, and at the end', () => {
     const { near, far } = connectedPair();
     assert.equal(near.receive(10), undefined);
     far.close();
@@ -326,7 +326,7 @@ describe('receive', () => {
     near.close();
   });
 
-  it('hands over descriptors that are CLOEXEC, in order, and refer to what was sent', () => {
+  it('gives CLOEXEC descriptors, in order, of the files that were sent', () => {
     const { near, far } = connectedPair();
     const sent = [native.memfd('one', 1), native.memfd('two', 2), native.memfd('three', 3)];
     assert.ok(far.send(Buffer.from('three'), sent));
@@ -339,7 +339,7 @@ describe('receive', () => {
     for (const closable of [near, far, ...sent, ...(packet?.fds ?? [])]) closable.close();
   });
 
-  it('takes as many descriptors as a packet can carry, if it may', () => {
+  it('takes as many descriptors as a packet can carry, if allowed', () => {
     const { near, far } = connectedPair();
     const fd = openNull();
     assert.ok(far.send(Buffer.from('most'), many(fd, MOST_FDS)));
@@ -348,10 +348,10 @@ describe('receive', () => {
     for (const closable of [near, far, fd, ...(packet?.fds ?? [])]) closable.close();
   });
 
-  it('closes what is one descriptor too many, consumes the packet and throws ETOOMANYREFS', () => {
+  it('closes the descriptors of a packet with too many, consumes it and throws ETOOMANYREFS', () => {
     const { near, far } = connectedPair();
     const fd = openNull();
-    // Odd and even: the padding of a control message would have room for one more.
+    // Odd and even: the padding of a control message would have room for another descriptor.
     for (const most of [0, 1, 2, 3, 16]) {
       requireNoLeak(() => {
         far.send(Buffer.from('more'), many(fd, most + 1));
@@ -377,7 +377,7 @@ describe('receive', () => {
     for (const closable of [near, far, fd]) closable.close();
   });
 
-  it('says EMFILE when the descriptor table is full, and closes those that did fit', () => {
+  it('throws EMFILE if the descriptor table is full, and closes the descriptors that did fit', () => {
     const { near, far } = connectedPair();
     const fd = openNull();
     far.send(Buffer.from('four'), many(fd, 4));
@@ -396,7 +396,7 @@ describe('receive', () => {
       fillers.pop()?.close();
       fillers.pop()?.close();
       requireNativeError(() => near.receive(10), 'EMFILE', 'recvmsg');
-      // The two that were free are free again.
+      // The two free numbers are free again.
       fillers.push(openNull(), openNull());
       requireNativeError(openNull, 'EMFILE', 'open');
     } finally {
@@ -420,7 +420,7 @@ describe('send', () => {
     far.close();
   });
 
-  it('is false when the queue is full, and nothing of it was sent', () => {
+  it('is false if the queue is full, and nothing was sent', () => {
     const { near, far } = connectedPair();
     let sent = 0;
     while (far.send(Buffer.alloc(1000, sent))) sent += 1;
@@ -436,7 +436,7 @@ describe('send', () => {
     far.close();
   });
 
-  it('to a peer that has left is EPIPE and no signal', () => {
+  it('to a peer that has left is EPIPE, without a signal', () => {
     const { near, far } = connectedPair();
     near.close();
     requireNativeError(() => far.send(Buffer.of(1)), 'EPIPE', 'sendmsg');
@@ -451,7 +451,7 @@ describe('send', () => {
     far.close();
   });
 
-  it("keeps the sender's descriptors and checks every one before anything is sent", () => {
+  it("keeps the sender's descriptors and checks all of them before anything is sent", () => {
     const { near, far } = connectedPair();
     const fd = openNull();
     const closed = openNull();
@@ -494,7 +494,7 @@ describe('refuseFds', () => {
 });
 
 describe('a dialog of many packets with descriptors', () => {
-  it('leaves none behind', () => {
+  it('leaves no descriptor', () => {
     const { near, far } = connectedPair();
     const before = countFds();
     for (let round = 0; round < 200; round += 1) {
@@ -508,7 +508,7 @@ describe('a dialog of many packets with descriptors', () => {
     far.close();
   });
 
-  it('closes descriptors that were sent and never received together with the sockets', () => {
+  it('closes the descriptors of unread packets together with the sockets', () => {
     requireNoLeak(() => {
       const { near, far } = connectedPair();
       const fd = openNull();

@@ -42,14 +42,14 @@ function spawnSleeper(options: Partial<SpawnOptions> = {}): Process {
   return spawn('/bin/sleep', ['600'], options);
 }
 
-/** A child that has stopped itself: whatever its loader had open is closed, and it does nothing any more. */
+/** A child that has stopped itself: its loader's files are closed, and it does nothing any more. */
 async function spawnStopped(options: Partial<SpawnOptions> = {}): Promise<Process> {
   const child = spawn('/bin/sh', ['-c', 'kill -STOP $$'], options);
   while (stateOf(child.pid) !== 'T') await turnLoop(1);
   return child;
 }
 
-/** What a shell script writes to its fd 1, with its exit status. */
+/** The output of a shell script on its fd 1, with its exit status. */
 async function outputOf(script: string, options: Partial<SpawnOptions> = {}, target = 1): Promise<string> {
   const output = native.memfd('output', 65536);
   const child = spawn('/bin/sh', ['-c', script], {
@@ -93,7 +93,7 @@ function unifiedMount(): string {
   return line?.split(' ')[4] ?? '';
 }
 
-/** Lends a cgroup of its own: its directory, and its path as /proc/PID/cgroup has it. */
+/** Lends a new cgroup: its directory, and its path as in /proc/PID/cgroup. */
 async function withCgroup(
   test: Mocha.Context,
   use: (cgroup: OwnedFd, path: string) => Promise<void>,
@@ -111,7 +111,7 @@ async function withCgroup(
     await use(cgroup, path);
   } finally {
     cgroup.close();
-    // The kernel lets it go a moment after its last process.
+    // The kernel releases the cgroup a moment after its last process.
     while (existsSync(directory)) {
       try {
         rmdirSync(directory);
@@ -123,9 +123,9 @@ async function withCgroup(
 }
 
 describe('a spawned process', () => {
-  it('has default dispositions and an empty mask for all 64 signals, whatever we ignore', () => {
-    // Node resets the signals up to 31 when it starts and then ignores SIGPIPE; of the real-time ones it keeps what
-    // it inherited, and so would its children.
+  it('has default dispositions and an empty mask for all 64 signals, even if the parent ignores some', () => {
+    // Node resets the signals up to 31 when it starts and then ignores SIGPIPE. It keeps inherited real-time dispositions, and so
+    // would its children.
     const script = `
 import os, signal, sys
 for number in (34, 50, 64): signal.signal(number, signal.SIG_IGN)
@@ -145,7 +145,7 @@ os.execv(sys.argv[1], sys.argv[1:])
     assert.deepEqual(child, { ignored: '0'.repeat(16), blocked: '0'.repeat(16) });
   });
 
-  it('leaves our own signal mask and dispositions as they were', async () => {
+  it('leaves the parent’s signal mask and dispositions unchanged', async () => {
     const before = statusOf(process.pid);
     const child = await spawnStopped();
     const after = statusOf(process.pid);
@@ -153,7 +153,7 @@ os.execv(sys.argv[1], sys.argv[1:])
     await end(child);
   });
 
-  it('leads a session of its own, works in /, and has umask 022, or the one that it was given', async () => {
+  it('leads a session of its own, works in /, and has umask 022 or the given umask', async () => {
     const old = process.umask(0o077);
     const child = await spawnStopped();
     process.umask(old);
@@ -169,7 +169,7 @@ os.execv(sys.argv[1], sys.argv[1:])
     await end(child);
   });
 
-  it('works where it was told to, with exactly its arguments and environment', async () => {
+  it('has exactly the given directory, arguments and environment', async () => {
     const directory = realpathSync(tmpdir());
     const output = await outputOf('', {
       argv: [
@@ -189,10 +189,10 @@ os.execv(sys.argv[1], sys.argv[1:])
     assert.deepEqual(lines.slice(2).sort(), ['A=1', 'B=', `PWD=${directory}`]);
   });
 
-  it('holds the descriptors that it was given at their places, and no other', async () => {
+  it('holds exactly the given descriptors, at their places', async () => {
     const first = native.memfd('first', 1);
     const second = native.memfd('second', 1);
-    // Node's own way to make a descriptor that is inherited, far up.
+    // Node's own way to make an inherited descriptor, far up.
     const leaked = openSync('/dev/zero', 'r');
     const child = await spawnStopped({
       fds: [
@@ -209,10 +209,10 @@ os.execv(sys.argv[1], sys.argv[1:])
     await end(child);
   });
 
-  it('gets them right when sources and targets overlap in a circle', async () => {
+  it('places descriptors correctly if sources and targets overlap in a cycle', async () => {
     const made = ['a', 'b', 'c', 'd'].map((name) => native.memfd(name, 1));
     const numbers = made.map((fd) => fd.number);
-    // Each goes where the next one is, and the last also to where it is already.
+    // Each moves to the place of the next, and the last also to its own place.
     const fds = made.map((source, index) => ({ source, target: numbers[(index + 1) % made.length]! }));
     const rotated = await spawnStopped({ fds });
     assert.deepEqual(layoutOf(rotated.pid), {
@@ -233,7 +233,7 @@ os.execv(sys.argv[1], sys.argv[1:])
     await end(inPlace);
   });
 
-  it('starts in the cgroup that it was given', async function () {
+  it('starts in the given cgroup', async function () {
     await withCgroup(this, async (cgroup, path) => {
       const text = await outputOf('cat /proc/self/cgroup', { cgroup });
       assert.match(text, new RegExp(`^0::${path}$`, 'm'));
@@ -241,7 +241,7 @@ os.execv(sys.argv[1], sys.argv[1:])
     });
   });
 
-  it('may hold none at all', async () => {
+  it('may have no descriptors at all', async () => {
     const child = await spawnStopped();
     assert.deepEqual(layoutOf(child.pid), {});
     await end(child);
@@ -258,7 +258,7 @@ os.execv(sys.argv[1], sys.argv[1:])
     await end(child);
   });
 
-  it('leaves no descriptor behind, ended or not', async () => {
+  it('leaves no descriptor, whether it has ended or not', async () => {
     const running: Process[] = [];
     requireNoLeak(() => {
       const child = spawn('/bin/sleep', ['600']);
@@ -271,7 +271,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 });
 
 describe('a spawn that fails', () => {
-  it('throws the errno and the step, leaves no descriptor and no child', () => {
+  it('throws the errno and the step, and leaves no descriptor and no child', () => {
     const children = () => readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8');
     const before = children();
     const fd = openNull();
@@ -284,7 +284,7 @@ describe('a spawn that fails', () => {
       assert.match(error.message, /\/nonexistent/);
       requireNativeError(() => spawn('/etc/passwd'), 'EACCES', 'execve');
       requireNativeError(() => spawn('/bin/true', [], { cwd: '/nonexistent' }), 'ENOENT', 'chdir');
-      // Above every RLIMIT_NOFILE that there can be (fs.nr_open).
+      // Above every possible RLIMIT_NOFILE (fs.nr_open).
       requireNativeError(
         () => spawn('/bin/true', [], { fds: [{ source: fd, target: 2 ** 31 - 2 }] }),
         'EINVAL',
@@ -295,7 +295,7 @@ describe('a spawn that fails', () => {
     fd.close();
   });
 
-  it('says so for a cgroup that is gone, and for what is none', async function () {
+  it('reports a removed cgroup, and a directory that is not a cgroup', async function () {
     const none = native.open('/', flags.O_DIRECTORY);
     requireNativeError(() => spawnSleeper({ cgroup: none }), 'EBADF', 'clone3');
     none.close();
@@ -305,7 +305,7 @@ describe('a spawn that fails', () => {
     });
   });
 
-  it('says so for a file that is no program', () => {
+  it('reports a file that is not a program', () => {
     withDirectory((directory) => {
       const file = join(directory, 'no-program');
       writeFileSync(file, '\x7fNOT');
@@ -314,7 +314,7 @@ describe('a spawn that fails', () => {
     });
   });
 
-  it('for a wrong argument names it, before anything is started', () => {
+  it('names a wrong argument before anything is started', () => {
     const fd = openNull();
     const closed = openNull();
     closed.close();
@@ -379,7 +379,7 @@ describe('onExit', () => {
     }
   });
 
-  it('reaps the child, also one that ended long before', async () => {
+  it('reaps the child, also a child that ended long before', async () => {
     const child = spawn('/bin/true');
     while (stateOf(child.pid) !== 'Z') await turnLoop(1);
     assert.deepEqual(await exitOf(child), { kind: 'exited', code: 0 });
@@ -422,8 +422,8 @@ describe('onExit', () => {
     await end(taken);
   });
 
-  it('of a process that is not our child says that it ended, and no more', async () => {
-    // The shell's child outlives it and is adopted by init (or a subreaper), not by us.
+  it('of a process that is not our child reports only that it ended', async () => {
+    // The shell's child outlives it and is adopted by init (or a subreaper), not by this process.
     const pid = Number(await outputOf('sleep 600 >/dev/null & echo $!'));
     const stranger = native.adoptProcess(native.pidfdOpen(pid), pid);
     const ended = exitOf(stranger);
@@ -432,7 +432,7 @@ describe('onExit', () => {
     stranger.close();
   });
 
-  it('of a child that was taken over by its pidfd still tells its status', async () => {
+  it('of a child adopted by its pidfd still tells its status', async () => {
     const child = spawn('/bin/sh', ['-c', 'exit 9']);
     const taken = native.adoptProcess(native.duplicate(child.pidfd), child.pid);
     assert.deepEqual(await exitOf(taken), { kind: 'exited', code: 9 });
@@ -441,7 +441,7 @@ describe('onExit', () => {
     child.close();
   });
 
-  it('of a process that was forgotten is called all the same', async () => {
+  it('of a forgotten process is called all the same', async () => {
     await collect();
     const before = countFds();
     const trigger = native.socketpair();
@@ -458,7 +458,7 @@ describe('onExit', () => {
 });
 
 describe('close', () => {
-  it('reaps a child that ended, leaves one that runs alone, and may be repeated', async () => {
+  it('reaps an ended child, leaves a running child alone, and may be repeated', async () => {
     const ended = spawn('/bin/true');
     while (stateOf(ended.pid) !== 'Z') await turnLoop(1);
     ended.close();
@@ -477,7 +477,7 @@ describe('close', () => {
 });
 
 describe('signal and adoptProcess', () => {
-  it('refuse what is no signal and no pidfd, by name', () => {
+  it('refuse a wrong signal or pidfd, by name', () => {
     const child = spawnSleeper();
     for (const wrong of [-1, 65, 1.5]) requireArgumentError(() => child.signal(wrong), 'signal');
     const file = openNull();
@@ -490,7 +490,7 @@ describe('signal and adoptProcess', () => {
     child.close();
   });
 
-  it('a Process comes from the addon alone', () => {
+  it('only the addon makes a Process', () => {
     const child = spawn('/bin/true');
     const { constructor: Made } = child as unknown as { constructor: new (...args: unknown[]) => Process };
     assert.throws(() => new Made(), TypeError);
@@ -498,7 +498,7 @@ describe('signal and adoptProcess', () => {
   });
 });
 
-/** The numbers that a process holds, and the memfd behind each. */
+/** The descriptor numbers of a process, and the memfd behind each. */
 function layoutOf(pid: number): Record<number, string> {
   const layout: Record<number, string> = {};
   for (let number = 0; number < 1024; number += 1) {

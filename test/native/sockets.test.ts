@@ -21,7 +21,7 @@ const SOCK_STREAM = 1;
 const SOCK_SEQPACKET = 5;
 
 describe('listen', () => {
-  it('makes a socket file with exactly the mode that was asked for, whatever the umask', () => {
+  it('makes a socket file with exactly the requested mode, under any umask', () => {
     withDirectory((directory) => {
       for (const umask of [0o077, 0]) {
         const old = process.umask(umask);
@@ -36,7 +36,7 @@ describe('listen', () => {
     });
   });
 
-  it('does not take a path that exists, and leaves what is there alone', () => {
+  it('refuses a path that exists, and leaves it alone', () => {
     withDirectory((directory) => {
       const path = join(directory, 'file');
       writeFileSync(path, 'kept');
@@ -110,7 +110,7 @@ describe('connect and accept', () => {
     });
   });
 
-  it('connect says why not, and leaves nothing open', () => {
+  it('a failing connect tells the reason, and leaves no descriptor', () => {
     withDirectory((directory) => {
       const path = join(directory, 'socket');
       requireNoLeak(() => requireNativeError(() => native.connect(path), 'ENOENT', 'connect'));
@@ -119,14 +119,14 @@ describe('connect and accept', () => {
     });
   });
 
-  it('accept on a connected socket is an error', () => {
+  it('accept on a connected socket fails', () => {
     const { near, far } = connectedPair();
     requireNoLeak(() => requireNativeError(() => near.accept(), 'EINVAL', 'accept4'));
     near.close();
     far.close();
   });
 
-  it('a whole connection leaves no descriptor behind', () => {
+  it('a whole connection leaves no descriptor', () => {
     withDirectory((directory) => {
       const listener = native.listen(join(directory, 'socket'), 0o600, 4);
       requireNoLeak(() => {
@@ -164,7 +164,7 @@ describe('adopt', () => {
     });
   });
 
-  it('refuses what is no SEQPACKET Unix socket and leaves it with its owner', async () => {
+  it('refuses anything but a SEQPACKET Unix socket, and leaves it with its owner', async () => {
     const file = openNull();
     requireArgumentError(() => native.adopt(file), 'fd');
     assert.ok(isOpen(file.number));
@@ -178,7 +178,7 @@ describe('adopt', () => {
 });
 
 describe('describeSocket', () => {
-  it('tells family, type and listening, and knows what is no socket', async () => {
+  it('tells family, type and listening, and recognizes a descriptor that is not a socket', async () => {
     withDirectory((directory) => {
       const listener = native.listen(join(directory, 'socket'), 0o600, 1).release();
       assert.deepEqual(native.describeSocket(listener), {
@@ -210,7 +210,7 @@ describe('describeSocket', () => {
 });
 
 describe('unreadByPeer', () => {
-  it('is true from the sending of a packet, through whichever copy, until its peer has read it', () => {
+  it('is true from the sending of a packet, through any copy, until the peer has read it', () => {
     const { ours, theirs } = native.socketpair();
     const sender = native.adopt(native.duplicate(theirs));
     assert.equal(native.unreadByPeer(theirs), false);
@@ -221,14 +221,14 @@ describe('unreadByPeer', () => {
     for (const end of [ours, sender, theirs]) end.close();
   });
 
-  it('is not to be had of what is no socket', () => {
+  it('fails on a descriptor that is not a socket', () => {
     const file = openNull();
     requireNativeError(() => native.unreadByPeer(file), 'ENOTTY', 'ioctl');
     file.close();
   });
 });
 
-describe('what the kernel knows of the peer', () => {
+describe('the kernel’s knowledge of the peer', () => {
   it('pid, uid and gid are those of the process that connected', () => {
     const { near, far } = connectedPair();
     assert.deepEqual(near.peerCredentials(), {
@@ -248,7 +248,7 @@ describe('what the kernel knows of the peer', () => {
     far.close();
   });
 
-  it('the pidfd (Linux 6.5) names the process, and each call makes a CLOEXEC one of its own', () => {
+  it('the pidfd (Linux 6.5) names the process, and each call makes a new CLOEXEC pidfd', () => {
     const { near, far } = connectedPair();
     const pidfd = near.peerPidfd();
     assert.ok(pidfd, 'this kernel is at least 6.5');
@@ -263,16 +263,16 @@ describe('what the kernel knows of the peer', () => {
     far.close();
   });
 
-  it('the security label is a string, or undefined where no LSM labels sockets', () => {
+  it('the security label is a string, or undefined without an LSM that labels sockets', () => {
     const { near, far } = connectedPair();
     const label = near.peerSecurityLabel();
-    // What this kernel says; both answers have to be well-formed.
+    // The answer depends on this kernel; each must be well-formed.
     if (label !== undefined) assert.match(label, /^[\x20-\x7e]+$/);
     near.close();
     far.close();
   });
 
-  it('the map of its uids is that of its process, and nobody’s once that has gone', () => {
+  it('the uid map is that of the peer’s process, and undefined after its exit', () => {
     const { near, far } = connectedPair();
     requireNoLeak(() => assert.equal(near.peerUidMap(), readFileSync('/proc/self/uid_map', 'latin1')));
     near.close();
@@ -292,7 +292,7 @@ describe('what the kernel knows of the peer', () => {
 });
 
 describe('inode', () => {
-  it('is the socket, as fstat sees it', () => {
+  it('is the socket’s inode, as fstat tells it', () => {
     const { near, far } = connectedPair();
     assert.equal(near.inode(), fstatSync(near.fd, { bigint: true }).ino);
     assert.notEqual(near.inode(), far.inode());
@@ -302,7 +302,7 @@ describe('inode', () => {
 });
 
 describe('shutdown', () => {
-  it('of the writing side is the end for the peer, who can still answer', () => {
+  it('of the writing side is the end for the peer, which can still answer', () => {
     const { near, far } = connectedPair();
     near.shutdown('write');
     assert.deepEqual(far.peek(1), { kind: 'end' });
@@ -313,7 +313,7 @@ describe('shutdown', () => {
     far.close();
   });
 
-  it('of the reading side is an end for ourselves, and of both is both', () => {
+  it('of the reading side is the end for this process, and of both is both', () => {
     const { near, far } = connectedPair();
     near.shutdown('read');
     assert.deepEqual(near.peek(1), { kind: 'end' });
@@ -323,7 +323,7 @@ describe('shutdown', () => {
     far.close();
   });
 
-  it('of a connection that has gone is no error', () => {
+  it('of a connection that has gone succeeds', () => {
     const { near, far } = connectedPair();
     far.close();
     near.shutdown('both');
@@ -334,7 +334,7 @@ describe('shutdown', () => {
 });
 
 describe('a closed socket', () => {
-  it('answers EBADF to everything but close(), and names the call', () => {
+  it('answers EBADF to everything except close(), and names the call', () => {
     const { near, far } = connectedPair();
     near.close();
     near.close();
@@ -358,7 +358,7 @@ describe('a closed socket', () => {
     far.close();
   });
 
-  it('leaves no descriptor, however many there were', () => {
+  it('leaves no descriptor after many sockets', () => {
     requireNoLeak(() => {
       const { near, far } = connectedPair();
       near.watch(1, () => undefined);
@@ -374,7 +374,7 @@ function listenOnTcp(): Promise<Server> {
   });
 }
 
-/** A copy of the descriptor that is Node's own. */
+/** A copy of the descriptor that Node owns. */
 function copyOf(server: Server): OwnedFd {
   const { fd } = (server as unknown as { _handle: { fd: number } })._handle;
   const self = native.pidfdOpen(process.pid);

@@ -1,4 +1,4 @@
-/** What the native tests share: looking at this process' descriptors from outside of the addon. */
+/** Shared by the native tests: views of this process' descriptors from outside of the addon. */
 import { strict as assert } from 'node:assert';
 import { spawnSync } from 'node:child_process';
 import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
@@ -20,12 +20,12 @@ import {
 const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
 
-/** How many descriptors this process has open. */
+/** Number of open descriptors of this process. */
 export function countFds(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-/** When nothing that is closed on another thread is left open. */
+/** Resolves when every close on another thread is done. */
 export async function closedElsewhere(): Promise<void> {
   for (let tries = 0; native.pendingCloses() > 0; tries += 1) {
     assert.ok(tries < 1000, `${native.pendingCloses()} are still open`);
@@ -33,7 +33,7 @@ export async function closedElsewhere(): Promise<void> {
   }
 }
 
-/** Runs `round` many times and requires that no descriptor is left behind, not even by the first round. */
+/** Runs `round` many times and requires that no descriptor is left, not even by the first round. */
 export function requireNoLeak(round: () => void, rounds = 100): void {
   const before = countFds();
   for (let index = 0; index < rounds; index += 1) round();
@@ -55,7 +55,7 @@ export function isNonBlocking(fd: number): boolean {
 }
 
 export function isOpen(fd: number): boolean {
-  // Not readdir: it opens a descriptor itself, and that may have the number.
+  // Not readdir: it opens a descriptor itself, which may get the number.
   return lstatSync(`/proc/self/fd/${fd}`, { throwIfNoEntry: false }) !== undefined;
 }
 
@@ -99,7 +99,7 @@ export function requireArgumentError(action: () => unknown, parameter: string): 
   });
 }
 
-/** Two connected sockets of ours. */
+/** Two connected sockets in this process. */
 export function connectedPair(): { near: SeqpacketSocket; far: SeqpacketSocket } {
   const { ours, theirs } = native.socketpair();
   return { near: ours, far: native.adopt(theirs) };
@@ -109,7 +109,7 @@ export function openNull(): OwnedFd {
   return native.open('/dev/null', 0);
 }
 
-/** A directory that is gone after `action`. */
+/** A directory that is removed after `action`. */
 export function withDirectory<Result>(action: (directory: string) => Result): Result {
   const directory = mkdtempSync(join(tmpdir(), 'criu-service-native-'));
   try {
@@ -123,7 +123,7 @@ export function exitOf(process: Process): Promise<ExitStatus> {
   return new Promise((resolve) => process.onExit(resolve));
 }
 
-/** Lets the event loop turn a few times, so that what is ready is called back. */
+/** Lets the event loop turn a few times, so that ready descriptors are reported. */
 export async function turnLoop(turns = 5): Promise<void> {
   for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -134,7 +134,7 @@ export async function collectUntil(done: () => boolean): Promise<boolean> {
   return done();
 }
 
-/** Collects what is garbage now. */
+/** Collects the garbage of this moment. */
 export async function collect(): Promise<void> {
   setFlagsFromString('--expose-gc');
   const collectGarbage = runInNewContext('gc') as () => void;
@@ -153,9 +153,9 @@ export function runFixture(
   return spawnSync(process.execPath, ['--import=tsx', file, ...args], { encoding: 'utf8' });
 }
 
-/** Names what this machine cannot show. */
+/** Reports a test that this machine cannot run. */
 export function cannotShow(context: Mocha.Context, reason: string): never {
-  // The reporter says it (test/support/reporter.mjs).
+  // The reporter prints it (test/support/reporter.mjs).
   Object.assign(context.test!, { cannotShowHere: reason });
   context.skip();
 }

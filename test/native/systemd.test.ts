@@ -22,12 +22,12 @@ import {
 const child = fileURLToPath(new URL('./fixtures/systemd-child.ts', import.meta.url));
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** What a program needs to start here; LD_PRELOAD when the addon was built with a sanitizer. */
+/** Arguments to start a program here; LD_PRELOAD if the addon was built with a sanitizer. */
 const inherited = ['PATH', 'LD_PRELOAD', 'ASAN_OPTIONS'].flatMap((name) =>
   process.env[name] === undefined ? [] : [`${name}=${process.env[name]}`],
 );
 
-/** Starts a process with descriptors from 3 on, and systemd's variables for them; returns what it printed. */
+/** Starts a process with descriptors from 3 on, and systemd's variables for them; returns its output. */
 async function listenFdsWith(fds: OwnedFd[], variables: string[]): Promise<unknown> {
   const output = native.memfd('output', 65536);
   const script = 'export LISTEN_PID=$MEANT_FOR; test -n "$MEANT_FOR" || LISTEN_PID=$$; exec "$@"';
@@ -71,7 +71,7 @@ describe('listenFds', () => {
     memory.close();
   });
 
-  it('takes nothing that was meant for another process', async () => {
+  it('ignores descriptors meant for another process', async () => {
     const fd = openNull();
     assert.deepEqual(await listenFdsWith([fd], ['LISTEN_FDS=1', 'MEANT_FOR=1']), {
       listed: [],
@@ -99,8 +99,8 @@ describe('notify', () => {
     assert.equal(await native.notifyElsewhere('READY=1'), false);
   });
 
-  it('sends the text as it is, with copies of the descriptors', async () => {
-    // A datagram socket is what Node cannot make.
+  it('sends the text unchanged, with copies of the descriptors', async () => {
+    // A datagram socket, which Node cannot make.
     const script = `
 import array, os, socket, sys
 receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -125,13 +125,13 @@ for _ in range(2):
     remove();
   });
 
-  it('says so when nobody is there, and leaves nothing open', async () => {
+  it('fails if the socket has no reader, and leaves no descriptor', async () => {
     process.env.NOTIFY_SOCKET = '/nonexistent/notify';
     requireNoLeak(() => assert.equal(native.notifyNow('READY=1'), false));
     const fd = openNull();
     const before = countFds();
     await assert.rejects(native.notifyElsewhere('READY=1', [fd]), { code: 'ENOENT' });
-    // The thread lets go of its part when it has told of it.
+    // The thread releases its reference after it has reported.
     for (let tries = 0; countFds() > before; tries += 1) {
       assert.ok(tries < 1000, `${countFds()} descriptors, and ${before} before`);
       await sleep(1);
@@ -139,7 +139,7 @@ for _ in range(2):
     fd.close();
   });
 
-  it('waits for a queue that is full on another thread, and loses nothing of the order', async () => {
+  it('waits for a full queue on another thread, and keeps the order', async () => {
     const script = `
 import array, os, socket, sys
 receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -178,7 +178,7 @@ while sys.stdin.readline():
     remove();
   });
 
-  it('does not pass by what waits for room', async () => {
+  it('sends nothing before the messages that wait for room', async () => {
     const script = `
 import socket, sys
 receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -192,7 +192,7 @@ sys.stdin.readline()
     process.env.NOTIFY_SOCKET = path;
     while (native.notifyNow('STATUS=full'));
     const waits = native.notifyElsewhere('FDSTORE=1');
-    // To another receiver there would be room; what waits comes first all the same.
+    // Another receiver would have room, but waiting messages come first.
     process.env.NOTIFY_SOCKET = '@criu-service-nobody';
     assert.equal(native.notifyNow('FDSTOREREMOVE=1'), false);
     receiver.kill();
@@ -200,7 +200,7 @@ sys.stdin.readline()
     remove();
   });
 
-  it('refuses what is no text or no descriptor, by name', () => {
+  it('refuses a wrong text or descriptor, by name', () => {
     requireArgumentError(() => native.notifyNow('a\0b'), 'state');
     requireArgumentError(() => native.notifyNow('READY=1', [7 as unknown as OwnedFd]), 'fds[0]');
   });
@@ -210,7 +210,7 @@ describe('journalSend', () => {
   it('sends fields in the native protocol, binary safe', () => {
     const sent = inJournal('reads', 'journal');
     const datagram = Buffer.from(sent, 'hex').toString('latin1');
-    // A field with a newline goes with its length; the others as text.
+    // A field with a newline is sent with its length; the others as text.
     assert.ok(
       datagram.includes('MESSAGE\n\x16\0\0\0\0\0\0\0first line\nsecond line\n'),
       JSON.stringify(datagram),
@@ -224,7 +224,7 @@ describe('journalSend', () => {
     assert.match(Buffer.from(sent, 'hex').toString('latin1'), /^MESSAGE=said meanwhile\n/m);
   });
 
-  it('refuses what is no field', () => {
+  it('refuses a malformed field', () => {
     requireNativeError(
       () => native.journalSend([Buffer.from('no equals sign')]),
       'EINVAL',
@@ -242,11 +242,11 @@ describe('journalSend', () => {
     };
     const first = await sent();
     for (let i = 0; i < 10; i += 1) await sent();
-    // Others of this process may close theirs meanwhile.
+    // Other code in this process may close its descriptors meanwhile.
     assert.ok((await sent()) <= first);
   });
 
-  it('does not wait for a journal that does not read: a record too many is refused', () => {
+  it('never waits for a journal that does not read: a record too many is refused', () => {
     // A call that waited for the journal would never return.
     const { sent, refused } = JSON.parse(inJournal('silent', 'journal-full')) as Record<string, number>;
     assert.ok(sent! > 4096);
@@ -254,7 +254,7 @@ describe('journalSend', () => {
   });
 });
 
-/** Runs a call in a mount namespace where /run is ours: libsystemd knows the journal by that path alone. */
+/** Runs a call in a mount namespace with an empty /run, because libsystemd knows the journal by that path only. */
 function inJournal(journal: 'reads' | 'silent' | 'restarts', call: string): string {
   const receiver = fileURLToPath(new URL('./fixtures/journal-receiver.py', import.meta.url));
   const script = 'mount -t tmpfs none /run && mkdir -p /run/systemd/journal && exec "$@"';
@@ -270,14 +270,14 @@ function keepDirectory(): { path: string; remove: () => void } {
   return { path: join(directory, 'notify'), remove: () => rmSync(directory, { recursive: true }) };
 }
 
-/** The lines that a process prints, one at a time. */
+/** The lines that a process prints, read one by one. */
 function linesOf(process: ChildProcess): { next(): Promise<string | undefined> } {
   const lines = createInterface({ input: process.stdout! })[Symbol.asyncIterator]();
   return { next: async () => (await lines.next()).value as string | undefined };
 }
 
 describe('startScope', () => {
-  it('waits for a bus that does not answer on one thread for each user, and on none of those of everybody', async () => {
+  it('waits for a silent bus on one thread for each user, and never on the shared threads', async () => {
     const { path, remove } = keepDirectory();
     const connections: Socket[] = [];
     const bus = createServer((socket) => connections.push(socket.on('error', () => {})));
@@ -297,7 +297,7 @@ describe('startScope', () => {
     await connected(1);
     const roots = start(0);
     await connected(2);
-    // The threads of libuv are four, and these are six.
+    // libuv has four threads, and these are six.
     await stat(path);
     assert.equal(connections.length, 2);
     while (connections.length > 0) connections.pop()!.destroy();
@@ -309,7 +309,7 @@ describe('startScope', () => {
     remove();
   });
 
-  it('wants to know whose it is', () => {
+  it('demands the uid of its lane', () => {
     const options = { name: 'a.scope', slice: 'b.slice', description: '', pid: 1 };
     requireArgumentError(() => native.startScope({ ...options, lane: -1 }), 'options.lane');
   });

@@ -27,7 +27,7 @@ function nextEvents(socket: SeqpacketSocket, events: number): Promise<number> {
 }
 
 describe('watch', () => {
-  it('reports what a socket is ready for: readable, writable, disconnect', async () => {
+  it('reports the events of a socket: readable, writable, disconnect', async () => {
     const { near, far } = connectedPair();
     assert.equal(await nextEvents(near, Watch.readable | Watch.writable), Watch.writable);
     far.send(Buffer.of(1));
@@ -42,7 +42,7 @@ describe('watch', () => {
     near.close();
   });
 
-  it('calls back until told otherwise: a packet that waits is reported again', async () => {
+  it('is level-triggered: an unread packet is reported again', async () => {
     const { near, far } = connectedPair();
     let calls = 0;
     far.send(Buffer.of(1));
@@ -60,7 +60,7 @@ describe('watch', () => {
     far.close();
   });
 
-  it('has one callback at a time: a second call replaces the first', async () => {
+  it('has one callback: a second call replaces the first', async () => {
     const { near, far } = connectedPair();
     far.send(Buffer.of(1));
     near.watch(Watch.readable, () => assert.fail('replaced'));
@@ -129,7 +129,7 @@ describe('watch', () => {
     near.close();
   });
 
-  it('refuses bits that it does not know, and a missing callback', () => {
+  it('refuses unknown bits, and a missing callback', () => {
     const { near, far } = connectedPair();
     requireArgumentError(() => near.watch(8, () => undefined), 'events');
     requireArgumentError(() => near.watch(-1, () => undefined), 'events');
@@ -139,7 +139,7 @@ describe('watch', () => {
     far.close();
   });
 
-  it('keeps the socket alive that is being watched, and only that', async () => {
+  it('keeps a watched socket alive, and no other', async () => {
     await collect();
     const before = countFds();
     const watched = (() => {
@@ -164,7 +164,7 @@ describe('watch', () => {
     assert.equal(countFds(), before);
   });
 
-  it('survives thousands of sockets that come, are watched and go in one turn of the loop', async () => {
+  it('survives thousands of sockets that are made, watched and closed in one turn of the loop', async () => {
     requireNoLeak(() => {
       const { near, far } = connectedPair();
       near.watch(Watch.readable | Watch.disconnect, () => assert.fail('closed before'));
@@ -197,7 +197,7 @@ describe('release', () => {
     far.close();
   });
 
-  it('lets a process that got the fd wait in recv(2), as CRIU does', async () => {
+  it('lets a process with the fd wait in recv(2), as CRIU does', async () => {
     const { near, far } = connectedPair();
     await nextEvents(near, Watch.writable);
     const { near: barrier, far: child } = connectedPair();
@@ -237,26 +237,26 @@ describe('release', () => {
   });
 });
 
-describe('an environment that ends', () => {
-  it('with sockets and processes watched ends cleanly: process.exit()', () => {
+describe('an ending environment', () => {
+  it('with watched sockets and processes ends cleanly: process.exit()', () => {
     const { status, signal, stderr } = runFixture('end-with-watches.ts', 'exit');
     assert.equal(stderr, '');
     assert.deepEqual({ status, signal }, { status: 7, signal: null });
   });
 
-  it('with sockets and processes watched ends cleanly: a worker that is terminated, and one that exits by itself', () => {
+  it('with watched sockets and processes ends cleanly: a terminated worker, and a worker that exits by itself', () => {
     const { status, signal, stdout, stderr } = runFixture('end-with-watches.ts', 'workers');
     assert.equal(stderr, '');
     assert.deepEqual({ status, signal }, { status: 0, signal: null });
     assert.equal(stdout, 'no descriptor left\n');
   });
 
-  it('is not kept from ending by sockets that are not watched', () => {
+  it('ends in spite of sockets that are not watched', () => {
     const { status, stdout } = runFixture('end-with-watches.ts', 'idle');
     assert.deepEqual({ status, stdout }, { status: 0, stdout: 'idle\n' });
   });
 
-  it('turns what a callback throws into an uncaught exception', () => {
+  it('turns an exception of a callback into an uncaught exception', () => {
     const { status, stdout } = runFixture('end-with-watches.ts', 'throw');
     assert.deepEqual({ status, stdout }, { status: 0, stdout: 'uncaught: socket\nuncaught: process\n' });
   });

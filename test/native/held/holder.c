@@ -1,7 +1,5 @@
-/*
- * holder: comes to hold what the lines on its standard input say, first as root, who may, and then as somebody else. It answers each
- * with a line, `ok VALUE` or `error ERRNO`.
- */
+/* holder: acquires the things that the lines on its standard input name, first as root, which may,
+ * and then as another user. It answers each line with `ok VALUE` or `error ERRNO`. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +29,7 @@ static int become(uid_t id)
 {
 	if (setgroups(0, NULL) || setresgid(id, id, id) || setresuid(id, id, id))
 		return -1;
-	/* As one that was started by its user. */
+	/* Dumpable, like a process that its user has started. */
 	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
@@ -71,7 +69,7 @@ static int send_away(int passed)
 	return close(passed);
 }
 
-/* One of each that the kernel makes for whoever asks. */
+/* One of each kind of object that the kernel makes for every user. */
 static int objects(void)
 {
 	int pipes[2], pair[2];
@@ -93,7 +91,7 @@ struct apart {
 	int done[2];
 };
 
-/* A thread with a table of descriptors, or a working directory, that is its own. */
+/* A thread with its own table of descriptors or its own working directory. */
 static void *be_apart(void *data)
 {
 	const struct apart *apart = data;
@@ -130,7 +128,7 @@ static void *obey_in_a_thread(void *data)
 	exit(obey_all());
 }
 
-/* Its first thread ends, and another one goes on. */
+/* Its first thread exits, and another thread goes on. */
 static int leave(void)
 {
 	pthread_t thread;

@@ -1,4 +1,4 @@
-/** A process that comes to hold things, and what the service says of them. */
+/** A process that acquires things, and the service's reading of them. */
 import { strict as assert } from 'node:assert';
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,7 +22,7 @@ import { type HeldReader, whyHeld } from '../../../src/session/trees/why-held.ts
 export const alice = 61500;
 export const bob = 61501;
 
-/** A directory that everybody may search, with the compiled programs in it. */
+/** A directory that every user may search, with the compiled programs in it. */
 export class Bench {
   readonly directory = mkdtempSync(join(tmpdir(), 'criu-service-held-'));
   readonly #holders: Holder[] = [];
@@ -40,7 +40,7 @@ export class Bench {
     return join(this.directory, ...names);
   }
 
-  /** Root, until it becomes somebody else. */
+  /** Runs as root until it becomes another user. */
   start(program = this.path('holder')): Holder {
     const holder = new Holder(program);
     this.#holders.push(holder);
@@ -54,7 +54,7 @@ export class Bench {
     return this.path(name);
   }
 
-  /** A file of somebody's, in a directory with this mode that is root's. */
+  /** A file of the given owner, in a directory of root's with this mode. */
   fileOf(owner: number, mode: number, name: string, directory = 0o755): string {
     mkdirSync(this.path(name), { recursive: true });
     const path = this.path(name, 'file');
@@ -65,7 +65,7 @@ export class Bench {
     return path;
   }
 
-  /** What comes to hold things as root, and is alice then. */
+  /** A holder that acquires things as root and then becomes alice. */
   async holding(...commands: (string | number)[][]): Promise<Holder> {
     const holder = this.start();
     for (const words of commands) await holder.do(...words);
@@ -120,12 +120,12 @@ export class Holder {
     return join(directory, range);
   }
 
-  /** What a descriptor of its is, in the kernel's words. */
+  /** The kernel's name for a descriptor of the holder. */
   target(fd: number): string {
     return readlinkSync(`/proc/${this.pid}/fd/${fd}`);
   }
 
-  /** It may have ended before. */
+  /** The holder may have exited before. */
   async end(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#closed;
@@ -133,7 +133,7 @@ export class Holder {
   }
 }
 
-/** Who asks, as the service knows the caller of a restore. */
+/** The identity of the asking user, as the service knows the caller of a restore. */
 export function caller(uid: number, ...groups: number[]): Parameters<typeof whyHeld>[2] {
   const { namespaces } = readOwnState().threads[0]!;
   return {
@@ -153,7 +153,7 @@ export function caller(uid: number, ...groups: number[]): Parameters<typeof whyH
   };
 }
 
-/** Why holders may not run as alice's. */
+/** The reason why holders cannot run as alice. */
 export function refusal(
   holders: readonly Holder[],
   { engine = 0, who = caller(alice), reader }: Looked = {},

@@ -1,9 +1,8 @@
-/*
- * A caller with the traits that its arguments name (KEY=VALUE), set as root; then it executes itself, as whom it became, and
- * obeys the lines on stdin: `child` runs an ordinary child (the program $REPORT), `probe PID` tries to look into a process,
- * `open PATH`, `open-path PATH` (O_PATH) and `socket` make a descriptor, `fork` one more process that waits, `become PATH`
- * executes another program.
- */
+/* A caller with the traits that its arguments name (KEY=VALUE), set as root. Then it executes
+ * itself with its new identity and obeys the lines on stdin: `child` runs an ordinary child (the
+ * program $REPORT), `probe PID` tries to look into a process, `open PATH`, `open-path PATH`
+ * (O_PATH) and `socket` make a descriptor, `fork` starts another waiting process, `become PATH`
+ * executes another program. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -146,7 +145,7 @@ static void probe(pid_t pid) {
 int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "serve") != 0) {
     become(argv + 1);
-    /* Executing makes it dumpable again, as any program that a login shell runs is. */
+    /* Executing makes the process dumpable again, like any program that a login shell runs. */
     execl(argv[0], argv[0], "serve", (char *)NULL);
     must(0, "execl");
   }

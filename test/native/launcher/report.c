@@ -1,7 +1,6 @@
-/*
- * Stands for criu, and for an ordinary child of the caller: says what it was given, a line for each trait, and leaves.
- * As `criu swrk 3` it answers on its connection, otherwise on stdout. Linked statically: no loader, no limit of its own.
- */
+/* Stands for criu, and for an ordinary child of the caller: reports its traits, a line for each,
+ * and exits. As `criu swrk 3` it answers on its connection, otherwise on stdout. Linked statically:
+ * no loader, no limit of its own. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -74,7 +73,7 @@ static void say_fds(void) {
     say("fd.%d=%s\n", number, target);
   }
   if (directory) closedir(directory);
-  /* As CRIU opens what a request names: anew, through /proc. */
+  /* Opens the files of a request as CRIU does: anew, through /proc. */
   for (int number = 4; number < 7; number++) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/fd/%d", getpid(), number);
@@ -165,7 +164,7 @@ int main(int argc, char **argv, char **environment) {
   say_attempts();
   int fd = engine ? connection : 1;
   for (size_t sent = 0; sent < used;) {
-    /* Packets of a size that an unread socket takes. */
+    /* Packets that fit into an unread socket. */
     size_t size = used - sent < 32768 ? used - sent : 32768;
     if (write(fd, lines + sent, size) != (ssize_t)size) return 71;
     sent += size;

@@ -1,7 +1,5 @@
-/*
- * Mounts a FUSE file system at argv[1] that never answers, says `ready`, and takes it away at the end of stdin. Everybody may use it,
- * or, with a uid as argv[2], that user alone.
- */
+/* Mounts a FUSE file system at argv[1] that never answers, says `ready`, and unmounts it at the end
+ * of stdin. All users may use it, or, with a uid as argv[2], only that user. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mount.h>

@@ -1,4 +1,4 @@
-/** What the launcher's tests share: the programs, a caller with traits of its own, and one launch from start to end. */
+/** Shared by the launcher's tests: the programs, a caller with traits of its own, and a launch from start to end. */
 import { strict as assert } from 'node:assert';
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { chmodSync, constants, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -47,7 +47,7 @@ const commonFlags = [
 export class Workshop {
   readonly directory = mkdtempSync(join(tmpdir(), 'criu-service-launcher-'));
   readonly config = join(this.directory, 'unprivileged.conf');
-  /** Beside a program that is linked statically, and reports what it was given, any file will do. */
+  /** A statically linked criu that reports its traits needs no real library, so any file will do. */
   readonly preload = join(this.directory, 'unprivileged.conf');
 
   constructor() {
@@ -66,14 +66,14 @@ export class Workshop {
     return join(this.directory, name);
   }
 
-  /** The launcher that is installed, as scripts/build left it; compiled here where that has not been run. */
+  /** The installed launcher, as scripts/build left it; compiled here if that has not been run. */
   plainLauncher(): string {
     return existsSync(built) ? built : this.#compile('launcher-plain', ['-O2']);
   }
 
   /**
-   * Any finding ends it with SIGABRT or a status of its own, and with words on its stderr. LeakSanitizer has nothing to do:
-   * the launcher allocates nothing and leaves by _exit(2) or execveat(2).
+   * Any finding ends it with SIGABRT or a status of its own, and with words on its stderr. LeakSanitizer has nothing to do: the
+   * launcher allocates nothing and exits by _exit(2) or execveat(2).
    */
   sanitizedLauncher(): string {
     return this.#compile('launcher-sanitized', [
@@ -110,7 +110,7 @@ function parseReport(text: string): Report {
   );
 }
 
-/** A process that caller.c made: who it is, and its descriptors here. */
+/** A process made by caller.c: its identity, and its descriptors here. */
 export class TestCaller {
   readonly pid: number;
   readonly pidfd: OwnedFd;
@@ -148,7 +148,7 @@ export class TestCaller {
     this.procDirectory = native.open(`/proc/${this.pid}`, constants.O_RDONLY | constants.O_DIRECTORY);
   }
 
-  /** Gives a command and returns what is printed for it. */
+  /** Sends a command and returns the printed answer. */
   async ask(command: string): Promise<string> {
     this.#child.stdin.write(`${command}\n`);
     const answer: string[] = [];
@@ -160,12 +160,12 @@ export class TestCaller {
     }
   }
 
-  /** What an ordinary child of it is given. */
+  /** The traits of its ordinary child. */
   async ordinaryChild(): Promise<Report> {
     return parseReport(await this.ask('child'));
   }
 
-  /** What the service reads of it. */
+  /** The service's reading of the caller. */
   parameters(workshop: Workshop): LaunchParameters {
     const text = execFileSync('cat', [`/proc/${this.pid}/status`], { encoding: 'latin1' });
     const status = parseThreadStatus(text);
@@ -207,7 +207,7 @@ export interface LaunchOptions {
   readonly packet: Uint8Array | undefined;
   /** The caller's connection, for a hand-over. */
   readonly connection?: OwnedFd;
-  /** Called once the packet was sent, with the launcher's pid; what it returns is waited for. */
+  /** Called after the packet was sent, with the launcher's pid; a returned promise is awaited. */
   readonly meanwhile?: (pid: number, kill: () => void) => Promise<void> | void;
   /** Called for each answer, before the next is waited for. */
   readonly onAnswer?: (answer: LaunchAnswer, control: SeqpacketSocket) => void;
@@ -216,13 +216,13 @@ export interface LaunchOptions {
 export interface Launch {
   readonly pid: number;
   readonly answers: readonly LaunchAnswer[];
-  /** What the engine wrote on the socket that came with the answer. */
+  /** The engine's output on the socket that came with the answer. */
   readonly report: Report;
   readonly socketCount: number;
   readonly exit: ExitStatus;
 }
 
-/** One launch until the process has ended. It requires that nothing was written to stderr, where a sanitizer would write. */
+/** A launch until the process has ended. It requires an empty stderr, because a sanitizer would write there. */
 export async function launch(options: LaunchOptions): Promise<Launch> {
   const stderr = new StderrFile('criu-launcher-test');
   const { ours: control, theirs } = native.socketpair();
@@ -282,7 +282,7 @@ async function textOf(socket: SeqpacketSocket): Promise<string> {
   return text;
 }
 
-/** Launches with the caller's own parameters, but for `changes`. */
+/** Launches with the caller's own parameters, except for `changes`. */
 export function launchAs(
   workshop: Workshop,
   launcher: string,
@@ -294,7 +294,7 @@ export function launchAs(
   return launch({ launcher, caller, packet, ...options });
 }
 
-/** Requires a launch that was refused, and in which nothing was executed. */
+/** Requires that the launch was refused, and that nothing was executed. */
 export function requireFailure(result: Launch, expected: Partial<LaunchFailure>): void {
   const [answer, ...more] = result.answers;
   assert.ok(answer, 'the launcher did not answer');
@@ -338,7 +338,7 @@ export async function* packetsOf(
   }
 }
 
-/** A peer that leaves something unread gives ECONNRESET once. */
+/** If the peer leaves something unread, the first read gives ECONNRESET. */
 function peekPastReset(socket: SeqpacketSocket): string {
   try {
     return socket.peek(0).kind;

@@ -11,7 +11,7 @@ type Opened = 'images_dir_fd' | 'images_dir' | 'work_dir_fd' | 'notify_scripts';
 type InProto = CamelCase<Exclude<OptionName, Opened>>;
 type InClient = Exclude<keyof AnyOptions, 'imagesDir' | 'workDir' | 'notifications' | 'signal'>;
 
-/** One value for each option. The compiler insists on every one, and on no other. */
+/** A value for each option. The compiler demands that the list is complete and exact. */
 const everything: Required<Pick<AnyOptions, InClient>> & Record<InProto, unknown> = {
   pid: 4711,
   leaveRunning: true,
@@ -89,7 +89,7 @@ function refused(options: object, sentence: RegExp): void {
 }
 
 describe('options of the client', () => {
-  it('can say every field of criu_opts, and CRIU reads what was said', () => {
+  it('cover every field of criu_opts, and CRIU reads the same values', () => {
     const opts = { images_dir_fd: 3, ...encodeOptions(everything) };
     const decoded = decodeRequest(encodeRequest({ type: 1, opts }), 'strict');
     assert.equal(decoded.kind, 'request');
@@ -103,11 +103,11 @@ describe('options of the client', () => {
     assert.deepEqual([read.manage_cgroups_mode, read.pre_dump_mode, read.network_lock], [1, 2, 2]);
   });
 
-  it('leaves out what is undefined', () => {
+  it('are left out if undefined', () => {
     assert.deepEqual(encodeOptions({ pid: 1, root: undefined, imagesDir: '/x', workDir: 3 }), { pid: 1 });
   });
 
-  it('refuses an option that does not exist, by its name', () => {
+  it('are refused if unknown, by name', () => {
     refused({ leaveRuning: true }, /There is no option leaveRuning/);
     refused({ images_dir_fd: 3 }, /There is no option images_dir_fd/);
     refused({ imagesDirFd: 3 }, /There is no option imagesDirFd/);
@@ -115,7 +115,7 @@ describe('options of the client', () => {
     refused({ ps: { host: 'x' } }, /There is no option ps\.host/);
   });
 
-  it('refuses a value of another kind, and says what it must be', () => {
+  it('are refused with a value of another kind, by a sentence that names the right kind', () => {
     refused({ leaveRunning: 1 }, /leaveRunning is true or false/);
     refused({ pid: 1.5 }, /pid is a whole number/);
     refused({ pid: 2 ** 31 }, /pid is a whole number/);

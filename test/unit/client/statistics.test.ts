@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readDumpStatistics, readRestoreStatistics } from '../../../src/client/statistics.ts';
 
-/** A varint field; every field of CRIU's statistics is one. */
+/** A varint field; all of CRIU's statistics are varints. */
 function field(number: number, value: number): number[] {
   const bytes = [number << 3];
   let rest = value;
@@ -66,7 +66,7 @@ describe('CRIU’s statistics', () => {
     });
   });
 
-  it('are none where a file is missing, cut off, or something else', () => {
+  it('are undefined if the file is missing, cut off, or not a statistics file', () => {
     assert.equal(readDumpStatistics(directory), undefined);
     const whole = image(1, field(1, 1));
     writeFileSync(join(directory, 'stats-dump'), whole.subarray(0, 13));

@@ -27,7 +27,7 @@ describe('the codec', () => {
       }
     });
 
-    it(`tells an absent option from one that has its default (${mode})`, () => {
+    it(`tells an absent option from an option with its default value (${mode})`, () => {
       const message = read(packet(num(1, 1), len(2, [...num(1, 5), ...num(9, 2), ...num(17, 0)])), mode);
       assert.equal(message.opts?.log_level, 2);
       assert.equal(message.opts?.work_dir_fd, 0);
@@ -35,14 +35,14 @@ describe('the codec', () => {
       assert.equal(message.opts?.cpu_cap ?? undefined, undefined);
     });
 
-    it(`gives a list that is not there as an empty one (${mode})`, () => {
+    it(`gives an absent list as an empty list (${mode})`, () => {
       const message = read(packet(num(1, 1), len(2, num(1, 5))), mode);
       assert.deepEqual(message.opts?.external, []);
       assert.deepEqual(message.opts?.inherit_fd, []);
     });
   }
 
-  it('writes packets of its own, that later ones do not write into', () => {
+  it('writes packets that later packets do not overwrite', () => {
     const first = encodeRequest({ type: ReqType.VERSION });
     const before = first.toString('hex');
     for (let round = 0; round < 100; round++) encodeRequest({ type: ReqType.CHECK });
@@ -50,7 +50,7 @@ describe('the codec', () => {
     assert.equal(first.toString('hex'), before);
   });
 
-  it('says why a packet is none', () => {
+  it('gives a reason for a malformed packet', () => {
     const bytes = packet(num(1, 1), len(2, [...num(1, 5), ...tag(10, 2), 9]));
     const reason = 'opts.log_file (byte 8) needs 9 bytes where 0 are left';
     for (const mode of modes) assert.deepEqual(decodeRequest(bytes, mode), { kind: 'malformed', reason });
@@ -63,7 +63,7 @@ describe('a client of 2013', () => {
   const dump = Buffer.from('08011215080410ac02180138014804520864756d702e6c6f67', 'hex');
 
   for (const mode of modes) {
-    it(`has its DUMP understood (${mode})`, () => {
+    it(`can ask for a DUMP (${mode})`, () => {
       assert.deepEqual(plain(read(dump, mode)), {
         type: ReqType.DUMP,
         opts: {
@@ -77,12 +77,12 @@ describe('a client of 2013', () => {
       });
     });
 
-    it(`has the dump of itself understood, where only the directory is named (${mode})`, () => {
+    it(`can ask for a dump of itself, with the directory as the only option (${mode})`, () => {
       const message = read(Buffer.from('080112020804', 'hex'), mode);
       assert.deepEqual(plain(message), { type: ReqType.DUMP, opts: { images_dir_fd: 4 } });
     });
 
-    it(`has its RESTORE understood, options first (${mode})`, () => {
+    it(`can ask for a RESTORE, with the options first (${mode})`, () => {
       const message = read(Buffer.from('120208030802', 'hex'), mode);
       assert.deepEqual(plain(message), { type: ReqType.RESTORE, opts: { images_dir_fd: 3 } });
     });
@@ -96,7 +96,7 @@ describe('a client of 2013', () => {
   });
 });
 
-describe('lenient decoding sees what CRIU sees', () => {
+describe('lenient decoding reads a packet as CRIU does', () => {
   const opts = (...options: readonly (readonly number[])[]) => len(2, options.flat());
   const fd = num(1, 5);
 
@@ -131,7 +131,7 @@ describe('lenient decoding sees what CRIU sees', () => {
     });
   });
 
-  it('reads opts without images_dir_fd as -1, even behind opts that had it', () => {
+  it('reads opts without images_dir_fd as -1, even after opts that had it', () => {
     assert.equal(read(packet(num(1, 1), opts()), 'lenient').opts?.images_dir_fd, -1);
     assert.equal(read(packet(num(1, 1), opts(fd), opts(num(2, 3))), 'lenient').opts?.images_dir_fd, -1);
   });
@@ -144,7 +144,7 @@ describe('lenient decoding sees what CRIU sees', () => {
     assert.deepEqual(plain(message.opts), { images_dir_fd: 5, pid: 7, status_fd: -1, timeout: 0xffffffff });
   });
 
-  it('believes a bool in any spelling and any wire type', () => {
+  it('reads a bool in any spelling and any wire type', () => {
     assert.equal(read(packet(num(1, 1), num(4, 2 ** 32)), 'lenient').keep_open, true);
     assert.equal(read(packet(num(1, 1), len(4, [0])), 'lenient').keep_open, true);
     assert.equal(read(packet(num(1, 1), len(4, [])), 'lenient').keep_open, false);
@@ -156,7 +156,7 @@ describe('lenient decoding sees what CRIU sees', () => {
     assert.equal(read(packet(num(1, 1), opts(fd, len(10, 'a\0/../b'))), 'lenient').opts?.log_file, 'a');
   });
 
-  it('passes over unknown fields of every wire type', () => {
+  it('skips unknown fields of every wire type', () => {
     const unknown = [
       num(99, 1),
       len(98, 'x'),
@@ -164,7 +164,7 @@ describe('lenient decoding sees what CRIU sees', () => {
       [...tag(96, 5), 1, 2, 3, 4],
     ];
     assert.deepEqual(plain(read(packet(...unknown, num(1, 3)), 'lenient')), { type: ReqType.CHECK });
-    // Beyond 29 bits it is another field, though its lower bits say type.
+    // Beyond 29 bits it is another field, although its lower bits say type.
     assert.equal(read(packet(num(1, 3), varint((1n << 32n) | 8n), [1]), 'lenient').type, ReqType.CHECK);
   });
 
@@ -189,7 +189,7 @@ describe('lenient decoding sees what CRIU sees', () => {
     });
   }
 
-  it('takes time in proportion to the packet, even where it is nothing but opts', () => {
+  it('takes time in proportion to the packet, even if the packet is nothing but opts', () => {
     const list = len(2, [...fd, ...Array.from({ length: 50_000 }, () => len(37, '')).flat()]);
     const once = opts(fd, len(37, ''));
     const bytes = Buffer.concat([
@@ -209,7 +209,7 @@ function read(bytes: Uint8Array, mode: DecodeMode): CriuReq {
   return decoded.message;
 }
 
-/** Without the empty lists that a decoded message holds, and without its class. */
+/** Without the empty lists of a decoded message, and without its class. */
 function plain(message: unknown): unknown {
   return JSON.parse(
     JSON.stringify(message, (_, value) => (Array.isArray(value) && value.length === 0 ? undefined : value)),

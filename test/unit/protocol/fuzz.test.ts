@@ -1,6 +1,4 @@
-/**
- * Bytes that nobody would write, made from honest packets. CRIU_FUZZ_SEED and CRIU_FUZZ_COUNT choose others.
- */
+/** Malformed bytes, made from honest packets. CRIU_FUZZ_SEED and CRIU_FUZZ_COUNT choose others. */
 
 import assert from 'node:assert/strict';
 import { decodeRequest, decodeResponse, encodeRequest, encodeResponse } from '../../../src/protocol/codec.ts';
@@ -35,11 +33,11 @@ describe(`fuzzing the protocol (seed ${seed}, ${count} packets each)`, function 
       assert.deepEqual(decodeRequest(again, 'strict'), strict, hex);
       assert.deepEqual(encodeRequest(strict.message), again, hex);
     }
-    // Else the guarantee would be about next to nothing.
+    // Without enough such packets the guarantee would be about next to nothing.
     assert.ok(passed > count / 20, `only ${passed} packets passed`);
   });
 
-  it('the same of responses', () => {
+  it('responses that pass have one reading, and no packet makes anything throw', () => {
     const random = seeded(seed + 1);
     const honest = responses.map(encodeResponse);
     let passed = 0;
@@ -74,7 +72,7 @@ describe(`fuzzing the protocol (seed ${seed}, ${count} packets each)`, function 
   });
 });
 
-/** One honest packet after one to three mishaps. */
+/** An honest packet after one to three mutations. */
 function mutated(honest: readonly Buffer[], random: Random): Buffer {
   let bytes = honest[random(honest.length)]!;
   for (let left = 1 + random(3); left > 0; left--) bytes = mishap(bytes, honest, random);

@@ -1,6 +1,6 @@
 /**
- * proto/rpc.proto against what CRIU 4.2 and every client since 2013 agree on. A difference here is a client that reads
- * something else than we wrote.
+ * Compares proto/rpc.proto with facts on which CRIU 4.2 and every client since 2013 agree. With a difference here, a client would
+ * misread our packets.
  */
 
 import assert from 'node:assert/strict';
@@ -150,7 +150,7 @@ const enumFacts: Record<string, Record<string, number>> = {
   },
 };
 
-/** What a client of November 2013 (CRIU 0.8) was built with. */
+/** The rpc.proto of a client of November 2013 (CRIU 0.8). */
 const factsOf2013: Record<string, string[]> = {
   criu_opts: [
     '1 images_dir_fd required int32',
@@ -189,7 +189,7 @@ describe('rpc.proto', () => {
     });
   }
 
-  it('declares nothing that CRIU does not', () => {
+  it('declares only fields of CRIU', () => {
     assert.deepEqual([...messages.keys()].sort(), Object.keys(messageFacts).sort());
     assert.deepEqual([...enums.keys()].sort(), Object.keys(enumFacts).sort());
   });
@@ -210,11 +210,11 @@ describe('rpc.proto', () => {
     }
   });
 
-  it('nests three messages deep and never in a circle, which bounds the recursion of both decoders', () => {
+  it('nests three messages deep and never in a cycle, which bounds the recursion of both decoders', () => {
     for (const message of messages.values()) assert.ok(depth(message) <= 3, message.name);
   });
 
-  it('names every request type, and says the number of one that it does not know', () => {
+  it('names every request type, and gives the number of an unknown type', () => {
     for (const [name, number] of Object.entries(enumFacts.criu_req_type ?? {})) {
       assert.equal(reqTypeName(number), name);
       assert.equal(Reflect.get(ReqType, name), number);

@@ -20,8 +20,8 @@ function sent(reply: CriuResp): CriuResp {
   return decoded.message;
 }
 
-describe('a reply of our own', () => {
-  it('names the type of the request, fails, and says why', () => {
+describe('the service’s own reply', () => {
+  it('names the type of the request, fails, and gives a reason', () => {
     const reply = sent(refusal(ReqType.CHECK, EPERM, 'Not you.'));
     assert.deepEqual(
       { ...reply },
@@ -29,7 +29,7 @@ describe('a reply of our own', () => {
     );
   });
 
-  it('to no request at all has the type EMPTY, as from CRIU', () => {
+  it('to a packet that is not a request has the type EMPTY, as from CRIU', () => {
     const reply = sent(invalid(EINVAL, 'What?'));
     assert.deepEqual(
       { ...reply },
@@ -38,16 +38,16 @@ describe('a reply of our own', () => {
     assert.equal(refusal(99, EINVAL, 'What?').type, ReqType.EMPTY);
   });
 
-  it('to DUMP and RESTORE holds the message that libcriu reads without looking', () => {
+  it('to DUMP and RESTORE holds the message that libcriu reads without a check', () => {
     assert.equal(sent(refusal(ReqType.DUMP, EPERM, '')).dump?.restored, false);
     assert.equal(sent(refusal(ReqType.RESTORE, EPERM, '')).restore?.pid, -1);
   });
 
-  it('never calls itself NOTIFY, for which libcriu would read a notification that is not there', () => {
+  it('never has the type NOTIFY, because libcriu would read a notification that is absent', () => {
     assert.equal(refusal(ReqType.NOTIFY, EPERM, '').type, ReqType.EMPTY);
   });
 
-  it('fits into what clients read, whatever the sentence', () => {
+  it('fits into the buffers of clients, with any sentence', () => {
     for (let type = ReqType.EMPTY; type <= ReqType.SINGLE_PRE_DUMP; type++) {
       for (const sentence of sentences) {
         const bytes = encodeResponse(refusal(type, 2147483647, sentence));
@@ -56,7 +56,7 @@ describe('a reply of our own', () => {
     }
   });
 
-  it('is cut between two characters, as late as possible, and ends in an ellipsis then', () => {
+  it('is cut between two characters, as late as possible, and then ends in an ellipsis', () => {
     for (const sentence of sentences) {
       const reply = refusal(ReqType.DUMP, EPERM, sentence);
       const bytes = encodeResponse(reply);
@@ -70,17 +70,17 @@ describe('a reply of our own', () => {
     assert.notEqual(refusal(ReqType.CHECK, EPERM, `${exact}x`).cr_errmsg, `${exact}x`);
   });
 
-  it('has no NUL in its sentence, behind which a client would read nothing', () => {
+  it('has no NUL in its sentence, because a client would stop reading there', () => {
     assert.equal(refusal(ReqType.CHECK, EPERM, 'a\0b').cr_errmsg, 'ab');
   });
 
-  it('holds valid UTF-8 even where the sentence was none', () => {
+  it('holds valid UTF-8 even if the sentence did not', () => {
     assert.equal(sent(refusal(ReqType.CHECK, EPERM, 'a\ud800b')).cr_errmsg, 'a\ufffdb');
   });
 });
 
 describe("an engine's reply", () => {
-  it('that fits is passed on as it is', () => {
+  it('is passed on unchanged if it fits', () => {
     const bytes = encodeResponse({
       type: ReqType.DUMP,
       success: true,
@@ -119,14 +119,14 @@ describe("an engine's reply", () => {
     }
   });
 
-  it('keeps what only a newer client knows, byte for byte', () => {
+  it('keeps fields that only a newer client knows, byte for byte', () => {
     const newer = len(99, 'from the future');
     const fitted = fitReply(packet(num(1, 1), num(2, 0), len(9, 'x'.repeat(2000)), newer));
     assert.ok(fitted.includes(Buffer.from(newer)));
     assert.ok(fitted.length <= MAX_REPLY_BYTES);
   });
 
-  it('loses the whole sentence where there is room for none', () => {
+  it('loses the whole sentence if there is no room', () => {
     const fitted = fitReply(
       packet(num(1, 1), num(2, 0), len(99, 'y'.repeat(1012)), len(9, 'x'.repeat(2000))),
     );
@@ -135,7 +135,7 @@ describe("an engine's reply", () => {
     assert.ok(fitted.length <= MAX_REPLY_BYTES);
   });
 
-  it('that is too long without a sentence, or no reply at all, is left alone', () => {
+  it('is passed on unchanged if it is too long without a sentence, or not a reply', () => {
     for (const bytes of [packet(num(1, 1), num(2, 1), len(99, 'y'.repeat(2000))), Buffer.alloc(2000, 0xff)]) {
       assert.equal(fitReply(bytes), bytes);
     }

@@ -8,7 +8,7 @@ import { appendOverrides, replaceOptions } from '../../../src/protocol/rewrite.t
 import { everyOption, requests } from './samples.ts';
 import { len, num, packet } from './wire-bytes.ts';
 
-/** Both readers: protobufjs, and ours that does as protobuf-c does. They must agree. */
+/** Both readers must agree: protobufjs, and ours that follows protobuf-c. */
 function readBack(bytes: Buffer): CriuReq {
   const library = criu_req.decode(bytes);
   const engine = decodeRequest(bytes, 'lenient');
@@ -45,7 +45,7 @@ describe('rewriting a request', () => {
     assert.equal(message.opts?.log_file, 'x');
   });
 
-  it('leaves everything that it does not name', () => {
+  it('leaves all other fields unchanged', () => {
     const message = readBack(appendOverrides(encodeRequest(everyOption), { pid: 1 }));
     assert.deepEqual(JSON.parse(JSON.stringify(message)), {
       ...everyOption,
@@ -53,7 +53,7 @@ describe('rewriting a request', () => {
     });
   });
 
-  it('says a value once in what was encoded here', () => {
+  it('writes a value once in a request that was encoded here', () => {
     const message = { type: ReqType.DUMP, opts: { images_dir_fd: -1, pid: 5, unprivileged: true } };
     const rewritten = replaceOptions(encodeRequest(message), { images_dir_fd: 4, work_dir_fd: 6 });
     assert.deepEqual(
@@ -72,12 +72,12 @@ describe('rewriting a request', () => {
     assert.deepEqual({ ...message.opts?.ps }, { port: 80, fd: 9, address: '127.0.0.1' });
   });
 
-  it("keeps the caller's directory, which CRIU would forget if it were not said again", () => {
+  it("repeats the caller's directory, because CRIU would forget it", () => {
     const original = packet(num(1, 1), len(2, num(1, 5)));
     assert.equal(readBack(appendOverrides(original, { pid: 9 })).opts?.images_dir_fd, 5);
   });
 
-  it('gives opts to a request that had none, without inventing a directory', () => {
+  it('gives opts to a request without opts, and invents no directory', () => {
     const message = readBack(appendOverrides(encodeRequest({ type: ReqType.CHECK }), { work_dir_fd: 4 }));
     assert.deepEqual([message.opts?.images_dir_fd, message.opts?.work_dir_fd], [-1, 4]);
   });
@@ -91,7 +91,7 @@ describe('rewriting a request', () => {
     assert.equal(seen.kind === 'request' && seen.message.type, 99);
   });
 
-  it('passes on what it does not know, byte for byte, to an engine that does', () => {
+  it('passes unknown fields on, byte for byte, to an engine that knows them', () => {
     const original = packet(
       num(1, 1),
       len(2, [...num(1, 5), ...len(99, 'new option'), ...num(2, 7)]),
@@ -108,12 +108,12 @@ describe('rewriting a request', () => {
     });
   });
 
-  it('refuses to rewrite what is no request', () => {
+  it('throws on bytes that are not a request', () => {
     assert.throws(() => appendOverrides(packet(num(4, 1)), { pid: 1 }), TypeError);
   });
 });
 
-/** criu_req of a CRIU to come, with one field more in it and one in its options. */
+/** criu_req of a future CRIU, with an additional field in it and another in its options. */
 function newerProto(): protobuf.Type {
   const table = structuredClone(rpcTable) as protobuf.INamespace;
   const root = protobuf.Root.fromJSON(table);

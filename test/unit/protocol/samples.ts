@@ -1,4 +1,4 @@
-/** Honest messages: between them every field of rpc.proto is set, and every number has its extremes. */
+/** Honest messages: together they set every field of rpc.proto, and every number has its extremes. */
 
 import {
   CgMode,

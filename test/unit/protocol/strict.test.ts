@@ -298,7 +298,7 @@ describe('the strict scan', () => {
   });
 
   describe('of honest packets', () => {
-    it('accepts what the codec writes, with every field of rpc.proto set', () => {
+    it('accepts all packets of the codec, with every field of rpc.proto set', () => {
       for (const request of requests) assert.deepEqual(scanRequest(encodeRequest(request)), { ok: true });
       for (const response of responses)
         assert.deepEqual(scanResponse(encodeResponse(response)), { ok: true });
@@ -334,7 +334,7 @@ describe('the strict scan', () => {
     it('refuses every packet that is cut short within a field', () => {
       const whole = encodeRequest(everyOption);
       const accepted = [...whole.keys()].filter((end) => scanRequest(whole.subarray(0, end)).ok);
-      // Only between two of the six fields of criu_req is a shorter packet a whole one.
+      // A shorter packet is whole only if it ends between two of the six fields of criu_req.
       assert.equal(accepted.length, 5, accepted.join());
     });
   });
@@ -356,7 +356,7 @@ describe('the strict scan', () => {
     const start = process.hrtime.bigint();
     for (let round = 0; round < 2000; round++) scanRequest(bytes);
     const each = Number(process.hrtime.bigint() - start) / 2000;
-    // Generous, for a busy machine: a scan is around one microsecond.
+    // Generous, for a busy machine: a scan takes around one microsecond.
     assert.ok(each < 100_000, `${each} ns`);
   });
 });

@@ -1,4 +1,4 @@
-/** Protobuf bytes by hand: written here anew, so that the tests do not lean on the code that they test. */
+/** Protobuf bytes by hand: written here anew, so that the tests do not depend on the code under test. */
 
 /** The shortest varint of a number; `padding` appends that many bytes that add nothing. */
 export function varint(value: number | bigint, padding = 0): number[] {
@@ -31,7 +31,7 @@ export function packet(...parts: readonly (readonly number[])[]): Buffer {
   return Buffer.from(parts.flat());
 }
 
-/** A generator of numbers below `limit` that gives the same ones for the same seed (mulberry32). */
+/** A generator of numbers below `limit` that gives the same numbers for the same seed (mulberry32). */
 export function seeded(seed: number): (limit: number) => number {
   let state = seed >>> 0;
   return (limit) => {
