@@ -1,15 +1,18 @@
-// copyright.mjs [--in-full]: prints the package's copyright file, in Debian's machine-readable format: what packaging/debian/copyright.in
-// says of this project, then a paragraph for every npm package whose code is in the package, with the text of its licence.
+// copyright.mjs [--in-full]: prints the package's copyright file, in Debian's machine-readable format: the text of
+// packaging/debian/copyright.in about this project, then a paragraph for every npm package whose code is in the package, with the
+// text of its licence.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Compiled into the addon, and an addon itself. */
+/** node-addon-api is compiled into the addon; sd-notify is an addon itself. */
 const native = ['node-addon-api', 'sd-notify'];
 
 /** Debian's names for licences whose names in package.json are SPDX's. */
 const debianNames = { MIT: 'Expat', ISC: 'ISC', 'BSD-3-Clause': 'BSD-3-clause', 'Apache-2.0': 'Apache-2.0' };
 
-/** What Debian has on every machine is referred to instead of being repeated, unless it is to be read elsewhere, too. */
+/**
+ * Licences that Debian has on every machine are referred to instead of repeated, unless the file is for readers elsewhere, too.
+ */
 const common = process.argv.includes('--in-full')
   ? {}
   : {
@@ -26,7 +29,7 @@ function licenceText(directory) {
   return file === undefined ? undefined : readFileSync(`${directory}/${file}`, 'utf8').trim();
 }
 
-/** A field of several lines: each continues the field with a blank, an empty one is a dot. */
+/** A field of several lines: each line continues the field with a blank, and an empty line is a dot. */
 function continued(text) {
   return text
     .split('\n')
@@ -59,7 +62,7 @@ function paragraph(directory) {
   ].join('\n');
 }
 
-/** esbuild says above each module in a bundle where it comes from. */
+/** esbuild names the origin of each module above it in a bundle. */
 function bundled(bundle) {
   const directories = readFileSync(bundle, 'utf8')
     .split('\n')

@@ -1,8 +1,8 @@
-# What make-deb and make-rpm do alike: a tree of the sources, built in the image of the benches, unless the last package was made of the
-# same files. Sourced in the top folder, never run.
+# Steps that make-deb and make-rpm share: a tree of the sources, built in the image of the benches, unless the last
+# package was made of the same files. Sourced in the top folder, never run.
 # shellcheck shell=bash
 bench=$PWD/test/bench
-# A package is built on the stable Debian, whichever one it is tested on.
+# A package is built on the stable Debian, even if it is tested on another.
 BENCH_SUITE=trixie
 # shellcheck source=../test/bench/lib/common.sh
 . "$bench/lib/common.sh"
@@ -10,7 +10,8 @@ need_root
 
 version=$(node -p 'require("./package.json").version')
 work=build/package
-# /mnt/criu-service in the image, for both packages, so that what its compiler made for one is up to date for the other.
+# /mnt/criu-service in the image, for both packages, so that files that the image's compiler made for one package
+# are up to date for the other.
 tree=$work/criu-service
 sources=(LICENSE README.md docs examples man native packaging proto scripts src units package.json package-lock.json tsconfig.client.json tsconfig.json)
 
@@ -18,8 +19,8 @@ list_sources() {
   find "${sources[@]}" \( -path native/build -o -path src/protocol/generated \) -prune -o \( -type f -o -type l \) -print0 | LC_ALL=C sort -z
 }
 
-# end_if_made PACKAGE: prints its name and ends the script if it is there, made of these files in this image.
-# One run at a time has the tree: a second one waits here, and finds everything made.
+# end_if_made PACKAGE: prints its name and ends the script if it exists, made of these files in this image. Only one
+# run at a time has the tree: a second run waits here, and finds everything made.
 end_if_made() {
   mkdir -p "$work"
   exec 5>"$work/lock"
@@ -32,7 +33,8 @@ end_if_made() {
   fi
 }
 
-# The tree is laid anew each time; only what the image's compiler made stays, so that a change to TypeScript costs no compiler run.
+# The tree is laid anew each time. Only the compiler's output stays, so that a change to TypeScript costs no
+# compiler run.
 lay_tree() {
   bash scripts/setup
   "$bench/setup" container
@@ -52,7 +54,7 @@ lay_tree() {
   echo "$compiled_in" >"$work/compiled-in"
 }
 
-# in_tree COMMAND...: runs it in the image, in the tree, with node_modules there. What it prints is shown if it fails.
+# in_tree COMMAND...: runs it in the image, in the tree, with node_modules there. If it fails, its output is shown.
 in_tree() {
   if ! test/bench/in-image --lend node_modules criu-service/node_modules "$work" env --chdir=criu-service "$@" >"$work/log" 2>&1; then
     cat "$work/log" >&2
@@ -60,7 +62,7 @@ in_tree() {
   fi
 }
 
-# finished BUILT PACKAGE: a package that was built in full gets its name, which is printed.
+# finished BUILT PACKAGE: a completely built package gets its name, which is printed.
 finished() {
   mv "$1" "$2"
   echo "$made_of" >"$made_of_file"

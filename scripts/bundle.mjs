@@ -34,7 +34,7 @@ await build({
   entryPoints: ['src/client/index.ts'],
   outfile: `${client}/index.js`,
   format: 'esm',
-  // protobufjs asks for modules that are not there; an ES module has no require to be asked.
+  // protobufjs tries to require modules that are absent, and an ES module has no require.
   banner: {
     js: "import { createRequire as makeRequire } from 'node:module';\nconst require = makeRequire(import.meta.url);",
   },
@@ -54,7 +54,7 @@ const own = {
 };
 writeFileSync(`${client}/package.json`, `${JSON.stringify(own, undefined, 2)}\n`);
 
-/** What `file` exports, and no declaration of anything within. */
+/** The exports of `file`, without declarations of internal names. */
 function copyDeclarations(file) {
   const source = readFileSync(join('build/declarations/client', file), 'utf8');
   writeFileSync(join(client, file), source);

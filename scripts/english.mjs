@@ -1,6 +1,6 @@
-// english.mjs [--most N]: counts what, who, whom, whose, one, ones, nobody and whoever in comments, test titles and documents, per 1,000
-// words and by place. They stand where a noun is missing, and the reader has to carry it from the line before.
-// With --most it fails where a place has more than N.
+// english.mjs [--most N]: counts words that stand for a missing noun (listed in `nounless`) in comments, test titles and
+// documents, per 1,000 words and by place. At these words the reader has to remember a noun from the line before. With --most it
+// fails if a place has more than N.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -9,7 +9,7 @@ import ts from 'typescript';
 const { most } = parseArgs({ options: { most: { type: 'string' } } }).values;
 const nounless = /\b(what|who|whom|whose|one|ones|nobody|whoever|whatever)\b/gi;
 
-/** Of a TypeScript or JavaScript file: its comments, and the titles of its tests. */
+/** The comments of a TypeScript or JavaScript file. */
 function ofScript(text) {
   const source = ts.createSourceFile('x.ts', text, ts.ScriptTarget.Latest, true);
   const seen = new Set();
@@ -32,7 +32,7 @@ function titlesOf(text) {
     .join('\n');
 }
 
-/** Of C and C++. */
+/** The comments of C and C++. */
 function ofC(text) {
   const parts = text.matchAll(/"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\/\/[^\n]*|\/\*.*?\*\//gs);
   return [...parts]
@@ -41,7 +41,7 @@ function ofC(text) {
     .join('\n');
 }
 
-/** Of shell scripts, Python and units. */
+/** The comments of shell scripts, Python and units. */
 function ofHash(text) {
   return text
     .split('\n')

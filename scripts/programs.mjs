@@ -1,5 +1,5 @@
-// How the programs are bundled: into one CommonJS file each, which Node loads in half the time of many; and what the service needs only
-// where an option says so, into a file of its own, because V8 keeps the text of what it has read.
+// Bundles each program into a CommonJS file, which Node loads in half the time of many files. Code that only some options need
+// gets a file of its own, because V8 keeps the text of everything it has read.
 import { basename } from 'node:path';
 import { build } from 'esbuild';
 
@@ -20,7 +20,7 @@ export const program = {
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
 };
 
-/** By their names in import(): what winston, prom-client and commander bring along is more than all the rest. */
+/** Bundles by their names in import(): winston, prom-client and commander load more code than all the rest. */
 export const optional = {
   './text-log.ts': 'src/systemd/text-log.ts',
   './metrics-text.ts': 'src/records/metrics-text.ts',
@@ -38,14 +38,14 @@ const inFilesOfTheirOwn = {
   },
 };
 
-/** The service without these. */
+/** The service without these bundles. */
 export function bundleService(out, plugins = []) {
   return build({
     ...program,
     ...out,
     entryPoints: ['src/bin/criu-service.ts'],
     plugins: [inFilesOfTheirOwn, ...plugins],
-    // Node's own modules for import() are not needed for a file that is CommonJS.
+    // A CommonJS file does not need Node's own modules for import().
     supported: { 'dynamic-import': false },
   });
 }

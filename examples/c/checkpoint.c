@@ -1,10 +1,8 @@
-/*
- * checkpoint dump PID DIRECTORY: writes the process and its children into DIRECTORY, and ends them.
- * checkpoint restore DIRECTORY: brings them back, under the pids that they had.
+/* checkpoint dump PID DIRECTORY: writes the process and its children into DIRECTORY, and ends them.
+ * checkpoint restore DIRECTORY: restores them, under their former pids.
  *
- * A client of the checkpoint service in C, on CRIU's own library. It works for root, and for every user with
- * processes and directories of their own.
- */
+ * A client of the checkpoint service in C, on CRIU's own library. It works for root, and for every
+ * user with processes and directories of their own. */
 #include <criu/criu.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +30,7 @@ static int explain(const char *what, int returned, const char *directory, const 
 			service, strerror(errno));
 		break;
 	case EBADE:
-		/* The request arrived, and was refused or went wrong; errno is what the service says of that. */
+		/* The request arrived, and was refused or failed; errno is the service's reason. */
 		fprintf(stderr, "checkpoint: %s: %s\n"
 				"The reason is in %s/%s, and root finds it with: journalctl --unit=criu.service\n",
 			what, errno ? strerror(errno) : "failed", directory, log);
@@ -66,7 +64,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 
-	/* The directory is passed as a descriptor: the service opens it with the rights of whoever runs this program. */
+	/* The directory is passed as a descriptor: the service opens it with the rights of this program's
+	 * user. */
 	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0) {
 		fprintf(stderr, "checkpoint: %s: %s\n", directory, strerror(errno));

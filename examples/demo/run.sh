@@ -1,19 +1,19 @@
 #!/bin/bash
-# The demonstration, inside the bench: a Debian with systemd as pid 1, where nothing of ours was before.
+# The demonstration, inside the bench: a Debian with systemd as pid 1, without any earlier installation.
 set -euo pipefail
 cd /bench
 export DEBIAN_FRONTEND=noninteractive
 
 step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 show() { printf '   $ %s\n' "$*"; "$@" 2>&1 | sed 's/^/   /'; }
-# What alice sees at a terminal, of a progress bar the last frame.
+# alice's view at a terminal; of a progress bar the last frame.
 alice() {
   printf '   alice$ %s\n' "$*"
   runuser -u alice -- env -C /home/alice script --quiet --return --command "$*" /dev/null </dev/null 2>&1 |
     sed 's/\r$//; s/.*\x1b\[1G//; s/\x1b\[[0-9;?]*[A-Za-z]//g; s/\x1b[78]//g; s/^/   /'
 }
 counted() { grep -o '[0-9]*$' "$1"; }
-# It was dumped at `before`, and must have gone on from there, not from zero, and not through the time between.
+# The dump was at `before`. The process must continue from there: not from zero, and without the time between.
 counts_on() {
   local before=$1 after
   after=$(counted "$2")
@@ -30,7 +30,8 @@ show systemctl enable --now criu.socket
 show systemctl is-active criu.socket criu.service || true
 
 step "alice, a user without root, has a process that counts"
-# On this kernel a task without no_new_privs could be restored only by root; a virtual machine with Debian's own kernel can do both.
+# On this kernel only root could restore a task without no_new_privs. A virtual machine with Debian's own kernel can
+# do both.
 show systemd-run --quiet --unit=alices --uid=alice -p NoNewPrivileges=yes -p StandardInput=null -p StandardOutput=null \
   -p StandardError=null python3 /bench/counter.py /tmp/count
 sleep 1

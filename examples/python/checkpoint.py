@@ -15,9 +15,9 @@ SERVICE = "/run/criu-service.socket"
 def client(directory, log):
     """Options are set before a request, one object for each."""
     criu = pycriu.criu()
-    # Without this the library would start criu itself, which only root can use then.
+    # Without this the library would start criu itself, which then only root can use.
     criu.use_sk(SERVICE)
-    # The directory is passed as a descriptor: the service opens it with the rights of whoever runs this program.
+    # The directory is passed as a descriptor: the service opens it with the rights of this program's user.
     criu.opts.images_dir_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     criu.opts.log_file = log
     criu.opts.log_level = 4
@@ -56,14 +56,14 @@ def main():
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}")
     except pycriu.CRIUExceptionExternal as error:
-        # The request arrived, and was refused or went wrong; the number is what the service says of that.
+        # The request arrived, and was refused or failed; the number is the service's reason.
         reason = os.strerror(error.errno) if error.errno else "failed"
         sys.exit(
             f"{arguments.verb}: {reason}\n"
             f"The reason is in {arguments.directory}/{arguments.verb}.log, and root finds it with: journalctl --unit=criu.service"
         )
     except pycriu.CRIUException as error:
-        # No connection, or one that ended without a reply.
+        # No connection, or a connection that ended without a reply.
         sys.exit(f"{error}\nStart the service with: systemctl start criu.socket")
 
 

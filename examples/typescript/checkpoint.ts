@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// checkpoint dump PID DIRECTORY | restore DIRECTORY: what the library looks like in a program, notifications and errors included.
+// checkpoint dump PID DIRECTORY | restore DIRECTORY: the library in a program, with notifications and errors.
 import { CriuClient, isCriuError } from 'criu-service';
 
 const [verb, ...words] = process.argv.slice(2);
@@ -10,7 +10,7 @@ if (imagesDir === undefined || (verb !== 'restore' && words.length !== 2)) {
 }
 
 const client = new CriuClient();
-// Control-C ends a request so that CRIU rolls back; without this it would go on without us.
+// Control-C ends a request so that CRIU rolls back; without this the request would go on alone.
 const abort = new AbortController();
 process.once('SIGINT', () => abort.abort());
 

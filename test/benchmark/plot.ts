@@ -33,7 +33,7 @@ export function plot({ works, machine }: Results): string {
     },
     legend: { top: 60, itemGap: 32 },
     grid: { left: 140, right: 64, top: 96, bottom: 32 },
-    // Bars begin at the left edge: by themselves they would begin at 1, those of shorter times to the left of it.
+    // Bars begin at the left edge. By default they would begin at 1, and shorter times would extend to the left of it.
     xAxis: { type: 'log', min: 0.1, startValue: 0.1 },
     yAxis: { type: 'category', inverse: true, data: compared.map(({ work }) => title(work)) },
     series: ways.map(({ way, name, color }) => ({

@@ -1,8 +1,8 @@
-/** What the container left: samples, memory, the machine; read and summed up. */
+/** The container's results: samples, memory, the machine; read and summed up. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** How a piece of work was asked for. */
+/** The way to ask for a piece of work. */
 export type Way = 'ours' | 'c' | 'cli' | 'nothing';
 
 export interface Summary {
@@ -14,7 +14,7 @@ export interface Summary {
 
 export interface Work {
   readonly work: string;
-  /** Times are in milliseconds; of `1/s` more is better. */
+  /** Times are in milliseconds; for `1/s` more is better. */
   readonly unit: 'ms' | '1/s';
   readonly ways: Readonly<Partial<Record<Way, Summary>>>;
 }
@@ -25,7 +25,7 @@ export interface Memory {
   readonly processes: number;
   readonly pssKiB: number;
   readonly rssKiB: number;
-  /** Open in all of them. */
+  /** Open descriptors in all processes together. */
   readonly descriptors: number;
 }
 
@@ -33,11 +33,11 @@ export interface Results {
   readonly machine: Readonly<Record<string, string>>;
   readonly works: readonly Work[];
   readonly memory: readonly Memory[];
-  /** One line for each sample that could not be taken. */
+  /** A line for each sample that could not be taken. */
   readonly failures: readonly string[];
 }
 
-/** The work whose samples are requests a second, and not nanoseconds. */
+/** The work whose samples are requests a second instead of nanoseconds. */
 const crowd = 'crowd';
 
 const nanosecondsPerMillisecond = 1e6;
@@ -63,13 +63,16 @@ export function readResults(directory: string): Results {
   };
 }
 
-/** Ours to CRIU's service (or, where that has no part in it, to what is beside us), of medians. Below 1 is better, and above it for what is a rate. */
+/**
+ * The ratio of our median to that of CRIU's service (or, if CRIU's service does not take part, to the way beside ours). For
+ * times, below 1 is better; for rates, above 1.
+ */
 export function ratio({ ways }: Work): number | undefined {
   const other = ways.c ?? ways.nothing ?? ways.cli;
   return ways.ours && other ? ways.ours.median / other.median : undefined;
 }
 
-/** Microseconds that each further task of a tree takes to be looked at, by the largest tree; from medians. */
+/** Microseconds to read each further task of a tree, by the largest tree; from medians. */
 export function perTask(works: readonly Work[]): number | undefined {
   const trees = works.flatMap(({ work, ways }) => {
     const size = /^tree (\d+)$/.exec(work)?.[1];

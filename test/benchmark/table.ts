@@ -1,7 +1,7 @@
 /** The results as lines of text. */
 import { type Memory, perTask, type Results, ratio, type Summary, type Work } from './results.ts';
 
-/** What a work is called to people. */
+/** Names of the works for people. */
 const titles: Readonly<Record<string, string>> = {
   version: 'VERSION',
   features: 'FEATURE_CHECK',
@@ -63,7 +63,7 @@ function describe(summary: Summary | undefined): string {
   return summary ? [summary.min, summary.median, summary.p99].map(threeDigits).join(' / ') : '-';
 }
 
-/** More would be noise. */
+/** More digits would be noise. */
 function threeDigits(number: number): string {
   return number >= 100 ? number.toFixed(0) : number.toPrecision(3);
 }

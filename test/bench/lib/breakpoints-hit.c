@@ -1,5 +1,5 @@
 // Succeeds if a hardware breakpoint on an instruction stops a process here. Under some hypervisors
-// it never does, and a dump, which waits for one by default, never ends.
+// it never does, and a dump, which waits for it by default, never ends.
 #include <signal.h>
 #include <stddef.h>
 #include <sys/ptrace.h>

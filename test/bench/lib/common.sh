@@ -1,6 +1,6 @@
-# What every script here needs: speaking, failing, and knowing where the image is.
-# Sourced, never run. The sourcing script has set "bench" to this folder's parent.
-# Its arguments are seen here: a first `--suite NAME` is taken off them.
+# Needed by every script here: speaking, failing, and finding the image. Sourced, never run. The sourcing script has
+# set "bench" to this folder's parent. Its arguments are visible here: a leading `--suite NAME` is removed from
+# them.
 # shellcheck shell=bash disable=SC2154
 
 say() { printf 'bench: %s\n' "$*" >&2; }
@@ -10,7 +10,7 @@ need_root() {
   [ "$(id -u)" = 0 ] || die "must run as root: it mounts, boots systemd and makes a root file system"
 }
 
-# Which Debian. A script of the bench that is started by another one learns it from the environment.
+# The Debian release. A script of the bench that another script starts learns it from the environment.
 if [ "${1:-}" = --suite ]; then
   [ $# -ge 2 ] || die "--suite needs the name of a Debian"
   BENCH_SUITE=$2
@@ -30,7 +30,7 @@ recipe_hash() {
 cache=${CRIU_SERVICE_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or CRIU_SERVICE_CACHE}/.cache}/criu-service}
 image=$cache/bench-$BENCH_SUITE-$(recipe_hash)
 
-# A shared lock for as long as this shell and what it starts live: `setup` never removes an image that is in use.
+# A shared lock, held while this shell and its children live: `setup` never removes an image that is in use.
 hold_image() {
   exec 8<"$image"
   flock --shared 8

@@ -1,6 +1,6 @@
-# One life of a machine, whichever kind: arguments, payload in, output live, status and results out.
+# The life of a machine of either kind: arguments, payload in, output live, status and results out.
 # Sourced after common.sh. The machine's files are in a directory of their own, which goes with it:
-#   status  "up", then "exit N", written from inside      output  what run.sh prints
+#   status  "up", then "exit N", written from inside      output  of run.sh
 # shellcheck shell=bash disable=SC2154
 
 # read_arguments ARGUMENT...: sets payload and out.
@@ -32,14 +32,14 @@ make_life() {
   flock --exclusive 6
 }
 
-# Whoever owns the checkout, inside it is root's.
+# Inside, the checkout belongs to root, independent of its owner here.
 pack_payload() { tar -C "$payload" --owner=0 --group=0 --numeric-owner -cf - .; }
 
 since() { printf '%d.%01d' $((($(now) - $1) / 1000)) $((($(now) - $1) % 1000 / 100)); }
 now() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
-# live STATUS OUTPUT TIMEOUT COMMAND...: runs the machine to its end, with its output on ours.
-# Both kills on a parent's death make a chain: whatever happens to this shell, even SIGKILL, nothing stays behind.
+# live STATUS OUTPUT TIMEOUT COMMAND...: runs the machine to its end, with its output on ours. Both kills on a
+# parent's death make a chain, so that nothing stays behind after any end of this shell, even SIGKILL.
 live() {
   local status=$1 output=$2 limit=$3 began
   shift 3
@@ -59,7 +59,7 @@ live() {
   if [ $((($(now) - began) / 1000)) -ge "$limit" ]; then say "that is its time limit (BENCH_TIMEOUT)"; fi
 }
 
-# With SIGKILL: everything it wrote is thrown away, and an orderly shutdown may be what hangs.
+# With SIGKILL: its files are thrown away anyway, and an orderly shutdown may be the part that hangs.
 end_machine() {
   [ -z "${machine:-}" ] || kill -KILL "$machine" 2>/dev/null || true
   wait 2>/dev/null

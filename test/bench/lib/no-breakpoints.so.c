@@ -1,5 +1,5 @@
-// Preloaded: tells every criu to do without hardware breakpoints (FI_NO_BREAKPOINTS in CRIU's
-// fault-injection.h), whatever environment it was started with.
+// Preloaded: tells every criu, in any environment, to do without hardware breakpoints
+// (FI_NO_BREAKPOINTS in CRIU's fault-injection.h).
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdlib.h>

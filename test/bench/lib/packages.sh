@@ -1,4 +1,4 @@
-# Host packages: looked at first, and apt asked only when one is missing.
+# Host packages: checked first, so that apt is asked only if a package is missing.
 # shellcheck shell=bash
 
 installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

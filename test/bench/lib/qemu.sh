@@ -1,4 +1,4 @@
-# Which QEMU, and how to run it. Sourced after common.sh.
+# Finds a QEMU, and its arguments. Sourced after common.sh.
 # shellcheck shell=bash disable=SC2154
 
 # Before 9, thread=multi corrupted a Debian 13 guest in one boot of ten (double faults after cmpxchg16b).
@@ -6,11 +6,11 @@ qemu_good=9
 
 qemu_major() { { "$@" --version 2>/dev/null || true; } | sed -n '1s/.*version \([0-9]*\).*/\1/p'; }
 
-# The one that was unpacked beside brings the libraries which the host lacked.
+# The QEMU that was unpacked beside includes the libraries that the host lacked.
 unpacked_qemu=(env "LD_LIBRARY_PATH=$image/qemu/usr/lib/x86_64-linux-gnu:$image/qemu/lib/x86_64-linux-gnu"
   "$image/qemu/usr/bin/qemu-system-x86_64")
 
-# It is asked to run, not looked for: a library that the host had when it was unpacked may have been removed since.
+# Try to run it: a library that the host had at unpacking may have been removed since.
 have_unpacked_qemu() { [ -n "$(qemu_major "${unpacked_qemu[@]}")" ]; }
 
 have_qemu() {
@@ -31,7 +31,7 @@ choose_qemu() {
   else
     qemu=(qemu-system-x86_64)
   fi
-  # Not by itself: a /dev/kvm that opens may still fail at the first odd instruction (seen on a nested one).
+  # Only on request: a /dev/kvm that opens may still fail at the first odd instruction (seen on a nested KVM).
   if [ "${BENCH_ACCEL:-tcg}" = kvm ]; then
     qemu+=(-accel kvm -cpu host)
   elif [ "$(qemu_major "${qemu[@]}")" -ge "$qemu_good" ]; then

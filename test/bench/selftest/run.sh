@@ -1,5 +1,6 @@
 #!/bin/bash
-# Does the machine itself work? CRIU alone, without our service: what fails here is the bench's trouble, not the service's.
+# Does the machine itself work? Runs CRIU alone, without our service: a failure here is the bench's trouble, not the
+# service's.
 set -uo pipefail
 failures=0
 check() { # check NAME COMMAND...
@@ -7,7 +8,7 @@ check() { # check NAME COMMAND...
   shift
   if "$@"; then echo "ok      $name"; else echo "FAILED  $name"; failures=$((failures + 1)); fi
 }
-# can NAME COMMAND...: told, not judged; the two machines differ here.
+# can NAME COMMAND...: reported, not judged, because the two machines differ here.
 can() {
   local name=$1
   shift
@@ -20,7 +21,7 @@ target() { # target UNIT [PROPERTY...]: starts a process that counts into /var/t
   local unit=$1 options=() property
   shift
   for property; do options+=(-p "$property"); done
-  # Its standard streams must not be the journal's socket, whose other end CRIU cannot dump.
+  # The target's standard streams must not be the journal's socket, whose other end CRIU cannot dump.
   systemd-run --quiet --collect --unit="$unit" -p StandardInput=null -p StandardOutput=null -p StandardError=null "${options[@]}" \
     /bin/bash -c "exec 3>/var/tmp/$unit; n=0; while :; do echo \$((n += 1)) >&3; sleep 0.05; done"
   sleep 1

@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
       mmap(NULL, sizeof(*answers), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (answers == MAP_FAILED) err(1, "mmap");
 
-  // All begin together, once every one of them is there.
+  // All clients begin together, once each of them is ready.
   const int64_t begin = now_ns() + 100 * 1000000, end = begin + atoll(argv[3]) * 1000000;
   for (int i = 0; i < clients; i++) {
     pid_t child = fork();

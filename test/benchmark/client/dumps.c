@@ -1,5 +1,5 @@
-// dumps ADDRESS|criu DIRECTORY PID...: dumps all of them at the same time and leaves them running,
-// each into a directory of its own below DIRECTORY, which must be there under its pid. Prints the
+// dumps ADDRESS|criu DIRECTORY PID...: dumps all of them at the same time and leaves them running.
+// Each uses the directory named after its pid below DIRECTORY, which must exist. Prints the
 // nanoseconds until the last has its answer.
 #include <fcntl.h>
 #include <stdio.h>

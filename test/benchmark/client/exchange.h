@@ -1,4 +1,4 @@
-// One request as any client makes it: connect, send, wait for the one answer.
+// A request as any client makes it: connect, send, wait for the answer.
 #pragma once
 #include <err.h>
 #include <errno.h>
@@ -18,7 +18,7 @@ static inline struct sockaddr_un address_of(const char* path) {
   return address;
 }
 
-// Made before the clock starts: it is the same for every service.
+// Made before the clock starts, because it is the same for every service.
 static inline int make_socket(int type) {
   int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
   if (fd < 0) err(1, "socket");

@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
   }
 
   const struct packet request = make_request(type, &options);
-  // Whoever is ended in the middle has still printed what it has measured.
+  // A client that is ended in the middle has still printed its measurements.
   setvbuf(stdout, NULL, _IOLBF, 0);
   for (int i = 0; i < count; i++) {
     int fd = make_socket(kind_of_socket);

@@ -1,5 +1,5 @@
-// The few packets of proto/rpc.proto that are sent here, encoded by hand: a client that is measured
-// with should cost nothing itself.
+// The few packets of proto/rpc.proto that are sent here, encoded by hand, because a measuring
+// client should cost nothing itself.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@ struct packet {
 
 struct options {
   int images_dir_fd;  // -1 sends no options.
-  int pid;            // 0 for none.
+  int pid;            // 0: no pid.
   bool leave_running;
   const char* log_file;
 };
@@ -50,7 +50,7 @@ static inline struct packet make_request(enum request_type type, const struct op
     put_bytes(&request, 2, inner.bytes, inner.length);
   }
   if (type == FEATURE_CHECK) {
-    // criu_features: all three that this version knows.
+    // criu_features: all three features of this version.
     const uint8_t features[] = {1 << 3, 1, 2 << 3, 1, 3 << 3, 1};
     put_bytes(&request, 5, features, sizeof(features));
   }

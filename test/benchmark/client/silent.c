@@ -1,5 +1,4 @@
-// silent ADDRESS COUNT: opens that many connections and says nothing on any of them, until it is
-// killed.
+// silent ADDRESS COUNT: opens that many connections and sends nothing on them, until it is killed.
 #include <stdio.h>
 
 #include "exchange.h"

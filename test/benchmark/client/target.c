@@ -1,5 +1,5 @@
-// target MEGABYTES FILE: fills that much memory with bytes that cannot be compressed, makes the
-// file to say so, and waits.
+// target MEGABYTES FILE: fills that much memory with incompressible bytes, makes the file when it
+// is ready, and waits.
 #include <err.h>
 #include <fcntl.h>
 #include <stdint.h>

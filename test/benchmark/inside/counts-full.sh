@@ -1,4 +1,4 @@
-# How often each thing is measured. Sourced by run.sh.
+# The number of samples for each work. Sourced by run.sh.
 # shellcheck shell=bash disable=SC2034
 warm_up=1000 small_rounds=10 small_block=25
 check_count=30

@@ -1,4 +1,4 @@
-# How often each thing is measured in a short run. Sourced by run.sh.
+# The number of samples for each work in a short run. Sourced by run.sh.
 # shellcheck shell=bash disable=SC2034
 warm_up=300 small_rounds=4 small_block=10
 check_count=5

@@ -6,7 +6,8 @@ ours=/run/criu-service.socket
 theirs=/run/criu-c.socket
 images=/images
 
-# sample WORK WAY COMMAND...: what the command prints is numbers, one a line. One that fails is told and counted, and the run goes on.
+# sample WORK WAY COMMAND...: the command prints numbers, each on a line. A failing command is reported and counted,
+# and the run goes on.
 sample() {
   local work=$1 way=$2 number
   shift 2
@@ -35,17 +36,18 @@ start_as() {
 # start_target MEGABYTES
 start_target() { start_as root target "$1"; }
 
-# What a login gives to a user, and the same with the one capability that CRIU needs, for its command line.
+# The rights that a login gives to a user, and the same with CAP_CHECKPOINT_RESTORE, which CRIU's command line
+# needs.
 as_alice=(setpriv --reuid=alice --regid=alice --init-groups --inh-caps=-all --)
 as_capable=(setpriv --reuid=alice --regid=alice --init-groups --inh-caps=-all,+checkpoint_restore --ambient-caps=+checkpoint_restore --)
 
-# end_target PID: returns when the pid is free, whoever has to reap it.
+# end_target PID: returns when the pid is free, after its parent has reaped it.
 end_target() {
   kill -KILL "$1" 2>/dev/null || return 0
   while [ -e "/proc/$1" ]; do sleep 0.005; done
 }
 
-# dump WAY PID MEGABYTES: into an empty directory, so that no sample pays for throwing the last one's images away.
+# dump WAY PID MEGABYTES: into an empty directory, so that no sample pays for the removal of earlier images.
 dump() {
   local way=$1 pid=$2 megabytes=$3 directory=$images/dump
   rm -rf "$directory"
@@ -56,7 +58,8 @@ dump() {
   esac
 }
 
-# dump_of_alice WAY PID: of 1 MB, by herself. Her own command line has the capability; the service lends it to an engine.
+# dump_of_alice WAY PID: of 1 MB, by herself. Her own command line has the capability; the service gives it to her
+# engine.
 dump_of_alice() {
   local way=$1 pid=$2 directory=$images/dump
   rm -rf "$directory"
@@ -82,7 +85,7 @@ dump_at_once() {
   esac
 }
 
-# restore WAY PID MEGABYTES DIRECTORY: the same images every time; the process is ended again.
+# restore WAY PID MEGABYTES DIRECTORY: the same images every time; the restored process is ended again.
 restore() {
   local way=$1 pid=$2 megabytes=$3 directory=$4
   case $way in
@@ -99,8 +102,8 @@ check() {
   esac
 }
 
-# memory WHAT WAY UNIT: of all processes in the unit, in KiB. PSS shares out what several of them map; RSS counts it for each.
-# Descriptors are those of all of them, too.
+# memory WHAT WAY UNIT: of all processes in the unit, in KiB. PSS divides shared pages among their processes; RSS
+# counts them for each. The descriptors are those of all processes, too.
 memory() {
   local what=$1 way=$2 pids pid count=0 fds=0
   pids=$(cat "/sys/fs/cgroup/system.slice/$3/cgroup.procs")

@@ -1,7 +1,7 @@
 #!/bin/bash
 # shellcheck source-path=SCRIPTDIR
-# The measurements, inside the container, as root. Everything is taken in turn, one way after the other and round after round, so
-# that whatever else the machine does meanwhile falls on all of them alike.
+# The measurements, inside the container, as root. The ways alternate in every round, so that other load on the
+# machine affects all of them alike.
 set -euo pipefail
 cd /bench
 # shellcheck source=measure.sh
@@ -18,7 +18,7 @@ systemd-run --quiet --unit=bare-node node -e 'setInterval(() => {}, 1e6)'
 install -m 644 nothing.service nothing.socket /run/systemd/system/
 systemctl daemon-reload
 systemctl start nothing.socket
-# In memory, so that no disk is measured.
+# In memory, so that the disk's speed has no part in it.
 mkdir "$images"
 mount -t tmpfs -o size=4G images "$images"
 until [ -S "$theirs" ]; do sleep 0.02; done
@@ -35,7 +35,7 @@ for file in samples failures memory; do : >"$out/$file.tsv"; done
   printf 'load\t%s\n' "$(cut -d' ' -f1-3 /proc/loadavg)"
 } >"$out/machine.tsv"
 
-# The first is the one that starts the service.
+# The first request starts the service.
 for way in ours c; do ./request "$(address "$way")" version 50 >/dev/null; done
 sleep 1
 
@@ -45,7 +45,7 @@ memory idle c criu-c.service
 memory idle bare bare-node.service
 
 say "small requests"
-# V8 compiles what is called often, and has done so after these.
+# V8 compiles functions that are called often, and has done so after these.
 for way in ours c; do ./request "$(address "$way")" version "$warm_up" >/dev/null; done
 for ((round = 0; round < small_rounds; round++)); do
   for work in version features; do
@@ -65,7 +65,7 @@ for megabytes in 1 100 500; do
   for ((round = 0; round < ${!count}; round++)); do
     for way in ours c cli; do dump "$way" "$pid" "$megabytes"; done
   done
-  # The images to restore from are made once, by none of those that are compared.
+  # The images to restore from are made once, by none of the ways that are compared.
   rm -rf "$images/dump"
   mkdir "$images/dump"
   criu dump --tree "$pid" --images-dir "$images/dump" --log-file dump.log
@@ -103,7 +103,7 @@ for ((round = 0; round < first_count; round++)); do
   sample first nothing ./request -s /run/nothing.socket version 1
 done
 
-# What uses up pids comes last: a restored process takes its old one back, and they wrap around at 32,768.
+# Work that uses up pids comes last: a restored process takes its old pid back, and pids wrap around at 32,768.
 say "many clients at once"
 for ((round = 0; round < crowd_rounds; round++)); do
   for way in ours c; do sample crowd "$way" ./crowd "$(address "$way")" 32 "$crowd_ms"; done
@@ -126,13 +126,13 @@ for size in $tree_sizes; do
   for ((round = 0; round < tree_rounds; round++)); do
     sample "tree $size" ours "${as_alice[@]}" ./request "$ours" tree "$pid"
   done
-  # Somebody else asks meanwhile: whoever holds up the event loop holds up these answers.
+  # Another client asks meanwhile: work that blocks the event loop delays these answers.
   systemd-run --quiet --collect --unit="beside-$size" -p StandardOutput="truncate:$out/.beside" /bench/request "$ours" version 1000000
   for ((round = 0; round < tree_rounds; round++)); do
     samples=/dev/null sample "tree $size" ours "${as_alice[@]}" ./request "$ours" tree "$pid"
   done
   systemctl --quiet --no-warn stop "beside-$size"
-  # The last line may be half of one.
+  # The last line may be incomplete.
   sed '$d' "$out/.beside" | awk -v work="beside tree $size" -v OFS='\t' '{ print work, "ours", $1 }' >>"$out/samples.tsv"
   kill -KILL "$pid"
 done
