@@ -285,7 +285,7 @@ export interface NativeBinding {
   adoptProcess(pidfd: OwnedFd, pid: number): Process;
   /** Tells whether the process of a pidfd has yet to end, or to be reaped (pidfd_send_signal(2) with signal 0). */
   isAlive(pidfd: OwnedFd): boolean;
-  /** SIGKILL for the process of a pidfd, whoever holds it besides, and reaps it. False for one that has ended and was reaped. */
+  /** SIGKILL for the process of a pidfd. The holder of its Process reaps it. False for a process that has ended and was reaped. */
   kill(pidfd: OwnedFd): boolean;
   pidfdOpen(pid: number): OwnedFd;
   /** pidfd_getfd(2): a copy of the target's descriptor `number`. */

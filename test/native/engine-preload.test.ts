@@ -1,6 +1,6 @@
 /**
- * The library of engines against the kernel, in a program that stands for CRIU and that the launcher executes as its caller. Each
- * guarantee that can be switched off in the library is seen to be missing there.
+ * Tests the library of engines against the kernel, in a program that stands for CRIU and that the launcher executes as its
+ * caller. For each guarantee that can be switched off in the library, a test also shows its absence.
  */
 import { strict as assert } from 'node:assert';
 import {
@@ -34,7 +34,7 @@ const checkpointRestore = 1n << 40n;
 const readOnly = 0;
 const ofDirectory = 0o200000;
 
-/** Nobody's: numbers that no account has, another set in each run. */
+/** Numbers that no account has, different in each run. */
 const uid = 700_000 + (process.pid % 100_000);
 const alice = [`uid=${uid}`, `gid=${uid}`];
 const capable = [
@@ -74,7 +74,7 @@ async function engineWith({ traits = alice, ...changes }: Changes = {}): Promise
   return engine;
 }
 
-/** A pid that no process has. */
+/** A pid that is unused. */
 function freePid(): number {
   const largest = Number(readFileSync('/proc/sys/kernel/pid_max', 'latin1'));
   for (let pid = Math.min(largest, 1 << 22) - 1 - Math.floor(Math.random() * 1000); pid > 300; pid -= 1)
@@ -82,18 +82,18 @@ function freePid(): number {
   throw new Error('no pid is free');
 }
 
-/** A child of the engine with a pid of its choice. */
+/** A child of the engine with a pid that the engine chose. */
 async function restore(engine: TestEngine): Promise<number> {
   const pid = freePid();
   assert.equal(await engine.number(`child set-tid ${pid}`), pid);
-  // It is made by a call for which the capability is in effect.
+  // The call that makes the process runs with the capability in effect.
   await until(() => !heldBy(pid).effective, 'the capability of a new process sleeps');
   return pid;
 }
 
 const ownerOf = (pid: number): number => statSync(`/proc/${pid}/maps`).uid;
 
-/** A file of root's that a process of the caller has mapped, as the kernel links it. */
+/** A file of root's that a process of the caller has mapped, as the kernel names the link. */
 function mappingOf(pid: number): string {
   const [line] = readFileSync(`/proc/${pid}/maps`, 'latin1')
     .split('\n')
@@ -118,12 +118,12 @@ async function until(holds: () => boolean, what: string): Promise<void> {
   assert.fail(`${what}: not within 20 s`);
 }
 
-/** A child gives up what it holds as the first thing that it does, which may be after its parent has gone on. */
+/** A child first gives up its capability, but its parent may have gone on before. */
 function holdsNothing(pid: number, kind: string): Promise<void> {
   return until(() => isDeepStrictEqual(heldBy(pid), nothing), `a child (${kind}) holds nothing`);
 }
 
-/** Ends the children of engines: those that outlive an engine, and theirs, which end at no hang-up of their own. */
+/** Ends the children of engines, and their children: children may outlive an engine, and their own children end at no hang-up. */
 function endAllOf(owner: number): Promise<void> {
   return until(() => {
     const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
@@ -151,7 +151,7 @@ describe('the library of engines', () => {
     dumpable = brokenPreload(workshop, 'TEST_DUMPABLE');
   });
   afterEach(async () => {
-    // A caller that traces an engine hears of the engine's end before we do.
+    // A tracing caller learns of the engine's end before this process.
     for (const caller of callers) await caller.end();
     for (const engine of engines.splice(0)) await engine.end();
     await endAllOf(uid);
@@ -160,7 +160,7 @@ describe('the library of engines', () => {
   after(() => workshop.remove());
 
   describe('before the engine begins', () => {
-    it('says so, closes the copy of the control socket and leaves nothing in the environment', async () => {
+    it('reports it, closes the copy of the control socket and leaves nothing in the environment', async () => {
       const engine = await engineWith();
       assert.deepEqual(engine.answers, [{ kind: 'ready', files: {} }, { kind: 'guarded' }]);
       const targets = readdirSync(`/proc/${engine.pid}/fd`).map((fd) => [
@@ -176,7 +176,7 @@ describe('the library of engines', () => {
       assert.match(await engine.ask('variable CRIU_CONFIG_FILE'), /unprivileged\.conf$/);
     });
 
-    it('bears that constructors of other libraries run first', async () => {
+    it('works even if constructors of other libraries run first', async () => {
       const criu = compileProbe(workshop, 'probe-early', ...compileEarly(workshop));
       const engine = await engineWith({ criu });
       assert.deepEqual(heldBy(engine.pid), asleep);
@@ -184,28 +184,28 @@ describe('the library of engines', () => {
   });
 
   describe('the capability of an engine', () => {
-    it('is permitted and sleeps, and no program that it executes inherits it', async () => {
+    it('is permitted and asleep, and is not inherited by programs that it executes', async () => {
       assert.deepEqual(heldBy((await engineWith()).pid), asleep);
     });
 
-    it('does not sleep in a library that was broken for this test', async () => {
+    it('is awake in a library that was broken for this test', async () => {
       assert.deepEqual(heldBy((await engineWith({ preload: withoutSleep })).pid), awake);
     });
 
-    it('is absent where the request needs none', async () => {
+    it('is absent if the request does not need it', async () => {
       const engine = await engineWith({ noCapability: true });
       assert.deepEqual(heldBy(engine.pid), nothing);
       assert.equal(await engine.number(`child set-tid ${freePid()}`), -EPERM);
     });
 
-    it('sleeps and is inherited where children of the caller hold it anyway', async () => {
+    it('sleeps and is inherited if children of the caller hold it anyway', async () => {
       for (const noCapability of [false, true]) {
         const engine = await engineWith({ traits: capable, noCapability });
         assert.deepEqual(heldBy(engine.pid), { ...asleep, inheritable: true, ambient: true });
       }
     });
 
-    it('counts as in effect where CRIU asks, and sleeps though CRIU takes all that is permitted into effect', async () => {
+    it('counts as in effect if CRIU asks, and sleeps even after CRIU makes all permitted capabilities effective', async () => {
       const engine = await engineWith();
       assert.equal(await engine.number('effective'), 1);
       assert.equal(await engine.number('take-permitted'), 0);
@@ -217,7 +217,7 @@ describe('the library of engines', () => {
   });
 
   describe('an image of the caller', () => {
-    it('that names /proc/PID/map_files of another process leads an engine nowhere', async () => {
+    it('that names /proc/PID/map_files of another process gives an engine no access', async () => {
       const other = await callerWith(alice);
       const path = `/proc/${other.pid}/map_files/${mappingOf(other.pid)}`;
       const images = workshop.path('images');
@@ -232,7 +232,7 @@ describe('the library of engines', () => {
         return [
           await from.number(`${prefix}open ${readOnly} ${path}`),
           await from.number(`${prefix}openat ${root} ${readOnly} .${path}`),
-          // The form of the name that CRIU makes up, below a directory that is not of /proc.
+          // The form of a name that CRIU makes itself, but in a directory outside /proc.
           await from.number(`${prefix}openat ${directory} ${readOnly} a-b`),
           await from.number(`${prefix}fstatat ${directory} a-b`),
           await from.number(
@@ -243,12 +243,12 @@ describe('the library of engines', () => {
       const refused = [-EPERM, -EPERM, -EPERM, -EPERM, -EPERM];
       assert.deepEqual(await openAll(engine, ''), refused);
       assert.deepEqual(await openAll(engine, 'in 0 '), refused);
-      // The bite: with the capability in effect each of these is opened.
+      // The bite: with the capability in effect the engine opens all of these.
       const broken = await engineWith({ preload: withoutSleep });
       for (const result of await openAll(broken, '')) assert.ok(result >= 0, String(result));
     });
 
-    it('that names a file of another engine of the same user leads nowhere either', async () => {
+    it('that names a file of another engine of the same user gives no access, either', async () => {
       const other = await engineWith();
       const path = `/proc/${other.pid}/fd/0`;
       assert.equal(await (await engineWith()).number(`open ${readOnly} ${path}`), -EACCES);
@@ -259,8 +259,8 @@ describe('the library of engines', () => {
     });
   });
 
-  describe('a name that CRIU makes up itself', () => {
-    it('is opened with the capability: a mapping by an engine, and by no process that it restores', async () => {
+  describe('a name that CRIU makes itself', () => {
+    it('is opened with the capability: a mapping only by an engine, not by a process that it restores', async () => {
       const other = await callerWith(alice);
       const engine = await engineWith();
       await restore(engine);
@@ -278,7 +278,7 @@ describe('the library of engines', () => {
       assert.deepEqual(heldBy(engine.pid), asleep, 'it sleeps again');
     });
 
-    it('is opened with the capability: a descriptor of its tree by a process that is restored, and by no engine', async () => {
+    it('is opened with the capability: a descriptor of its tree only by a restored process, not by an engine', async () => {
       const engine = await engineWith();
       const [first] = [await restore(engine), await restore(engine)];
       const inChild = await engine.number(`in 1 open ${ofDirectory} /proc/${first}`);
@@ -313,7 +313,7 @@ describe('the library of engines', () => {
   });
 
   describe('an engine', () => {
-    it("is not dumpable, whatever CRIU asks for: its /proc/PID is root's", async () => {
+    it('stays not dumpable in spite of CRIU’s prctl(2): its /proc/PID is root’s', async () => {
       const engine = await engineWith();
       assert.equal(ownerOf(engine.pid), 0);
       assert.equal(await engine.number('dumpable 1'), 0, 'CRIU sees no failure');
@@ -323,7 +323,7 @@ describe('the library of engines', () => {
       assert.equal(ownerOf((await engineWith({ preload: dumpable })).pid), uid, 'the bite');
     });
 
-    it('cannot be traced or looked into by a process that holds as much', async () => {
+    it('cannot be traced or looked into by a process with the same capability', async () => {
       const other = await callerWith(capable);
       const engine = await engineWith();
       assert.equal(
@@ -358,7 +358,7 @@ describe('the library of engines', () => {
       assert.deepEqual(heldBy(engine.pid), asleep);
     });
 
-    it('makes such processes itself, and others hold nothing', async () => {
+    it('makes such processes itself, and other children hold nothing', async () => {
       const engine = await engineWith();
       await restore(engine);
       const pid = freePid();
@@ -370,7 +370,7 @@ describe('the library of engines', () => {
   });
 
   describe('any other child of an engine', () => {
-    it('is dumpable and holds nothing, nor gets it back', async () => {
+    it('is dumpable and holds nothing, and gets nothing back', async () => {
       const engine = await engineWith();
       for (const [index, kind] of ['fork', 'clone', 'clone3'].entries()) {
         const pid = await engine.number(`child ${kind}`);
@@ -383,14 +383,14 @@ describe('the library of engines', () => {
       }
     });
 
-    it('that shares its memory changes nothing of the engine', async () => {
+    it('that shares the engine’s memory changes nothing of the engine', async () => {
       const engine = await engineWith();
       await engine.number('vm umask 2');
       await engine.number('vm take-permitted');
       assert.deepEqual(heldBy(engine.pid), asleep);
     });
 
-    it('opens what the engine holds, by the number and the pid of the engine, as its own', async () => {
+    it('opens the engine’s own descriptors by the number and the pid of the engine', async () => {
       const directory = workshop.path('held');
       mkdirSync(directory);
       const engine = await engineWith();
@@ -400,7 +400,7 @@ describe('the library of engines', () => {
       assert.ok((await engine.number(`in 0 open ${ofDirectory} ${path}`)) >= 0);
       assert.equal(await engine.ask(`in 0 readlink ${path} 4096`), directory);
       assert.equal(await engine.number(`in 0 chdir ${path}`), 0);
-      // A process that is restored takes names out of images: it looks where they say.
+      // A restored process takes names from images, so its names are not replaced.
       await restore(engine);
       assert.equal(await engine.number(`in 1 open ${ofDirectory} ${path}`), -EACCES);
     });
@@ -423,7 +423,7 @@ describe('the library of engines', () => {
       }
     });
 
-    it('has the capability where any child of the caller has it', async () => {
+    it('has the capability if any child of the caller has it', async () => {
       const engine = await engineWith({ traits: capable });
       assert.equal(await engine.ask(`execute ${probe}`), 'executed');
       assert.deepEqual(heldBy(engine.pid), {
@@ -435,7 +435,7 @@ describe('the library of engines', () => {
     });
   });
 
-  describe('what an engine traces', () => {
+  describe('a process that an engine traces', () => {
     const endOf = (name: string): string => {
       const directory = workshop.path('ends');
       mkdirSync(directory, { recursive: true });
@@ -449,7 +449,7 @@ describe('the library of engines', () => {
       return pid;
     };
 
-    it('lives on when an engine is killed that has made no process with a pid of its choice', async () => {
+    it('lives on if an engine is killed that has made no process with a pid of its choice', async () => {
       const engine = await engineWith();
       const pid = await trace(engine, 0, 'lives');
       const other = await trace(engine, 1, 'lives-too');
@@ -459,7 +459,7 @@ describe('the library of engines', () => {
       assert.ok(!hasEnded(pid) && !hasEnded(other));
     });
 
-    it('ends with an engine that has made one', async () => {
+    it('ends with an engine that has made such a process', async () => {
       const engine = await engineWith();
       await restore(engine);
       const pid = await trace(engine, 1, 'ends');
@@ -470,20 +470,20 @@ describe('the library of engines', () => {
     });
   });
 
-  describe('an engine that lets go of what it traces', () => {
-    it('has let go of the capability before, where it has restored', async () => {
+  describe('an engine that detaches from a process', () => {
+    it('gives the capability up first, if it has restored', async () => {
       const engine = await engineWith();
       const pid = await restore(engine);
       assert.equal(await engine.number(`seize ${pid}`), 0);
       assert.deepEqual(heldBy(engine.pid), asleep);
-      // It has not stopped, so that it is not let go of: the capability has gone before that is tried.
+      // The process is not stopped, so the detach fails, but the capability has gone before the attempt.
       assert.ok((await engine.number(`detach ${pid}`)) < 0);
       assert.deepEqual(heldBy(engine.pid), nothing);
       assert.equal(await engine.number(`child set-tid ${freePid()}`), -EPERM);
       assert.deepEqual(heldBy(engine.pid), nothing, 'and it does not come back');
     });
 
-    it('keeps it where it dumps', async () => {
+    it('keeps the capability, if it dumps', async () => {
       const engine = await engineWith();
       const pid = await engine.number('child fork');
       assert.equal(await engine.number(`seize ${pid}`), 0);
@@ -492,7 +492,7 @@ describe('the library of engines', () => {
     });
   });
 
-  describe('a criu that does not load it', () => {
+  describe('a criu that does not load the library', () => {
     it('gets no request: the start fails with a sentence, and leaves no process', async () => {
       const criu = compileProbe(workshop, 'probe-static', '-static');
       const caller = await callerWith(alice);

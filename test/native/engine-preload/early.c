@@ -1,4 +1,5 @@
-/* A library that criu needs, and whose constructor runs before that of ours: it calls what ours replaces. */
+/* A library that criu needs. Its constructor runs before ours, and calls functions that ours
+ * replaces. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/prctl.h>

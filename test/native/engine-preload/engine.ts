@@ -35,7 +35,7 @@ export function compileProbe(workshop: Workshop, name: string, ...flags: string[
   return file;
 }
 
-/** A library whose constructor runs before that of ours; what is linked with the flags needs it. */
+/** A library whose constructor runs before ours; a program that links it needs these flags. */
 export function compileEarly(workshop: Workshop): string[] {
   const file = workshop.path('libearly.so');
   execFileSync('gcc', ['-O1', '-Wall', '-Werror', '-fPIC', '-shared', '-o', file, here('early.c')], {
@@ -44,7 +44,7 @@ export function compileEarly(workshop: Workshop): string[] {
   return ['-Wl,--no-as-needed', file];
 }
 
-/** The library that is installed, where the caller can read it. */
+/** The installed library, in a place where the caller can read it. */
 export function builtPreload(workshop: Workshop): string {
   const file = workshop.path('preload.so');
   copyFileSync(built, file);
@@ -52,7 +52,7 @@ export function builtPreload(workshop: Workshop): string {
   return file;
 }
 
-/** The library without one of its guarantees, to see that the tests notice. */
+/** The library without a guarantee, to show that the tests notice its absence. */
 export function brokenPreload(workshop: Workshop, flag: string): string {
   const file = workshop.path(`${flag}.so`);
   execFileSync(
@@ -89,7 +89,7 @@ export class TestEngine {
     this.exit = exit;
   }
 
-  /** Started when every answer of the launcher and the library has come. */
+  /** Resolves after the last answer of the launcher and the library. */
   static async start(
     launcher: string,
     caller: TestCaller,
@@ -128,7 +128,7 @@ export class TestEngine {
     return new TestEngine(process, socket, answers, exit);
   }
 
-  /** What it answers to a command of probe.c. */
+  /** The engine's answer to a command of probe.c. */
   async ask(command: string): Promise<string> {
     assert.ok(this.#socket.send(Buffer.from(command)));
     const { value, done } = await this.#packets.next();
@@ -148,7 +148,7 @@ export class TestEngine {
     await this.exit;
   }
 
-  /** Ends it, if it has not ended, and lets go of it. */
+  /** Ends the engine, if it still runs, and releases it. */
   async end(): Promise<void> {
     await this.kill();
     this.#process.close();
@@ -156,7 +156,7 @@ export class TestEngine {
   }
 }
 
-/** What a process holds, as the kernel says it. */
+/** The capability sets of a process, as the kernel tells them. */
 export interface Held {
   readonly inheritable: boolean;
   readonly permitted: boolean;
@@ -164,7 +164,7 @@ export interface Held {
   readonly ambient: boolean;
 }
 
-/** Whether each set of a process has CAP_CHECKPOINT_RESTORE. */
+/** Tells for each set of a process whether it has CAP_CHECKPOINT_RESTORE. */
 export function heldBy(pid: number): Held {
   const status = readFileSync(`/proc/${pid}/status`, 'latin1');
   const has = (name: string): boolean =>

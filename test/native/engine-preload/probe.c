@@ -1,7 +1,6 @@
-/*
- * Stands for criu: obeys the packets on its connection and answers each with one. `child KIND` makes a child that does the same,
- * `in N COMMAND` asks it, `vm COMMAND` has a child obey that shares the memory and leaves. A failed call is answered with -errno.
- */
+/* Stands for criu: answers each packet on its connection with a packet. `child KIND` makes a child
+ * that does the same, `in N COMMAND` passes a command to it, `vm COMMAND` has a child obey that
+ * shares the memory and exits. A failed call is answered with -errno. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +44,7 @@ static int serve(int connection) {
     obey(command);
     if (send(connection, answer, strlen(answer), MSG_NOSIGNAL) < 0) break;
   }
-  /* Whoever asked has gone; the one that was told to outlives that, and says so. */
+  /* The asker has gone. A process that was told `at-end` outlives that, and reports it. */
   if (own_end[0] == 0) _exit(0);
   if (open(own_end, O_WRONLY | O_CREAT, 0600) < 0) _exit(1);
   for (;;) pause();
@@ -75,7 +74,8 @@ static void make_child(char *kind, long pid) {
   else child = syscall(SYS_clone3, &arguments, sizeof arguments);
   if (child == 0) {
     close(ends[0]);
-    /* Else another child would keep a connection open that ends with this process's parent. */
+    /* Otherwise another child would keep a connection open that must end with this process's
+     * parent. */
     while (child_count > 0) close(children[--child_count]);
     _exit(serve(ends[1]));
   }
@@ -155,7 +155,7 @@ static void obey(char *command) {
     result = get_capabilities(data);
     if (result == 0) result = data[1].effective >> (40 - 32) & 1;
   } else if (IS("take-permitted")) {
-    /* As linkat_hard() of CRIU does it. */
+    /* As linkat_hard() of CRIU does. */
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2];
     result = get_capabilities(data);

@@ -104,7 +104,7 @@ describe('lenient decoding reads a packet as CRIU does', () => {
     assert.equal(read(packet(num(1, 1), num(1, 2)), 'lenient').type, ReqType.RESTORE);
   });
 
-  it('does not hide an unknown request type behind an earlier known one', () => {
+  it('does not hide an unknown request type behind an earlier known type', () => {
     assert.equal(read(packet(num(1, 1), num(1, 99)), 'lenient').type, 99);
     assert.equal(read(packet(num(1, -1n)), 'lenient').type, -1);
   });
