@@ -1,7 +1,7 @@
 /**
- * One packet, one decision. Pure: what has to be read from /proc comes in as {@link Facts}.
+ * Decides about one packet. Pure: everything from /proc comes in as {@link Facts}.
  *
- * A refusal is the reply that the caller gets, and the reason that the journal gets.
+ * A refusal is the reply to the caller and the reason in the journal.
  */
 import { constants as os } from 'node:os';
 import type { TreeContains, TreeThread } from '../proc/process-tree.ts';
@@ -15,28 +15,31 @@ import { refusedTree } from './tree-rule.ts';
 
 const { EPERM, EINVAL } = os.errno;
 
-/** What a session needs to know of an authorized request from here on. */
+/** The facts about an authorized request that its session uses from here on. */
 export interface AuthorizedRequest {
   /** criu_req_type as sent. */
   readonly type: number;
-  /** Its name, for records. */
+  /** The name of that type, for records. */
   readonly name: string;
   /** The type that CRIU's reply carries. */
   readonly answeredAs: number;
   readonly keepOpen: boolean;
   /** The pid whose tree is dumped, where the request has one. */
   readonly target?: number;
-  /** Who serves it: an engine with root's rights, one that has become its caller, or one that gets nothing of the caller's. */
+  /**
+   * The kind of engine that serves the request: with root's rights, with its caller's identity, or without anything from the
+   * caller.
+   */
   readonly engine: 'privileged' | 'confined' | 'probe';
   /** The caller asked for notifications. */
   readonly notifies: boolean;
-  /** The caller is to get the masters of terminals that no restored process has. */
+  /** The caller gets the master ends of terminals that no restored process has. */
   readonly terminal?: true;
-  /** What it leaves behind outlives the session, and stays in a scope. */
+  /** The processes that the request leaves behind outlive the session, and stay in a scope. */
   readonly scope?: 'restore' | 'page-server';
-  /** Its engine holds no CAP_CHECKPOINT_RESTORE, unless the caller's children do. */
+  /** The engine holds no CAP_CHECKPOINT_RESTORE, unless the caller's children do. */
   readonly noCapability?: true;
-  /** What to add when it fails: what CRIU's own words do not tell. */
+  /** A sentence for the reply to a failure, where CRIU's own words do not explain it. */
   readonly hint?: string;
 }
 
@@ -46,20 +49,22 @@ export interface PeerFd {
   readonly callerNumber: number;
 }
 
-/** What a relayed request needs before an engine can have it. */
+/** The preparations for relaying a request to an engine. */
 export interface RelayPlan {
-  /** The caller's pid, where the request means the caller by naming none: CRIU would take its peer, which is this service. */
+  /** The caller's pid, where the request means the caller by omitting the pid: CRIU would use its peer, which is this service. */
   readonly pid?: number;
   readonly peerFds: readonly PeerFd[];
-  /** Who opens them: this service copies them; an engine that has become its caller opens them as the caller. */
+  /** The opener of peerFds: the service copies them; a confined engine opens them as the caller. */
   readonly openedBy: 'service' | 'engine';
-  /** Numbers in the caller that must be the same in the engine. */
+  /** Descriptor numbers of the caller that must be the same in the engine. */
   readonly engineFds: readonly number[];
-  /** What is encoded afresh for the engine, in the place of the caller's bytes; absent for a fully privileged caller. */
+  /** The new encoding that the engine gets instead of the caller's bytes; absent for a fully privileged caller. */
   readonly fresh?: Buffer;
-  /** A path that is opened as the caller, in the place of images_dir_fd. */
+  /** A path that is opened as the caller, and replaces images_dir_fd. */
   readonly imagesDir?: string;
-  /** CHECK without any directory: CRIU 4.1.1 cannot open its log then, and fails. It gets one of ours. */
+  /**
+   * For a CHECK without any directory: CRIU 4.1.1 cannot open its log then, and fails. So this service lends its own directory.
+   */
   readonly lendLogDirectory: boolean;
   /** CRIU's log_file, where the request has one. */
   readonly logFile?: string;
@@ -73,50 +78,50 @@ export type Decision =
 
 export interface Refusal {
   readonly kind: 'refuse';
-  /** The reply's type: the request's, or EMPTY for what is no request. */
+  /** The reply's type: the request's, or EMPTY if the packet is no request. */
   readonly type: number;
   /** Positive errno for cr_errno. */
   readonly errno: number;
   /** One sentence for the caller and the journal. */
   readonly reason: string;
-  /** What was asked for, for records; absent for what is no request. */
+  /** The name of the requested type, for records; absent if the packet is no request. */
   readonly name?: string;
   readonly target?: number;
 }
 
-/** What a decision rests on besides the packet. */
+/** The facts that a decision rests on, besides the packet. */
 export interface Facts {
   readonly phase: Phase;
   readonly standing: Standing;
   readonly callerPid: number;
   readonly callerUid: number;
   readonly callerGid: number;
-  /** Of this service and the caller. */
+  /** Answers for the pids of this service and of the caller. */
   readonly treeContains: TreeContains;
   readonly servicePid: number;
   /** Every thread of the target's tree; read for confined callers only. */
   readonly tree?: readonly TreeThread[];
-  /** Who may restore without root. */
+  /** The callers without root that may restore. */
   readonly restorers: Restorers;
   /** The caller's groups, its gid among them. */
   readonly callerGroups: readonly number[];
-  /** /proc tells the caller of nobody's processes but its own (hidepid). */
+  /** /proc hides other users' processes from the caller (hidepid). */
   readonly hidden: boolean;
   /** kernel.yama.ptrace_scope; 0 where there is no Yama. */
   readonly ptraceScope: number;
   /** Every capability that this kernel has. */
   readonly allCapabilities: bigint;
-  /** The processes in the cgroups of our engines, read after the tree; for confined callers only, as that. */
+  /** The processes in the cgroups of our engines, read after the tree; for confined callers only, like the tree. */
   readonly engines: ReadonlySet<number>;
 }
 
-/** --restore: `root` is nobody without root. */
+/** The option --restore. With `root`, restoring takes root. */
 export type Restorers =
   | { readonly who: 'all' }
   | { readonly who: 'root' }
   | { readonly who: 'group'; readonly name: string; readonly gid: number };
 
-/** The pid whose tree a request is about, for whoever has to read that tree first; undefined where there is none. */
+/** The root pid of the tree that a request is about, which must be read first; undefined for requests without a target. */
 export function targetOf(message: CriuReq, callerPid: number): number | undefined {
   return requestTable.get(message.type)?.target ? (message.opts?.pid ?? callerPid) : undefined;
 }
@@ -235,7 +240,8 @@ function engineFor(
   standing: Standing,
 ): AuthorizedRequest['engine'] | { readonly refused: string } {
   if (standing.kind === 'fully-privileged') return 'privileged';
-  // What a probe is asked tells nobody anything about anybody, so nobody is too confined for it.
+  // A probe's answer is the same for every caller and says nothing about other users, so even the most confined caller may have
+  // it.
   if (row.confined === 'probe') return 'probe';
   return standing.kind === 'confined' ? row.confined : { refused: standing.reason };
 }
@@ -253,7 +259,7 @@ function hintFor(message: CriuReq, engine: AuthorizedRequest['engine']): { hint?
     : {};
 }
 
-/** What the administrator or the kernel of this machine does not allow to users without root. */
+/** The restrictions of the administrator, or of this machine's kernel, for users without root. */
 function barredFromMachine(row: RequestRow, facts: Facts): string | undefined {
   const { restorers, callerGroups, ptraceScope, standing } = facts;
   if (row.scope === 'restore') {
@@ -271,7 +277,7 @@ function barredFromMachine(row: RequestRow, facts: Facts): string | undefined {
   return undefined;
 }
 
-/** What may not be asked of an engine of this kind, as a sentence. */
+/** @returns a sentence about the first option that this kind of engine is refused. */
 function refusedOption(
   opts: CriuOpts | null | undefined,
   engine: AuthorizedRequest['engine'],
@@ -294,7 +300,7 @@ function planRelay(
   engine: AuthorizedRequest['engine'],
   pid: number | undefined,
 ): RelayPlan {
-  // A probe gets nothing of its caller's, descriptors least of all.
+  // A probe gets nothing from its caller, descriptors least of all.
   const opts = engine === 'probe' ? undefined : message.opts;
   const peerFds: PeerFd[] = [];
   for (const field of peerFdFields) {
@@ -324,8 +330,9 @@ function planRelay(
 }
 
 /**
- * Strict decoding has seen every field of `message`, so a fresh encoding holds nothing that was not authorized. It may wait for its
- * engine for long, and is as short as what its caller has sent, which a decoded message is not.
+ * Strict decoding has seen every field of `message`, so a fresh encoding holds only authorized fields. The plan may wait for its
+ * engine for a long time. It keeps the encoded bytes, which are as short as the caller's packet; a decoded message would be
+ * larger.
  */
 function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh?: Buffer } {
   switch (engine) {
@@ -345,11 +352,11 @@ function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh
           opts: {
             images_dir_fd: -1,
             ...message.opts,
-            // Without it CRIU wants all of root's capabilities (check_caps in CRIU's util.c).
+            // Otherwise CRIU wants all of root's capabilities (check_caps in CRIU's util.c).
             unprivileged: true,
-            // What is restored is verified at a notification, whether or not the caller wants any.
+            // The restored tree is verified at a notification, even if the caller wants none.
             ...(message.type === ReqType.RESTORE ? { notify_scripts: true } : {}),
-            // Who wants it on the network says so; CRIU itself listens on every interface.
+            // CRIU itself listens on every interface. Here, the network takes an explicit address.
             ...(message.type === ReqType.PAGE_SERVER
               ? { ps: { ...message.opts?.ps, address: message.opts?.ps?.address || '127.0.0.1' } }
               : {}),

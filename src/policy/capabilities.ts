@@ -55,7 +55,7 @@ export function numberOf(name: Capability): number {
   return names.indexOf(name);
 }
 
-/** @returns for example `CAP_CHOWN, CAP_BPF`; one that has no name here by its number. */
+/** @returns for example `CAP_CHOWN, CAP_BPF`; a capability without a name here is given by its number. */
 export function namesOf(set: bigint): string {
   const found: string[] = [];
   for (let number = 0; set >> BigInt(number) !== 0n; number += 1) {

@@ -1,21 +1,22 @@
 /**
- * What a restored tree may hold before it runs. Pure: a table over what was read and asked while its cgroup was frozen.
+ * Judges the things that a restored tree holds before it runs. Pure: a table over the holdings that were read while its cgroup
+ * was frozen.
  *
- * CRIU opens what images name, at paths that their owner may change at any time, with a capability that follows links of /proc
- * which are closed to that owner. So nothing is taken from the fact that a file was opened: whatever a task holds must be a thing
- * that the caller could have opened alone, in the same mode, or that is the caller's own.
+ * CRIU opens files that the images name, at paths that their owner may change at any time, with a capability to follow links of
+ * /proc that are closed to that owner. So a successful open proves nothing: each thing that a task holds must be one that the
+ * caller could have opened alone, in the same mode, or must be the caller's own.
  */
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { anotherFile, type Holding } from './holdings.ts';
 
-/** In what surroundings something is held. */
+/** The surroundings that holdings are judged in. */
 export interface Surroundings {
   /** The uid of the caller. */
   readonly uid: number;
   /** The pid of the engine. */
   readonly engine: number;
-  /** The pids of what was restored. */
+  /** The pids of the restored processes. */
   readonly members: ReadonlySet<number>;
   /** The caller's namespaces, as their links name them: `net:[4026531840]`. */
   readonly namespaces: ReadonlySet<string>;
@@ -25,7 +26,7 @@ export interface Surroundings {
 
 /** The first rule that applies decides. */
 interface Rule {
-  /** What is meant, in the words of a comment. */
+  /** The subject of the rule, for readers and failing tests. */
   readonly of: string;
   readonly applies: (holding: Holding, where: Surroundings) => boolean;
   /** Why the tree must not run, as the end of a sentence that begins "holds it, which"; undefined when it may. */
@@ -34,15 +35,15 @@ interface Rule {
 
 const { EACCES } = constants.errno;
 
-/** What statfs(2) says of procfs. */
+/** The type of procfs in statfs(2). */
 const PROC_SUPER_MAGIC = 0x9fa0;
 
-/** A path that nothing leads to any more, and what never had one: memfds, shared memory. */
+/** Marks files whose path was unlinked, and files that never had a path: memfds, shared memory. */
 const nameless = ' (deleted)';
 
 /**
- * What the kernel makes for whoever asks. All others would be something else than CRIU restores for a caller: a ring of io_uring(7)
- * can hold files that no link shows.
+ * Kernel objects that every process may create, and that CRIU restores. Other objects are refused: a ring of io_uring(7) can hold
+ * files that no link shows.
  */
 const anonymousInodes: ReadonlySet<string> = new Set([
   'anon_inode:[eventpoll]',
@@ -55,8 +56,9 @@ const anonymousInodes: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Files below /proc/PID that tell everybody the same: their mode is 0444 or more, the kernel asks nothing when they are opened, and
- * when they are read it asks who reads. The directories give nothing but names; what is opened below them is asked for then.
+ * Files below /proc/PID that are the same for every reader: their mode is 0444 or more, the kernel does not check access when
+ * they are opened, and checks the reader when they are read. Directories give only names; files below them are checked when they
+ * are opened.
  */
 const harmless: ReadonlySet<string> = new Set([
   '',
@@ -76,49 +78,49 @@ const harmless: ReadonlySet<string> = new Set([
 
 export const rules: readonly Rule[] = [
   {
-    of: 'a file system that is the caller’s program',
+    of: 'a file system that the caller’s own program serves',
     applies: ({ fuseOwner }, { uid }) => fuseOwner === uid,
   },
   {
-    of: 'what cannot be looked at',
+    of: 'things that cannot be looked at',
     applies: ({ failure }) => failure !== 0,
     refuses: ({ failure }) => `cannot be looked at (${getSystemErrorName(-failure)})`,
   },
   {
-    of: 'descriptors on their way',
+    of: 'sockets with descriptors in flight',
     applies: ({ queued }) => queued > 0,
     refuses: ({ queued }) => `has ${queued} descriptors in its queue, where they cannot be looked at`,
   },
   {
-    of: 'pipes, sockets, and what else has no path and no owner that counts',
+    of: 'pipes, sockets, and other things without a path, whose owner does not matter',
     applies: ({ target }, { namespaces }) =>
       /^(pipe|socket):\[/.test(target) || anonymousInodes.has(target) || namespaces.has(target),
   },
   {
-    of: 'other objects of the kernel’s',
+    of: 'other kernel objects',
     applies: ({ target }) => !target.startsWith('/'),
     refuses: () => 'is nothing that a process of yours is restored with',
   },
   {
-    of: 'what is the engine’s',
+    of: 'files of the engine’s process',
     applies: (holding, where) => processOf(holding, where) === where.engine,
     refuses: () => 'is the engine’s',
   },
   {
-    // Of one that is not dumpable the caller may not open much, and it is what the path leads to all the same.
-    of: 'what is the tree’s own',
+    // The caller may be denied the files of a task that is not dumpable, although the path leads to exactly these files.
+    of: 'files of the tree’s own processes',
     applies: (holding, where) =>
       where.members.has(processOf(holding, where) ?? 0) && (holding.path === 0 || holding.path === EACCES),
   },
   {
-    of: 'what everybody may know of a process, a dead one included',
+    of: 'public facts about a process, dead or alive',
     applies: (holding, where) =>
       processOf(holding, where) !== undefined &&
       !holding.access.includes('w') &&
       harmless.has(fileOfProcess(holding)),
   },
   {
-    of: 'another process of the caller’s, which has nothing more than the caller',
+    of: 'another process of the caller’s, with no more rights than the caller',
     applies: (holding, where) =>
       processOf(holding, where) !== undefined && holding.path === 0 && holding.process === 0,
   },
@@ -128,37 +130,38 @@ export const rules: readonly Rule[] = [
     refuses: () => 'belongs to a process that you could not look into, or to one that has ended',
   },
   {
-    of: 'a process by another way than /proc, where its pid tells nothing',
+    of: 'a process on another mount than /proc, where its pid means nothing',
     applies: ({ magic, target }) => magic === PROC_SUPER_MAGIC && /\/\d+(\/|$)/.test(target),
     refuses: () => 'belongs to a process of who knows what pid namespace',
   },
   {
-    of: 'what the caller could have opened alone',
+    of: 'files that the caller could have opened alone',
     applies: ({ path }) => path === 0,
   },
   {
-    // Images name shared memory of a tree by a memfd (open_shmem in CRIU's shmem.c). An engine has some, in which it keeps pointers.
-    of: 'shared memory that no descriptor was ever made for',
+    // Images name shared memory of a tree by a memfd (open_shmem in CRIU's shmem.c). An engine has such memory, too, and keeps
+    // pointers in it.
+    of: 'shared memory that never had a descriptor',
     applies: ({ target }) => target === `/dev/zero${nameless}`,
     refuses: () => 'is shared memory of a process that was not restored',
   },
   {
-    of: 'what no path leads to any more, and is the caller’s',
+    of: 'unlinked files of the caller’s',
     applies: ({ target, owner, magic }, { uid }) =>
       target.endsWith(nameless) && owner === uid && magic !== PROC_SUPER_MAGIC,
   },
   {
-    of: 'the same of somebody else’s',
+    of: 'unlinked files of another user’s',
     applies: ({ target }) => target.endsWith(nameless),
     refuses: ({ owner }) => `is no path’s any more, and not yours but uid ${owner}’s`,
   },
   {
-    of: 'another file than the path leads to',
+    of: 'files that their path does not lead to',
     applies: ({ path }) => path === undefined || path === anotherFile,
     refuses: () => 'is not what this path leads to',
   },
   {
-    of: 'all else',
+    of: 'everything else',
     applies: () => true,
     refuses: ({ access, path }) =>
       `you could not ${deedOf(access)} by that path (${getSystemErrorName(-(path ?? 0))})`,
@@ -172,9 +175,9 @@ export function judgeHolding(holding: Holding, where: Surroundings): string | un
 }
 
 /**
- * The pid that the path of a file below /proc/PID names, alive or not: the kernel does not call such a file deleted when its process
- * has ended, and another one may have that pid by now. On that mount a path begins with the directory of the process; on any other
- * one of the same file system a part of it may be mounted under any name.
+ * The pid in the path of a file below /proc/PID, alive or not: after the process has exited, the kernel does not call such a file
+ * deleted, and another process may have that pid by now. On the mount at /proc, a path begins with the process's directory; on
+ * any other mount of that file system, a part of it may have any name.
  */
 function processOf({ magic, mount, target }: Holding, { procMount }: Surroundings): number | undefined {
   if (magic !== PROC_SUPER_MAGIC || mount !== procMount) return undefined;
@@ -182,17 +185,17 @@ function processOf({ magic, mount, target }: Holding, { procMount }: Surrounding
   return pid === undefined ? undefined : Number(pid);
 }
 
-/** Its name below the directory of a process, or of one of its threads. */
+/** The name below the directory of a process or of a thread. */
 function fileOfProcess({ target }: Holding): string {
   const path = target.endsWith(nameless) ? target.slice(0, -nameless.length) : target;
   return path.replace(/^\/proc\/\d+(\/task\/\d+)?\/?/, '');
 }
 
-/** Enough of a path to find it. */
+/** The most characters of a path that a refusal shows. */
 const longestPath = 200;
 
 function describe({ pid, name, target }: Holding): string {
-  // What the addon has as one character for each byte.
+  // The addon gives one character for each byte.
   const path = Buffer.from(target, 'latin1').toString().replace(/\p{C}/gu, '?');
   const shown = path.length > longestPath ? `${path.slice(0, longestPath)}…` : path;
   const [kind, what] = name.split('/');

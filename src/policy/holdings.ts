@@ -1,42 +1,54 @@
-/** What processes hold, as the addon reads it: one entry for each different thing, in the hands of whoever was seen with it first. */
+/**
+ * Parses the addon's list of the things that processes hold. Each different thing is listed once, for the process that was first
+ * seen with it.
+ */
 
-/** A file, or an object of the kernel's that no path leads to. */
+/** A file, or a kernel object without a path. */
 export interface Holding {
   readonly pid: number;
-  /** Which link of /proc/PID tells of it: `fd/3`, `cwd`, `exe`, `map_files/RANGE`; a directory of links that could not be read. */
+  /**
+   * The link of /proc/PID that leads to it: `fd/3`, `cwd`, `exe`, `map_files/RANGE`; or a directory of links that could not be
+   * read.
+   */
   readonly name: string;
-  /** What its holder may do with it, of `r`, `w` and `x` (a program is executed, a working directory searched); none of an O_PATH descriptor. */
+  /**
+   * The access that its holder has, of `r`, `w` and `x` (a program is executed, a working directory searched); empty for an
+   * O_PATH descriptor.
+   */
   readonly access: string;
-  /** What the link says: a path, with ` (deleted)` behind it when nothing leads there any more, or a kind and a number (`pipe:[1]`). */
+  /** The text of the link: a path, followed by ` (deleted)` if it was unlinked, or a kind and a number (`pipe:[1]`). */
   readonly target: string;
-  /** How many descriptors wait in the queue of a socket. */
+  /** The number of descriptors in flight in the queue of a socket. */
   readonly queued: number;
-  /** An errno: it could not be looked at. */
+  /** An errno if reading it failed, otherwise 0. */
   readonly failure: number;
-  /** Whose the file is; undefined without a file. */
+  /** The uid that owns the file; undefined without a file. */
   readonly owner: number | undefined;
-  /** The id of the mount that it was opened on, and what kind of file system that is (statfs(2)). */
+  /** The id of the mount through which it was opened, and the type of that file system (statfs(2)). */
   readonly mount: number;
   readonly magic: number;
-  /** Who mounted that, if it is a FUSE file system where this service lives. */
+  /** The uid that mounted that file system, if it is FUSE and mounted where this service lives. */
   readonly fuseOwner: number | undefined;
-  /** What the caller is told who opens that path with that access: 0, an errno, or {@link anotherFile}; undefined where it was not asked. */
+  /**
+   * The result of opening that path with that access as the caller: 0, an errno, or {@link anotherFile}; undefined where this was
+   * not tried.
+   */
   readonly path: number | undefined;
-  /** Below /proc/PID: what the caller is told who looks into that process; 0, or an errno. */
+  /** Below /proc/PID: the result of looking into that process as the caller: 0, or an errno. */
   readonly process: number | undefined;
 }
 
-/** The path leads to another file than the one that is held. */
+/** The path leads to another file than the held file. */
 export const anotherFile = -1;
 
-/** All that was read. */
+/** The complete result of a reading. */
 export interface Holdings {
   /** The id of the mount at /proc. */
   readonly procMount: number;
   readonly each: Iterable<Holding>;
 }
 
-/** @param text of the addon: fields with a NUL behind each. */
+/** @param text from the addon: fields with a NUL after each. */
 export function parseHoldings(text: string): Holdings {
   const fields = fieldsOf(text);
   const { value, done } = fields.next();

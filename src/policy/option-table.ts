@@ -1,22 +1,22 @@
 /**
- * What becomes of each option (criu_opts of proto/rpc.proto), for a fully privileged caller and for a confined one.
+ * The treatment of each option (criu_opts of proto/rpc.proto), for a fully privileged caller and for a confined caller.
  *
- * A confined caller's option that is not listed here is refused; the compiler holds the table complete. A fully
- * privileged caller's unknown fields reach the engine: it could run CRIU itself.
+ * If an option of a confined caller is not listed here, it is refused; the compiler holds the table complete. Unknown fields of a
+ * fully privileged caller reach the engine: that caller could run CRIU itself.
  *
- * Descriptor numbers are the caller's. CRIU looks them up in its peer, or in its own descriptor table; through a relay
- * both are somebody else's, so each needs a treatment.
+ * Descriptor numbers refer to the caller's table. CRIU looks them up in its peer or in its own descriptor table. With a relay in
+ * between, neither is the caller's, so each such option needs a treatment.
  */
 import type { CriuOpts } from '../protocol/messages.ts';
 
 export type OptionName = Exclude<keyof CriuOpts & string, `$${string}`>;
 
 /**
- * - `as-criu`: the engine gets it as it is; for a confined caller the kernel decides what it may do;
+ * - `as-criu`: the engine gets the option unchanged; for a confined caller the kernel decides what the option may do;
  * - `peer-fd`: CRIU opens /proc/PEER/fd/N, so N is replaced by the number of a copy that its peer holds;
- * - `engine-fd`: CRIU uses descriptor N of its own, so a copy is put at that very number;
+ * - `engine-fd`: CRIU uses descriptor N of its own, so a copy is put at exactly that number;
  * - `directory`: a path that is opened as the caller, and passed as images_dir_fd;
- * - `refused`: a sentence says why.
+ * - `refused`: the option is refused, for the reason in this sentence.
  */
 export type Treatment = 'as-criu' | 'peer-fd' | 'engine-fd' | 'directory' | { readonly refused: string };
 
@@ -28,7 +28,7 @@ export interface OptionRow {
 const asCriu: OptionRow = { privileged: 'as-criu', confined: 'as-criu' };
 const peerFd: OptionRow = { privileged: 'peer-fd', confined: 'peer-fd' };
 
-/** Refused to a confined caller alone. */
+/** An option that only a confined caller is refused. */
 function privilegedOnly(refused: string, privileged: Treatment = 'as-criu'): OptionRow {
   return { privileged, confined: { refused } };
 }
@@ -38,13 +38,13 @@ const sibling = { refused: 'the restored process would become a child of this se
 
 export const optionTable = {
   images_dir_fd: peerFd,
-  // As a string CRIU 4.1.1 fails on a real directory when it runs without privilege.
+  // CRIU 4.1.1, running without privilege, fails on a real directory that is given as a string.
   images_dir: { privileged: 'as-criu', confined: 'directory' },
   work_dir_fd: peerFd,
   status_fd: peerFd,
   pidfd_store_sk: privilegedOnly('the descriptor would be taken from this service', 'peer-fd'),
   inherit_fd: privilegedOnly('descriptors of a caller are not put into an engine', 'engine-fd'),
-  // Its `fd` alone is a descriptor; address and port are as-criu.
+  // Only `ps.fd` is a descriptor; address and port are as-criu.
   ps: asCriu,
 
   config_file: privilegedOnly(runsPrograms),
@@ -113,7 +113,7 @@ export const optionTable = {
   display_stats: asCriu,
 } satisfies Record<OptionName, OptionRow>;
 
-/** The options whose number means a descriptor in CRIU's peer. */
+/** The options whose number refers to a descriptor of CRIU's peer. */
 export type PeerFdField = 'images_dir_fd' | 'work_dir_fd' | 'status_fd' | 'pidfd_store_sk';
 
 export const peerFdFields: readonly PeerFdField[] = [
@@ -123,7 +123,7 @@ export const peerFdFields: readonly PeerFdField[] = [
   'pidfd_store_sk',
 ];
 
-/** True for an option that says something: present, not an empty list, and not a plain `false`. */
+/** True if an option has an effect: it is present, not an empty list, and not a plain `false`. */
 export function isSet(opts: CriuOpts, name: OptionName): boolean {
   const value = opts[name];
   return Array.isArray(value) ? value.length > 0 : value != null && value !== false;

@@ -1,13 +1,14 @@
 /**
- * What may be asked, and when. One row for each request type of CRIU's RPC (criu_req_type of proto/rpc.proto);
- * what is not listed is refused.
+ * The requests that are accepted, and when: a row for each request type of CRIU's RPC (criu_req_type of proto/rpc.proto). A type
+ * without a row is refused.
  */
 import { ReqType } from '../protocol/messages.ts';
 
 /**
- * Where a session is when a packet arrives.
- * - `first`: nothing was asked yet, or the last request had keep_open;
- * - `pre-dump-loop`: a PRE_DUMP succeeded, CRIU waits for another or for the DUMP that ends the loop (pre_dump_loop in cr-service.c);
+ * The position of a session when a packet arrives.
+ * - `first`: no request came before, or the last request had keep_open;
+ * - `pre-dump-loop`: a PRE_DUMP succeeded, CRIU waits for another or for the DUMP that ends the loop (pre_dump_loop in
+ *   cr-service.c);
  * - `notify`: the engine waits for the answer to a notification.
  */
 export type Phase = 'first' | 'pre-dump-loop' | 'notify';
@@ -16,21 +17,21 @@ export interface RequestRow {
   readonly phases: readonly Phase[];
   /** CRIU serves further requests on the same connection after this one (chk_keepopen_req in cr-service.c). */
   readonly keepOpen: boolean;
-  /** The request means nothing without this part of it: CRIU dereferences it unchecked, and crashes. */
+  /** The part that the request cannot do without: CRIU dereferences it unchecked, and crashes. */
   readonly needs?: 'opts' | 'features';
   /** A missing opts.pid means the caller (setup_opts_from_req in cr-service.c). */
   readonly target?: true;
-  /** It leaves processes behind that outlive the session, and live in a scope named after this. */
+  /** The request leaves processes behind that outlive the session, and live in a scope with this name. */
   readonly scope?: 'restore' | 'page-server';
-  /** CRIU needs no CAP_CHECKPOINT_RESTORE for it, and the engine of a confined caller holds none. */
+  /** CRIU needs no CAP_CHECKPOINT_RESTORE for this request, so the engine of a confined caller holds none. */
   readonly noCapability?: true;
-  /** The reply's type where it is not the request's. */
+  /** The reply's type, if it differs from the request's. */
   readonly answeredAs?: number;
   /**
    * How a confined caller is served:
-   * - `probe`: by an engine of ours that gets nothing of the caller's but three booleans, so that a sandbox does not matter;
-   * - `confined`: by an engine that has become its caller;
-   * - a sentence: not at all.
+   * - `probe`: by an engine that gets only three booleans from the caller, so the caller may be in a sandbox;
+   * - `confined`: by an engine with the caller's identity;
+   * - a sentence: the request is refused, for this reason.
    */
   readonly confined: 'probe' | 'confined' | { readonly refused: string };
 }

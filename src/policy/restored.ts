@@ -1,9 +1,9 @@
 /**
- * What a restored tree may be before it runs a single instruction. Pure: a judgement over what /proc says of it, while its
+ * Judges whether a restored tree may run its first instruction. Pure: a judgement over what /proc says of the tree while its
  * cgroup is frozen.
  *
- * Images are the caller's to write. CRIU restores what they say, under the engine's rights, so each thread of each process is
- * held against the caller: never the images themselves, and never the leader alone, because credentials are per thread.
+ * The caller writes the images, and CRIU restores their content with the engine's rights. So each thread of each process is
+ * compared with the caller. The images prove nothing, and the leader alone is not enough, because credentials are per thread.
  */
 import type { ThreadState } from '../proc/caller.ts';
 import type { Tracing } from '../proc/status.ts';
@@ -15,18 +15,18 @@ export interface RestoredThread extends ThreadState, Tracing {
   readonly label: string | undefined;
 }
 
-/** Who restores. */
+/** The caller of the RESTORE. */
 export interface Restorer {
   readonly uid: number;
   readonly gid: number;
   readonly groups: readonly number[];
   readonly traits: Traits;
-  /** A thread of this service's own namespaces and root directory, which are the caller's, too. */
+  /** A thread in this service's own namespaces and root directory. The caller has the same. */
   readonly surroundings: Pick<ThreadState, 'namespaces' | 'root'>;
 }
 
 /**
- * @param engine its pid: the only member that is not looked at.
+ * @param engine the engine's pid: the only member that is not judged.
  * @returns why the tree must not run; undefined when it may.
  */
 export function judgeRestored(
@@ -45,9 +45,9 @@ export function judgeRestored(
 }
 
 /**
- * What is left of a verified tree when its engine has gone. Nothing of it has run: a thread that holds more now was given it by
- * whoever had the engine's rights.
- * @returns why the tree must not run; undefined when it may. A tree that was killed meanwhile may.
+ * Judges the rest of a verified tree after its engine has exited. Nothing of the tree has run, so any new rights of a thread came
+ * from a process with the engine's rights.
+ * @returns why the tree must not run; undefined when it may. A tree that was killed in between may.
  */
 export function judgeReleased(threads: readonly RestoredThread[], restorer: Restorer): string | undefined {
   for (const thread of threads) {
@@ -62,7 +62,7 @@ function nameOf({ pid, tid }: RestoredThread): string {
 }
 
 function judgeThread(thread: RestoredThread, engine: number, restorer: Restorer): string | undefined {
-  // A zombie is only an exit status; its credentials count all the same, because its parent could not tell.
+  // A zombie is only an exit status. Its credentials count all the same, because its parent could not tell the difference.
   if (thread.state !== 'Z' && (thread.state !== 't' || thread.tracer !== engine)) {
     return 'is not held by the engine';
   }

@@ -1,10 +1,10 @@
 /**
- * How a caller is served. Pure: a judgement over what caller.ts read.
+ * Decides how a caller is served. Pure: a judgement over the facts that caller.ts read.
  *
- * Fully privileged (docs/ARCHITECTURE.md) is root who holds all that this service holds; it gets CRIU as root.
- * A caller with uid 0 that is less is refused: an engine of uid 0 regains its bounding set at exec, and owns root's files.
- * Everybody else is confined: the engine becomes its caller. What cannot be taken over (a sandbox) is refused, because a
- * restored task would leave it.
+ * Fully privileged (docs/ARCHITECTURE.md) is a caller with uid 0 that holds everything that this service holds; it gets CRIU as
+ * root. A caller with uid 0 and fewer rights is refused: an engine of uid 0 regains its bounding set at exec, and owns root's
+ * files. All other callers are confined: the engine takes over the caller's identity. If the caller is in a sandbox that an
+ * engine cannot take over, the caller is refused, because a restored task would leave that sandbox.
  */
 import type { CallerIdentity, CallerState } from '../proc/caller.ts';
 import type { LabelModule } from '../proc/security-module.ts';
@@ -15,7 +15,7 @@ export type Standing =
   | { readonly kind: 'confined'; readonly traits: Traits }
   | { readonly kind: 'refused'; readonly reason: string };
 
-/** What an engine takes over from a confined caller besides its identity, as the service read it. */
+/** The traits that an engine takes over from a confined caller besides its identity, as the service read them. */
 export interface Traits {
   readonly permitted: bigint;
   readonly bounding: bigint;
@@ -29,7 +29,7 @@ export interface Traits {
 export interface StandingOptions {
   /** Serve callers with no_new_privs, although Landlock, which cannot be seen from outside, implies it. */
   readonly allowNoNewPrivs: boolean;
-  /** Whose labels an engine can take over. */
+  /** The security module whose labels an engine can take over. */
   readonly labels?: LabelModule | undefined;
 }
 
@@ -49,7 +49,7 @@ export function judgeStanding(
   return sandbox === undefined ? { kind: 'confined', traits: traitsOf(state) } : refused(sandbox);
 }
 
-/** A process that is something else than when it connected is refused, root too. */
+/** A process that has changed since it connected is refused, even root's. */
 function changedSinceConnect(identity: CallerIdentity, state: CallerState): string | undefined {
   for (const thread of state.threads) {
     if (thread.uids.some((uid) => uid !== identity.uid)) {
@@ -85,7 +85,10 @@ function lessThanService(state: CallerState, service: CallerState): string | und
   return otherLabel(state, service);
 }
 
-/** What a task that this caller restores would leave. All of it is monotone: nothing unprivileged ever leaves it again. */
+/**
+ * @returns the sandbox that a restored task would leave. All of these are monotone: a process without privileges never leaves
+ * them.
+ */
 function sandboxOf(
   identity: CallerIdentity,
   state: CallerState,
@@ -100,7 +103,7 @@ function sandboxOf(
       return 'it has no_new_privs set, so that it may be in a sandbox (Landlock) that cannot be seen from outside; --allow-no-new-privs allows it';
     }
     if (thread.root !== own.root) return 'its root directory is not that of this service';
-    // Both ways: a namespace that only one of the two has is a difference, too.
+    // Compares both ways: a namespace that only the caller or only the service has is a difference, too.
     for (const name of new Set([...Object.keys(own.namespaces), ...Object.keys(thread.namespaces)])) {
       if (thread.namespaces[name] !== own.namespaces[name]) return otherNamespace(name);
     }
@@ -108,7 +111,7 @@ function sandboxOf(
   if (identity.label !== undefined && identity.label !== state.label) {
     return `its security label ${state.label ?? '(none)'} is not the ${identity.label} that connected`;
   }
-  // Whether an engine may take over another one is the security policy's to say, when it is executed.
+  // The kernel's security policy decides, at the engine's execve(2), if it may take over another label.
   const known = options.labels !== undefined && state.label !== undefined;
   return state.label === service.label || known ? undefined : labelRefusal(state);
 }
@@ -117,7 +120,7 @@ function traitsOf(state: CallerState): Traits {
   const inAll = (pick: (thread: ThreadStatus) => bigint): bigint =>
     state.threads.map(pick).reduce((all, one) => all & one, ~0n & 0xffffffffffffffffn);
   return {
-    // Credentials are per thread, and the least of them is what each of them could hand to a child.
+    // Credentials are per thread. The intersection is what each thread could hand to a child.
     permitted: inAll((thread) => thread.permitted),
     bounding: inAll((thread) => thread.bounding),
     inheritable: inAll((thread) => thread.inheritable),

@@ -1,6 +1,6 @@
 /**
- * The rule of the specification: the whole tree must be the caller's. Pure. The kernel enforces it while the tree is being frozen;
- * this is for a refusal that names the process, and for what the kernel does not refuse.
+ * The rule of the specification: the whole tree must be the caller's. Pure. The kernel enforces the rule while the tree is being
+ * frozen. This check comes first, for a refusal that names the process, and for cases that the kernel accepts.
  */
 import { constants as os } from 'node:os';
 import type { TreeThread } from '../proc/process-tree.ts';
@@ -9,7 +9,7 @@ import { namesOf } from './capabilities.ts';
 
 const { EPERM, ESRCH } = os.errno;
 
-/** Who asks, without root. */
+/** The caller without root that requests the dump. */
 export interface TreeOwner {
   readonly uid: number;
   readonly gid: number;
@@ -23,11 +23,11 @@ export interface TreeFacts {
   readonly engines: ReadonlySet<number>;
   /** The processes end with their dump. */
   readonly ends: boolean;
-  /** /proc tells the caller of nobody's processes but its own. */
+  /** /proc hides other users' processes from the caller. */
   readonly hidden: boolean;
 }
 
-/** @returns what is in the way of a dump, as a sentence about the tree of `target`. */
+/** @returns the obstacle to a dump, as a sentence about the tree of `target`. */
 export function refusedTree(
   target: number,
   tree: readonly TreeThread[],
@@ -38,11 +38,11 @@ export function refusedTree(
     facts.hidden &&
     (tree.length === 0 || tree.some((thread) => foreignUid(thread, owner.uid) !== undefined))
   ) {
-    // One sentence, and one number, whether it is somebody else's or nobody's.
+    // The sentence and the errno are the same for a foreign process and for a missing process.
     return { errno: EPERM, reason: `process ${target} is not there, or its tree is not all yours` };
   }
   if (tree.length === 0) return { errno: ESRCH, reason: `there is no process ${target}` };
-  // Whose it is comes first, whatever else is in the way.
+  // Foreign processes are reported first, whatever other obstacles there are.
   for (const rule of [notTheirs, beyondThem]) {
     for (const thread of tree) {
       const reason = rule(thread, owner, facts);
@@ -55,7 +55,7 @@ export function refusedTree(
     : undefined;
 }
 
-/** Real, effective and saved uid: the last is that of the file system alone, and follows the effective one. */
+/** Compares the real, effective and saved uid. The fourth, fsuid, follows the effective uid. */
 export function foreignUid({ uids }: TreeThread, uid: number): number | undefined {
   return foreign(uids, uid);
 }
@@ -67,7 +67,7 @@ function foreign(ids: readonly number[], own: number): number | undefined {
 function notTheirs(thread: TreeThread, owner: TreeOwner, facts: TreeFacts): string | undefined {
   const uid = foreignUid(thread, owner.uid);
   if (uid !== undefined) return `has the uid ${uid}, and yours is ${owner.uid}`;
-  // The kernel asks for both where one traces the other (__ptrace_may_access in its kernel/ptrace.c).
+  // The kernel compares uids and gids when a process traces another (__ptrace_may_access in its kernel/ptrace.c).
   const gid = foreign(thread.gids, owner.gid);
   if (gid !== undefined) {
     return `has the gid ${gid}, and yours is ${owner.gid}: the kernel lets nobody without root trace a process of another group, so ask from a process with that one (sg, newgrp), or start it without`;
@@ -84,8 +84,8 @@ function beyondThem(thread: TreeThread, _owner: TreeOwner, facts: TreeFacts): st
 }
 
 /**
- * What of a bounding set only CAP_SETPCAP could take away from the restored task; no_new_privs makes it meaningless, but for what
- * the task holds (restore_creds in CRIU's pie/restorer.c).
+ * The capabilities that only CAP_SETPCAP could drop from the bounding set of the restored task. With no_new_privs the bounding
+ * set matters only for capabilities that the task holds (restore_creds in CRIU's pie/restorer.c).
  */
 function beyondRestore({ bounding, permitted, noNewPrivs }: TreeThread, all: bigint): bigint {
   const absent = all & ~bounding;

@@ -1,9 +1,9 @@
 /**
- * Reads what callers are when their packets have arrived, without being held up by any of them.
+ * Reads the state of callers when their packets have arrived, without being blocked by any caller.
  *
- * A process inside execve(2) makes whoever reads its ns/* links or its auxv wait until exec is done, and exec waits for FUSE
- * servers. So whoever is less than root is read on a thread that may be lost: one at a time for each uid, with a deadline, and
- * none while one of that uid is lost.
+ * If a process is inside execve(2), reading its ns/* links or its auxv waits until exec is done, and exec waits for FUSE servers.
+ * So a caller with less than root's rights is read on a native thread that may hang: one reading at a time for each uid, with a
+ * deadline. While a reading of that uid hangs, its next callers are refused.
  */
 import {
   type Caller,
@@ -15,7 +15,7 @@ import {
 } from './caller.ts';
 import { answerAtOnce, answerElsewhere } from './reading.ts';
 
-/** Threads that are lost at the same time, whoever lost them: each has a descriptor and a stack. */
+/** The limit of hanging threads, over all uids: each has a descriptor and a stack. */
 const maxLost = 256;
 
 interface Lane {
@@ -33,8 +33,8 @@ export class CallerReader {
   readonly #readElsewhere: typeof answerElsewhere;
 
   /**
-   * @param own what this service is: the measure for whom it need not be careful with.
-   * @param deadlineMs how long one reading may take.
+   * @param own the state of this service: a caller with the same rights is read without precautions.
+   * @param deadlineMs the longest that one reading may take.
    * @param readElsewhere carries out a reading that may block.
    */
   constructor(own: CallerState, deadlineMs: number, readElsewhere = answerElsewhere) {
@@ -44,8 +44,9 @@ export class CallerReader {
   }
 
   /**
-   * Twice, and only if both readings agree. At once for root, who may hold us up.
-   * @throws CallerGoneError when the caller has gone, changes while it is read, has too many threads, or does not let itself be read.
+   * Reads the caller twice, and succeeds only if both readings agree. A caller with root's rights is read synchronously, because
+   * root may hold up this service.
+   * @throws CallerGoneError when the caller has gone, changes while it is read, has too many threads, or cannot be read.
    */
   read(caller: Caller): CallerState | Promise<CallerState> {
     const { pid, uid } = caller.identity;

@@ -1,9 +1,9 @@
 /**
- * Who asks: what the kernel fixed at connect(2), and what the process is by the time its packet is here.
+ * The caller: the identity that the kernel fixed at connect(2), and the state of its process when a packet has arrived.
  *
- * Only the socket's credentials are fixed at connect; the process behind them may have executed `su` or a program
- * with file capabilities since. So everything else is read when the packet has arrived, through a directory fd of
- * /proc/PID that is bound to the peer's pidfd, in every thread, and twice.
+ * Only the socket's credentials are fixed at connect; the process behind them may have executed `su`, or a program with file
+ * capabilities, since. So everything else is read when the packet has arrived, through a directory fd of /proc/PID that is bound
+ * to the peer's pidfd, in every thread, and twice.
  */
 import { constants, readdirSync } from 'node:fs';
 import { constants as os } from 'node:os';
@@ -29,43 +29,46 @@ export interface CallerIdentity {
   readonly label: string | undefined;
 }
 
-/** The identity with the handle that keeps its pid from meaning somebody else. */
+/** The identity, with the handle that shows if its pid still means the same process. */
 export interface Caller {
   readonly identity: CallerIdentity;
   /** The peer's pidfd. */
   readonly pidfd: OwnedFd;
-  /** False where the kernel has no SO_PEERPIDFD (Linux < 6.5), so that the pid could have been reused before we opened it. */
+  /** False where the kernel has no SO_PEERPIDFD (Linux < 6.5): then the pid may have been reused before it was opened here. */
   readonly bound: boolean;
 }
 
 export interface ThreadState extends ThreadStatus {
-  /** For example `pid` -> `pid:[4026531836]`: all that the kernel has, or of root those that count. */
+  /**
+   * For example `pid` -> `pid:[4026531836]`: all namespaces that the kernel has, or for root those that its standing depends on.
+   */
   readonly namespaces: Readonly<Record<string, string>>;
-  /** The root directory as this service sees it, with the id of its mount: `/ mnt_id 28`; not read of root. */
+  /** The root directory as this service sees it, with the id of its mount: `/ mnt_id 28`; not read for root. */
   readonly root?: string;
 }
 
-/** What a process is right now, as /proc tells it. */
+/** The state of a process, read from /proc. */
 export interface CallerState {
   /** One entry for each thread: credentials, namespaces and root directories are per thread. */
   readonly threads: readonly ThreadState[];
   /** AT_SECURE of the auxiliary vector: the program was started across a privilege boundary (getauxval(3)). */
   readonly secureExec: boolean;
-  /** The LSM label now; undefined without one. */
+  /** The current LSM label; undefined without one. */
   readonly label: string | undefined;
 }
 
-/** The caller is gone, or what it is cannot be read. */
+/** The caller has gone, or cannot be read. */
 export class CallerGoneError extends Error {
   override readonly name = 'CallerGoneError';
 }
 
-/** A caller with more threads than this is not looked through: each of its requests would cost seconds. */
+/** A caller with more threads is refused: reading it would take seconds for each request. */
 export const maxCallerThreads = 1024;
 
 /**
  * Takes the identity that the kernel fixed on a connection.
- * @throws NativeError when the peer is not in our pid namespace's sight (pid 0) or has gone.
+ * @throws CallerGoneError when the peer is in a pid namespace that is invisible here (pid 0).
+ * @throws NativeError when the peer has gone.
  */
 export function identifyCaller(socket: SeqpacketSocket): Caller {
   const { pid, uid, gid } = socket.peerCredentials();
@@ -78,8 +81,8 @@ export function identifyCaller(socket: SeqpacketSocket): Caller {
 }
 
 /**
- * What the caller is now, read twice. Threads come and go in an honest program, too: each that was seen in either reading counts,
- * and one that was seen in both must be the same in both.
+ * Reads the state of the caller twice. Threads start and exit in an honest program, too: each thread in either reading counts,
+ * and a thread in both readings must be the same in both.
  * @throws CallerGoneError
  */
 export function* readTwice(pid: number, depth: Depth): ProcReading<CallerState> {
@@ -109,8 +112,8 @@ function agree(first: CallerState, second: CallerState): CallerState | undefined
 }
 
 /**
- * Whether each thread of a process with uid 0 holds what this service holds, as far as can be told without anything that
- * blocks. Then it is as good as root, and may be read as such.
+ * True if each thread of a process with uid 0 holds everything that this service holds, as far as files show that never block.
+ * Then the process is as good as root, and may be read like root.
  */
 export function* looksPrivileged(own: CallerState): ProcReading<boolean> {
   const held = own.threads[0]?.effective ?? ~0n;
@@ -119,20 +122,20 @@ export function* looksPrivileged(own: CallerState): ProcReading<boolean> {
   if (tids.length > maxCallerThreads) return false;
   const texts = yield tids.map((tid) => ({ read: 'file', path: `task/${tid}/status` }));
   return texts.every((text) => {
-    // A thread that has ended holds nothing. One that cannot be read for another reason may be anything.
+    // A thread that has exited holds nothing. If reading fails for another reason, the thread may hold less.
     if (typeof text === 'number') return hasEnded(text);
     const { effective, seccomp, noNewPrivs } = parseThreadStatus(text);
     return (effective & held) === held && seccomp === 0 && !noNewPrivs;
   });
 }
 
-/** What this service is itself: the measure for "fully privileged". */
+/** The state of this service: the measure for "fully privileged". */
 export function readOwnState(): CallerState {
   return answerAtOnce(readOnce('user'), '/proc/self');
 }
 
 /**
- * A directory fd of /proc/PID stays with that process; the pidfd, alive after the open, says that it is the right one.
+ * A directory fd of /proc/PID stays with its process. If the pidfd is alive after the open, the directory belongs to the caller.
  * @throws CallerGoneError
  */
 export function openProcDirectory(caller: Caller): OwnedFd {
@@ -150,15 +153,15 @@ export function openProcDirectory(caller: Caller): OwnedFd {
   return directory;
 }
 
-/** The process that connected, and no other with its pid. */
+/** True while the process that connected is alive. */
 export function isThere({ pidfd }: Caller): boolean {
   return native.isAlive(pidfd);
 }
 
 /**
- * Most callers have one thread, and what there is to ask about that is known beforehand: both readings are one batch of questions
- * then, and need a single thread that may be lost.
- * @returns undefined for any other caller, and for one that cannot be read like that.
+ * Most callers have a single thread, whose questions are known beforehand. Then both readings are sent together, and need a
+ * single native thread that may hang.
+ * @returns undefined for any other caller, or if the answers do not fit.
  */
 function* readSingleThreaded(
   pid: number,
@@ -185,15 +188,15 @@ function* readSingleThreaded(
 
 let known: readonly string[] | undefined;
 
-/** Of every process the same (proc_ns_dir_readdir in fs/proc/namespaces.c). */
+/** The list is the same for every process (proc_ns_dir_readdir in fs/proc/namespaces.c). */
 function kernelNamespaces(): readonly string[] {
   known ??= readdirSync('/proc/self/ns').sort();
   return known;
 }
 
 /**
- * Of root only what its standing depends on is read: a caller in another mount namespace is served all the same. A zombie has
- * nothing left but credentials.
+ * For root, only the facts that its standing depends on are read: root in another mount namespace is served all the same. A
+ * zombie has only credentials left.
  */
 export type Depth = 'root' | 'user' | 'zombie';
 
@@ -236,12 +239,12 @@ function stateOf(
   };
 }
 
-/** A thread that ends loses its namespaces before its name. */
+/** A thread that exits loses its namespaces before its name. */
 function hasEnded(answer: ProcAnswer): boolean {
   return answer === os.errno.ENOENT || answer === os.errno.ESRCH;
 }
 
-/** Only of a user are all asked for. */
+/** All namespaces matter for a user only. */
 function namesOfNamespaces(depth: Depth): readonly ProcQuestion[] {
   return depth === 'user' ? [{ read: 'names', path: 'ns' }] : [];
 }
@@ -257,7 +260,7 @@ function namespacesOf(depth: Depth, names: ProcAnswer | undefined): readonly str
   }
 }
 
-/** Everything of one thread. @param prefix its directory, with a slash at the end. */
+/** All questions about a thread. @param prefix its directory, with a slash at the end. */
 function questionsOf(prefix: string, namespaces: readonly string[], depth: Depth): ProcQuestion[] {
   return [
     { read: 'file', path: `${prefix}status` },
@@ -278,7 +281,7 @@ function parseThread(
   };
 }
 
-/** Everything of one thread, at once. @param path its directory below /proc/PID/task. */
+/** Reads a thread synchronously. @param path its directory below /proc/PID/task. */
 export function readThread(path: string, depth: Depth): ThreadState {
   return answerAtOnce(readOneThread(depth), path);
 }
@@ -289,7 +292,10 @@ function* readOneThread(depth: Depth): ProcReading<ThreadState> {
   return parseThread(yield questionsOf('', namespaces, depth), namespaces, depth);
 }
 
-/** The path alone would not do, because another mount may lie over the same name. What a path may hold is behind it once more. */
+/**
+ * A path is not enough, because another mount may cover the same name. The path may contain a line `pos:`, so the last such line
+ * counts.
+ */
 function parseRoot(answer: string): string {
   const behindPath = answer.lastIndexOf('\npos:');
   const mount = /\nmnt_id:\s*(\d+)\n/.exec(answer.slice(behindPath))?.[1];

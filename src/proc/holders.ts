@@ -4,10 +4,10 @@ import { native, type ProcessesQuestion } from '../native/binding.ts';
 import { parseAuditSession } from './audit-session.ts';
 import { type Reading, readInTurns } from './turns.ts';
 
-/** What was seen of a process that may matter. */
+/** The result of looking at a process that may matter. */
 export type Seen = Thread | 'unsettled' | { readonly errno: number };
 
-/** A thread that is of the kind that was looked for, the first one that was seen. */
+/** The first matching thread of a process. */
 export interface Thread {
   readonly tid: number;
   /** The letter of its state. */
@@ -24,13 +24,13 @@ export interface Thread {
 
 export interface SeenProcess {
   readonly pid: number;
-  /** The effective one of its first thread. */
+  /** The effective uid of its first thread. */
   readonly uid: number;
-  /** Field 22 of proc_pid_stat(5); with the pid it is one process's for ever. Undefined where it could not be read. */
+  /** Field 22 of proc_pid_stat(5); pid and start time identify a process for ever. Undefined if it could not be read. */
   readonly start: number | undefined;
-  /** Its audit session; undefined without one. */
+  /** The audit session; undefined without one. */
   readonly session: number | undefined;
-  /** In the unified hierarchy; empty where there is none, or where it could not be read. */
+  /** Path in the unified hierarchy; empty without that hierarchy, or if it could not be read. */
   readonly cgroup: string;
   readonly seen: Seen;
 }
@@ -42,15 +42,15 @@ export interface Found extends SeenProcess {
 
 export interface Look {
   readonly found: readonly Found[];
-  /** Of those nobody knows whether they are of that kind. */
+  /** Processes that could not be read, so that they may match or not. */
   readonly unknown: readonly SeenProcess[];
-  /** What was not seen was not there: nothing was born meanwhile. */
+  /** Complete: no process was born during the look, so all others were absent. */
   readonly quiet: boolean;
-  /** There are more than are told of. */
+  /** There are more processes than the result lists. */
   readonly cut: boolean;
 }
 
-/** @throws NativeError where /proc cannot be read at all. */
+/** @throws NativeError if /proc itself cannot be read. */
 export async function lookFor(question: ProcessesQuestion): Promise<Look> {
   const proc = native.open('/proc', constants.O_RDONLY | constants.O_DIRECTORY);
   try {
@@ -71,7 +71,7 @@ function isFound(process: SeenProcess): process is Found {
   return typeof process.seen === 'object' && 'tid' in process.seen && process.start !== undefined;
 }
 
-/** @throws Error for what is no answer: then nothing is known. */
+/** @throws Error if the answer is malformed. Fails closed: then nothing is known. */
 export function* parseProcesses(text: string): Reading<SeenProcess[]> {
   const processes: SeenProcess[] = [];
   for (let at = 0; at < text.length; ) {

@@ -1,23 +1,24 @@
 /**
- * From whom /proc hides processes (hidepid= and gid= of proc(5)). This service sees them all, and must not tell whoever does not what
- * is there. A confined caller is in this service's mount namespace, so that its /proc is this one.
+ * Tells from which callers /proc hides processes (hidepid= and gid= of proc(5)). This service sees all processes, and must not
+ * disclose their existence to callers that cannot. A confined caller is in this service's mount namespace, so its /proc is the
+ * same.
  */
 import { readFileSync } from 'node:fs';
 
 export interface ProcMount {
-  /** Whether what is not one's own is hidden from a process with these groups. */
+  /** True if other users' processes are hidden from a process with these groups. */
   hidesFrom(groups: readonly number[]): boolean;
-  /** It may be mounted anew. */
+  /** Reads the mount table again, because /proc may have been remounted. */
   refresh(): void;
 }
 
-/** Whether anything is hidden, and the group from which nothing is. */
+/** The options of the mount: whether it hides processes, and the group that is exempt. */
 export interface Hiding {
   readonly hides: boolean;
   readonly exceptGid: number;
 }
 
-/** @param mountinfo see proc_pid_mountinfo(5): the last line for a mount point is what is seen there. */
+/** @param mountinfo see proc_pid_mountinfo(5): the last line for a mount point is the visible mount. */
 export function parseHiding(mountinfo: string): Hiding {
   const options = mountinfo
     .split('\n')
@@ -26,7 +27,7 @@ export function parseHiding(mountinfo: string): Hiding {
     .at(-1)?.[1]
     ?.split(' ')[2]
     ?.split(',');
-  // What cannot be found is taken for hidden.
+  // Fails closed: without a mount line, processes are taken as hidden.
   if (!options) return { hides: true, exceptGid: 0 };
   const value = (name: string): string | undefined =>
     options.find((option) => option.startsWith(`${name}=`))?.slice(name.length + 1);

@@ -1,4 +1,4 @@
-/** Who descends from whom, as /proc tells it. */
+/** Ancestors and descendants of processes, as /proc shows them. */
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native, type OwnedFd, type ProcAnswer, type TasksQuestion } from '../native/binding.ts';
@@ -8,12 +8,12 @@ import { type Reading, readInTurns } from './turns.ts';
 
 const { ENOENT, ESRCH } = os.errno;
 
-/** How far up is read at once: further than where most processes are. */
+/** The number of ancestors that are read synchronously: more than most processes have. */
 const nearAncestors = 32;
 
 /**
- * The process itself and its ancestors, up to pid 1 of our pid namespace, or to `most` of them.
- * A parent that ends meanwhile ends the chain early: its children then belong to a subreaper or to pid 1.
+ * The process itself and its ancestors, up to pid 1 of our pid namespace, or to `most` of them. If a parent exits during the
+ * reading, the chain ends early: the children of that parent then belong to a subreaper or to pid 1.
  */
 export function lineage(
   pid: number,
@@ -27,12 +27,13 @@ export function lineage(
   return chain;
 }
 
-/** Whether the tree below `root` (itself included) contains `pid`. */
+/** Tells if the tree below `root` (itself included) contains `pid`. */
 export type TreeContains = (root: number, pid: number) => boolean;
 
 /**
- * For these pids. How deep a process lies is its user's to choose, so that the rest of a long chain is read on another thread.
- * @returns a promise where there is one.
+ * Reads the ancestors of these pids. A user chooses how deep a process lies, so the rest of a long chain is read on another
+ * thread.
+ * @returns a promise if there is a long chain.
  */
 export function lineagesOf(pids: readonly number[]): TreeContains | Promise<TreeContains> {
   const chains = new Map(pids.map((pid) => [pid, lineage(pid)]));
@@ -58,32 +59,33 @@ async function readLineages(pids: readonly number[]): Promise<number[][]> {
   }
 }
 
-/** One thread of a tree, as far as who may dump it is concerned. */
+/** The facts about a thread of a tree that decide who may dump it. */
 export interface TreeThread {
   readonly pid: number;
   readonly tid: number;
   /** Real, effective, saved and file system uid. */
   readonly uids: readonly number[];
-  /** The same of its gids; supplementary groups are not among them. */
+  /** Real, effective, saved and file system gid, without supplementary groups. */
   readonly gids: readonly number[];
   readonly permitted: bigint;
   readonly bounding: bigint;
   readonly noNewPrivs: boolean;
 }
 
-/** The same, and whether it runs. */
+/** A thread with the state that tells if it runs. */
 export interface ReadThread extends TreeThread, Tracing {}
 
-/** How many processes are read at once, on a thread of their own. */
+/** The number of processes that are read together, on a native thread. */
 const batch = 64;
 
 /**
- * Reads every thread of every process below `root`, itself included. What ends meanwhile is left out; what is born
- * meanwhile may be: this is for a clear refusal before an engine starts, and the kernel checks again while the tree is frozen.
- * @param enough a thread after which there is nothing more to be found out: the reading ends with its process.
- * @param most how many are read, and some more, which tell that there are more.
- * @returns an empty list when there is no such process.
- * @throws Error when one cannot be read for another reason than that it has ended: then nobody knows whose it is.
+ * Reads every thread of every process below `root`, itself included. Processes that exit during the reading are left out;
+ * processes that are born during it may be missing. This is enough for a clear refusal before an engine starts, because the
+ * kernel checks again while the tree is frozen.
+ * @param enough tells if a thread makes further reading unnecessary: the reading ends after its process.
+ * @param most the limit of threads; the result has more than that if the tree has more.
+ * @returns an empty list if the process does not exist.
+ * @throws Error if a process cannot be read although it has not exited: then its owner is unknown.
  */
 export async function readTree(
   root: number,
@@ -99,7 +101,7 @@ export async function readTree(
   try {
     for (let reading = readNext(); reading; reading = ahead ?? readNext()) {
       const { questions, answers } = await reading;
-      // The thread is at the next ones while these are understood.
+      // Read the next batch on the native thread while these answers are parsed.
       ahead = readNext();
       ahead?.catch(() => {});
       for (const [at, { path }] of questions.entries()) {
@@ -116,7 +118,7 @@ export async function readTree(
     }
     return threads;
   } finally {
-    // One thread at a time: whoever asks next finds none at work.
+    // Wait for the native thread: the user's next reading must find it idle.
     await ahead?.catch(() => {});
     proc.close();
   }
@@ -136,8 +138,8 @@ const threadLines =
   /State:\t(\S)[^\n]*\nPid:\t(\d+)\nTracerPid:\t(\d+)\nUid:\t([\d\t]+)\nGid:\t([\d\t]+)\nCapPrm:\t([0-9a-f]+)\nCapBnd:\t([0-9a-f]+)\nNoNewPrivs:\t([01])\nChildren:\t([\d ]*)\n/y;
 
 /**
- * @param text as the question `tasks` is answered.
- * @throws Error when it is anything else: then nothing is known, and nothing may be assumed.
+ * @param text an answer to the question `tasks`.
+ * @throws Error if the text is malformed. Fails closed: then nothing is known about the process.
  */
 export function* parseProcess(
   pid: number,
@@ -148,7 +150,7 @@ export function* parseProcess(
   for (let at = 0; at < text.length; ) {
     threadLines.lastIndex = at;
     const found = threadLines.exec(text);
-    // Taken before others have their turn, who use the same expression.
+    // Save the position before yielding, because other readings use the same expression.
     at = threadLines.lastIndex;
     if (!found) throw new Error(`/proc/${pid}/task does not say whose its threads are`);
     const [, state, tid, tracer, uids, gids, permitted, bounding, noNewPrivs, born] = found;
@@ -177,7 +179,7 @@ function fourIds(pid: number, text: string): number[] {
   return ids.map(Number);
 }
 
-/** The unified hierarchy's line of cgroups(7), `0::/path`; `/` where there is none. Any byte but a newline may be in a path. */
+/** The unified hierarchy's line of cgroups(7), `0::/path`; `/` where there is none. A path may contain any byte but a newline. */
 export function parseCgroup(text: string): string {
   return /(?:^|\n)0::([^\n]*)/.exec(text)?.[1] ?? '/';
 }

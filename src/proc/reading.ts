@@ -1,18 +1,21 @@
 /**
- * Readings of /proc, apart from who carries them out. A reading is a generator that yields questions and is given their answers:
- * at once, where nothing can block; on a thread that may be lost, for a process whose owner can block whoever looks at it.
+ * Readings of /proc, independent of the way they are carried out. A reading is a generator that yields questions and receives
+ * their answers: synchronously where nothing can block, or from a native thread that may hang, for a process whose owner can
+ * block its readers.
  */
 import { constants } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
 import { native, type OwnedFd, type ProcAnswer, type ProcQuestion } from '../native/binding.ts';
 import { nextTurn, startTurn } from './turns.ts';
 
-/** No questions: a place where a long reading may be interrupted. */
+/** An empty list of questions: a long reading may be interrupted here. */
 export const breath: readonly ProcQuestion[] = [];
 
 export type ProcReading<T> = Generator<readonly ProcQuestion[], T, readonly ProcAnswer[]>;
 
-/** @param directory a path, for example `/proc/self`, or what is open already. @throws NativeError when it cannot be opened. */
+/**
+ * @param directory a path, for example `/proc/self`, or an open descriptor. @throws NativeError when the path cannot be opened.
+ */
 export function answerAtOnce<T>(reading: ProcReading<T>, directory: string | OwnedFd): T {
   if (typeof directory === 'string') {
     const opened = native.open(directory, constants.O_DIRECTORY);
@@ -30,7 +33,7 @@ export function answerAtOnce<T>(reading: ProcReading<T>, directory: string | Own
   }
 }
 
-/** @throws NativeError when no thread can be had. */
+/** @throws NativeError when no thread can be started. */
 export async function answerElsewhere<T>(reading: ProcReading<T>, directory: OwnedFd): Promise<T> {
   let answers: ProcAnswer[] = [];
   for (let turn = startTurn(); ; ) {
@@ -46,14 +49,14 @@ export async function answerElsewhere<T>(reading: ProcReading<T>, directory: Own
   }
 }
 
-/** What a reading makes of an answer that it cannot do without. @throws Error with a `code` such as ENOENT */
+/** Returns the text of an answer that the reading needs. @throws Error with a `code` such as ENOENT */
 export function required(given: ProcAnswer | undefined): string {
   if (typeof given === 'string') return given;
   const code = given === undefined ? 'EIO' : getSystemErrorName(-given);
   throw Object.assign(new Error(code), { code });
 }
 
-/** `names` and a newline after each, as the addon has it. */
+/** Splits the addon's lists: names with a newline after each. */
 export function lines(text: string): string[] {
   return text.split('\n').slice(0, -1);
 }

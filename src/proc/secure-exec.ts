@@ -1,12 +1,12 @@
-/** Which processes run a program that was started across a privilege boundary (AT_SECURE in getauxval(3)). */
+/** Tells which processes run a program that was started across a privilege boundary (AT_SECURE in getauxval(3)). */
 import { constants } from 'node:fs';
 import { native } from '../native/binding.ts';
 import { parseAuxvSecure } from './status.ts';
 
-/** One that is inside execve(2) may keep whoever reads its auxv waiting for as long as its user likes (caller-reader.ts). */
+/** A process inside execve(2) can keep the reader of its auxv waiting for as long as its user likes (caller-reader.ts). */
 const deadlineMs = 1000;
 
-/** One that cannot be read, or not in time, counts as one. */
+/** Fails closed: a process whose auxv cannot be read in time is among the result. */
 export async function runsAcrossPrivileges(pids: readonly number[]): Promise<ReadonlySet<number>> {
   if (pids.length === 0) return new Set();
   const proc = native.open('/proc', constants.O_RDONLY | constants.O_DIRECTORY);

@@ -1,14 +1,14 @@
-/** Which security module of the kernel labels processes (Documentation/admin-guide/LSM of the kernel). */
+/** Tells which security module of the kernel labels processes (Documentation/admin-guide/LSM of the kernel). */
 import { readFileSync } from 'node:fs';
 
-/** Those whose labels a process may ask for at its next execve(2). */
+/** The modules that let a process request a label for its next execve(2). */
 export type LabelModule = 'selinux' | 'apparmor';
 
 /**
  * Pure.
- * @param active what /sys/kernel/security/lsm says: the active modules, in their order, with commas. Of those that label processes at most
- * one answers in /proc/PID/attr: the first.
- * @returns undefined where no module labels processes, or one that is not known here.
+ * @param active the content of /sys/kernel/security/lsm: the active modules, in their order, separated by commas. At most one
+ * module that labels processes answers in /proc/PID/attr: the first.
+ * @returns undefined where no module labels processes, or where the module is not known here.
  */
 export function labelModuleOf(active: string): LabelModule | undefined {
   const first = active
@@ -18,7 +18,7 @@ export function labelModuleOf(active: string): LabelModule | undefined {
   return first === 'selinux' || first === 'apparmor' ? first : undefined;
 }
 
-/** Of this kernel. Undefined, too, where securityfs is not mounted: no label can be taken over then. */
+/** Reads the module of this kernel. Without securityfs the answer is undefined, too: then no label can be taken over. */
 export function readLabelModule(): LabelModule | undefined {
   try {
     return labelModuleOf(readFileSync('/sys/kernel/security/lsm', 'latin1'));

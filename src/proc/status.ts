@@ -1,8 +1,8 @@
 /** Pure parsers of /proc/PID files, see proc_pid_status(5) and getauxval(3). */
 
 /**
- * One line of a status but the first. A process names itself in the first, `Name:`, where the kernel escapes newlines and nothing
- * else: to a regular expression with `m`, a carriage return in it would begin a line, too.
+ * Returns a line of a status file, except the first. The first line, `Name:`, is chosen by the process, and the kernel escapes
+ * only newlines there: for a regular expression with `m`, a carriage return in the name would begin a line, too.
  */
 export function statusField(text: string, name: string): string | undefined {
   const at = text.indexOf(`\n${name}:`);
@@ -12,7 +12,7 @@ export function statusField(text: string, name: string): string | undefined {
   return text.slice(begin, end === -1 ? text.length : end).trim();
 }
 
-/** What /proc/PID/task/TID/status says of one thread's credentials. */
+/** The credentials of a thread, from /proc/PID/task/TID/status. */
 export interface ThreadStatus {
   readonly tid: number;
   /** Real, effective, saved and file system uid. */
@@ -32,9 +32,7 @@ export interface ThreadStatus {
   readonly seccomp: number;
 }
 
-/**
- * @throws Error when a line that every supported kernel writes is absent: then nothing is known, and nothing may be assumed.
- */
+/** @throws Error if a line that every supported kernel writes is absent. Fails closed: then nothing is known about the thread. */
 export function parseThreadStatus(text: string): ThreadStatus {
   const optional = (name: string): string | undefined => statusField(text, name);
   const field = (name: string): string => {
@@ -66,11 +64,11 @@ export function parseThreadStatus(text: string): ThreadStatus {
   };
 }
 
-/** Whether a thread runs, and who traces it: what changes from moment to moment, and is no credential. */
+/** The changing state of a thread, which is no credential: whether it runs, and its tracer. */
 export interface Tracing {
   /** The letter of `State:`. */
   readonly state: string;
-  /** TracerPid, 0 for none. */
+  /** TracerPid, 0 without a tracer. */
   readonly tracer: number;
 }
 

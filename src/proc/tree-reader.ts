@@ -1,4 +1,4 @@
-/** Reads the trees of users one at a time for each of them: however many requests a user has, one thread looks at that user's trees. */
+/** Reads process trees one at a time for each user: however many requests a user has, a single thread reads that user's trees. */
 import { readTree } from './process-tree.ts';
 
 export class TreeReader {
@@ -10,7 +10,7 @@ export class TreeReader {
     this.#read = read;
   }
 
-  /** {@link readTree}, when those for the same uid before it are done. */
+  /** Calls {@link readTree} after the earlier readings for the same uid are done. */
   async read(uid: number, ...what: Parameters<typeof readTree>): ReturnType<typeof readTree> {
     const before = this.#lanes.get(uid);
     const reading = (before ?? Promise.resolve()).catch(() => {}).then(() => this.#read(...what));

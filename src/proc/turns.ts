@@ -1,9 +1,9 @@
 /**
- * Long readings of /proc, cut into turns: a caller with thousands of threads, or a tree of thousands of tasks, must not hold
- * up the event loop for everybody else. A reading is a generator that yields wherever it may be interrupted.
+ * Long readings of /proc, cut into turns, so that a caller with thousands of threads, or a tree of thousands of tasks, does not
+ * hold up the event loop for other callers. A reading is a generator that yields wherever it may be interrupted.
  */
 
-/** How long the event loop may be held up at a time. */
+/** The longest time that a turn occupies the event loop. */
 const turnMs = 4;
 
 export type Reading<T> = Generator<void, T>;
@@ -16,7 +16,7 @@ export async function readInTurns<T>(reading: Reading<T>): Promise<T> {
   }
 }
 
-/** The time that somebody has had on the event loop. */
+/** The time of a reading on the event loop since it last let other work run. */
 export interface Turn {
   readonly isOver: boolean;
 }
@@ -30,7 +30,7 @@ export function startTurn(): Turn {
   };
 }
 
-/** Lets everybody else have theirs. */
+/** Lets other work on the event loop run, then starts the next turn. */
 export async function nextTurn(): Promise<Turn> {
   await new Promise((resolve) => setImmediate(resolve));
   return startTurn();
