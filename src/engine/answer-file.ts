@@ -1,12 +1,12 @@
 /**
- * Answers that cannot change, over the time in which this service is not there: a service that has left because it was idle answers
- * the first VERSION of its next start without an engine. In a directory of root's that is gone with the boot.
+ * Keeps answers that cannot change while this service is not running: if it exited because it was idle, its next start answers
+ * the first VERSION without an engine. The directory is root's, and is emptied at boot.
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export interface Answers {
-  /** Of which engine. */
+  /** The engine that gave the answers. */
   readonly identity: string;
   /** Questions and answers as bytes in Latin-1. */
   readonly answers: ReadonlyMap<string, string>;
@@ -15,12 +15,12 @@ export interface Answers {
 export class AnswerFile {
   readonly #path: string;
 
-  /** @param directory that nobody but root can write. */
+  /** @param directory that only root can write. */
   constructor(directory: string) {
     this.#path = join(directory, 'answers.json');
   }
 
-  /** @returns undefined where there is none, or none of ours. */
+  /** @returns undefined if there is no file, or if it was not written by this service. */
   read(): Answers | undefined {
     try {
       const { identity, answers } = JSON.parse(readFileSync(this.#path, 'utf8'));
@@ -30,14 +30,14 @@ export class AnswerFile {
     }
   }
 
-  /** Whole: whoever is killed meanwhile leaves the one before. */
+  /** Replaces the file atomically: a write that is killed leaves the previous file. */
   write({ identity, answers }: Answers): void {
     const next = `${this.#path}.tmp`;
     try {
       writeFileSync(next, JSON.stringify({ identity, answers: [...answers] }), { mode: 0o600 });
       renameSync(next, this.#path);
     } catch {
-      // Without it the next start asks an engine.
+      // Without the file, the next start asks an engine.
     }
   }
 
@@ -45,7 +45,7 @@ export class AnswerFile {
     try {
       rmSync(this.#path, { force: true });
     } catch {
-      // Somebody has put something else there, which is read as nothing.
+      // The path holds something else than a file, which is read as no answers.
     }
   }
 }

@@ -1,8 +1,8 @@
 /**
- * Engines for confined callers: a launcher becomes the caller and executes CRIU (native/launcher).
+ * Engines for confined callers: a launcher takes over the caller's identity and executes CRIU (native/launcher).
  *
- * What the launcher says is believed up to its first answer, by which it has given up its privileges and touched nothing of
- * the caller's but directories, as the caller. What the engine says never is. The caller may kill either at any time.
+ * The launcher's messages are trusted up to its first answer: by then it has given up its privileges, and of the caller's files
+ * it has opened only directories, as the caller. The engine's messages are never trusted. The caller may kill either at any time.
  */
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
@@ -27,17 +27,17 @@ export interface ConfinedEngineOptions {
   readonly criu?: string | undefined;
   /** The launcher, an absolute path. */
   readonly launcher: string;
-  /** A file of root's with the one line `unprivileged`: what CRIU_CONFIG_FILE names. */
+  /** A file of root's with the single line `unprivileged`: the value of CRIU_CONFIG_FILE. */
   readonly configFile: string;
   /** The library that CRIU is run with (native/engine-preload), an absolute path. */
   readonly preload: string;
-  /** How long the launcher may take: a directory of the caller's may be one that never answers. */
+  /** The launcher's deadline: a directory of the caller's may never answer. */
   readonly deadlineMs: number;
-  /** Which security module labels processes. */
+  /** The security module that labels processes. */
   readonly labels?: 'selinux' | 'apparmor' | undefined;
 }
 
-/** Whom the engine becomes. */
+/** The identity that the engine takes over. */
 export interface EngineIdentity {
   readonly pid: number;
   readonly uid: number;
@@ -48,14 +48,14 @@ export interface EngineIdentity {
   readonly ambient: bigint;
   readonly noNewPrivs: boolean;
   readonly umask: number;
-  /** Absent where the launcher's own is right. */
+  /** Absent if the launcher's own label is right. */
   readonly label?: LauncherLabel | undefined;
   /** The caller's pidfd, and a directory fd of its /proc/PID that is bound to it. Copied. */
   readonly pidfd: OwnedFd;
   readonly procDirectory: OwnedFd;
 }
 
-/** What it opens as its caller: descriptors are the caller's numbers. */
+/** The files that the engine opens as its caller: descriptors are the caller's numbers. */
 export interface EngineFiles {
   readonly imagesDirFd?: number | undefined;
   readonly imagesDir?: string | undefined;
@@ -72,20 +72,24 @@ export interface OpenedFiles {
 
 export interface ConfinedEngine {
   readonly engine: Engine;
-  /** Where it and everything that it forks lives; its owner here ends it. */
+  /** The cgroup of the engine and everything that it forks; the owner of this object ends it. */
   readonly cgroup: EngineCgroup;
   readonly files: OpenedFiles;
 }
 
 /**
- * Where it and what it forks is to live: a cgroup that is there before it, in which its launcher starts; or one that can only be had
- * with a process in it, so that its launcher is moved there, before it is anybody. Being moved takes the kernel some milliseconds.
+ * The cgroup where the engine and its descendants live. `before`: the cgroup exists first, and the launcher starts in it. `with`:
+ * the cgroup can only be created with a process in it, so the launcher is moved there, before it takes over any identity. Moving
+ * costs the kernel some milliseconds.
  */
 export type EngineHome =
   | { readonly before: () => EngineCgroup }
   | { readonly with: (pid: number) => Promise<EngineCgroup> };
 
-/** The engine could not become its caller, or could not be executed. `errno` is positive; the message is for the caller. */
+/**
+ * The engine could not take over its caller's identity, or could not be executed. `errno` is positive; the message is for the
+ * caller.
+ */
 export class LaunchError extends Error {
   override readonly name = 'LaunchError';
   readonly errno: number;
@@ -98,8 +102,9 @@ export class LaunchError extends Error {
 
 /**
  * @param noCapability the request needs no CAP_CHECKPOINT_RESTORE.
- * @param connection the caller's own, blocking, for a hand-over; copied. Then nothing is opened: CRIU does that itself.
- * @param onAbandoned told when a launcher that failed will have gone: until then it counts as an engine.
+ * @param connection the caller's own, blocking, for a hand-over; copied. In a hand-over the launcher opens no files, because CRIU
+ * opens them itself.
+ * @param onAbandoned gets a promise of the exit of a launcher that failed: until then it counts as an engine.
  * @throws LaunchError, CriuMissingError, CriuTooOldError, NativeError
  */
 export async function startConfinedEngine(
@@ -194,7 +199,7 @@ interface Launched {
   readonly socket: SeqpacketSocket | undefined;
 }
 
-/** Waits until the launcher was ready, and then the library in CRIU, before CRIU's main(): see native/launcher/protocol.h. */
+/** Waits until the launcher is ready, and then for the library in CRIU, before CRIU's main(): see native/launcher/protocol.h. */
 function answerOf(
   control: SeqpacketSocket,
   launcher: Process,
@@ -215,7 +220,7 @@ function answerOf(
         reject(new LaunchError(errno, message));
       });
     const timer = setTimeout(() => {
-      // CRIU has no request yet, so nothing is frozen by it.
+      // CRIU has no request yet, so it has frozen no process.
       launcher.signal(os.signals.SIGKILL);
       fail(
         os.errno.ETIMEDOUT,
@@ -257,8 +262,8 @@ function answerOf(
 }
 
 /**
- * A launcher that failed leaves by itself, or was killed; one that waits for its parameters reads an end of file. A file system that
- * never answers keeps a launcher that was killed for as long as it likes.
+ * A failed launcher exits by itself, or was killed; a launcher that waits for its parameters reads end of file. A file system
+ * that never answers can delay the exit of a killed launcher without limit.
  */
 function abandon(launcher: Process, cgroup: EngineCgroup | undefined): Promise<void> {
   return new Promise((resolve) => {

@@ -1,9 +1,9 @@
-/** Where the installed criu is. */
+/** Finds the installed criu. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native } from '../native/binding.ts';
 
-/** The directories that are searched, in this order: those of a system service, never the environment's. */
+/** The directories that are searched, in this order: those of a system service. The environment's PATH is ignored. */
 export const searchPath = [
   '/usr/local/sbin',
   '/usr/local/bin',
@@ -13,14 +13,14 @@ export const searchPath = [
   '/bin',
 ] as const;
 
-/** The engine cannot be had; the message says what to do. */
+/** There is no criu; the message says what to do. */
 export class CriuMissingError extends Error {
   override readonly name = 'CriuMissingError';
   readonly errno = os.errno.ENOENT;
 }
 
 /**
- * @param explicit an absolute path that was configured; otherwise {@link searchPath} is searched for `criu`.
+ * @param explicit an absolute path from the configuration; otherwise {@link searchPath} is searched for `criu`.
  * @throws CriuMissingError
  */
 export function findCriu(explicit?: string): string {
@@ -41,12 +41,15 @@ function candidatesFor(explicit: string | undefined): readonly string[] {
   return explicit === undefined ? installed : [explicit];
 }
 
-/** What an engine reads at its start, before it has a request (init_config in CRIU's config.c); HOME it has none. */
+/**
+ * The file that an engine reads at its start, before it has a request (init_config in CRIU's config.c). An engine has no HOME, so
+ * this is the only one.
+ */
 const configuration = '/etc/criu/default.conf';
 
 /**
- * Changes whenever an engine that is started now could be another one than before: a program that is looked for, or what it reads
- * at its start, was replaced or written to, or is there where it was not.
+ * Changes whenever an engine that is started now could differ from an earlier one: a program on the search path, or the
+ * configuration, was created, replaced or written to.
  */
 export function engineIdentity(explicit?: string): string {
   return native.fileIdentities([...candidatesFor(explicit), configuration]);
@@ -54,7 +57,7 @@ export function engineIdentity(explicit?: string): string {
 
 function isExecutableFile(path: string): boolean {
   try {
-    // Most directories have none, and an error costs more than this.
+    // Most directories hold no criu, and an exception costs more than this check.
     if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
     accessSync(path, constants.X_OK);
     return true;

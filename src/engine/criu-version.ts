@@ -1,25 +1,25 @@
-/** Which CRIU is installed, as far as users without root are concerned. */
+/** Tells if the installed CRIU can serve users without root. */
 import { constants, readSync, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native } from '../native/binding.ts';
 
-/** CRIU 3.18 brought `unprivileged`; before that it serves nobody but root. */
+/** CRIU 3.18 introduced `unprivileged`; older versions serve only root. */
 const firstUnprivileged: Version = [3, 18];
 
 type Version = readonly [major: number, minor: number];
 
-/** This CRIU serves root alone. */
+/** The installed CRIU serves only root. */
 export class CriuTooOldError extends Error {
   override readonly name = 'CriuTooOldError';
   readonly errno = os.errno.ENOSYS;
 }
 
-/** What was found out about one file, for as long as it is the same one. */
+/** The version of a file, valid while the file stays the same. */
 let known: { readonly identity: string; readonly version: Promise<Version | undefined> } | undefined;
 
 /**
  * @param criu an absolute path.
- * @throws CriuTooOldError; a CRIU that does not tell its version is given the benefit of the doubt.
+ * @throws CriuTooOldError. A CRIU whose version is unknown is accepted.
  */
 export async function requireUnprivilegedMode(criu: string): Promise<void> {
   const { dev, ino, size, mtimeMs } = statSync(criu);
@@ -68,7 +68,7 @@ function readVersion(criu: string): Promise<Version | undefined> {
       });
     });
   } catch {
-    // What cannot be executed fails with a sentence of its own when it is to be an engine.
+    // If criu cannot be executed, starting it as an engine will fail with a better sentence.
     output.close();
     return Promise.resolve(undefined);
   } finally {

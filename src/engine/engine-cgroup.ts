@@ -1,9 +1,10 @@
 /**
- * The cgroup of one engine, which its caller cannot write: what the engine forks can be found, frozen and ended there.
+ * The cgroup of an engine, which its caller cannot write: all processes that the engine forks can be found, frozen and ended
+ * there.
  *
- * For a RESTORE it is a transient scope in the caller's slice, where the restored tree stays; for anything else of a confined
- * caller a directory below this service's own cgroup, which systemd has delegated to us (Delegate=yes).
- * See cgroups(7) and Documentation/admin-guide/cgroup-v2.rst of the kernel: cgroup.freeze (Linux 5.2), cgroup.kill (5.14).
+ * For a RESTORE it is a transient scope in the caller's slice, where the restored tree stays. For other requests of a confined
+ * caller it is a directory below this service's own cgroup, which systemd has delegated to the service (Delegate=yes). See
+ * cgroups(7) and Documentation/admin-guide/cgroup-v2.rst of the kernel: cgroup.freeze (Linux 5.2), cgroup.kill (5.14).
  */
 import {
   constants,
@@ -20,15 +21,15 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { native, type OwnedFd } from '../native/binding.ts';
 
-/** How often a directory is tried to be removed: the kernel lets it go a moment after its last process. */
+/** Retries of removing a directory: the kernel releases a cgroup shortly after its last process. */
 const removeRetryMs = 20;
 const removeRetries = 50;
 
-/** Freezing takes as long as it takes every task to notice: microseconds, unless one sleeps uninterruptibly. */
+/** Freezing takes until every task has noticed: microseconds, unless a task is in uninterruptible sleep. */
 const freezePollMs = 1;
 
 export class EngineCgroup {
-  /** As /proc/PID/cgroup names it. */
+  /** As in /proc/PID/cgroup. */
   readonly path: string;
   readonly #directory: string;
   readonly #isScope: boolean;
@@ -39,7 +40,7 @@ export class EngineCgroup {
     this.#isScope = isScope;
   }
 
-  /** A new one below this service's own, for an engine that starts in it. */
+  /** Creates a cgroup below this service's own, for an engine that starts in it. */
   static below(kind?: ScopeKind): EngineCgroup {
     const mark = kind === 'page-server' ? pageServerMark : '';
     const cgroup = new EngineCgroup(join(ownCgroup(), `${enginePrefix}${mark}${newId()}`), false);
@@ -48,8 +49,8 @@ export class EngineCgroup {
   }
 
   /**
-   * For the engine of a tree that was verified and is to stay frozen until the engine has gone. While this is there, the tree has not
-   * run: a service that is killed meanwhile leaves the directory for the next start to see.
+   * For the engine of a tree that was verified and stays frozen until the engine has gone. While this directory exists, the tree
+   * has not run: if the service is killed, its next start sees the directory.
    */
   static apartFrom(tree: EngineCgroup): EngineCgroup {
     const cgroup = new EngineCgroup(join(ownCgroup(), `${apartPrefix}${basename(tree.path)}`), false);
@@ -58,9 +59,9 @@ export class EngineCgroup {
   }
 
   /**
-   * Ends frozen trees of earlier starts that never ran, and that belong to no session any more.
-   * @param owned the cgroups of the sessions that go on.
-   * @returns the names of their cgroups.
+   * Ends frozen trees of earlier starts that never ran and belong to no session.
+   * @param owned the cgroups of sessions that continue.
+   * @returns the names of the ended trees' cgroups.
    */
   static async endNeverRun(owned: ReadonlySet<string>): Promise<string[]> {
     const names = new Set([...owned].map((path) => basename(path)));
@@ -86,14 +87,14 @@ export class EngineCgroup {
     return ended;
   }
 
-  /** Its directory, for {@link native.spawn}. */
+  /** Opens its directory, for {@link native.spawn}. */
   open(): OwnedFd {
     return native.open(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
   }
 
   /**
-   * Moves a process into a new scope in a slice, or, where no systemd answers, below this service's cgroup.
-   * @param mayHold what is restored there may hold the capability of engines: it is root's, or that of a user who holds it anyway.
+   * Moves a process into a new scope in a slice, or, without systemd, below this service's cgroup.
+   * @param mayHold the restored tree may hold CAP_CHECKPOINT_RESTORE: it is root's, or its user holds the capability anyway.
    */
   static async scope(
     kind: ScopeKind,
@@ -120,29 +121,31 @@ export class EngineCgroup {
     }
   }
 
-  /** Removes the directories of engines that have left while this service was not there. What has somebody in it stays. */
+  /** Removes the directories of engines that exited while this service was not running. A directory with processes stays. */
   static removeEmpty(): void {
     try {
       for (const cgroup of EngineCgroup.#allBelow()) {
         if (!basename(cgroup.path).startsWith(apartPrefix)) cgroup.remove(0);
       }
     } catch {
-      // Without cgroup v2 there are none.
+      // Without cgroup v2 there are no directories.
     }
   }
 
-  /** Every process in a cgroup that {@link below} has made. @throws Error where that cannot be read, as without cgroup v2. */
+  /**
+   * Every process in a cgroup from {@link below}. @throws Error if the directories cannot be read, for example without cgroup v2.
+   */
   static allMembers(): ReadonlySet<number> {
     return new Set(EngineCgroup.#allBelow().flatMap((cgroup) => cgroup.#membersIfThere()));
   }
 
-  /** Every process in scopes of ours of which this is true. */
+  /** Every process in those of our scopes for which `which` is true. */
   static async membersOfScopes(which: (path: string) => boolean): Promise<number[]> {
     const pids: number[] = [];
     for await (const directory of ownScopes()) {
       if (!which(directory.slice(unifiedMount().length))) continue;
       const procs = await contentOf(join(directory, 'cgroup.procs'), 'latin1').catch((error) => {
-        // Removed meanwhile: it was empty.
+        // The cgroup was removed, so it was empty.
         if (isGone(error)) return '';
         throw error;
       });
@@ -158,9 +161,9 @@ export class EngineCgroup {
   }
 
   /**
-   * Stops the scopes that nobody ever was in: their engine ended while systemd put it there, and so did the service that asked
-   * for it. systemd collects a scope when its last process leaves, and from these none does (native/scope.cc).
-   * @returns the names of those that were stopped.
+   * Stops scopes that never had a process: their engine exited while systemd created them, and the service that asked for them
+   * exited, too. systemd collects a scope when its last process leaves, and from these no process leaves (native/scope.cc).
+   * @returns the names of the stopped scopes.
    */
   static async stopEmptyScopes(): Promise<string[]> {
     const stopped: string[] = [];
@@ -172,7 +175,7 @@ export class EngineCgroup {
     return stopped;
   }
 
-  /** One that an earlier start of this service has made. */
+  /** A cgroup from an earlier start of this service. */
   static again(path: string, isScope: boolean): EngineCgroup {
     return new EngineCgroup(path, isScope);
   }
@@ -182,7 +185,7 @@ export class EngineCgroup {
     return this.#isScope ? basename(this.path) : undefined;
   }
 
-  /** The pids of all processes in it, and in cgroups below it there are none: only root could have made one. */
+  /** The pids of all processes in this cgroup. It has no child cgroups: only root could create one. */
   members(): number[] {
     return this.#read('cgroup.procs')
       .split('\n')
@@ -194,15 +197,15 @@ export class EngineCgroup {
     try {
       return this.members();
     } catch (error) {
-      // Removed meanwhile: it was empty.
+      // The cgroup was removed, so it was empty.
       if (isGone(error)) return [];
       throw error;
     }
   }
 
   /**
-   * Stops everything in it, and resolves when all have stopped.
-   * @throws Error when that takes longer than the deadline; what has stopped stays stopped.
+   * Freezes all processes of the cgroup, and resolves when all have stopped.
+   * @throws Error after the deadline; tasks that have stopped stay stopped.
    */
   async freeze(deadlineMs: number): Promise<void> {
     this.#write('cgroup.freeze', '1');
@@ -214,9 +217,9 @@ export class EngineCgroup {
   }
 
   /**
-   * Moves a process here. Mostly one has been moved a moment before, and then this takes the kernel a tenth of a millisecond; else
-   * it waits for all processors (RCU), and the event loop does not.
-   * @throws Error when the process has gone (ESRCH).
+   * Moves a process here. If another was moved just before, the kernel takes a tenth of a millisecond. Otherwise it waits for all
+   * processors (RCU), so this is done off the event loop.
+   * @throws Error if the process has gone (ESRCH).
    */
   async take(pid: number): Promise<void> {
     await writeElsewhere(join(this.#directory, 'cgroup.procs'), String(pid));
@@ -227,18 +230,18 @@ export class EngineCgroup {
   }
 
   /**
-   * SIGKILL for every process in it, frozen or not, those that are being forked included. Never throws: a cgroup that systemd
-   * collects meanwhile (ENOENT, ENODEV) has nothing left in it.
+   * SIGKILL for every process in the cgroup, frozen or not, including those that are being forked. Never throws: a cgroup that
+   * systemd has collected (ENOENT, ENODEV) is empty.
    */
   kill(): void {
     try {
       this.#write('cgroup.kill', '1');
     } catch {
-      // Gone.
+      // The cgroup has gone.
     }
   }
 
-  /** Removes a directory of ours once it is empty; a scope is systemd's to collect. */
+  /** Removes a directory of ours as soon as it is empty; systemd collects scopes. */
   remove(retries = removeRetries): void {
     if (this.#isScope) return;
     try {
@@ -258,7 +261,7 @@ export class EngineCgroup {
   }
 }
 
-/** Not those of node:fs/promises, which is a megabyte that the service never needs else. */
+/** node:fs/promises would cost a megabyte, and the service needs it nowhere else. */
 const contentOf = promisify(readFile);
 const namesIn = promisify(readdir);
 const writeElsewhere = promisify(writeFile);
@@ -271,12 +274,12 @@ const mayHoldMark = 'capable-';
 
 const pageServerMark = 'page-server-';
 
-/** True for a scope whose processes may hold the capability of engines for as long as they live. */
+/** True for a scope whose processes may hold CAP_CHECKPOINT_RESTORE for as long as they live. */
 export function mayHoldCapability(path: string): boolean {
   return new RegExp(`^criu-restore-${mayHoldMark}`).test(basename(path));
 }
 
-/** True for where a page server works on when its session is over, with the capability of its engine. */
+/** True for a cgroup where a page server works on after its session, with the capability of its engine. */
 export function isPageServerCgroup(path: string): boolean {
   return (
     isEngineScope(path, 'page-server') ||
@@ -287,24 +290,24 @@ export function isPageServerCgroup(path: string): boolean {
 let thisStart: string | undefined;
 let nextId = 1;
 
-/** No cgroup of this machine has it yet. It begins with what all of this start of the service have in common. */
+/** A new part of a cgroup's name, unique on this machine. It begins with an id of this start of the service. */
 function newId(): string {
   // Loaded here, because the first answer hardly ever needs it.
   thisStart ??= process.getBuiltinModule('node:crypto').randomBytes(6).toString('hex');
   return `${thisStart}-${nextId++}`;
 }
 
-/** True for a cgroup that this start of the service has named, whether or not it is there already. */
+/** True for a cgroup that was named by this start of the service, whether or not it exists yet. */
 export function isOfThisStart(path: string): boolean {
   return thisStart !== undefined && basename(path).includes(`-${thisStart}-`);
 }
 
-/** ENODEV: it was removed while its file was open (kernfs). */
+/** ENODEV: the cgroup was removed while its file was open (kernfs). */
 function isGone(error: unknown): boolean {
   return ['ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '');
 }
 
-/** The directories of all scopes of ours. Without cgroup v2 there are none. */
+/** The directories of all our scopes; an empty list without cgroup v2. */
 function ownScopes(): AsyncIterable<string> | string[] {
   try {
     return scopesBelow(unifiedMount());
@@ -313,7 +316,7 @@ function ownScopes(): AsyncIterable<string> | string[] {
   }
 }
 
-/** They lie in slices, and slices in slices. */
+/** Scopes lie in slices, and slices in slices. */
 async function* scopesBelow(directory: string): AsyncGenerator<string> {
   for (const name of await namesIn(directory).catch(() => [])) {
     if (scopeName.test(name)) yield join(directory, name);
@@ -321,22 +324,22 @@ async function* scopesBelow(directory: string): AsyncGenerator<string> {
   }
 }
 
-/** What stays in a scope when its engine has left: a restored tree, a page server that waits for its one connection. */
+/** The reason to keep a scope when its engine has exited: a restored tree, or a page server that waits for its connection. */
 export type ScopeKind = 'restore' | 'page-server';
 
 const scopeName = /^criu-(restore|page-server)-[^/]+\.scope$/;
 
-/** What a machine without systemd, or without a bus to it, answers. */
+/** The errors of a machine without systemd, or without a bus to it. */
 const noSystemd: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTCONN', 'EHOSTUNREACH']);
 
-/** True for a cgroup that below() made, and for one below it. */
+/** True for a cgroup from below(), and for its descendants. */
 export function isEngineCgroup(path: string): boolean {
   return path.startsWith(join(ownCgroup(), enginePrefix));
 }
 
 /**
- * True for a scope of ours, where an engine or a page server may be at work, or a tree that was verified. The scopes of a user's
- * own manager are below a service, and may have any name.
+ * True for a scope of ours: it holds an engine or page server at work, or a verified tree. A user's own manager has its scopes
+ * below a service, and may give them any name, so only scopes directly in slices count.
  */
 export function isEngineScope(path: string, kind?: ScopeKind): boolean {
   const slices = path.split('/').filter((part) => part !== '');
@@ -346,7 +349,7 @@ export function isEngineScope(path: string, kind?: ScopeKind): boolean {
 }
 
 /**
- * The slice that a cgroup is in, as a unit name: the last `*.slice` before anything else.
+ * The slice of a cgroup, as a unit name: the last `*.slice` before any other part.
  * `/user.slice/user-1000.slice/user@1000.service/app.slice` is in `user-1000.slice`; `/` in the root slice, `-.slice`.
  */
 export function sliceOf(path: string): string {
@@ -360,7 +363,7 @@ export function sliceOf(path: string): string {
 
 let own: string | undefined;
 
-/** This service's own cgroup; it is not moved while it runs. */
+/** This service's own cgroup; it stays the same while the service runs. */
 export function ownCgroup(): string {
   own ??= /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'latin1'))?.[1] ?? '/';
   return own;
@@ -368,7 +371,7 @@ export function ownCgroup(): string {
 
 let mount: string | undefined;
 
-/** Where the unified hierarchy is mounted: /sys/fs/cgroup on all but hybrid systems. */
+/** The mount point of the unified hierarchy: /sys/fs/cgroup on all but hybrid systems. */
 export function unifiedMount(): string {
   mount ??= readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')

@@ -1,29 +1,29 @@
 /**
- * The last error lines of CRIU's own log, for the record of a request that failed.
+ * Reads the last error lines of CRIU's own log, for the record of a failed request.
  *
- * Read only where the service holds a copy of a fully privileged caller's directory. That directory may be anywhere, on a file
- * system that never answers for one, so it is read beside the event loop and not waited for any longer than a moment.
+ * The log is read only where the service holds a copy of a fully privileged caller's directory. That directory may be on a file
+ * system that never answers, so the log is read off the event loop, and waited for with a short timeout.
  */
-// Node compiles `promises` at its first use, which the first answer does not wait for.
+// Node compiles `promises` at its first use, so use it late: the first answer must not wait for that.
 import { constants, promises } from 'node:fs';
 import { native, type OwnedFd } from '../native/binding.ts';
 
-/** DEFAULT_LOG_FILENAME of CRIU: without log_file in a request. */
+/** DEFAULT_LOG_FILENAME of CRIU: for a request without log_file. */
 const defaultName = 'criu.log';
 
 const tailBytes = 16 * 1024;
 const maxLines = 5;
 const patienceMs = 2000;
 
-/** Readings that have yet to end; more of them are not begun, because each holds one of libuv's few threads. */
+/** Readings that have not ended. Each holds one of libuv's few threads, so there is a limit. */
 let reading = 0;
 const maxReading = 2;
 
 /**
  * @param directory where the engine wrote its log; copied.
  * @param name as the request gave it.
- * @param since Unix time in milliseconds: an older file is of an older request.
- * @returns at most five lines, without control characters; none where nothing can be read. Never throws.
+ * @param since Unix time in milliseconds: an older file belongs to an older request.
+ * @returns at most five lines, without control characters; an empty list if the log cannot be read. Never throws.
  */
 export async function readErrorLines(
   directory: OwnedFd,
@@ -31,7 +31,7 @@ export async function readErrorLines(
   since: number,
 ): Promise<string[]> {
   const file = name ?? defaultName;
-  // CRIU takes a plain name only; `-` is no file.
+  // CRIU takes only a plain name; `-` is stdout.
   if (reading >= maxReading || file === '-' || file.includes('/')) return [];
   reading += 1;
   const held = native.duplicate(directory);
@@ -53,13 +53,13 @@ export async function readErrorLines(
   }
 }
 
-/** Neither a link nor a FIFO: the directory may be one that others can write. */
+/** Refuses links and FIFOs: the directory may be writable by others. */
 async function readTail(path: string, since: number): Promise<string> {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;
   const file = await promises.open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   try {
     const stat = await file.stat();
-    // File systems store times more coarsely than the clock tells them.
+    // File systems store times more coarsely than the clock.
     if (!stat.isFile() || stat.mtimeMs < since - 1000) return '';
     const start = Math.max(0, stat.size - tailBytes);
     const { buffer, bytesRead } = await file.read(Buffer.alloc(tailBytes), 0, tailBytes, start);
@@ -69,7 +69,7 @@ async function readTail(path: string, since: number): Promise<string> {
   }
 }
 
-/** `Error (criu/cr-dump.c:1234): ...`, at higher levels with the time before it, and the pid of a task that is restored. */
+/** Matches `Error (criu/cr-dump.c:1234): ...`; at higher log levels the time comes before it, and the pid of a restored task. */
 export function errorLines(text: string): string[] {
   return text
     .split('\n')

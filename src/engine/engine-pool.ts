@@ -1,11 +1,11 @@
 /**
- * Privileged engines that were started before there was a request for them. Starting one is mostly the work of the dynamic
- * linker, and takes longer than CRIU takes for a small request.
+ * Privileged engines that are started before there is a request for them. Most of the start of an engine is the work of the
+ * dynamic linker, and takes longer than CRIU takes for a small request.
  *
- * A waiting engine holds nothing of anybody: /dev/null, its stderr, its end of a connection. It serves one session, as any
- * other. What it took over at its start is what a new one would: it has the service's limits and cgroup, shares its mount
- * table, and reads /proc and the kernel's features only with its request. The one thing that it has read is the
- * configuration; when that or the program has changed since, it is let go.
+ * A waiting engine holds nothing of any caller: only /dev/null, its stderr, and its end of a connection. It serves a single
+ * session, like any other engine. Its inherited state is the same as a new engine's: it has the service's limits and cgroup,
+ * shares its mount table, and reads /proc and the kernel's features only with its request. Only the configuration was read
+ * before; if the configuration or the program has changed since, the engine is dismissed.
  */
 
 import { ReqType } from '../protocol/messages.ts';
@@ -14,43 +14,46 @@ import type { Engine, EngineEvents } from './engine.ts';
 import { type PrivilegedEngineOptions, startRelayedEngine, umaskFor } from './privileged.ts';
 
 export interface EnginePoolOptions extends PrivilegedEngineOptions {
-  /** How many engines wait, half of them, rounded down, for restores; more for a while where more are needed at once. */
+  /**
+   * The number of waiting engines; half of them, rounded down, are for restores. After a burst of requests more engines wait for
+   * a while.
+   */
   readonly ahead: number;
 }
 
-/** While several engines are at work, they are not replaced before this: starting one takes a core from them. */
+/** While several engines are at work, wait so long before replacing them: starting an engine takes a core from them. */
 const refillMs = 500;
 
-/** Where more requests come at once than engines wait, as many wait for the next wave, but no more than this. */
+/** If a burst needs more engines than wait, as many are kept for the next burst, up to this limit. */
 const mostAhead = 8;
-/** So long after the last request. */
+/** The time after the last request when extra engines are dismissed. */
 const calmMs = 5000;
 
-/** The first pause after an engine that did not wait but ended; it doubles with each one that does so in a row. */
+/** The first pause after an engine that ended instead of waiting; the pause doubles with each such engine in a row. */
 const firstPauseMs = 100;
 const longestPauseMs = 60_000;
 
-/** Hears what an engine says: nobody does before it is taken. */
+/** A waiting engine. Its events go to its owner, which is set when it is taken. */
 interface Waiting {
   readonly engine: Engine;
   readonly identity: string;
   owner: EngineEvents | undefined;
 }
 
-/** Those of one umask, which an engine has from its start. */
+/** The engines with the same umask, which is set at their start. */
 interface Line {
   readonly umask: number;
   readonly waiting: Waiting[];
-  /** How many are to wait, and how many where no more were needed at once. */
+  /** The number of engines that should wait now, and the number outside of bursts. */
   wanted: number;
   readonly ahead: number;
 }
 
 export class EnginePool {
   readonly #options: EnginePoolOptions;
-  /** In the order in which they are started. */
+  /** In the order of starting. */
   readonly #lines: readonly Line[];
-  /** Those that were taken and have not ended. */
+  /** The number of engines that were taken and have not ended. */
   #atWork = 0;
   #timer: NodeJS.Timeout | undefined;
   #due = 0;
@@ -67,15 +70,15 @@ export class EnginePool {
     ].map((line) => ({ ...line, waiting: [], wanted: line.ahead }));
   }
 
-  /** How many engines wait. They are no work of anybody's. */
+  /** The number of waiting engines. They do not count as work of the service. */
   get size(): number {
     return this.#lines.reduce((sum, { waiting }) => sum + waiting.length, 0);
   }
 
   /**
-   * One that waits and is what would be started now. It may still end before it has its request, like any process;
-   * {@link Engine.leftUnread} and a failing {@link Engine.send} tell.
-   * @returns undefined when there is none.
+   * Takes a waiting engine that is the same as a newly started engine would be. It may still end before it gets its request, like
+   * any process; {@link Engine.leftUnread} and a failing {@link Engine.send} tell.
+   * @returns undefined if no such engine waits.
    */
   take(umask: number, events: EngineEvents): Engine | undefined {
     const line = this.#lines.find((each) => each.umask === umask);
@@ -83,7 +86,7 @@ export class EnginePool {
     const { waiting, ahead } = line;
     const identity = waiting.length > 0 ? engineIdentity(this.#options.criu) : undefined;
     let taken: Engine | undefined;
-    // A request is worth another try.
+    // A request is a reason to try again at once.
     this.#pauseMs = 0;
     for (let next = waiting.shift(); next; next = waiting.shift()) {
       if (next.identity === identity && next.engine.waits) {
@@ -100,24 +103,27 @@ export class EnginePool {
     return taken;
   }
 
-  /** Starts the first at once: it gets ready while the service does. The others would take a core from the two. */
+  /**
+   * Starts the first engine immediately, so that it gets ready while the service does. The others come later, because they would
+   * take a core from the two.
+   */
   start(): void {
     this.#startOne(refillMs);
   }
 
-  /** Starts what is missing, one at a time and later: other work comes first. */
+  /** Starts missing engines, one at a time and later, because other work comes first. */
   refill(): void {
     this.#refillIn(0);
   }
 
-  /** Lets all go; new ones come with the next request. */
+  /** Dismisses all waiting engines; new ones start with the next request. */
   letGo(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     for (const line of this.#lines) dismissBeyond(line, 0);
   }
 
-  /** Lets all go, for good. */
+  /** Dismisses all waiting engines, and starts no more. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#calm);
@@ -136,7 +142,7 @@ export class EnginePool {
     this.#calm.unref();
   }
 
-  /** A line in which one is missing. */
+  /** A line with a missing engine. */
   get #short(): Line | undefined {
     return this.#lines.find(({ waiting, wanted }) => waiting.length < wanted);
   }
@@ -152,11 +158,11 @@ export class EnginePool {
       this.#timer = undefined;
       this.#startOne();
     }, delay);
-    // A service with nothing else to do may leave.
+    // The timer does not keep an idle service running.
     this.#timer.unref();
   }
 
-  /** @param pauseMs before the next one. */
+  /** @param pauseMs before the next engine. */
   #startOne(pauseMs = 0): void {
     const line = this.#short;
     if (!line) return;
@@ -173,21 +179,23 @@ export class EnginePool {
           const { owner } = waiting;
           if (owner) this.#atWork -= 1;
           owner?.onEnd(exit, from);
-          // With one at work there is a core for the next one: a client that asks again at once would else find none.
+          // With a single engine at work, there is a core to start the next one. Otherwise a client that asks again immediately
+          // would find no engine.
           if (this.#atWork <= 1) this.refill();
         },
       });
       const waiting: Waiting = { engine, identity, owner: undefined };
       line.waiting.push(waiting);
     } catch (error) {
-      // As for a request, which gets the reason; here nobody waits for it. Without criu it is not tried again before there is one.
+      // A request reports this error to its caller; here there is no caller. Without criu, starting is not retried before criu is
+      // installed.
       if (error instanceof CriuMissingError) return;
       this.#pause();
     }
     this.#refillIn(pauseMs);
   }
 
-  /** One that says something, or ends, before it was asked anything waits no more. */
+  /** If an engine ends or sends a message before it has a request, it is removed from the line. */
   #ownerOf(line: Line, waiting: Waiting): EngineEvents | undefined {
     const at = line.waiting.indexOf(waiting);
     if (at !== -1) {
@@ -199,7 +207,7 @@ export class EnginePool {
     return waiting.owner;
   }
 
-  /** An engine that cannot even wait is not to be started over and over. */
+  /** Slows down restarts of an engine that ends instead of waiting. */
   #pause(): void {
     this.#pauseMs = Math.min(Math.max(this.#pauseMs * 2, firstPauseMs), longestPauseMs);
   }

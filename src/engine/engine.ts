@@ -1,6 +1,6 @@
 /**
- * One `criu swrk` process, held by its pidfd: its messages, its end, its last words. An engine is never killed by us:
- * one that is killed in the middle of a dump leaves its victim in whatever state it was.
+ * A `criu swrk` process, held by its pidfd: its messages, its exit, its last lines on stderr. This service does not kill an
+ * engine at work: if an engine is killed in the middle of a dump, the dumped process stays in an unknown state.
  */
 import { constants as os } from 'node:os';
 import {
@@ -17,56 +17,62 @@ import { maxPacketBytes } from '../native/limits.ts';
 import { sleepsOn } from '../proc/sleeping.ts';
 import type { StderrFile } from './stderr-file.ts';
 
-/** The connection of an engine, in its own table: `criu swrk 3`. Another one where its request names this number (privileged.ts). */
+/**
+ * The descriptor of an engine's connection, in its own table: `criu swrk 3`. If the request names this number, another is used
+ * (privileged.ts).
+ */
 export const usualConnection = 3;
 
-/** How an engine ended; `lost` when a signal did it, `unknown` where it was no child of ours. */
+/** The way an engine ended: `lost` by a signal; `unknown` if it was no child of this process. */
 export interface EngineExit {
   readonly how: 'success' | 'failure' | 'lost' | 'unknown';
-  /** One sentence: the exit, and the last line on stderr where there is one. */
+  /** A sentence: the exit, and the last line on stderr if there is one. */
   readonly reason: string;
 }
 
-/** What its owner hears. Each call is made once at a time; `onEnd` is the last one. */
+/** The events for the owner of an engine. Calls do not overlap; `onEnd` is the last. */
 export interface EngineEvents {
-  /** One message; the receiver owns its fds. No further one comes until {@link Engine.resume}. */
+  /** A message; the receiver owns its fds. The next comes only after {@link Engine.resume}. */
   onMessage(packet: Packet, engine: Engine): void;
-  /** Its end of the connection is closed, though it may still run. */
+  /** The engine's end of the connection is closed, though the engine may still run. */
   onHangup(engine: Engine): void;
-  /** The process is gone and every message of it was delivered. */
+  /** The process has gone, and all its messages were delivered. */
   onEnd(exit: EngineExit, engine: Engine): void;
 }
 
-/** What the owner of an engine is asked and told whose messages are its caller's to write. */
+/** Further questions and events for engines whose messages the caller could forge. */
 export interface ConfinedEngineEvents extends EngineEvents {
-  /** Whether this message, which carries something, is to carry the master of a terminal. */
+  /** True if this message, which carries descriptors, should carry the master end of a terminal. */
   expectsTerminal(message: Buffer): boolean;
-  /** It has sent what nothing may be done with, and its connection is closed. The reason continues a sentence about it. */
+  /**
+   * The engine has sent a message that must not be used, and its connection is closed. The reason continues a sentence about the
+   * engine.
+   */
   onLie(reason: string, engine: Engine): void;
 }
 
 export class Engine {
   readonly pid: number;
-  /** What it calls its connection. */
+  /** The number of its connection in its own table. */
   readonly connection: number;
   readonly #process: Process;
   readonly #stderr: StderrFile;
   readonly #events: EngineEvents;
-  /** Undefined for one of root's, whose messages are believed. */
+  /** Undefined for an engine of root, whose messages are trusted. */
   readonly #confined: ConfinedEngineEvents | undefined;
   /** Undefined for an engine that owns the caller's connection, and after the hang-up. */
   #socket: SeqpacketSocket | undefined;
   #leftUnread = false;
   #paused = false;
   #delivering = false;
-  /** Where the message that was delivered last is still to be taken from. */
+  /** The socket whose head is the last delivered message, which must still be taken from the queue. */
   #untaken: SeqpacketSocket | undefined;
   #exit: EngineExit | undefined;
   #ended = false;
-  /** Its last lines on stderr, once it has ended. */
+  /** Its last lines on stderr, after it has ended. */
   #lastWords: readonly string[] | undefined;
 
-  /** Takes over everything that it is given. @param confined for one that has become its caller. */
+  /** Owns all its arguments. @param confined for a confined engine. */
   constructor(
     process: Process,
     socket: SeqpacketSocket | undefined,
@@ -90,7 +96,7 @@ export class Engine {
     });
   }
 
-  /** True while its end of the connection is open and nothing of it waits to be read. */
+  /** True while its end of the connection is open and no message from it is queued. */
   get waits(): boolean {
     try {
       return this.#socket?.peek(0).kind === 'nothing';
@@ -100,25 +106,28 @@ export class Engine {
   }
 
   /**
-   * True while it sleeps in a read of its connection, whose queue is empty then, and has said nothing that waits to be heard. In
-   * this order: one that answers and waits for the next request (keep_open, a pre-dump loop) between the two looks has said something.
-   * Undefined where it cannot be known.
+   * True while it sleeps in a read of its connection, whose queue is empty then, and no message from it is queued. The order
+   * matters: if the engine answers and waits for the next request (keep_open, a pre-dump loop) between the two checks, the second
+   * finds the answer. Undefined if it cannot be known.
    */
   get sleepsReading(): boolean | undefined {
-    // It has said something, or has left, and its pid may be somebody else's by now, whose reading waits for an execve(2) of theirs.
+    // If the engine has spoken or exited, do not read /proc: the pid may belong to another process by now, and reading that one
+    // can block in its execve(2).
     if (!this.waits) return false;
     const sleeps = sleepsOn(this.pid, this.connection);
     return sleeps && this.waits;
   }
 
-  /** True when its end of the connection was closed with a message of ours unread: it did nothing about that one. */
+  /**
+   * True if its end of the connection was closed while our message was unread: then the engine did nothing about that message.
+   */
   get leftUnread(): boolean {
     return this.#leftUnread;
   }
 
   /**
-   * Sends one message. The engine reads when it waits for one, and then its queue is empty.
-   * @returns false when it cannot be delivered: the engine has gone, and its end will be reported.
+   * Sends a message. The engine reads only when it waits for a message, and then its queue is empty.
+   * @returns false if it cannot be delivered: the engine has gone, and its end will be reported.
    */
   send(data: Uint8Array): boolean {
     try {
@@ -128,32 +137,35 @@ export class Engine {
     }
   }
 
-  /** Its next read is an end of file, whereupon CRIU rolls back and leaves. */
+  /** Makes its next read an end of file; CRIU then rolls back and exits. */
   dismiss(): void {
     this.#socket?.shutdown('write');
   }
 
-  /** The kernel has told that its process has ended: what it says itself proves nothing. */
+  /** True if the kernel has reported the exit of the process; messages from the engine prove nothing. */
   get gone(): boolean {
     return this.#exit !== undefined;
   }
 
-  /** SIGKILL, for one that has said its last word and does not leave. */
+  /** SIGKILL, for an engine that has sent its final message and does not exit. */
   kill(): void {
     if (!this.#exit) this.#process.signal(os.signals.SIGKILL);
   }
 
-  /** The last lines on its stderr; an engine of a user without root may write there what that user likes. */
+  /** The last lines on its stderr; a user without root may write anything there. */
   get lastWords(): readonly string[] {
     return this.#lastWords ?? this.#stderr.tail();
   }
 
-  /** On Linux 6.16 the kernel refuses them at their sender; before, and what is there already, is looked at as it comes. */
+  /**
+   * Makes the kernel refuse descriptors at their sender (Linux 6.16). On older kernels, and for queued messages, descriptors are
+   * checked on receipt.
+   */
   refuseDescriptors(): void {
     this.#socket?.refuseFds();
   }
 
-  /** What was delivered has been dealt with, and the next message may come. */
+  /** The owner is done with the delivered message, and can take the next. */
   resume(): void {
     if (!this.#paused || this.#ended) return;
     this.#paused = false;
@@ -163,7 +175,7 @@ export class Engine {
     else this.#watch();
   }
 
-  /** What its session needs to hold it by after this service was started anew. */
+  /** The descriptors that a session needs to keep the engine across a restart of this service. */
   get fds(): {
     readonly pidfd: OwnedFd;
     readonly stderr: OwnedFd;
@@ -177,8 +189,8 @@ export class Engine {
   }
 
   /**
-   * A message is dealt with first, which may take its time, and taken from the queue then: a service that is gone between the two
-   * finds it there when it is back. One with descriptors has to be taken first.
+   * A message is delivered first, which may take time, and taken from the queue afterwards: if this service is killed between the
+   * two, its next start finds the message there. A message with descriptors must be taken first.
    */
   #readOne(): boolean {
     const socket = this.#socket;
@@ -202,7 +214,7 @@ export class Engine {
     try {
       if (socket && socket.fd >= 0) socket.discard();
     } catch {
-      // The next look at it says so.
+      // The next read reports the error.
     }
   }
 
@@ -228,8 +240,8 @@ export class Engine {
   }
 
   /**
-   * What a confined engine sends may be anything of its caller's, and closing it may block for as long as that one likes. So
-   * nothing else than a terminal, where one is due, ever leaves the queue: the rest is closed with it, on another thread.
+   * A descriptor from a confined engine may be any file of its caller's, and closing it may block for as long as the caller
+   * likes. So only an expected terminal leaves the queue. Anything else is closed together with the socket, on another thread.
    */
   #receiveTerminal(
     events: ConfinedEngineEvents,
@@ -249,12 +261,12 @@ export class Engine {
     return undefined;
   }
 
-  /** What it carries is open here, too, so that this is the last close of nothing. */
+  /** Consumes the message. The terminal is open here, too, so dropping this copy is not its last close. */
   #consume(socket: SeqpacketSocket): void {
     try {
       socket.receive(0, 0);
     } catch {
-      // More than nothing: consumed all the same.
+      // The message was longer than the buffer; it is consumed all the same.
     }
   }
 
@@ -269,7 +281,7 @@ export class Engine {
     this.#events.onHangup(this);
   }
 
-  /** The process has gone: what it left in the queue comes first, then its end. */
+  /** After the exit of the process: delivers queued messages first, then the end. */
   #drain(): void {
     while (!this.#paused && this.#readOne());
     if (this.#paused || this.#ended || !this.#exit) return;

@@ -1,29 +1,29 @@
 /**
- * Stops what a user runs for the moment in which it is looked at: whoever forks without end outruns any reading of /proc, but not
- * its own cgroup's freezer (cgroup.freeze in Documentation/admin-guide/cgroup-v2.rst of the kernel).
+ * Freezes a user's processes while they are examined: a user that forks without end outruns any reading of /proc, but not the
+ * freezer of its own cgroup (cgroup.freeze in Documentation/admin-guide/cgroup-v2.rst of the kernel).
  *
- * What is frozen is written down before, so that a service that is killed meanwhile leaves nobody frozen: the next start thaws it.
+ * Write-ahead: each cgroup is recorded before it is frozen. If this service is killed in between, the next start thaws it.
  */
 import { appendFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isEngineCgroup, isEngineScope, ownCgroup, unifiedMount } from './engine-cgroup.ts';
 
-/** What sleeps uninterruptibly does not count as frozen before it wakes up; until then it does nothing either. */
+/** A task in uninterruptible sleep counts as frozen only after it wakes up; until then it does nothing either. */
 const settleMs = 200;
 const pollMs = 1;
 
-/** A user may nest cgroups of a unit as deep as there is a path for it; the unit itself is never as deep. */
+/** A user may nest cgroups of a unit as deep as a path allows; the unit itself is never so deep. */
 const deepest = 32;
 
 const marks = /^frozen-\d+$/;
 
-/** How the freezer does without a kernel, in tests. */
+/** The freezer's access to the kernel, replaced in tests. */
 export interface Cgroups {
-  /** The uid of whoever owns the directory; undefined where there is none. */
+  /** The uid of the directory's owner; undefined if there is no directory. */
   ownerOf(path: string): number | undefined;
   read(path: string, file: string): string;
   write(path: string, file: string, text: string): void;
-  /** The service's own. */
+  /** The service's own cgroup. */
   readonly own: string;
 }
 
@@ -34,30 +34,31 @@ export class Freezer {
   readonly #cgroups: Cgroups;
   readonly #frozen = new Set<string>();
 
-  /** @param directory of root's, which outlives this service; without one nothing is ever frozen. */
+  /** @param directory of root's, which outlives this service; without a directory nothing is ever frozen. */
   constructor(directory: string | undefined, cgroups: Cgroups = kernelsCgroups) {
     this.#mark = directory === undefined ? undefined : join(directory, `frozen-${nextMark++}`);
     this.#cgroups = cgroups;
   }
 
   /**
-   * Freezes where a process of a user is, and wherever else it could have moved itself to from there.
-   * @param path its cgroup.
-   * @returns false where that cannot be had, or holds what must not stand still.
+   * Freezes the cgroup of a user's process, and all other cgroups that the process could have moved itself to.
+   * @param path the cgroup of the process.
+   * @returns false if freezing is impossible, or would freeze processes that must keep running.
    */
   async freezeAround(path: string, uid: number): Promise<boolean> {
     try {
       const target = targetFor(path, uid, this.#cgroups);
       return target !== undefined && (await this.#freeze(target));
     } catch {
-      // It was removed meanwhile: nobody is in it.
+      // The cgroup was removed, so it was empty.
       return false;
     }
   }
 
   async #freeze(path: string): Promise<boolean> {
     if (this.#mark === undefined) return false;
-    // Whoever else has frozen it thaws it, and may have thawed what was frozen here.
+    // If another process has frozen the cgroup, that process thaws it, and may have thawed it while this service needed it
+    // frozen. So check each time.
     if (!this.#isSet(path)) {
       appendFileSync(this.#mark, `${path}\n`, { mode: 0o600 });
       this.#frozen.add(path);
@@ -74,14 +75,14 @@ export class Freezer {
     return this.#cgroups.read(path, 'cgroup.freeze').trim() === '1';
   }
 
-  /** What was frozen by somebody else stays so. Never throws. */
+  /** Thaws only cgroups that were frozen here. Never throws. */
   thaw(): void {
     for (const path of this.#frozen) thawOne(path, this.#cgroups);
     this.#frozen.clear();
     if (this.#mark !== undefined) rmSync(this.#mark, { force: true });
   }
 
-  /** Thaws what an earlier start of this service has left frozen that was killed. @returns the cgroups. */
+  /** Thaws cgroups that a killed earlier start of this service has left frozen. @returns the cgroups. */
   static thawLeft(directory: string, cgroups: Cgroups = kernelsCgroups): string[] {
     const thawed: string[] = [];
     for (const name of readdirSync(directory).filter((each) => marks.test(each))) {
@@ -95,7 +96,7 @@ export class Freezer {
   }
 }
 
-/** @returns false where there is nothing to be thawed any more. */
+/** @returns false if the cgroup has gone. */
 function thawOne(path: string, cgroups: Cgroups): boolean {
   try {
     cgroups.write(path, 'cgroup.freeze', '0');
@@ -106,11 +107,12 @@ function thawOne(path: string, cgroups: Cgroups): boolean {
 }
 
 /**
- * What is to be frozen around a process of a user. Pure but for who owns a cgroup.
+ * Chooses the cgroup to freeze around a user's process. Pure, except for asking the owners of cgroups.
  *
- * A scope of ours, or an engine's cgroup, as it is: its user cannot write it. Else the topmost cgroup that is that user's, which is
- * a unit that systemd has delegated (user@UID.service, for one): below it the user moves processes about without asking anybody.
- * Else where the process is, if that is in the slice of that user. Never what this service is in, nor anybody else's.
+ * A scope of ours, or an engine's cgroup, is frozen as it is: its user cannot write it. Otherwise it is the topmost cgroup that
+ * the user owns, a unit that systemd has delegated (user@UID.service, for example): below it the user can move processes freely.
+ * Otherwise it is the process's own cgroup, if that is in the user's slice. A cgroup that contains this service, or that belongs
+ * to another user, is never frozen.
  */
 export function targetFor(
   path: string,
@@ -119,7 +121,7 @@ export function targetFor(
 ): string | undefined {
   const { own } = cgroups;
   if (isEngineScope(path) || isEngineCgroup(path)) return path;
-  // Outside of the cgroup namespace of this service, which has no name for it.
+  // The cgroup is outside of this service's cgroup namespace, and has no path there.
   if (path.split('/').includes('..')) return undefined;
   let cgroup = '';
   for (const part of path.split('/').slice(1, 1 + deepest)) {

@@ -1,10 +1,10 @@
 /**
- * Answers of engines that cannot change: VERSION, and FEATURE_CHECK, whose answer CRIU itself keeps in /run/criu.kdat until
- * the next boot. They are kept no longer than that, and are dropped when the engine that would be started now is another one,
- * or that file of CRIU's is.
+ * Keeps answers of engines that cannot change: to VERSION, and to FEATURE_CHECK, whose answer CRIU itself keeps in /run/criu.kdat
+ * until the next boot. Answers are kept until then at most. They are dropped if the engine that would be started now is a
+ * different one, or if CRIU's file is.
  *
- * Kept is what an engine said, byte for byte, to exactly these bytes; only questions that hold nothing else count, so
- * that there are as few of them as there are answers.
+ * An answer is kept byte for byte, for exactly the bytes of its question. Only questions without other fields count, so there are
+ * as few kept questions as answers.
  */
 
 import { native } from '../native/binding.ts';
@@ -17,34 +17,34 @@ import type { PrivilegedEngineOptions } from './privileged.ts';
 /** KDAT_PATH in CRIU's kerndat.c. */
 const featureCache = '/run/criu.kdat';
 
-/** A question whose answer may be kept; made before the engine that will answer it was started. */
+/** A question whose answer may be kept. Create it before starting the engine that will answer. */
 export interface Question {
-  /** What an engine said to it before. */
+  /** The kept answer of an earlier engine. */
   readonly answer: Buffer | undefined;
-  /** To be told of a successful answer. */
+  /** To be called with a successful answer. */
   keep(answer: Buffer): void;
 }
 
 export class KeptAnswers {
   readonly #options: PrivilegedEngineOptions;
   readonly #file: AnswerFile | undefined;
-  /** Of which engine they are; none was looked for yet. */
+  /** The engine that gave the answers; undefined before the first question. */
   #identity: string | undefined;
-  /** How often all were dropped. */
+  /** Counts the calls of drop(). */
   #drops = 0;
   /** Questions and answers as bytes in Latin-1. */
   #answers = new Map<string, string>();
 
-  /** @param file where they outlive this service. */
+  /** @param file keeps the answers after this service has exited. */
   constructor(options: PrivilegedEngineOptions, file?: AnswerFile) {
     this.#options = options;
     this.#file = file;
   }
 
   /**
-   * @param type what it asks for.
-   * @param bytes what an engine would get.
-   * @returns undefined for everything whose answer may be another one the next time.
+   * @param type of the request.
+   * @param bytes that an engine would get.
+   * @returns undefined if the answer may change from time to time.
    */
   question(type: number, bytes: Uint8Array): Question | undefined {
     if (!areConstant.has(type)) return undefined;
@@ -54,12 +54,13 @@ export class KeptAnswers {
     const drops = this.#drops;
     const key = latin1(bytes);
     const answer = this.#answers.get(key);
-    // What has an answer was looked at before.
+    // A stored answer proves that isConstant() accepted this question before.
     if (answer === undefined && !isConstant(type, bytes)) return undefined;
     return {
       answer: answer === undefined ? undefined : Buffer.from(answer, 'latin1'),
       keep: (said) => {
-        // If the program was replaced meanwhile, or all was dropped, nobody knows of which it is. An engine may have made CRIU's file.
+        // If the program was replaced during the request, or all answers were dropped, the answer belongs to an unknown engine.
+        // CRIU's file may have been created by this engine.
         if (engineIdentity(this.#options.criu) !== engine || drops !== this.#drops) return;
         const now = native.fileIdentities([featureCache]);
         if (now !== features && !isAbsent(features)) return;
@@ -77,7 +78,7 @@ export class KeptAnswers {
     this.#file?.remove();
   }
 
-  /** Takes what another start has kept, where this one knows nothing yet, and nothing of another engine. */
+  /** Switches to the answers of this engine: at first those that an earlier start has kept, later an empty set. */
   #lookFor(identity: string): void {
     if (identity === this.#identity) return;
     const before = this.#identity === undefined ? this.#file?.read() : undefined;
@@ -86,7 +87,7 @@ export class KeptAnswers {
   }
 }
 
-/** @param identity of {@link featureCache}: where it leads nowhere, an errno. */
+/** @param identity of {@link featureCache}: for a missing file it holds an errno. */
 function isAbsent(identity: string): boolean {
   return identity.startsWith(`${featureCache}!`);
 }
@@ -98,8 +99,8 @@ function latin1(bytes: Uint8Array): string {
 const areConstant: ReadonlySet<number> = new Set([ReqType.VERSION, ReqType.FEATURE_CHECK]);
 
 /**
- * A question that everybody may ask and nobody learns anything from: VERSION or FEATURE_CHECK, in bytes that say the same to
- * every parser, and nothing but that.
+ * True for a question that every caller may ask and that discloses nothing about others: VERSION or FEATURE_CHECK without any
+ * other field, in bytes that every parser reads in the same way.
  */
 export function isConstant(type: number, bytes: Uint8Array): boolean {
   if (!areConstant.has(type)) return false;

@@ -1,13 +1,16 @@
 /**
- * What CRIU finds out about the kernel (its kerndat), for engines that have become their callers. Root's engines keep theirs in
- * /run/criu.kdat; without root CRIU knows only $XDG_RUNTIME_DIR, where its user could write whatever CRIU then believes. So one is
- * made by criu-kerndat.service, with what such an engine holds, in a directory of root's that the launcher names.
+ * CRIU's cache of facts about the kernel (its kerndat), for confined engines. Root's engines keep theirs in /run/criu.kdat.
+ * Without root, CRIU knows only $XDG_RUNTIME_DIR, where its user could write anything for CRIU to believe. So
+ * criu-kerndat.service makes a kerndat with the rights of a confined engine, in a directory of root's that the launcher names.
  */
 import { constants, statSync } from 'node:fs';
 import { native } from '../native/binding.ts';
 import { findCriu } from './criu-binary.ts';
 
-/** The directory is named in native/launcher/launcher.cc, the file in CRIU's kerndat.c. It is gone with the boot, as /run is. */
+/**
+ * The directory is named in native/launcher/launcher.cc, the file in CRIU's kerndat.c. Like /run, the directory is emptied at
+ * boot.
+ */
 export const keptKerndat = '/run/criu-service/criu.kdat';
 
 const unit = 'criu-kerndat.service';
@@ -19,8 +22,8 @@ interface Times {
 }
 
 /**
- * Pure. CRIU looks by itself whether a kerndat is of its own build; one that is not costs as much as none.
- * @param kerndat undefined where there is none.
+ * Pure. CRIU itself checks that a kerndat belongs to its own build; another build's kerndat costs as much as a missing one.
+ * @param kerndat undefined if there is no file.
  */
 export function isOutdated(kerndat: Times | undefined, criu: Times): boolean {
   return kerndat === undefined || kerndat.mtimeNs < criu.ctimeNs;
@@ -29,29 +32,32 @@ export function isOutdated(kerndat: Times | undefined, criu: Times): boolean {
 export class Kerndat {
   readonly #criu: string | undefined;
   readonly #make: () => void;
-  /** For which program one was asked for. */
+  /** The program that a kerndat was last requested for. */
   #asked: string | undefined;
 
   /**
    * @param criu an absolute path instead of the search for criu.
-   * @param make has one made, some time.
+   * @param make starts making a kerndat, and returns before it is done.
    */
   constructor(criu: string | undefined, make: () => void) {
     this.#criu = criu;
     this.#make = make;
   }
 
-  /** The kernel may have learned something: a module that was loaded. */
+  /** Makes a new kerndat, because the kernel may have changed: a module was loaded. */
   renew(): void {
     this.#asked = undefined;
     try {
       if (timesOf(keptKerndat)) this.#make();
     } catch {
-      // It stays as it is.
+      // Keep the old kerndat.
     }
   }
 
-  /** After an engine that may have had to do without. One that cannot be made is not asked for again. */
+  /**
+   * Called after an engine that may have run without a kerndat. If making one fails, it is not requested again for the same
+   * program.
+   */
   refresh(): void {
     try {
       const criu = findCriu(this.#criu);
@@ -62,7 +68,7 @@ export class Kerndat {
       this.#asked = identity;
       this.#make();
     } catch {
-      // Without it everything takes longer, and nothing else.
+      // Without a kerndat, engines are only slower.
     }
   }
 }
@@ -71,7 +77,7 @@ function timesOf(path: string): Times | undefined {
   return statSync(path, { bigint: true, throwIfNoEntry: false });
 }
 
-/** Has systemd make one. Nobody waits for it. @throws NativeError */
+/** Has systemd make a kerndat, without waiting for it. @throws NativeError */
 export function startKerndatUnit(): void {
   const devNull = native.open('/dev/null', constants.O_RDWR);
   try {

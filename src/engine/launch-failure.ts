@@ -1,26 +1,26 @@
-/** What a launcher's failure means: the sentence for the caller and the journal, and the errno for the reply. */
+/** Explains a launcher's failure: the sentence for the caller and the journal, and the errno for the reply. */
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { FileFault, type LaunchFailure, type LaunchStep, proofFaults } from './launcher-protocol.ts';
 
 const { EACCES, EAGAIN, EBADF, EDQUOT, ELOOP, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR, EPERM, ESRCH } =
   constants.errno;
-/** What `node:os` does not have. */
+/** This errno is missing in `node:os`. */
 const ETOOMANYREFS = 109;
 
 export interface LaunchFailureDescription {
-  /** What happened and what to do. */
+  /** The failure and its remedy. */
   readonly sentence: string;
   /** For cr_errno. */
   readonly errno: number;
 }
 
-/** What the sentence names, where it is known. */
+/** Names for the sentence, where they are known. */
 export interface LaunchContext {
   readonly criu?: string | undefined;
   readonly config?: string | undefined;
   readonly preload?: string | undefined;
-  /** Where the request named the images directory by a path. */
+  /** Present if the request named the images directory by a path. */
   readonly imagesDir?: string | undefined;
 }
 
@@ -50,7 +50,7 @@ export function explainLaunchFailure(
   failure: LaunchFailure,
   context: LaunchContext = {},
 ): LaunchFailureDescription {
-  // A process that ends while it is read is gone at whichever step that comes out.
+  // If the caller exits while it is read, any step may fail with ESRCH.
   if (failure.error === ESRCH) return caller('The calling process has ended', ESRCH);
   return describeStep[failure.step](failure, context);
 }
@@ -232,7 +232,7 @@ function trait(failure: LaunchFailure, what: string): LaunchFailureDescription {
   );
 }
 
-/** Something that no caller and no setting should bring about. */
+/** A failure that callers and settings should be unable to cause. */
 function internal(failure: LaunchFailure, what: string): LaunchFailureDescription {
   return administrator(
     `${what} (step ${failure.step}, ${name(failure)}, value ${failure.value}). Reinstall criu-service; if it stays, report it`,
@@ -240,12 +240,12 @@ function internal(failure: LaunchFailure, what: string): LaunchFailureDescriptio
   );
 }
 
-/** Something that the caller can mend. */
+/** A failure that the caller can mend. */
 function caller(sentence: string, errno: number): LaunchFailureDescription {
   return { sentence, errno: errno === 0 ? EPERM : errno };
 }
 
-/** Something that only the administrator can mend. */
+/** A failure that only the administrator can mend. */
 function administrator(sentence: string, { error }: LaunchFailure): LaunchFailureDescription {
   return { sentence, errno: error === 0 ? EPERM : error };
 }

@@ -1,6 +1,6 @@
 /**
- * The packets between this service and its launcher: the mirror of native/launcher/protocol.h, which tells what they
- * mean and in which order they go.
+ * The packets between this service and its launcher: the mirror of native/launcher/protocol.h, which documents their meaning and
+ * order.
  */
 import { endianness } from 'node:os';
 
@@ -18,11 +18,11 @@ export const launcherFds = {
   callerSocket: 6,
 } as const;
 
-/** A caller in more groups cannot be served: one packet must fit into a socket's default buffer. */
+/** A caller in more groups is refused: the packet must fit into a socket's default buffer. */
 export const maxLauncherGroups = 32768;
-/** Of each string, its NUL included. */
+/** The limit for each string, with its NUL. */
 export const maxLauncherStringBytes = 4096;
-/** The size of every answer; a longer packet is none. */
+/** The size of every answer; a longer packet is malformed. */
 export const maxAnswerBytes = 40;
 
 const parametersBytes = 96;
@@ -30,16 +30,16 @@ const flagNoNewPrivs = 1;
 const flagHandOver = 2;
 const flagNoCapability = 4;
 
-/** An LSM label, and what /proc/self/attr/exec must be told to take it. */
+/** An LSM label, and the text to write to /proc/self/attr/exec for it. */
 export interface LauncherLabel {
   readonly label: string;
   readonly command: string;
 }
 
 export interface LaunchParameters {
-  /** The engine gets the caller's own connection. It opens nothing then: CRIU does that itself. */
+  /** The engine gets the caller's own connection. Then the launcher opens no files: CRIU does that itself. */
   readonly handOver: boolean;
-  /** The caller's, of the pidfd that the launcher got. */
+  /** The pid of the caller, which the launcher's pidfd refers to. */
   readonly pid: number;
   readonly uid: number;
   readonly gid: number;
@@ -55,11 +55,11 @@ export interface LaunchParameters {
   readonly label?: LauncherLabel | undefined;
   /** The request needs no CAP_CHECKPOINT_RESTORE, and its engine holds none. */
   readonly noCapability: boolean;
-  /** Absolute paths of criu, of a file with the one line `unprivileged`, and of the library that the engine is run with. */
+  /** Absolute paths of criu, of a file with the single line `unprivileged`, and of the preloaded library. */
   readonly criu: string;
   readonly config: string;
   readonly preload: string;
-  /** What the engine is to hold: numbers of the caller's descriptors, and a path, of which one names the images. */
+  /** The files that the engine gets: numbers of the caller's descriptors, or a path for the images directory. */
   readonly imagesDirFd?: number | undefined;
   readonly imagesDir?: string | undefined;
   readonly workDirFd?: number | undefined;
@@ -135,7 +135,7 @@ export const proofFaults = [
   'regain-capabilities',
 ] as const;
 
-/** Every privilege is gone, and CRIU is about to be executed. */
+/** All privileges are dropped, and CRIU is about to be executed. */
 export interface LaunchReady {
   readonly kind: 'ready';
   /** Descriptors of the engine, under the names of the request's fields. */
@@ -146,17 +146,17 @@ export interface LaunchReady {
   };
 }
 
-/** Nothing was executed. */
+/** The launcher failed before executing CRIU. */
 export interface LaunchFailure {
   readonly kind: 'failed';
   readonly step: LaunchStep;
-  /** The errno; 0 when no call failed, but what it found is refused. */
+  /** The errno; 0 if no call failed, but its result was refused. */
   readonly error: number;
-  /** What it means depends on the step: which limit, capability, descriptor. */
+  /** Its meaning depends on the step: a limit, capability or descriptor. */
   readonly value: bigint;
 }
 
-/** CRIU runs with the library of ours (native/engine-preload), and has not reached its main(). */
+/** CRIU has loaded our library (native/engine-preload), and has not reached its main(). */
 export interface EngineGuarded {
   readonly kind: 'guarded';
 }
@@ -164,8 +164,8 @@ export interface EngineGuarded {
 export type LaunchAnswer = LaunchReady | LaunchFailure | EngineGuarded;
 
 /**
- * The one packet that a launcher works from.
- * @throws RangeError for what the layout cannot hold, or a string with a NUL in it; the message names the parameter.
+ * Encodes the packet with a launcher's parameters.
+ * @throws RangeError if the layout cannot hold a value, or a string contains a NUL; the message names the parameter.
  */
 export function encodeParameters(parameters: LaunchParameters): Buffer {
   const strings = [
@@ -262,8 +262,8 @@ export function decodeAnswer(packet: Uint8Array): LaunchAnswer {
 }
 
 /**
- * How to ask for a label that was read from SO_PEERSEC or /proc/PID/attr/current. SELinux takes it as it is; AppArmor
- * shows the profile's mode behind its name, and wants a verb before it (apparmor(7), aa_change_onexec).
+ * The command that asks for a label from SO_PEERSEC or /proc/PID/attr/current. SELinux takes the label as it is; AppArmor appends
+ * the profile's mode to the name, and wants a verb before the name (apparmor(7), aa_change_onexec).
  */
 export function labelFor(label: string, module: 'selinux' | 'apparmor'): LauncherLabel {
   if (module === 'selinux') return { label, command: label };
@@ -284,7 +284,7 @@ function encodeGroups(groups: readonly number[]): Uint8Array {
   if (groups.length > maxLauncherGroups) {
     throw new RangeError(`groups must be at most ${maxLauncherGroups}, not ${groups.length}`);
   }
-  // A typed array has the machine's byte order, and sorts by value as the kernel does.
+  // A typed array has the machine's byte order, and sorts by value like the kernel.
   const sorted = Uint32Array.from(groups).sort();
   return new Uint8Array(sorted.buffer);
 }

@@ -1,8 +1,8 @@
 /**
  * Engines for fully privileged callers: CRIU as root.
  *
- * With a socketpair that this service made, CRIU's peer is this service, and `images_dir_fd` N means /proc/SERVICE/fd/N.
- * On a handed-over connection its peer is the caller, as it was for CRIU's own service.
+ * With a socketpair of this service, CRIU's peer is this service, and `images_dir_fd` N means /proc/SERVICE/fd/N. On a
+ * handed-over connection the peer is the caller, as with CRIU's own service.
  */
 import { constants } from 'node:fs';
 import { native, type OwnedFd, type Process, type SeqpacketSocket } from '../native/binding.ts';
@@ -23,8 +23,9 @@ export interface PrivilegedEngineOptions {
 }
 
 /**
- * CRIU makes images that everybody may read (CR_FD_PERM of criu/include/crtools.h), and they are the memory of root's processes. What a
- * restore makes for its tree (directories of cgroups and sockets, mount points) has the modes that CRIU gives it.
+ * CRIU creates images that all users may read (CR_FD_PERM of criu/include/crtools.h), and they are the memory of root's
+ * processes. Files that a restore creates for its tree (directories of cgroups and sockets, mount points) keep the modes that
+ * CRIU gives them.
  * @param type of the first request that an engine is for.
  */
 export function umaskFor(type: ReqType): number {
@@ -33,7 +34,7 @@ export function umaskFor(type: ReqType): number {
 
 /**
  * Starts an engine with a connection of its own.
- * @param engineFds copied; they stay the caller's of this function.
+ * @param engineFds copied; the originals stay with the caller of this function.
  * @throws CriuMissingError, NativeError
  */
 export function startRelayedEngine(
@@ -55,7 +56,7 @@ export function startRelayedEngine(
 
 /**
  * Starts the engine of a dump on the caller's own connection, which must be blocking: CRIU reads it with a plain recv(2).
- * @param connection copied; it stays the caller's of this function, for the one reply if the engine dies.
+ * @param connection copied; the original stays with the caller of this function, for the reply if the engine dies.
  * @throws CriuMissingError, NativeError
  */
 export function startHandedOverEngine(

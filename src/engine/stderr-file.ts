@@ -1,27 +1,27 @@
 /**
  * An engine's stderr: a sealed memfd.
  *
- * Not a pipe, because a pipe that nobody reads blocks the engine, and one whose reader has gone (this service was
- * restarted) kills it with SIGPIPE in the middle of a dump. Sealed against growing, because an engine could write forever.
+ * A pipe would block the engine while it is not read, and if its reader has gone (this service was restarted), it would kill the
+ * engine with SIGPIPE in the middle of a dump. The memfd is sealed against growing, because an engine could write forever.
  */
 import { readSync } from 'node:fs';
 import { native, type OwnedFd } from '../native/binding.ts';
 
-/** Writes past this fail with EPERM; memory is used only for what was written. */
+/** Writes past this fail with EPERM; memory is used only for bytes that were written. */
 const capacity = 1 << 18;
 
-/** How much of the end is looked at. */
+/** The length of the end that is read. */
 export const stderrTailBytes = 4096;
 
 export class StderrFile {
   readonly fd: OwnedFd;
 
-  /** @param fd one of an earlier start of this service. */
+  /** @param fd from an earlier start of this service. */
   constructor(name: string, fd: OwnedFd = native.memfd(name, capacity)) {
     this.fd = fd;
   }
 
-  /** The last lines, at most {@link stderrTailBytes} of them, control characters removed. */
+  /** The last lines, at most {@link stderrTailBytes} in all, with control characters removed. */
   tail(): string[] {
     const written = this.#read();
     return written
@@ -36,7 +36,7 @@ export class StderrFile {
     this.fd.close();
   }
 
-  /** The file has its full size from the start; what was never written is zero. */
+  /** The file has its full size from the start; its unwritten part is zero. */
   #read(): Buffer {
     const buffer = Buffer.alloc(capacity);
     const length = readSync(this.fd.number, buffer, 0, capacity, 0);
