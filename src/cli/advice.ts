@@ -1,4 +1,4 @@
-/** What to do about a failure. Pure: what had to be looked up comes in as {@link Circumstances}. */
+/** Advice about a failure. Pure: all facts from the machine come in as {@link Circumstances}. */
 import type { CriuErrorCode } from '../client/criu-error.ts';
 import { optionTable, type Verb } from './option-table.ts';
 
@@ -10,22 +10,22 @@ export interface Circumstances {
   /** CRIU's error lines. */
   readonly lines: readonly string[];
   readonly uid: number;
-  /** The process that was to be dumped. */
+  /** The process that the dump was for. */
   readonly target?: { readonly pid: number; readonly uid: number; readonly user: string } | undefined;
-  /** Who has the pid that a restore needs. */
+  /** The process that has the pid which a restore needs. */
   readonly taken?: { readonly pid: number; readonly name: string; readonly user: string } | undefined;
-  /** Where the images go, and what is left there, in bytes. */
+  /** The images' directory, and the free bytes of its file system. */
   readonly disk?: { readonly path: string; readonly free: number } | undefined;
-  /** A restore found no images there at all. */
+  /** The images' directory of a restore, if it holds no images at all. */
   readonly noImages?: string | undefined;
   /** The directory that cannot be opened. */
   readonly directory?: string | undefined;
-  /** Where the service was looked for. */
+  /** The address where the service was expected. */
   readonly address: string;
   readonly addressIsOurs: boolean;
 }
 
-/** Sentences, the most likely one first. */
+/** Returns sentences, the most likely first. */
 export function advise(circumstances: Circumstances): string[] {
   switch (circumstances.code) {
     case 'UNREACHABLE':
@@ -91,12 +91,13 @@ function failed(circumstances: Circumstances): string[] {
   return advice;
 }
 
-/** CRIU names options of its command line in its errors, which are criuctl's, too. */
+/** CRIU names options of its command line in its errors; criuctl has the same options. */
 function suggestedOptions(text: string): string[] {
   const named = [...text.matchAll(/(?:consider|try|use|using)[^\n]*?--([a-z][a-z-]+)/gi)].map(
     (match) => match[1]!,
   );
-  // What CRIU 4.1 says of a terminal whose other end is outside, without naming the option (tty_verify_active_pairs in criu/tty.c).
+  // The message of CRIU 4.1 for a terminal whose other end is outside; it does not name the option (tty_verify_active_pairs in
+  // criu/tty.c).
   if (/without correspond master peer/.test(text)) named.push('shell-job');
   if (/link[ -]remap option/i.test(text)) named.push('link-remap');
   if (/\bghost file\b.*\b(too large|bigger)|bigger than.*ghost/i.test(text)) named.push('ghost-limit');

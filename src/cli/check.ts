@@ -9,11 +9,11 @@ import { withDefaults } from './work.ts';
 
 export async function run(invocation: Invocation): Promise<Outcome> {
   const given = invocation.options.imagesDir !== undefined;
-  // CRIU writes its log somewhere; unless it is asked for, nobody wants it where they stand.
+  // CRIU needs a directory for its log. Without -D, use a temporary directory instead of the current one.
   const directory = given ? placesOf(invocation.options).images : mkdtempSync(join(tmpdir(), 'criuctl-'));
   const options = optionsFor(invocation, directory, given);
   await invocation.client().check(options);
-  // After a failure it stays: the log in it is what the error is about.
+  // After a failure the directory stays, because the error refers to the log in it.
   if (!given) rmSync(directory, { recursive: true, force: true });
   return { sentence: 'The kernel is good enough', value: '', json: { verb: 'check', success: true } };
 }
@@ -22,7 +22,7 @@ function optionsFor(invocation: Invocation, directory: string, given: boolean): 
   try {
     return withDefaults<CheckOptions>(invocation, { images: directory, work: directory }, 'neither');
   } catch (error) {
-    // Not what is in it: where others can write above it that need not be what was made.
+    // Remove only an empty directory: if others can write above it, it may not be the one that was created.
     if (!given) rmdirSync(directory);
     throw error;
   }

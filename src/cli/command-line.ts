@@ -15,7 +15,7 @@ export interface Parsed {
   readonly own: OwnOptions;
 }
 
-/** What is to be printed instead of anything being done: it has been. */
+/** The help, the version or an error was printed; there is nothing else to do. */
 export interface Printed {
   readonly exitCode: number;
 }
@@ -23,7 +23,7 @@ export interface Printed {
 interface VerbText {
   readonly summary: string;
   readonly argument?: readonly [name: string, help: string];
-  /** What the argument is one of. */
+  /** The values that the argument may have. */
   readonly choices?: readonly string[];
 }
 
@@ -55,7 +55,7 @@ const footer = `
 Exit status: ${exitCodes.done} done; ${exitCodes.failed} CRIU failed; ${exitCodes.usage} wrong command line; ${exitCodes.refused} refused; \
 ${exitCodes.unreachable} no service; ${exitCodes.directory} a directory is missing; ${exitCodes.interrupted} interrupted.`;
 
-/** An option, and the value it was given, in the order of the command line. */
+/** An option with its value, in the order of the command line. */
 type Given = [OptionRow, string];
 
 /** @param argv without the program's name. */
@@ -102,7 +102,7 @@ function commanderOption(row: OptionRow, given: Given[]): Option {
   const argument = value === undefined ? '' : value.optional ? ` [${value.name}]` : ` <${value.name}>`;
   const option = new Option(flags + argument, help).helpGroup(`${group}:`);
   if (impossible !== undefined) option.hideHelp();
-  // Commander calls it for values only; all() finds the switches.
+  // Commander calls this for values only; all() finds the switches.
   return option.argParser((text: string) => {
     given.push([row, text ?? '']);
     return text;
@@ -111,7 +111,7 @@ function commanderOption(row: OptionRow, given: Given[]): Option {
 
 /**
  * getopt(3), which criu uses, takes an optional value only where it is attached; commander would take the next word. So an option
- * that stands alone gets an empty one, and `-Rv4` becomes `-R -v4`.
+ * that stands alone gets an empty value, and `-Rv4` becomes `-R -v4`.
  */
 function attached(argv: readonly string[]): string[] {
   const optional = optionTable.filter(({ value }) => value?.optional);
@@ -172,7 +172,7 @@ function assemble(
   };
 }
 
-/** Values in their order, and the switches, which commander keeps by itself. */
+/** Returns the switches, which commander keeps itself, then the options with values in their order. */
 function all(given: readonly Given[], command: Command): readonly Given[] {
   const switches = optionTable.filter(
     ({ value, long }) => value === undefined && command.getOptionValueSource(camelCase(long)) === 'cli',
@@ -193,7 +193,10 @@ function checked<T>(what: string, text: string, parse: (text: string) => T, comm
   }
 }
 
-/** Lists grow, objects (the page server's address and port) join, everything else is what was said last. */
+/**
+ * Merges options: lists are joined, objects (the page server's address and port) are merged, and for other values the last
+ * counts.
+ */
 function merge(into: Record<string, unknown>, more: object): void {
   for (const [name, value] of Object.entries(more)) {
     const before = into[name];

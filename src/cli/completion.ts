@@ -1,6 +1,6 @@
 /**
- * Completions for bash, zsh and fish, as scripts that need no criuctl to run: a shell that started Node at each press of the tab key
- * would be slow. Made from the option table at build time.
+ * Completions for bash, zsh and fish, made from the option table at build time. The scripts run without criuctl: starting Node at
+ * each press of the tab key would be slow.
  */
 import { type shells, verbTexts } from './command-line.ts';
 import { type Completion, type OptionRow, optionsOf, optionTable, type Verb, verbs } from './option-table.ts';
@@ -16,7 +16,7 @@ export function completion(shell: string): string {
   }
 }
 
-/** What is worth offering. */
+/** The options that completion offers. */
 function offered(verb: Verb): readonly OptionRow[] {
   return optionsOf(verb).filter(({ impossible }) => impossible === undefined);
 }
@@ -29,7 +29,10 @@ function spellings({ long, short }: OptionRow): string[] {
   return [...(short === undefined ? [] : [`-${short}`]), `--${long}`];
 }
 
-/** Values depend on the option alone, not on the verb. An optional value is attached, and nothing that follows. */
+/**
+ * Values depend on the option alone, not on the verb. An optional value is attached, so the next word is not completed as its
+ * value.
+ */
 function bash(): string {
   const words = verbs.map((verb) => {
     const options = offered(verb).flatMap(spellings).join(' ');
@@ -123,7 +126,7 @@ function zshOption(row: OptionRow): string {
     .map((spelling) => {
       const { value } = row;
       if (!value) return zshQuote(`${once}${spelling}[${help}]`);
-      // "-" after the name: the value is attached; "=-" the same for long names.
+      // "-" after the name means that the value is attached; "=-" means the same for long names.
       const attach = value.optional
         ? spelling.startsWith('--')
           ? '=-'

@@ -1,14 +1,14 @@
-/** CRIU's log, as far as it says what went wrong. */
+/** Extracts the errors from CRIU's log. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 
-/** How much of the end is looked at. */
+/** The length of the end that is read. */
 const tailBytes = 1 << 20;
 
-/** The first errors are the cause, the last ones what came of it; more than this nobody reads. */
+/** The first errors show the cause, the last the consequences; lines in between are left out. */
 const firstLines = 6;
 const lastLines = 2;
 
-/** @returns the error lines, without time stamps; none where there is no log. */
+/** @returns the error lines, without time stamps; an empty list without a log. */
 export function errorLines(path: string): string[] {
   const lines = readTail(path)
     .split('\n')
@@ -25,7 +25,7 @@ export function errorLines(path: string): string[] {
     : [...lines.slice(0, firstLines), `(${hidden} more)`, ...lines.slice(-lastLines)];
 }
 
-/** The directory may be somebody else's: neither a link nor a FIFO is followed or waited for. */
+/** The directory may belong to another user, so links are not followed, and FIFOs do not block. */
 function readTail(path: string): string {
   try {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

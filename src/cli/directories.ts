@@ -1,6 +1,6 @@
 /**
- * The directories of a request, as the client gets them: paths, which it opens itself; as root those that were looked at, already
- * open. criuctl holds them until it ends.
+ * The directories of a request, in the form that the client takes: paths, which the client opens itself, or, for root,
+ * descriptors of directories that were checked. criuctl keeps them open until it exits.
  */
 import { basename, dirname } from 'node:path';
 import { CriuError } from '../client/criu-error.ts';
@@ -12,7 +12,7 @@ import { Mounts } from './mounts.ts';
 import { type Finding, isImage, openTrusted, parentLink, type Use } from './trust.ts';
 import { decidedByOthers, follow } from './way.ts';
 
-/** As they were named: criuctl takes nothing but paths. */
+/** The directories as the command line names them; criuctl takes only paths. */
 export interface Places {
   readonly images: string;
   readonly work: string;
@@ -23,10 +23,10 @@ export interface Directories {
   readonly workDir?: Directory;
 }
 
-/** What a request does with images. */
+/** The use that a request makes of images. */
 export type ImageUse = 'writes' | 'reads' | 'neither';
 
-/** Written into the work directory beside the log (criu/stats.c). */
+/** Written into the work directory, with the log (criu/stats.c). */
 const statistics: readonly string[] = ['stats-dump', 'stats-restore'];
 
 export function placesOf({ imagesDir, workDir }: AnyOptions): Places {
@@ -36,7 +36,7 @@ export function placesOf({ imagesDir, workDir }: AnyOptions): Places {
 
 /**
  * @param logFile its name in the work directory.
- * @throws Obstacle, CriuError `DIRECTORY`; before anybody is asked.
+ * @throws Obstacle, CriuError `DIRECTORY`; before the service gets a request.
  */
 export function directoriesOf(
   invocation: Invocation,
@@ -66,7 +66,7 @@ export function directoriesOf(
 }
 
 /**
- * Where a file is to be made that must not be there yet (O_EXCL), so that a directory like /tmp will do.
+ * Returns the path for a new file, which will be created with O_EXCL, so a directory like /tmp is allowed.
  * @throws as {@link directoriesOf}
  */
 export function newFile(invocation: Invocation, path: string): string {
@@ -78,7 +78,7 @@ export function newFile(invocation: Invocation, path: string): string {
   return 'fd' in way ? `/proc/self/fd/${way.fd}/${basename(path)}` : path;
 }
 
-/** Nothing keeps root's CRIU from what others have prepared for it; everybody else's can do no more than they can. */
+/** CRIU as root can be misled by files that others have prepared. For other users, CRIU has only the user's own rights. */
 function looksClosely({ own }: Invocation): boolean {
   return process.geteuid?.() === 0 && !own.trustImages;
 }
@@ -99,7 +99,7 @@ function attempt<T>(directory: string, look: () => T): T {
     return look();
   } catch (error) {
     const { errno, message } = error as NodeJS.ErrnoException;
-    // Without the call and its path, which lead through /proc.
+    // Leaves out the call and its path, which leads through /proc.
     const [what] = message.split(', ');
     throw new CriuError('DIRECTORY', `Cannot open the directory ${directory}: ${what}`, {
       errno: Math.abs(errno ?? 0),

@@ -13,7 +13,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   const places = placesOf(options);
   const request = withDefaults<DumpOptions>(invocation, places, 'writes');
   const client = invocation.client();
-  // Images of an earlier dump may lie there, and are replaced.
+  // The directory may hold images of an earlier dump, which are replaced.
   const before = imageBytes(places.images).pages;
   const written = (): number => imageBytes(places.images).pages;
   await watch(

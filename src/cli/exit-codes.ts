@@ -1,16 +1,18 @@
-/** How criuctl ends. They are documented in its help and its man page, and stay as they are. */
+/** Exit codes of criuctl. They are documented in its help and its man page, and stay stable. */
 export const exitCodes = {
   /** Done. */
   done: 0,
-  /** CRIU tried and failed, or the service answered something else. */
+  /** CRIU tried and failed, or the service answered with another error. */
   failed: 1,
-  /** The command line is wrong; nothing was asked. */
+  /** The command line is wrong; no request was sent. */
   usage: 2,
-  /** Refused: not yours, not allowed on this machine, or, as root, images or a directory that others can write. */
+  /**
+   * Refused: a process of another user, a restriction of this machine, or, for root, images or a directory that others can write.
+   */
   refused: 3,
-  /** There is no service to ask, or it does not let you connect. */
+  /** There is no service, or you may not connect to it. */
   unreachable: 4,
-  /** A directory is missing or cannot be opened; nothing was asked. */
+  /** A directory is missing or cannot be opened; no request was sent. */
   directory: 5,
   /** Interrupted; CRIU rolls back where it still can. */
   interrupted: 130,

@@ -1,4 +1,4 @@
-/** From a failure to what is printed: the sentence, CRIU's own lines, its log, and what to do. */
+/** Explains a failure for printing: the sentence, CRIU's error lines, its log, and advice. */
 import { statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { defaultAddress } from '../client/connection.ts';
@@ -21,7 +21,7 @@ export interface Explanation {
   readonly advice: readonly string[];
 }
 
-/** An error that is neither a {@link CriuError} nor an {@link Obstacle} is a fault of criuctl, and is said to be one. */
+/** An error that is neither a {@link CriuError} nor an {@link Obstacle} is a fault of criuctl, and is reported as such. */
 export function explain(error: unknown, invocation: Invocation): Explanation {
   if (error instanceof Obstacle) {
     const { exitCode, message, advice } = error;
@@ -86,13 +86,13 @@ function exitCodeOf({ code, errnoName }: CriuError): number {
   }
 }
 
-/** CRIU says it as "Can't fork for 4711: File exists" (fork_with_pid in criu/cr-restore.c). */
+/** CRIU's message is "Can't fork for 4711: File exists" (fork_with_pid in criu/cr-restore.c). */
 function takenPid({ criuMessage }: CriuError, lines: readonly string[]) {
   const match = /Can't fork for (\d+): File exists/.exec([criuMessage ?? '', ...lines].join('\n'));
   return match ? lookAt(Number(match[1])) : undefined;
 }
 
-/** Every dump has this one (criu/image.c). A directory that cannot be searched may have it. */
+/** Every dump writes this image (criu/image.c). A directory that cannot be searched may have it. */
 function hasImages(directory: string): boolean {
   try {
     return statSync(join(directory, 'inventory.img'), { throwIfNoEntry: false }) !== undefined;
@@ -102,7 +102,7 @@ function hasImages(directory: string): boolean {
 }
 
 function fullDisk({ errnoName, criuMessage }: CriuError, lines: readonly string[], path: string) {
-  // There may be no room for a line in the log either.
+  // The log itself may lack room for the line with the error.
   const said = [criuMessage ?? '', ...lines].join('\n');
   if (errnoName !== 'ENOSPC' && !said.includes('No space left on device')) return undefined;
   try {

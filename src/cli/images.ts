@@ -1,8 +1,8 @@
-/** How many bytes are where: images, and the memory of processes. */
+/** Counts bytes of images, and of the memory of processes. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** The bytes of memory in a directory of images, and of everything in it. */
+/** Counts the bytes of memory pages in a directory of images, and of all files in it. */
 export function imageBytes(directory: string): { pages: number; all: number } {
   const size = { pages: 0, all: 0 };
   for (const name of list(directory)) {
@@ -13,12 +13,12 @@ export function imageBytes(directory: string): { pages: number; all: number } {
   return size;
 }
 
-/** The processes in a directory of images, one core file each (and one for each further thread). */
+/** The pids in a directory of images: there is a core file for each process (and for each further thread). */
 export function pidsOfImages(directory: string): number[] {
   return list(directory).flatMap((name) => Number(/^core-(\d+)\.img$/.exec(name)?.[1]) || []);
 }
 
-/** What a dump of a tree has to write: memory that is in no file. */
+/** The memory that a dump of this tree must write: memory that is in no file. */
 export function memoryOfTree(root: number): number {
   let bytes = 0;
   const open = [root];

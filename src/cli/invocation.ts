@@ -1,17 +1,17 @@
-/** What a command line asks for, and what a verb answers. */
+/** The parsed command line, and the outcome of a verb. */
 import type { CriuClient } from '../client/client.ts';
 import type { AnyOptions } from '../client/options.ts';
 import type { Verb } from './option-table.ts';
 
-/** What criuctl uses itself, and does not send. */
+/** Options that criuctl uses itself, and does not send. */
 export interface OwnOptions {
   readonly json: boolean;
-  /** Undefined: where the service of this machine listens. */
+  /** Undefined for the usual address of this machine's service. */
   readonly service: string | undefined;
   readonly trustImages: boolean;
   readonly displayStats: boolean;
   readonly pidfile: string | undefined;
-  /** How many requests `status` shows. */
+  /** The number of requests that `status` shows. */
   readonly lines: number;
 }
 
@@ -23,27 +23,27 @@ export interface Invocation {
   readonly options: AnyOptions;
   readonly own: OwnOptions;
   readonly signal: AbortSignal;
-  /** Standard error is a terminal, and nobody asked for JSON: there is somebody to watch. */
+  /** Standard error is a terminal, and the output is not JSON, so a person can see progress. */
   readonly watched: boolean;
-  /** Made when it is needed: `status` asks systemd only. */
+  /** Connects on first use: `status` needs only systemd. */
   client(): CriuClient;
 }
 
-/** What a verb ends with, for the three kinds of reader. */
+/** The outcome of a verb, for the three kinds of reader. */
 export interface Outcome {
   /** For a person at a terminal. */
   readonly sentence: string;
-  /** For a shell: the bare result, and nothing where the exit status says it all. */
+  /** For a shell: the bare result, or empty where the exit status is the whole answer. */
   readonly value: string;
   /** For a program (--json). */
   readonly json: object;
-  /** For a person at a terminal, and for whoever asked with --display-stats. */
+  /** For a person at a terminal, or with --display-stats. */
   readonly summary?: readonly string[];
-  /** Where the answer itself is one that a script asks for; else 0. */
+  /** Present where scripts need the answer as the exit status; otherwise 0. */
   readonly exitCode?: number;
 }
 
-/** Something that criuctl itself finds before anybody is asked. */
+/** An obstacle that criuctl itself finds before it sends a request. */
 export class Obstacle extends Error {
   override readonly name = 'Obstacle';
   readonly exitCode: number;

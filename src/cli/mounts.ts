@@ -1,17 +1,19 @@
-/** Which file systems are root's word: on one that somebody else has brought, owners and modes say whatever that person wrote. */
+/**
+ * Tells which file systems root can rely on: if a user has brought the file system, that user has chosen its owners and modes.
+ */
 import { readFileSync } from 'node:fs';
 
-/** One line of /proc/self/mountinfo, proc_pid_mountinfo(5). */
+/** A line of /proc/self/mountinfo, proc_pid_mountinfo(5). */
 export interface Mount {
   readonly point: string;
   readonly options: readonly string[];
   readonly type: string;
 }
 
-/** The kernel fills them itself, or they begin empty. They are often mounted nosuid. */
+/** The kernel fills these file systems itself, or they are empty at first. They are often mounted nosuid. */
 const madeByTheKernel: ReadonlySet<string> = new Set(['tmpfs', 'ramfs', 'devtmpfs', 'proc', 'sysfs']);
 
-/** fstab(5): with one of these a user may mount what is there. */
+/** fstab(5): with any of these options a user may mount the file system. */
 const forUsers: ReadonlySet<string> = new Set(['user', 'users', 'owner', 'group']);
 
 export function parseMounts(mountinfo: string): ReadonlyMap<number, Mount> {
@@ -26,9 +28,10 @@ export function parseMounts(mountinfo: string): ReadonlyMap<number, Mount> {
 }
 
 /**
- * Every way in which a user mounts something where root looks sets nosuid (udisks, the `user` of fstab(5), systemd-homed), because the
- * user has written its set-user-ID bits. What the administrator has mounted so is in fstab.
- * @returns what continues a sentence about a path on this mount; undefined where its owners and modes are root's word.
+ * Each way in which a user mounts a file system in root's sight sets nosuid (udisks, the option `user` of fstab(5),
+ * systemd-homed), because the user may have created set-user-ID files on it. Mounts of the administrator with nosuid are in
+ * fstab.
+ * @returns the rest of a sentence about a path on this mount; undefined where owners and modes can be relied on.
  */
 export function broughtByOthers({ point, options, type }: Mount, fstab: string): string | undefined {
   if (/^fuse(blk)?(\.|$)/.test(type))
@@ -46,27 +49,27 @@ function isAdministrators(point: string, fstab: string): boolean {
   });
 }
 
-/** Spaces, tabs, newlines and backslashes are octal numbers there. */
+/** In mountinfo, spaces, tabs, newlines and backslashes are octal numbers. */
 function plain(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 8)),
   );
 }
 
-/** Those of this process. The file systems are asked nothing: one that is silent holds nobody up. */
+/** The mounts of this process. Their file systems are not accessed, because a silent file system would block. */
 export class Mounts {
   #mounts: ReadonlyMap<number, Mount> = new Map();
   #fstab: string | undefined;
 
-  /** The one that an open file is on; undefined where it is not to be seen: taken away since, or outside of our root. */
+  /** The mount of an open file; undefined if it is invisible: unmounted since, or outside of our root. */
   of(fd: number): Mount | undefined {
     const id = Number(/^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1]);
-    // It may have been mounted when somebody went there.
+    // The mount may have been created on demand, by the access itself.
     if (!this.#mounts.has(id)) this.#mounts = parseMounts(readFileSync('/proc/self/mountinfo', 'utf8'));
     return this.#mounts.get(id);
   }
 
-  /** As the function of that name, of what is open. */
+  /** Calls the function of that name for an open file. */
   broughtByOthers(fd: number): string | undefined {
     const mount = this.of(fd);
     if (!mount) return 'is on a file system that is not in /proc/self/mountinfo';

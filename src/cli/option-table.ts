@@ -1,8 +1,8 @@
 /**
- * Every option of criuctl, once: the verbs, their help and the completions of the shells are made from this table.
+ * All options of criuctl: the verbs, their help and the completions of the shells are made from this table.
  *
- * Names and spellings are those of the `criu` command line, so that a habit carries over. What criu(8) has and CRIU's RPC cannot
- * say is here, too, with the sentence that whoever tries it gets.
+ * Names and spellings are the same as on the `criu` command line, so that a habit carries over. Options of criu(8) that CRIU's
+ * RPC lacks are here, too, with a sentence for users that try them.
  */
 import type { AnyOptions } from '../client/options.ts';
 import {
@@ -32,14 +32,14 @@ export const verbs = [
 
 export type Verb = (typeof verbs)[number];
 
-/** What a shell offers for a value. */
+/** The values that a shell offers for completion. */
 export type Completion = 'pid' | 'directory' | 'file' | 'nothing' | readonly string[];
 
 export interface OptionRow {
   /** Without its dashes. */
   readonly long: string;
   readonly short?: string;
-  /** A switch has none. An optional one is attached: -v4, --cpu-cap=all. */
+  /** Absent for a switch. An optional value is attached: -v4, --cpu-cap=all. */
   readonly value?: { readonly name: string; readonly optional?: true; readonly completion: Completion };
   readonly verbs: readonly Verb[];
   /** The heading in the help. */
@@ -53,9 +53,12 @@ export interface OptionRow {
     | 'Output'
     | 'criuctl';
   readonly help: string;
-  /** What it becomes in the request, given its value. Lists of several occurrences are joined. Absent: criuctl itself uses it. */
+  /**
+   * The fields of the request for this value. Lists of several occurrences are joined. Absent for options that criuctl itself
+   * uses.
+   */
   readonly request?: (value: string) => Partial<AnyOptions>;
-  /** In criu(8), and not possible here: why, and what to do instead. */
+  /** Present for options of criu(8) that are impossible here: the reason, and an alternative. */
   readonly impossible?: string;
 }
 
@@ -583,7 +586,7 @@ export const optionTable: readonly OptionRow[] = [
   impossible('--unprivileged', false, 'the service sets it by itself for users without root'),
 ];
 
-/** The rows of one verb, those that only explain themselves included. */
+/** The rows of a verb, including the impossible options. */
 export function optionsOf(verb: Verb): readonly OptionRow[] {
   return optionTable.filter((row) => row.verbs.includes(verb));
 }

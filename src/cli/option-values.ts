@@ -1,6 +1,6 @@
-/** The values of criuctl's options, spelled as the `criu` command line spells them. A mistake throws a sentence about the value. */
+/** Parses the values of criuctl's options, spelled as on the `criu` command line. A mistake throws a sentence about the value. */
 
-/** What is wrong with a value, as the rest of a sentence that begins with the option. */
+/** The fault of a value, as the rest of a sentence that begins with the option. */
 export class ValueError extends Error {
   override readonly name = 'ValueError';
 }
@@ -15,7 +15,10 @@ export function parseCount(value: string): number {
   return Number(value);
 }
 
-/** -v is one above CRIU's default, each further v one more; -v4 is the level itself (parse_options in criu/config.c). */
+/**
+ * -v is one level above CRIU's default, and each further v adds a level; -v4 is the level itself (parse_options in
+ * criu/config.c).
+ */
 export function parseVerbosity(value: string): number {
   const byDefault = 2;
   if (/^v*$/.test(value)) return Math.min(byDefault + 1 + value.length, 4);
@@ -35,7 +38,7 @@ export function parseSize(value: string): number {
 
 const cpuFeatures: Readonly<Record<string, number>> = { fpu: 1, cpu: 2, ins: 4, all: 0xffffffff, none: 0 };
 
-/** Comma-separated; ^ takes one away; nothing is all (parse_cpu_cap in criu/config.c). */
+/** Comma-separated; ^ takes a feature away; an empty list means all (parse_cpu_cap in criu/config.c). */
 export function parseCpuCap(value: string): number {
   if (value === '') return 0xffffffff;
   let features = 0;
@@ -80,7 +83,7 @@ export function parsePair(separator: string): (value: string) => [string, string
   };
 }
 
-/** One of a closed set of words. */
+/** Accepts a word of a closed set. */
 export function parseChoice<T extends string>(...choices: readonly T[]): (value: string) => T {
   return (value) => {
     const found = choices.find((choice) => choice === value);

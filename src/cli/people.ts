@@ -1,9 +1,9 @@
-/** Whose a process is, in words. */
+/** Describes a process and its owner in words. */
 import { readFileSync } from 'node:fs';
 import { statusField } from '../proc/status.ts';
 import { sanitize } from '../systemd/log.ts';
 
-/** @returns undefined where there is no such process. */
+/** @returns undefined if there is no such process. */
 export function lookAt(pid: number): { pid: number; uid: number; user: string; name: string } | undefined {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
@@ -15,7 +15,7 @@ export function lookAt(pid: number): { pid: number; uid: number; user: string; n
   }
 }
 
-/** Only those of /etc/passwd have a name here: it is for a sentence, and no name service is worth waiting for. */
+/** Looks only into /etc/passwd: the name is for a sentence, which is not worth waiting for a name service. */
 export function userName(uid: number): string {
   try {
     const line = readFileSync('/etc/passwd', 'utf8')

@@ -6,13 +6,13 @@ import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
 
 export interface PidFile {
-  /** @throws Obstacle where it cannot be written all the same; its sentence has the pid. */
+  /** @throws Obstacle if writing fails in spite of the checks; its sentence has the pid. */
   write(pid: number): void;
 }
 
 /**
- * Checks before anything is restored, because a restored process cannot be taken back.
- * @throws Obstacle where the file exists, or its directory cannot be written.
+ * Checks the file before the restore, because a restore cannot be undone.
+ * @throws Obstacle if the file exists, or its directory cannot be written.
  */
 export function pidFileFor(invocation: Invocation): PidFile | undefined {
   const name = invocation.own.pidfile;
@@ -36,7 +36,7 @@ export function pidFileFor(invocation: Invocation): PidFile | undefined {
   };
 }
 
-/** Without the call and its path, which for root lead through /proc. */
+/** Leaves out the call and its path, which for root leads through /proc. */
 function attempt(act: () => void, obstacle: (why: string) => Obstacle): void {
   try {
     act();

@@ -1,10 +1,10 @@
-/** A bar on the terminal, for as long as CRIU works: how many bytes have gone where they go, and what CRIU is at. */
+/** A progress bar on the terminal while CRIU works: the bytes written or restored so far, and CRIU's current step. */
 import { Presets, SingleBar } from 'cli-progress';
 import { inBytes } from './words.ts';
 
 const intervalMs = 100;
 
-/** What CRIU does after a notification, in words. */
+/** CRIU's work after each notification, in words. */
 const phases: Readonly<Record<string, string>> = {
   'pre-dump': 'freezing',
   'query-ext-files': 'looking for files',
@@ -25,7 +25,7 @@ export class Progress {
   #total: number;
   readonly #timer: NodeJS.Timeout;
 
-  /** @param total how many bytes `measure` may come to. */
+  /** @param total the largest value that `measure` may return. */
   constructor(verb: string, total: number, measure: () => number) {
     this.#total = total;
     this.#measure = measure;
@@ -34,13 +34,13 @@ export class Progress {
         format: `${verb} |{bar}| {percentage}% of {amount}  {phase}`,
         stream: process.stderr,
         hideCursor: true,
-        // Phases are short; a frame that is like the one before is not drawn.
+        // Phases are short; an unchanged frame is not drawn again.
         fps: 60,
         barsize: 30,
       },
       Presets.shades_classic,
     );
-    // A bar needs something to be a part of.
+    // The bar needs a total above 0.
     this.#bar.start(Math.max(total, 1), 0, { phase: 'asking', amount: inBytes(total) });
     this.#timer = setInterval(() => this.#update(), intervalMs);
   }
@@ -51,7 +51,7 @@ export class Progress {
     this.#update();
   }
 
-  /** @param bytes what it came to in the end, where it was a success. */
+  /** @param bytes the final value; absent after a failure. */
   end(bytes?: number): void {
     clearInterval(this.#timer);
     if (bytes === undefined) this.#bar.update({ phase: 'failed' });
@@ -63,7 +63,7 @@ export class Progress {
   }
 
   #update(): void {
-    // The memory of a tree changes until it is frozen, so that more may be written than was measured.
+    // The memory of a tree changes until the tree is frozen, so the images may become larger than the first measurement.
     const now = this.#measure();
     if (now > this.#total) {
       this.#total = now;

@@ -1,4 +1,4 @@
-/** criuctl status: the service as systemd knows it, and its last requests as the journal does. Nothing is asked of the service itself. */
+/** criuctl status: the service as systemd knows it, and its last requests from the journal. The service itself is not asked. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { exitCodes } from './exit-codes.ts';
@@ -8,7 +8,7 @@ import { inTime } from './words.ts';
 
 const execute = promisify(execFile);
 
-/** Records of a hundred thousand requests are more than anybody reads. */
+/** Enough for the records of a hundred thousand requests. */
 const mostBytes = 64 << 20;
 
 const serviceProperties = [
@@ -33,7 +33,7 @@ const socketProperties = [
 
 type Properties = Readonly<Record<string, string>>;
 
-/** One request, as src/records/records.ts writes it. */
+/** A request, as src/records/records.ts writes it. */
 export interface RecentRequest {
   /** ISO 8601. */
   readonly time: string;
@@ -132,17 +132,20 @@ function describeRecent(recent: readonly RecentRequest[] | undefined): string[] 
   );
 }
 
-/** What the command line of the unit sets. */
+/** The settings on the unit's command line. */
 interface ServiceLimits {
   readonly sessions: number;
   readonly sessionsPerUser: number;
   readonly engines: number;
   readonly enginesPerUser: number;
-  /** Who may restore without root (--restore). */
+  /** The option --restore: the users that may restore without root. */
   readonly restore: string;
 }
 
-/** @param execStart as systemd shows it: `{ path=... ; argv[]=PROGRAM WORD... ; ... }`; undefined where it is no command line of ours. */
+/**
+ * @param execStart as systemd shows it: `{ path=... ; argv[]=PROGRAM WORD... ; ... }`; undefined if it is no command line of this
+ * service.
+ */
 export async function limitsOf(execStart: string): Promise<ServiceLimits | undefined> {
   const words = /argv\[\]=(.*?) ;/.exec(execStart)?.[1]?.split(' ').slice(1);
   if (!words) return undefined;
@@ -180,7 +183,7 @@ async function show(unit: string, properties: readonly string[]): Promise<Proper
   }
 }
 
-/** What users without root have restored, and their page servers, live on in these. */
+/** The scopes of trees that users without root have restored, and of their page servers. */
 async function scopesOfUsers(): Promise<string[]> {
   try {
     const { stdout } = await execute('systemctl', [
@@ -197,7 +200,7 @@ async function scopesOfUsers(): Promise<string[]> {
   }
 }
 
-/** @returns undefined where the journal may not be read. */
+/** @returns undefined if the journal may not be read. */
 async function recentRequests(lines: number): Promise<RecentRequest[] | undefined> {
   const results = ['done', 'failed', 'refused'].map((result) => `CRIU_RESULT=${result}`);
   const words = ['--unit=criu.service', '--output=json', '--no-pager', `--lines=${lines}`, ...results];

@@ -1,4 +1,4 @@
-/** What CRIU counted, as lines for a person. */
+/** CRIU's statistics, as lines for a person. */
 import type { DumpStatistics, RestoreStatistics } from '../client/statistics.ts';
 import { inBytes, inTime } from './words.ts';
 

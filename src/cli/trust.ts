@@ -1,6 +1,6 @@
 /**
- * Whether root's CRIU may use a directory. Whoever can write images decides what root restores; whoever can write where root dumps
- * decides which files of root's are written over, and who reads what is in root's memory.
+ * Decides if root's CRIU may use a directory. A user that can write images decides what root restores. A user that can write to
+ * the directory of root's dump decides which files of root's are overwritten, and who reads root's memory.
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
@@ -8,51 +8,51 @@ import { native } from '../native/binding.ts';
 import { Mounts } from './mounts.ts';
 import { follow, MissingError, type Place, writtenByOthers } from './way.ts';
 
-/** What CRIU does in a directory. */
+/** CRIU's use of a directory. */
 export interface Use {
-  /** It reads images there. */
+  /** CRIU reads images there. */
   readonly reads: boolean;
-  /** Whether it makes a file of this name, over one that is there. */
+  /** True if CRIU creates a file of this name, or overwrites an existing one. */
   readonly writes: (name: string) => boolean;
-  /** Directories of images before these, which it reads: paths that begin there. */
+  /** Paths, relative to this directory, of directories with earlier images that CRIU reads. */
   readonly before: readonly string[];
 }
 
-/** What was found, as the beginning of a sentence, and what others have of it. */
+/** A fault of the directory, as the beginning of a sentence, and the power that it gives to others. */
 export interface Finding {
   readonly reason: string;
-  /** They decide what is restored, or what is written over; or they have something of what is written. */
+  /** Others decide about restored or overwritten files; or others have access to written files. */
   readonly decides: 'restored' | 'overwritten' | 'written';
 }
 
-/** A directory that is root's alone, open (O_RDONLY) for whoever asked, who closes it; or what was found. */
+/** An open directory (O_RDONLY) that only root controls, and that the caller closes; or the fault. */
 export type Trust = { readonly fd: number } | Finding;
 
 const othersMayRead = 0o044;
 
-/** CRIU follows it to the images before (CR_PARENT_LINK of criu/include/image.h). */
+/** CRIU follows this link to the earlier images (CR_PARENT_LINK of criu/include/image.h). */
 export const parentLink = 'parent';
 
 const imagesBefore: Use = { reads: true, writes: () => false, before: [parentLink] };
 
-/** All that CRIU reads and writes as images has such a name (criu/image-desc.c). */
+/** All files that CRIU reads and writes as images have such a name (criu/image-desc.c). */
 export function isImage(name: string): boolean {
   return name.endsWith('.img');
 }
 
 /**
- * Looks at a directory that root has named, at the way there, and at what is in it. What has passed stays as it is: nobody but root can
- * change anything there, and the descriptor is that of what was looked at.
- * @throws MissingError, and what node:fs throws, where the directory cannot be opened
+ * Checks a directory that root has named, the way there, and its files. A directory that passes stays safe: only root can change
+ * it, and the descriptor refers to the directory that was checked.
+ * @throws MissingError, and errors of node:fs, if the directory cannot be opened
  */
 export function openTrusted(path: string, use: Use, mounts = new Mounts()): Trust {
   return new Look(mounts).open(path, process.cwd(), use);
 }
 
-/** One look, at a directory and at those of the images before. */
+/** Checks a directory and the directories of its earlier images. */
 class Look {
   readonly #mounts: Mounts;
-  /** By device and inode: images can name themselves as those before. */
+  /** Device and inode of each checked directory: images can name themselves as the earlier images. */
   readonly #seen = new Set<string>();
 
   constructor(mounts: Mounts) {
@@ -95,7 +95,7 @@ class Look {
     );
   }
 
-  /** What cannot be looked at counts as what others can write. */
+  /** Fails closed: a file that cannot be checked counts as writable by others. */
   #lookAt(directory: Place, name: string, use: Use): Finding | undefined {
     const overwritten = use.writes(name);
     if (!overwritten && !use.reads) return undefined;
@@ -108,7 +108,7 @@ class Look {
       return reason === undefined ? undefined : { reason, decides };
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // Root itself has removed it meanwhile: nobody else can.
+      // Root has removed the file during the check; only root could.
       return code === 'ENOENT' ? undefined : { reason: `${path} cannot be looked at (${code})`, decides };
     }
   }
@@ -127,7 +127,7 @@ class Look {
     }
   }
 
-  /** @returns undefined for what leads nowhere, and can lead nowhere but where root lets it. */
+  /** @returns undefined if the path leads nowhere, and only root can change that. */
   #followFrom(directory: string, path: string): Place | { readonly reason: string } | undefined {
     try {
       return follow(path, directory, this.#mounts);
@@ -149,7 +149,7 @@ class Look {
     } catch (error) {
       const named = join(directory, path);
       const { code } = error as NodeJS.ErrnoException;
-      // CRIU says so itself.
+      // CRIU itself reports this.
       if (error instanceof MissingError && error.mayAppear === undefined) return undefined;
       return { reason: `${named} cannot be looked at (${code})`, decides: 'restored' };
     }
@@ -160,7 +160,10 @@ function decidedAt(use: Use): Finding['decides'] {
   return use.reads ? 'restored' : 'overwritten';
 }
 
-/** CRIU empties what is there and writes into it, whoever else has it: it follows links, and leaves the owner and the mode. */
+/**
+ * CRIU truncates an existing file and writes into it, although others may have it open: CRIU follows links, and keeps the owner
+ * and the mode.
+ */
 function whatIsOverwritten({ fd }: Place, name: string, path: string): string | undefined {
   const here = `/proc/self/fd/${fd}/${name}`;
   const stat = lstatSync(here);
@@ -175,7 +178,7 @@ function whatIsOverwritten({ fd }: Place, name: string, path: string): string | 
   );
 }
 
-/** Somebody may have opened it when it was theirs. */
+/** A former owner of the file may still have it open. */
 function openForWriting(here: string, path: string, stat: Stats): string | undefined {
   return stat.isFile() && isImage(path) && isOpenElsewhere(here, 'writer')
     ? `${path} is open for writing in some process`

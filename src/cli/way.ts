@@ -1,37 +1,43 @@
-/** The way to a file, looked at step by step as the kernel goes it, path_resolution(7): where it leads, and who else decides that. */
+/**
+ * Follows the way to a file step by step, as the kernel does, path_resolution(7), and tells if other users could lead it
+ * elsewhere.
+ */
 import { closeSync, constants, fstatSync, openSync, readlinkSync, type Stats } from 'node:fs';
 import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import type { Mounts } from './mounts.ts';
 
-/** Of asm-generic/fcntl.h; node:fs does not have it. */
+/** From asm-generic/fcntl.h; node:fs does not have it. */
 const O_PATH = 0o10000000;
 
 /** Group and others. */
 const othersMayWrite = 0o022;
 
-/** In a directory of root's with this bit others can rename and remove only what is theirs. */
+/** In a directory of root's with this bit, others can rename and remove only their own files. */
 const sticky = 0o1000;
 
 /** MAXSYMLINKS of the kernel's namei.h */
 const mostLinks = 40;
 
-/** What a path leads to, open as a place (O_PATH) that whoever has it closes; or a sentence about whoever else may lead it elsewhere. */
+/**
+ * The end of a path, open as a place (O_PATH) that the caller closes; or a sentence about others that could lead the path
+ * elsewhere.
+ */
 export type Way = Place | { readonly reason: string };
 
 /** A place on the way, or at its end. */
 export interface Place {
   readonly fd: number;
-  /** By no links. */
+  /** Without links. */
   readonly path: string;
 }
 
-/** There is nothing by that name. */
+/** The path leads to a missing file. */
 export class MissingError extends Error {
   override readonly name = 'MissingError';
   readonly code = 'ENOENT';
   readonly errno = os.errno.ENOENT;
-  /** The directory lets others make something by that name. */
+  /** The directory where others could create the missing file. */
   readonly mayAppear: string | undefined;
 
   constructor(mayAppear: string | undefined) {
@@ -51,10 +57,10 @@ class TooManyLinksError extends Error {
 }
 
 /**
- * Each name is looked up in a directory that is open and has been looked at. In one of root's that only root can write, or that is sticky
- * and has something of root's by that name, a name stays what it is, and so does where the way leads.
- * @param from where a relative path begins, an absolute path.
- * @throws MissingError, and what node:fs throws
+ * Each name is looked up in an open directory that was checked. If the directory is root's, and only root can write it, its names
+ * keep their meaning. In a sticky directory of root's, the same holds for names of root's files.
+ * @param from the absolute path where a relative path begins.
+ * @throws MissingError, and errors of node:fs
  */
 export function follow(path: string, from: string, mounts: Mounts): Way {
   const held: Place[] = [{ fd: openSync('/', O_PATH), path: '/' }];
@@ -72,18 +78,18 @@ export function follow(path: string, from: string, mounts: Mounts): Way {
       }
       const next = { fd: step(here, name), path: join(here.path, name) };
       held.push(next);
-      // Before anything else: a program that serves a file system need not answer.
+      // Check the mount before any other access: a program that serves a file system may never answer.
       const brought = mounts.broughtByOthers(next.fd);
       if (brought !== undefined) return { reason: `${next.path} ${brought}` };
       const stat = fstatSync(next.fd);
       if (!stat.isSymbolicLink()) continue;
       closeSync(held.pop()!.fd);
-      // In a sticky directory they could replace a link of theirs.
+      // In a sticky directory, the owner of a link could replace it.
       if (stat.uid !== 0 && isOpenToOthers(fstatSync(here.fd)))
         return { reason: `${next.path} belongs to uid ${stat.uid}` };
       const target = readlinkSync(`/proc/self/fd/${here.fd}/${name}`);
-      // Such a link leads to what a process has open, which may be in another mount namespace: its name is somebody else's here, and
-      // even where it names the same directory, those before it are others there.
+      // Such a link leads to an open file of a process, which may be in another mount namespace. There, its path may mean another
+      // file than here. Even if the path names the same directory here, the parent directories may differ.
       if (target.startsWith('/') && mounts.of(here.fd)?.type === 'proc')
         return { reason: `${path} leads through ${next.path}, which need not lead where it says` };
       links += 1;
@@ -97,13 +103,15 @@ export function follow(path: string, from: string, mounts: Mounts): Way {
   }
 }
 
-/** @returns a sentence, where others decide what is found in this directory: all of it, or, where it is sticky, what is theirs. */
+/**
+ * @returns a sentence if others decide about the files in this directory: about all, or in a sticky directory about their own.
+ */
 export function decidedByOthers({ fd, path }: Place): string | undefined {
   const stat = fstatSync(fd);
   return stat.uid === 0 && (stat.mode & sticky) !== 0 ? undefined : writtenByOthers(path, stat);
 }
 
-/** @returns a sentence, where others may write this. */
+/** @returns a sentence if others can write the file. */
 export function writtenByOthers(path: string, stat: Stats): string | undefined {
   if (stat.uid !== 0) return `${path} belongs to uid ${stat.uid}`;
   return isOpenToOthers(stat)
@@ -115,7 +123,7 @@ function isOpenToOthers({ mode }: Stats): boolean {
   return (mode & othersMayWrite) !== 0;
 }
 
-/** Follows no link. O_DIRECTORY has what is mounted on demand mounted. */
+/** Follows no link. O_DIRECTORY triggers automounts. */
 function step({ fd, path }: Place, name: string): number {
   const next = `/proc/self/fd/${fd}/${name}`;
   const flags = O_PATH | constants.O_NOFOLLOW;

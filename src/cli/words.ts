@@ -1,6 +1,6 @@
-/** Numbers as people read them. */
+/** Formats numbers for people. */
 
-/** 1536 is `1.5 KiB`. */
+/** For example, 1536 is `1.5 KiB`. */
 export function inBytes(bytes: number): string {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
   let amount = bytes;
@@ -12,7 +12,7 @@ export function inBytes(bytes: number): string {
   return `${unit === 0 ? amount : amount.toFixed(1)} ${units[unit]}`;
 }
 
-/** 1500 microseconds are `1.5 ms`. */
+/** For example, 1500 microseconds are `1.5 ms`. */
 export function inTime(usec: number): string {
   if (usec < 1000) return `${usec} µs`;
   return usec < 1_000_000 ? `${(usec / 1000).toFixed(1)} ms` : `${(usec / 1_000_000).toFixed(2)} s`;

@@ -1,11 +1,11 @@
-/** What dumps and restores have in common: a log with a name, a bar while CRIU works. */
+/** Common parts of dumps and restores: a named log, and a progress bar while CRIU works. */
 import { realpathSync } from 'node:fs';
 import type { AnyOptions, ImageOptions } from '../client/options.ts';
 import { directoriesOf, type ImageUse, type Places } from './directories.ts';
 import type { Invocation } from './invocation.ts';
 
 /**
- * Options with what criuctl adds: the current directory, and a log that is named after the verb.
+ * Adds criuctl's defaults to the options: the current directory, and a log named after the verb.
  * @throws as directoriesOf()
  */
 export function withDefaults<T extends AnyOptions>(
@@ -18,7 +18,7 @@ export function withDefaults<T extends AnyOptions>(
   return { ...(options as T), ...directoriesOf(invocation, places, does, logFile), logFile, signal };
 }
 
-/** An absolute path, for whoever reads a result elsewhere. */
+/** An absolute path, for readers with another working directory. */
 export function absolute(path: string): string {
   try {
     return realpathSync(path);
@@ -28,8 +28,8 @@ export function absolute(path: string): string {
 }
 
 /**
- * Runs a request under a bar, where somebody watches.
- * @param sizes looked at only then.
+ * Runs a request, with a progress bar if a person watches.
+ * @param sizes measured only with a progress bar.
  */
 export async function watch<T>(
   { watched, verb, options }: Invocation,
@@ -37,7 +37,7 @@ export async function watch<T>(
   request: (notifications: AnyOptions['notifications']) => Promise<T>,
 ): Promise<T> {
   if (!watched) return request(options.notifications);
-  // cli-progress is for terminals, and nobody else waits for it to load.
+  // Load cli-progress only if a person watches.
   const { Progress } = await import('./progress.ts');
   const progress = new Progress(verb, sizes.total(), sizes.now);
   try {

@@ -57,8 +57,8 @@ export class Freezer {
 
   async #freeze(path: string): Promise<boolean> {
     if (this.#mark === undefined) return false;
-    // If another process has frozen the cgroup, that process thaws it, and may have thawed it while this service needed it
-    // frozen. So check each time.
+    // If another process has frozen the cgroup, leave the thawing to that process. Check this each time, because the other
+    // process may have thawed a cgroup that was frozen here.
     if (!this.#isSet(path)) {
       appendFileSync(this.#mark, `${path}\n`, { mode: 0o600 });
       this.#frozen.add(path);
