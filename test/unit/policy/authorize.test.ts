@@ -41,7 +41,7 @@ function planOf(message: CriuReq) {
   return decision.kind === 'relay' ? decision.plan : assert.fail();
 }
 
-/** What a confined engine is sent. */
+/** Decodes the message that a confined engine gets. */
 function freshOf(decision: Decision): CriuReq {
   const decoded = decodeRequest(
     (decision.kind === 'relay' && decision.plan.fresh) || Buffer.alloc(0),
@@ -60,7 +60,7 @@ function refusalOf(decision: Decision) {
 describe('authorize', () => {
   const types = Object.values(ReqType).filter((type): type is ReqType => typeof type === 'number');
 
-  it('has a row for each request type but EMPTY', () => {
+  it('has a row for each request type except EMPTY', () => {
     assert.deepEqual([...requestTable.keys()].sort(), types.filter((type) => type !== ReqType.EMPTY).sort());
   });
 
@@ -72,7 +72,7 @@ describe('authorize', () => {
     });
   }
 
-  it('refuses NOTIFY when nothing waits for it', () => {
+  it('refuses NOTIFY when no notification waits for it', () => {
     assert.equal(refusalOf(decide({ type: ReqType.NOTIFY })).type, ReqType.EMPTY);
   });
 
@@ -97,7 +97,7 @@ describe('authorize', () => {
     }
   });
 
-  it('refuses whoever cannot be served all but a probe, with the reason and the reply type of the request', () => {
+  it('refuses a caller that cannot be served every request except a probe, with the reason and the reply type of the request', () => {
     const standing = { kind: 'refused', reason: 'only root is served' } as const;
     for (const [type, row] of requestTable) {
       if (type === ReqType.NOTIFY) continue;
@@ -121,14 +121,14 @@ describe('authorize', () => {
     }
   });
 
-  it('refuses what CRIU would crash on: a request without the part that it is about', () => {
+  it('refuses a request without its main part, which would crash CRIU', () => {
     for (const [type, row] of requestTable) {
       if (type === ReqType.NOTIFY) continue;
       assert.equal(decide({ type }).kind, row.needs ? 'refuse' : 'relay', ReqType[type]);
     }
   });
 
-  it('hands over a dump that names no process: it means the caller', () => {
+  it('hands over a dump without a pid, because it means the caller', () => {
     assert.equal(decide({ type: ReqType.DUMP, opts: noDir }).kind, 'hand-over');
   });
 
@@ -138,7 +138,7 @@ describe('authorize', () => {
     assert.equal(decide({ type: ReqType.DUMP, opts: { ...noDir, pid: 51 } }).kind, 'relay');
   });
 
-  it('refuses to hand over what would need rewriting or answers', () => {
+  it('refuses to hand over options that need rewriting or answers', () => {
     const inTheWay: CriuOpts[] = [
       { ...noDir, notify_scripts: true },
       { ...noDir, inherit_fd: [{ key: 'k', fd: 3 }] },
@@ -162,7 +162,7 @@ describe('authorize', () => {
       );
   });
 
-  it('refuses rst_sibling to everybody', () => {
+  it('refuses rst_sibling to every caller', () => {
     const refusal = refusalOf(decide({ type: ReqType.RESTORE, opts: { ...noDir, rst_sibling: true } }));
     assert.equal(refusal.errno, os.errno.EPERM);
   });
@@ -177,7 +177,7 @@ describe('authorize', () => {
     ]);
   });
 
-  it('takes images_dir_fd -1 as none, as CRIU does', () => {
+  it('takes images_dir_fd -1 as absent, as CRIU does', () => {
     assert.deepEqual(planOf({ type: ReqType.DUMP, opts: { ...noDir, pid: 500 } }).peerFds, []);
   });
 
@@ -194,7 +194,7 @@ describe('authorize', () => {
     assert.deepEqual(planOf({ type: ReqType.RESTORE, opts }).engineFds, [9, 8]);
   });
 
-  it('lends CHECK a directory for its log only where it has none', () => {
+  it('lends CHECK a directory for its log only if the request has none', () => {
     assert.equal(planOf({ type: ReqType.CHECK }).lendLogDirectory, true);
     assert.equal(planOf({ type: ReqType.CHECK, opts: noDir }).lendLogDirectory, true);
     assert.equal(planOf({ type: ReqType.CHECK, opts: { ...noDir, work_dir_fd: 4 } }).lendLogDirectory, true);
@@ -238,19 +238,19 @@ describe('authorize for a confined caller', () => {
     opts: { images_dir_fd: 3, pid: 500, ...opts },
   });
 
-  it('has an engine that becomes its caller for a dump of its own tree', () => {
+  it('dumps its own tree with an engine that has the caller’s identity', () => {
     const decision = decide(dump(), alice);
     assert.equal(decision.kind === 'relay' && decision.request.engine, 'confined');
   });
 
-  it('has a probe for what every caller may know', () => {
+  it('uses a probe for facts that every caller may know', () => {
     for (const message of [{ type: ReqType.VERSION }, { type: ReqType.FEATURE_CHECK, features: {} }]) {
       const decision = decide(message, alice);
       assert.equal(decision.kind === 'relay' && decision.request.engine, 'probe');
     }
   });
 
-  it('has a probe that gets nothing of its own: no descriptor, no path, no pid', () => {
+  it('gives a probe nothing from the caller: no descriptor, no path, no pid', () => {
     const opts: CriuOpts = { images_dir_fd: 3, work_dir_fd: 4, status_fd: 5, images_dir: '/x', pid: 9 };
     const decision = decide({ type: ReqType.VERSION, opts }, alice);
     assert.deepEqual(decision.kind === 'relay' && decision.plan, {
@@ -262,7 +262,7 @@ describe('authorize for a confined caller', () => {
     });
   });
 
-  it('hands its own dump over', () => {
+  it('hands over a dump of the caller itself', () => {
     assert.equal(decide({ type: ReqType.DUMP, opts: { images_dir_fd: 3 } }, alice).kind, 'hand-over');
   });
 
@@ -287,7 +287,7 @@ describe('authorize for a confined caller', () => {
     ['an engine of ours', { ...hers, pid: 502 }, /process 502 .*engine/],
   ];
   for (const [what, thread, reason] of foreign) {
-    it(`is refused a tree in which one thread has ${what}, on every type and on a hand-over`, () => {
+    it(`refuses a tree in which one thread has ${what}, for every type and for a hand-over`, () => {
       const facts = { ...alice, tree: [hers, thread] };
       for (const type of [ReqType.DUMP, ReqType.PRE_DUMP, ReqType.SINGLE_PRE_DUMP]) {
         const refusal = refusalOf(decide({ ...dump(), type }, facts));
@@ -298,13 +298,13 @@ describe('authorize for a confined caller', () => {
     });
   }
 
-  it('is refused a dump that ends what only root could restore, and may let it run on', () => {
+  it('refuses a dump that ends processes which only root could restore, and allows it with leave_running', () => {
     const facts = { ...alice, tree: [{ ...hers, bounding: 1n }] };
     assert.match(refusalOf(decide(dump(), facts)).reason, /^DUMP refused: process 500 .*bounding set/);
     assert.equal(decide(dump({ leave_running: true }), facts).kind, 'relay');
   });
 
-  it('is told what CRIU cannot do without root when it tracks memory', () => {
+  it('adds to a failure of memory tracking that CRIU cannot do it without root', () => {
     for (const message of [dump({ track_mem: true }), { ...dump(), type: ReqType.PRE_DUMP }]) {
       const decision = decide(message, alice);
       assert.match((decision.kind === 'relay' && decision.request.hint) || '', /clear_refs/);
@@ -313,7 +313,7 @@ describe('authorize for a confined caller', () => {
     assert.equal(plain.kind === 'relay' && plain.request.hint, undefined);
   });
 
-  it('has its page server on the loopback address unless it says otherwise, in a scope', () => {
+  it('puts its page server into a scope, and on the loopback address unless the request names another', () => {
     const server = (ps?: CriuOpts['ps']): unknown => {
       const opts: CriuOpts = { images_dir_fd: 3, ...(ps === undefined ? {} : { ps }) };
       const decision = decide({ type: ReqType.PAGE_SERVER, opts }, alice);
@@ -325,7 +325,7 @@ describe('authorize for a confined caller', () => {
     assert.deepEqual(server({ address: '192.0.2.1' }), { address: '192.0.2.1' });
   });
 
-  it('is told that there is no such process', () => {
+  it('reports a missing process with ESRCH', () => {
     assert.equal(refusalOf(decide(dump(), { ...alice, tree: [] })).errno, os.errno.ESRCH);
   });
 
@@ -341,7 +341,7 @@ describe('authorize for a confined caller', () => {
     ['log_file', { log_file: '-' }],
   ];
   for (const [name, opts] of dangerous) {
-    it(`is refused ${name}, in the first message and in the second of a loop`, () => {
+    it(`refuses ${name}, in the first message and in the second of a loop`, () => {
       for (const phase of ['first', 'pre-dump-loop'] as const) {
         const refusal = refusalOf(decide(dump(opts), { ...alice, phase }));
         assert.equal(refusal.errno, os.errno.EPERM);
@@ -350,16 +350,16 @@ describe('authorize for a confined caller', () => {
     });
   }
 
-  it('may say no to what it may not say yes to', () => {
+  it('allows a value of false or an empty list for options that it refuses', () => {
     assert.equal(decide(dump({ lazy_pages: false, exec_cmd: [] }), alice).kind, 'relay');
   });
 
-  it('has its images directory opened as itself where it is given as a path', () => {
+  it('opens an images directory that is given as a path with the caller’s rights', () => {
     const decision = decide(dump({ images_dir_fd: -1, images_dir: '/home/alice/images' }), alice);
     assert.equal(decision.kind === 'relay' && decision.plan.imagesDir, '/home/alice/images');
   });
 
-  it('is refused what only the engine of an earlier request could do', () => {
+  it('refuses requests that only the engine of an earlier request could serve', () => {
     for (const type of [ReqType.PAGE_SERVER_CHLD, ReqType.WAIT_PID]) {
       assert.equal(refusalOf(decide({ ...dump(), type }, alice)).errno, os.errno.EPERM);
     }
@@ -367,7 +367,7 @@ describe('authorize for a confined caller', () => {
 
   const restore: CriuReq = { type: ReqType.RESTORE, opts: { images_dir_fd: 3 } };
 
-  it('may restore where everybody may, or where its group may', () => {
+  it('allows restores to all callers or to a group, as --restore says', () => {
     assert.equal(decide(restore, alice).kind, 'relay');
     const restorers = { who: 'group', name: 'ckpt', gid: 77 } as const;
     assert.equal(decide(restore, { ...alice, restorers, callerGroups: [1500, 77] }).kind, 'relay');
@@ -378,7 +378,7 @@ describe('authorize for a confined caller', () => {
     assert.match(refusalOf(decide(restore, { ...alice, restorers: { who: 'root' } })).reason, /only root/);
   });
 
-  it('is to get the masters of terminals where it asked for them, and for notifications', () => {
+  it('passes on the master ends of terminals only if the caller asked for them and for notifications', () => {
     const terminal = (opts: Partial<CriuOpts>) => {
       const decision = decide({ ...restore, opts: { images_dir_fd: 3, ...opts } }, alice);
       return decision.kind === 'relay' && decision.request.terminal;
@@ -388,13 +388,13 @@ describe('authorize for a confined caller', () => {
     assert.equal(terminal({ notify_scripts: true }), undefined);
   });
 
-  it('is asked for notifications that it need not see', () => {
+  it('asks the engine for notifications even if the caller wants none', () => {
     const decision = decide(restore, alice);
     assert.equal(freshOf(decision).opts?.notify_scripts, true);
     assert.equal(decision.kind === 'relay' && decision.request.notifies, false);
   });
 
-  it('is told of Yama where it stands in the way, and only there', () => {
+  it('refuses requests that Yama’s ptrace_scope would make fail, and allows the rest', () => {
     const kinds = [0, 1, 2, 3].map((ptraceScope) => [
       decide(dump(), { ...alice, ptraceScope }).kind,
       decide(restore, { ...alice, ptraceScope }).kind,
@@ -413,7 +413,7 @@ describe('authorize for a confined caller', () => {
     assert.equal(decide(dump(), { ...alice, standing: tracer, ptraceScope: 2 }).kind, 'relay');
   });
 
-  it('is refused the answer to a notification once it has become somebody else', () => {
+  it('refuses the answer to a notification if the caller’s credentials have changed', () => {
     const standing = { kind: 'refused', reason: 'changed' } as const;
     assert.equal(decide({ type: ReqType.NOTIFY }, { ...alice, standing, phase: 'notify' }).kind, 'refuse');
   });

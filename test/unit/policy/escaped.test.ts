@@ -51,128 +51,132 @@ interface Row {
 }
 
 const rows: readonly Row[] = [
-  // What an engine leaves.
+  // Processes that descend from the engine.
   { what: 'a process in the audit session of the engine', proof: 'session' },
-  { what: 'one in a scope of ours', place: 'of engines', proof: 'session' },
+  { what: 'a process in a scope of this service', place: 'of engines', proof: 'session' },
   {
-    what: 'one that has given up all but the permitted set',
+    what: 'a process that has dropped all but the permitted set',
     thread: { effective: 0n, ambient: 0n },
     proof: 'session',
   },
-  { what: 'one that is older than its engine can be', process: { start: 1 }, proof: 'session' },
+  { what: 'a process with a start time before the engine', process: { start: 1 }, proof: 'session' },
   {
-    what: 'one with an ambient capability of the caller’s',
+    what: 'a process with an ambient capability of the caller’s',
     engine: { ...engine, permitted: NET_RAW, ambient: NET_RAW },
     thread: { permitted: CR | NET_RAW },
     proof: 'session',
   },
   {
-    what: 'one whose engine’s gid was not kept',
+    what: 'a process whose engine’s gid was not recorded',
     engine: { ...engine, gid: undefined },
     thread: { gids: four(9) },
     proof: 'session',
   },
-  // What is somebody else's.
+  // Processes of other origin.
   { what: 'a process of a login with the capability (pam_cap)', process: { session: 8 }, proof: undefined },
-  { what: 'one without an audit session', process: { session: undefined }, proof: undefined },
+  { what: 'a process without an audit session', process: { session: undefined }, proof: undefined },
   {
-    what: 'one of a program with file capabilities',
+    what: 'a program with file capabilities',
     process: { session: 8 },
     thread: { ambient: 0n, inheritable: 0n },
     proof: undefined,
   },
-  { what: 'one that does not hold the capability', thread: { permitted: 0n, ambient: 0n }, proof: undefined },
+  { what: 'a process without the capability', thread: { permitted: 0n, ambient: 0n }, proof: undefined },
   {
-    what: 'one that could only inherit it',
+    what: 'a process that has the capability only as inheritable',
     thread: { permitted: 0n, ambient: 0n, inheritable: CR, effective: CR },
     proof: undefined,
   },
   {
-    what: 'a set-user-ID program, which its caller’s real uid is left to',
+    what: 'a set-user-ID program, which keeps its caller’s real uid',
     thread: { uids: [1500, 0, 0, 0], permitted: all },
     proof: undefined,
   },
-  { what: 'one of su, with the uid of the caller alone', thread: { permitted: all }, proof: undefined },
+  { what: 'a process of su with the uid of the caller', thread: { permitted: all }, proof: undefined },
   { what: 'a set-group-ID program', thread: { gids: [1600, 5, 5, 5] }, proof: undefined },
-  { what: 'one of another user’s', thread: { uids: four(1501) }, proof: undefined },
+  { what: 'a process of another user', thread: { uids: four(1501) }, proof: undefined },
   {
-    what: 'one whose saved uid alone is another',
+    what: 'a process with another saved uid',
     thread: { uids: [1500, 1500, 1501, 1500] },
     proof: undefined,
   },
-  { what: 'one that holds more than an engine', thread: { permitted: CR | NET_RAW }, proof: undefined },
   {
-    what: 'one that holds what its caller has, and does not hand on',
+    what: 'a process with more capabilities than an engine',
+    thread: { permitted: CR | NET_RAW },
+    proof: undefined,
+  },
+  {
+    what: 'a process with a capability that the caller has, but not as ambient',
     engine: { ...engine, permitted: NET_RAW },
     thread: { permitted: CR | NET_RAW },
     proof: undefined,
   },
   { what: 'a page server, which outlives its session', place: 'may hold', proof: undefined },
   {
-    what: 'one of a caller who has the capability anyway',
+    what: 'a process of a caller that has the capability anyway',
     engine: { ...engine, permitted: CR },
     proof: undefined,
   },
-  // Where there is no audit session to tell it by.
+  // Engines without an audit session.
   {
-    what: 'one that is no older than its engine',
+    what: 'a process that is younger than its engine',
     engine: unmarked,
     process: { session: undefined },
     proof: 'time',
   },
   {
-    what: 'one that is older',
+    what: 'a process that is older than its engine',
     engine: unmarked,
     process: { session: undefined, start: 999 },
     proof: undefined,
   },
   {
-    what: 'one in a place of ours, which may be another engine',
+    what: 'a process in a cgroup of this service, which may be another engine',
     engine: unmarked,
     place: 'of engines',
     proof: undefined,
   },
   {
-    what: 'one of an engine of which nothing was kept',
+    what: 'a process of an engine without any record',
     engine: { ...unmarked, since: undefined },
     proof: undefined,
   },
-  // Whoever may leave an audit session may not hide so.
+  // Leaving the audit session, which takes CAP_AUDIT_CONTROL, does not hide a process.
   {
-    what: 'one whose engine may leave its session',
+    what: 'a process whose engine may leave its session',
     engine: { ...engine, permitted: AUDIT_CONTROL, ambient: AUDIT_CONTROL },
     process: { session: 8 },
     proof: 'time',
   },
   {
-    what: 'one whose engine may leave its session, and has not',
+    what: 'a process whose engine may leave its session, and has not',
     engine: { ...engine, permitted: AUDIT_CONTROL, ambient: AUDIT_CONTROL },
     proof: 'session',
   },
   {
-    what: 'one whose caller may leave its session, and does not hand that on',
+    what: 'a process whose caller may leave its session, but has no ambient capability for that',
     engine: { ...engine, permitted: AUDIT_CONTROL },
     process: { session: 8 },
     proof: undefined,
   },
 ];
 
-describe('whether an engine has left a process', () => {
+describe('proofOf', () => {
   for (const row of rows) {
-    it(`${row.proof === undefined ? 'is not proved of' : `is proved by its ${row.proof} of`} ${row.what}`, () => {
+    it(`${row.proof === undefined ? 'finds no proof for' : `proves by ${row.proof}`} ${row.what}`, () => {
       const process: Found = { ...left, ...row.process, seen: { ...thread, ...row.thread } };
       assert.equal(proofOf(process, row.place ?? 'elsewhere', row.engine ?? engine), row.proof);
     });
   }
 
-  it('is asked for in its audit session alone, where nothing can have left that', () => {
+  it('looks only into the audit session if no process can have left it', () => {
     assert.deepEqual(whoseOf(engine), { uid: 1500, session: 7 });
     assert.deepEqual(whoseOf({ ...engine, ambient: AUDIT_CONTROL }), { uid: 1500, since: 1000 });
     assert.deepEqual(whoseOf(unmarked), { uid: 1500, since: 1000 });
     assert.ok(isKnown(engine) && isKnown(unmarked) && !isKnown({ ...unmarked, since: undefined }));
   });
 
-  it('does not matter where its caller has the capability without an engine', () => {
+  it('ignores engines whose caller has the capability anyway', () => {
     assert.ok(hasItAnyway({ ...engine, permitted: all }) && !hasItAnyway(engine));
   });
 });

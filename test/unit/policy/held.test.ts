@@ -47,44 +47,44 @@ const below = (pid: number, name: string, more: Partial<Holding> = {}): Holding 
 });
 const memory: Holding = { ...file, target: '/memfd:x (deleted)', mount: 1, magic: tmpfs, path: ENOENT };
 
-describe('what a restored process may hold', () => {
+describe('judgeHolding', () => {
   const may: [string, Holding][] = [
     ['a file that its owner could open alone', file],
-    ['a file of another’s that it could', { ...file, owner: bob }],
-    ['an O_PATH descriptor that it could have', { ...file, access: '' }],
+    ['a file of another user’s that the owner could open', { ...file, owner: bob }],
+    ['an O_PATH descriptor that the owner could have', { ...file, access: '' }],
     ['a pipe', { ...nothing, target: 'pipe:[7]' }],
     ['a socket with nothing in its queue', { ...nothing, target: 'socket:[7]' }],
     ['an epoll set', { ...nothing, target: 'anon_inode:[eventpoll]' }],
     ['an inotify instance', { ...nothing, target: 'anon_inode:inotify' }],
     ['a pidfd', { ...nothing, target: 'anon_inode:[pidfd]' }],
-    ['a namespace that it lives in', { ...nothing, target: 'net:[1]' }],
-    ['a memfd of its own', memory],
-    ['a deleted file of its own', { ...memory, target: '/home/alice/x (deleted)', magic: ext4 }],
-    ['a ring of aio of its own', { ...memory, target: '/[aio] (deleted)', magic: 0xa10a10a1 }],
+    ['a namespace of the owner', { ...nothing, target: 'net:[1]' }],
+    ['a memfd of the owner’s', memory],
+    ['a deleted file of the owner’s', { ...memory, target: '/home/alice/x (deleted)', magic: ext4 }],
+    ['an aio ring of the owner’s', { ...memory, target: '/[aio] (deleted)', magic: 0xa10a10a1 }],
     ['memory of a process of the tree', below(member, '/mem', { process: 0 })],
-    ['what it may not open any more of one of the tree', below(21, '/mem', { path: EACCES })],
+    ['a file of a process of the tree that may not be opened any more', below(21, '/mem', { path: EACCES })],
     ['memory of another process of the caller’s', below(hers, '/mem', { process: 0 })],
-    ['the status of another’s process', below(1, '/status', { access: 'r' })],
-    ['the status of a thread of another’s', below(1, '/task/7/stat', { access: 'r' })],
+    ['the status of another user’s process', below(1, '/status', { access: 'r' })],
+    ['the status of a thread of another user’s', below(1, '/task/7/stat', { access: 'r' })],
     ['the status of a process that has ended', below(1, '/stat', { access: 'r', path: ENOENT })],
-    ['the directory of another’s process', below(1, '', { access: 'r' })],
+    ['the directory of another user’s process', below(1, '', { access: 'r' })],
     ['the directory of a process that has ended', below(1, ' (deleted)', { access: 'r', path: ENOENT })],
     [
       'a file of /proc that belongs to no process',
       { ...below(1, ''), target: '/proc/meminfo', process: undefined },
     ],
+    ['such a file on a mount of its own', { ...below(1, ''), target: '/proc/sys/kernel/ostype', mount: 23 }],
     [
-      'such a file below a mount of its own',
-      { ...below(1, ''), target: '/proc/sys/kernel/ostype', mount: 23 },
-    ],
-    [
-      'what lies on its owner’s own FUSE file system, at which root may not look',
+      'a file on the owner’s own FUSE file system, which root may not look into',
       { ...file, owner: undefined, magic: fuse, fuseOwner: alice, failure: EACCES, path: undefined },
     ],
-    ['a file that it could open on a FUSE file system for all', { ...file, magic: fuse, fuseOwner: 0 }],
+    [
+      'a file on a FUSE file system for all users that the owner could open',
+      { ...file, magic: fuse, fuseOwner: 0 },
+    ],
   ];
   for (const [what, holding] of may) {
-    it(`is ${what}`, () => assert.equal(judgeHolding(holding, where), undefined));
+    it(`allows ${what}`, () => assert.equal(judgeHolding(holding, where), undefined));
   }
 
   const mustNot: [string, Holding, RegExp][] = [
@@ -101,19 +101,27 @@ describe('what a restored process may hold', () => {
     ['a program that its owner may not execute', { ...file, access: 'x', path: EACCES }, /could not use/],
     ['a file that its owner could not find', { ...file, access: '', path: ENOENT }, /could not find/],
     ['another file than its path leads to', { ...file, path: anotherFile }, /not what this path leads to/],
-    ['a file that nobody was asked about', { ...file, path: undefined }, /not what this path leads to/],
-    ['what cannot be looked at', { ...nothing, failure: EPERM }, /cannot be looked at \(EPERM\)/],
-    ['what cannot be looked at, whatever else is said', { ...file, failure: EACCES }, /cannot be looked at/],
+    ['a file that was not tried as the caller', { ...file, path: undefined }, /not what this path leads to/],
+    ['a file that cannot be looked at', { ...nothing, failure: EPERM }, /cannot be looked at \(EPERM\)/],
     [
-      'a descriptor in a queue',
+      'a file that cannot be looked at, in spite of its other fields',
+      { ...file, failure: EACCES },
+      /cannot be looked at/,
+    ],
+    [
+      'a socket with descriptors in its queue',
       { ...nothing, target: 'socket:[7]', queued: 2 },
       /has 2 descriptors in its queue/,
     ],
     ['a ring that holds files', { ...nothing, target: 'anon_inode:[io_uring]' }, /is restored with/],
-    ['a namespace of others', { ...nothing, target: 'net:[9]' }, /is restored with/],
-    ['what has no name at all', nothing, /is restored with/],
-    ['a segment or memfd of another’s', { ...memory, owner: bob }, /not yours but uid 1501’s/],
-    ['the same, only to read', { ...memory, owner: bob, access: 'r' }, /not yours but uid 1501’s/],
+    ['a namespace of other users', { ...nothing, target: 'net:[9]' }, /is restored with/],
+    ['a file without any name', nothing, /is restored with/],
+    ['a segment or memfd of another user’s', { ...memory, owner: bob }, /not yours but uid 1501’s/],
+    [
+      'a segment of another user’s, only to read',
+      { ...memory, owner: bob, access: 'r' },
+      /not yours but uid 1501’s/,
+    ],
     ['shared memory without a name', { ...memory, target: '/dev/zero (deleted)' }, /was not restored/],
     ['a file of the engine’s in /proc', below(engine, '/mem', { process: 0 }), /which is the engine’s/],
     [
@@ -122,22 +130,26 @@ describe('what a restored process may hold', () => {
       /the engine’s/,
     ],
     ['the directory of the engine', below(engine, '', { access: 'r', process: 0 }), /the engine’s/],
-    ['memory of another’s process', below(1, '/mem'), /belongs to a process that you could not look into/],
     [
-      'mappings of another’s process, which all may open by their mode',
+      'memory of another user’s process',
+      below(1, '/mem'),
+      /belongs to a process that you could not look into/,
+    ],
+    [
+      'mappings of another user’s process, whose mode lets all open them',
       below(1, '/maps', { access: 'r' }),
       /belongs/,
     ],
-    ['a list of descriptors of another’s process', below(1, '/fd', { access: 'r' }), /belongs/],
-    ['a file of a thread of another’s', below(1, '/task/7/mem'), /belongs/],
-    ['what everybody may read, opened for writing', below(1, '/comm'), /belongs/],
+    ['a list of descriptors of another user’s process', below(1, '/fd', { access: 'r' }), /belongs/],
+    ['a file of a thread of another user’s', below(1, '/task/7/mem'), /belongs/],
+    ['a file that all may read, opened for writing', below(1, '/comm'), /belongs/],
     [
-      'memory of a process that it may look into but not open',
+      'memory of a process that the owner may look into but not open',
       below(hers, '/mem', { process: 0, path: EACCES }),
       /belongs/,
     ],
     [
-      'memory of a dead process, whose pid one of the tree has',
+      'memory of a dead process, whose pid a process of the tree has now',
       below(member, '/mem', { path: anotherFile }),
       /ended/,
     ],
@@ -153,21 +165,21 @@ describe('what a restored process may hold', () => {
       /could not open/,
     ],
     [
-      'a file of /proc that ended as if it were deleted',
+      'a file of /proc whose name ends as if it were deleted',
       { ...below(1, ''), target: '/mem (deleted)', mount: 99, path: ENOENT },
       /no path’s any more/,
     ],
     [
-      'what lies on somebody else’s FUSE file system, at which root may not look',
+      'a file on another user’s FUSE file system, which root may not look into',
       { ...file, owner: undefined, magic: fuse, fuseOwner: bob, failure: EACCES, path: undefined },
       /cannot be looked at/,
     ],
   ];
   for (const [what, holding, reason] of mustNot) {
-    it(`is not ${what}`, () => assert.match(judgeHolding(holding, where) ?? 'may', reason));
+    it(`refuses ${what}`, () => assert.match(judgeHolding(holding, where) ?? 'may', reason));
   }
 
-  it('is told by what the process does with it', () => {
+  it('names in a refusal the use that the process makes of the file', () => {
     const told = (name: string): string => judgeHolding({ ...file, name, path: EACCES }, where)!;
     assert.match(
       told('fd/3'),
@@ -182,7 +194,7 @@ describe('what a restored process may hold', () => {
     assert.equal(unread('task'), 'has threads (process 20), which cannot be looked at (ENOENT)');
   });
 
-  it('is told in one line of characters that can be seen, and not at any length', () => {
+  it('prints a path in one line of visible characters, with a limit', () => {
     const target = `/ü\n\u001b[2J${'x'.repeat(300)}`;
     const bytes = Buffer.from(target).toString('latin1');
     const told = judgeHolding({ ...file, target: bytes, path: EACCES }, where)!;
@@ -190,7 +202,7 @@ describe('what a restored process may hold', () => {
     assert.ok(told.length < 350);
   });
 
-  it('has no rule that an earlier one makes useless', () => {
+  it('has no rule that an earlier rule makes useless', () => {
     const all = [...may.map(([, holding]) => holding), ...mustNot.map(([, holding]) => holding)];
     const used = new Set(all.map((holding) => rules.findIndex(({ applies }) => applies(holding, where))));
     assert.deepEqual(
@@ -200,10 +212,10 @@ describe('what a restored process may hold', () => {
   });
 });
 
-describe('what the addon says of what is held', () => {
+describe('parseHoldings', () => {
   const entry = ['20', 'fd/3', 'rw', '/a\nb', '0', '0', '1500', '27', '61267', '', '-1', ''];
 
-  it('is one entry after the other', () => {
+  it('reads one entry after the other', () => {
     const { procMount, each } = parseHoldings(`${['22', ...entry, ...entry].join('\0')}\0`);
     assert.equal(procMount, 22);
     const [first, ...more] = each;
@@ -211,7 +223,7 @@ describe('what the addon says of what is held', () => {
     assert.equal(more.length, 1);
   });
 
-  it('is nothing when it ends early', () => {
+  it('throws if the text ends early', () => {
     const text = `${['22', ...entry].join('\0')}\0`;
     for (const end of [text.length - 1, text.length - 3, 5]) {
       assert.throws(() => [...parseHoldings(text.slice(0, end)).each], /ends in the middle/);

@@ -43,25 +43,25 @@ const task: RestoredThread = {
 
 const engine: RestoredThread = { ...task, pid: 10, tid: 10, permitted: 1n << 40n, state: 'S', tracer: 0 };
 
-describe('what may run after a restore', () => {
-  it('is a tree that is in everything its owner’s', () => {
+describe('judgeRestored', () => {
+  it('allows a tree that equals its owner in everything', () => {
     assert.equal(judgeRestored([engine, task, { ...task, tid: 21 }], 10, alice), undefined);
   });
 
-  it('may hold less than its owner, a filter of its own, and no_new_privs', () => {
+  it('allows fewer rights than the owner’s, a seccomp filter, and no_new_privs', () => {
     assert.equal(
       judgeRestored([engine, { ...task, bounding: 0n, seccomp: 2, noNewPrivs: true }], 10, alice),
       undefined,
     );
   });
 
-  it('may hold what its owner holds', () => {
+  it('allows the owner’s own capabilities', () => {
     const traits = { ...alice.traits, permitted: 4n, ambient: 4n, inheritable: 4n };
     const same = { ...task, permitted: 4n, effective: 4n, ambient: 4n, inheritable: 4n };
     assert.equal(judgeRestored([engine, same], 10, { ...alice, traits }), undefined);
   });
 
-  it('is nothing without the engine that holds it, and nothing where there is no task', () => {
+  it('refuses a tree without the engine that holds it, and an engine without a tree', () => {
     assert.match(judgeRestored([task], 10, alice)!, /engine has gone/);
     assert.match(judgeRestored([engine], 10, alice)!, /no restored process/);
   });
@@ -69,14 +69,14 @@ describe('what may run after a restore', () => {
   const CHECKPOINT_RESTORE = 1n << 40n;
   const wrong: [string, Partial<RestoredThread>, RegExp][] = [
     ['runs', { state: 'R' }, /not held/],
-    ['is stopped by somebody else', { tracer: 11 }, /not held/],
+    ['is stopped by another tracer', { tracer: 11 }, /not held/],
     ['sleeps, untraced', { state: 'S', tracer: 0 }, /not held/],
     ['has another real uid', { uids: [0, 1500, 1500, 1500] }, /uids 0/],
     ['has another saved uid', { uids: [1500, 1500, 0, 1500] }, /uids/],
     ['has another file system uid', { uids: [1500, 1500, 1500, 0] }, /uids/],
     ['has another gid', { gids: [1500, 4, 1500, 1500] }, /gids/],
-    ['has a group more', { groups: [4, 1500, 1600] }, /groups/],
-    ['has a group less', { groups: [1500] }, /groups/],
+    ['has an additional group', { groups: [4, 1500, 1600] }, /groups/],
+    ['lacks a group', { groups: [1500] }, /groups/],
     ['keeps the engine’s capability', { permitted: CHECKPOINT_RESTORE }, /permitted/],
     ['has an effective capability', { effective: 1n }, /effective/],
     ['has an inheritable capability', { inheritable: CHECKPOINT_RESTORE }, /inheritable/],
@@ -88,7 +88,7 @@ describe('what may run after a restore', () => {
       /net namespace/,
     ],
     [
-      'is in a namespace more',
+      'is in an additional namespace',
       { namespaces: { ...surroundings.namespaces, time: 'time:[9]' } },
       /time namespace/,
     ],
@@ -96,18 +96,18 @@ describe('what may run after a restore', () => {
     ['has another label', { label: 'unconfined' }, /label/],
   ];
   for (const [what, difference, reason] of wrong) {
-    it(`is no tree in which a thread behind the leader ${what}`, () => {
+    it(`refuses a tree in which a thread after the leader ${what}`, () => {
       const thread = { ...task, tid: 21, ...difference };
       assert.match(judgeRestored([engine, task, thread], 10, alice)!, reason);
     });
   }
 
-  it('lacks nothing that confines its owner', () => {
+  it('refuses a tree without the no_new_privs of its owner', () => {
     const traits = { ...alice.traits, noNewPrivs: true };
     assert.match(judgeRestored([engine, task], 10, { ...alice, traits })!, /no_new_privs/);
   });
 
-  it('is no tree whose zombie holds what its owner lacks', () => {
+  it('refuses a tree whose zombie has more rights than its owner', () => {
     const zombie = { ...task, state: 'Z', tracer: 0, namespaces: {} };
     assert.equal(judgeRestored([engine, task, zombie], 10, alice), undefined);
     assert.match(

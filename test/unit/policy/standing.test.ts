@@ -66,7 +66,7 @@ function reasonFor(
 }
 
 describe('standing of a caller', () => {
-  it('serves root that holds all that the service holds', () => {
+  it('serves root that holds everything that the service holds', () => {
     assert.deepEqual(judgeStanding(root, service, service, usual), { kind: 'fully-privileged' });
   });
 
@@ -75,11 +75,11 @@ describe('standing of a caller', () => {
     assert.equal(judgeStanding(root, service, less, usual).kind, 'fully-privileged');
   });
 
-  it('serves root in another mount namespace: descriptors are all that it names there', () => {
+  it('serves root in another mount namespace, because its requests name only descriptors there', () => {
     assert.equal(reasonFor(root, inNamespace('mnt')), '');
   });
 
-  it('serves a user without root as confined, with what an engine takes over', () => {
+  it('serves a user without root as confined, with the traits that an engine takes over', () => {
     const threads = [
       { ...aliceThread, bounding: 6n, inheritable: 3n, ambient: 2n },
       { ...aliceThread, bounding: 5n, inheritable: 1n, ambient: 2n },
@@ -117,7 +117,7 @@ describe('standing of a caller', () => {
     ),
   ];
   for (const [what, sandboxed, reason] of sandboxes) {
-    it(`refuses a user under ${what}, even if it is only its second thread`, () => {
+    it(`refuses a user under ${what}, even if only its second thread is`, () => {
       const threads = [aliceThread, { ...aliceThread, ...sandboxed }];
       assert.match(reasonFor(alice, { threads }, usual), reason);
     });
@@ -127,7 +127,7 @@ describe('standing of a caller', () => {
     assert.match(reasonFor(alice, { threads: [aliceThread], label: 'jail' }, usual), /label jail/);
   });
 
-  it('hands on a label that is not its own, where the kernel has a module whose labels can be taken over', () => {
+  it('takes over another label than the service’s, where the kernel has a module whose labels can be taken over', () => {
     const options = { ...usual, labels: 'apparmor' } as const;
     const standing = judgeStanding(
       alice,
@@ -147,7 +147,7 @@ describe('standing of a caller', () => {
     assert.match(unlabelled.reason, /label \(none\)/);
   });
 
-  it('refuses a user whose label is not the one that connected', () => {
+  it('refuses a user whose label has changed since it connected', () => {
     const connected = { ...alice, label: 'jail' };
     const options = { ...usual, labels: 'apparmor' } as const;
     assert.match(
@@ -156,7 +156,7 @@ describe('standing of a caller', () => {
     );
   });
 
-  it('serves a user with no_new_privs where that is allowed, and hands it on', () => {
+  it('serves a user with no_new_privs if that is allowed, and takes it over', () => {
     const threads = [{ ...aliceThread, noNewPrivs: true }];
     const standing = judgeStanding(alice, { ...service, threads }, service, {
       ...usual,
@@ -228,11 +228,11 @@ describe('standing of a caller', () => {
     ['a program started across a privilege boundary', root, { secureExec: true }, /AT_SECURE/],
   ];
   for (const [who, identity, state, reason] of refusals) {
-    it(`refuses ${who}, and says so`, () => assert.match(reasonFor(identity, state), reason));
+    it(`refuses ${who}, with the reason`, () => assert.match(reasonFor(identity, state), reason));
   }
 });
 
-describe('/proc/PID/status', () => {
+describe('parseThreadStatus', () => {
   const text = [
     'Name:\tbad\\nUid:\t0',
     'Pid:\t77',
@@ -249,7 +249,7 @@ describe('/proc/PID/status', () => {
     'Seccomp:\t2',
   ];
 
-  it('is read field by field', () => {
+  it('reads every field', () => {
     assert.deepEqual(parseThreadStatus(text.join('\n')), {
       tid: 77,
       uids: [1500, 1501, 1502, 1503],
@@ -268,7 +268,7 @@ describe('/proc/PID/status', () => {
 
   for (const line of text.slice(1).filter((each) => !/^(Umask|Seccomp)/.test(each))) {
     const name = line.split(':')[0]!;
-    it(`without ${name} is an error, because nothing may be assumed`, () => {
+    it(`throws without the line ${name}, because then nothing is known`, () => {
       assert.throws(
         () => parseThreadStatus(text.filter((each) => each !== line).join('\n')),
         new RegExp(name),
@@ -277,17 +277,17 @@ describe('/proc/PID/status', () => {
   }
 });
 
-describe('whether a thread runs, and who traces it', () => {
+describe('parseTracing', () => {
   const status = (name: string): string =>
     `Name:\t${name}\nUmask:\t0022\nState:\tt (tracing stop)\nTracerPid:\t42\nUid:\t1\n`;
 
   for (const name of ['\rState:\tZ', '\rTracerPid:\t0', '\u2028State:\tZ', 'a\\nState:\tZ', 'State:\tZ']) {
-    it(`is what the kernel says, whatever it calls itself (${JSON.stringify(name)})`, () => {
+    it(`reads the kernel’s lines, whatever name the process has (${JSON.stringify(name)})`, () => {
       assert.deepEqual(parseTracing(status(name)), { state: 't', tracer: 42 });
     });
   }
 
-  it('is what the kernel says of a process that runs', async () => {
+  it('reads the status of a running process', async () => {
     const named = `
 import sys
 open('/proc/self/comm', 'w').write(sys.argv[1])
@@ -305,7 +305,7 @@ sys.stdin.read()
     }
   });
 
-  it('is not known where there is no such line', () => {
+  it('throws without one of its lines', () => {
     assert.throws(() => parseTracing('Name:\tx\nState:\tS\n'), /TracerPid/);
     assert.throws(() => parseTracing('Name:\tx\nTracerPid:\t0\n'), /State/);
   });
@@ -319,11 +319,11 @@ describe('AT_SECURE', () => {
     return bytes;
   };
 
-  it('is what the auxiliary vector says', () => {
+  it('is read from the auxiliary vector', () => {
     assert.equal(parseAuxvSecure(Buffer.concat([entry(6n, 4096n), entry(23n, 0n), entry(0n, 0n)])), false);
     assert.equal(parseAuxvSecure(Buffer.concat([entry(6n, 4096n), entry(23n, 1n), entry(0n, 0n)])), true);
   });
 
-  it('counts as set where the vector cannot be read', () =>
+  it('counts as set if the vector cannot be read', () =>
     assert.equal(parseAuxvSecure(Buffer.alloc(0)), true));
 });

@@ -27,15 +27,15 @@ const reasonOf = (thread: Partial<TreeThread>, more: Partial<TreeFacts> = {}): s
   refusedTree(500, [hers, { ...hers, pid: 501, tid: 502, ...thread }], alice, { ...facts, ...more })?.reason;
 
 describe('the tree of a caller without root', () => {
-  it('is hers when each thread of it is', () => {
+  it('is hers if each of its threads is', () => {
     assert.equal(reasonOf({}), undefined);
   });
 
-  it('is not there when it has no thread', () => {
+  it('does not exist if it has no thread', () => {
     assert.equal(refusedTree(500, [], alice, facts)?.errno, os.errno.ESRCH);
   });
 
-  it('is not told from one that is not there where /proc hides what is not hers', () => {
+  it('looks the same as a missing tree where /proc hides processes that are not hers', () => {
     const hidden = { ...facts, hidden: true };
     const bobs = { ...hers, uids: [1501, 1501, 1501, 1501] };
     const answers = [[], [bobs], [hers, bobs], [{ ...bobs, permitted: all }]].map((tree) =>
@@ -75,31 +75,31 @@ describe('the tree of a caller without root', () => {
     });
   }
 
-  it('is of somebody else first, and of another group then', () => {
+  it('is reported as another user’s before it is reported as another group’s', () => {
     assert.match(reasonOf({ uids: [0, 0, 0, 0], gids: [0, 0, 0, 0] }) ?? '', /has the uid 0/);
   });
 
-  it('is refused when a thread holds a capability that she lacks', () => {
+  it('is refused if a thread holds a capability that she lacks', () => {
     assert.match(reasonOf({ permitted: bitOf('KILL') }) ?? '', /capabilities that you do not hold/);
   });
 
-  it('is refused when an engine of ours is in it', () => {
+  it('is refused if it contains an engine of this service', () => {
     assert.match(reasonOf({ pid: 7 }) ?? '', /engine of this service/);
   });
 
-  it('is refused when it is larger than anybody looks through', () => {
+  it('is refused if it has more threads than the limit', () => {
     const many = Array.from({ length: maxTreeThreads + 1 }, () => hers);
     assert.match(refusedTree(500, many, alice, facts)?.reason ?? '', /more than 100000 threads/);
     assert.equal(refusedTree(500, many.slice(1), alice, facts), undefined);
   });
 
-  it('is somebody else’s before it is anything else', () => {
+  it('is reported as another user’s before any other obstacle', () => {
     const narrowed = { ...hers, bounding: 1n };
     const bobs = { ...hers, pid: 501, uids: [1501, 1501, 1501, 1501] };
     assert.match(refusedTree(500, [narrowed, bobs], alice, facts)?.reason ?? '', /process 501 .*uid 1501/);
   });
 
-  it('is not dumped to its end when only CAP_SETPCAP could restore it', () => {
+  it('is not dumped with its end if only CAP_SETPCAP could restore it', () => {
     const bounding = all & ~bitOf('SYS_ADMIN') & ~bitOf('BPF');
     assert.match(
       reasonOf({ bounding }) ?? '',
@@ -107,7 +107,7 @@ describe('the tree of a caller without root', () => {
     );
     assert.equal(reasonOf({ bounding }, { ends: false }), undefined);
     assert.equal(reasonOf({ bounding, noNewPrivs: true }), undefined);
-    // With no_new_privs nothing is regained, but what it holds would have to go.
+    // With no_new_privs the task cannot regain capabilities, but those that it holds would have to be dropped.
     const permitted = bitOf('BPF');
     const owner = { uid: 1500, gid: 1600, permitted };
     const thread = { ...hers, bounding, noNewPrivs: true, permitted };
@@ -115,8 +115,8 @@ describe('the tree of a caller without root', () => {
   });
 });
 
-describe('the names of capabilities', () => {
-  it('stand for the numbers of the kernel', () => {
+describe('names of capabilities', () => {
+  it('match the kernel’s numbers', () => {
     assert.equal(bitOf('CHOWN'), 1n);
     assert.equal(bitOf('CHECKPOINT_RESTORE'), 1n << 40n);
     assert.equal(namesOf(bitOf('SYS_PTRACE') | (1n << 45n)), 'CAP_SYS_PTRACE, CAP_45');

@@ -9,15 +9,15 @@ const deadlineMs = 500;
 /** Longer than any reading takes: it only ends a run that hangs. */
 const patienceMs = 60_000;
 
-/** This process, under a uid of somebody else's: whom it belongs to does not matter to a reader. */
+/** This process as a caller with another uid: the reader does not compare the owner. */
 function callerOf(uid: number): Caller {
   const { pid } = process;
   const identity = { pid, uid, gid: uid, groups: [], label: undefined };
   return { identity, pidfd: native.pidfdOpen(pid), bound: true };
 }
 
-describe('a reader of callers', () => {
-  /** Readings that wait until they are let go, as one of a process inside execve(2) does. */
+describe('CallerReader', () => {
+  /** Readings that wait for their release, like a reading of a process inside execve(2). */
   let stuck: (() => void)[];
   let blocking: boolean;
   let reader: CallerReader;
@@ -45,7 +45,7 @@ describe('a reader of callers', () => {
     blocking = false;
   };
 
-  it('says of a process what that process says of itself', async () => {
+  it('reads the same state of a process that the process itself reads', async () => {
     reader = readerWith(patienceMs);
     const { threads, secureExec } = await reader.read(callerOf(1500));
     const own = readOwnState();
@@ -55,18 +55,18 @@ describe('a reader of callers', () => {
     assert.equal(secureExec, own.secureExec);
   });
 
-  it('gives up one that blocks, and asks no more of its uid meanwhile', async () => {
+  it('gives up a reading that blocks, and starts no other for that uid in the meantime', async () => {
     await lose(1500);
     await assert.rejects(async () => reader.read(callerOf(1500)), CallerGoneError);
     assert.equal(stuck.length, 1);
   });
 
-  it('serves other uids beside one that blocks', async () => {
+  it('serves other uids while a reading blocks', async () => {
     await lose(1500);
     assert.ok((await reader.read(callerOf(1501))).threads.length > 0);
   });
 
-  it('serves a uid again when what blocked has ended', async () => {
+  it('serves a uid again after its blocked reading has ended', async () => {
     await lose(1500);
     for (const go of stuck.splice(0)) go();
     await sleep(1);
@@ -93,7 +93,7 @@ describe('a reader of callers', () => {
     assert.equal((await first).secureExec, (await second).secureExec);
   });
 
-  it('takes no other thread for root that holds all that this service holds', () => {
+  it('needs no native thread for root that holds everything that this service holds', () => {
     if (process.getuid?.() !== 0) return;
     blocking = true;
     assert.equal(reader.read(callerOf(0)) instanceof Promise, false);

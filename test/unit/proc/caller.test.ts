@@ -1,4 +1,4 @@
-/** What a process is, read twice: the questions that are asked about it, and what their answers amount to. */
+/** Reading a caller twice: the questions, and the result of their answers. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { answerAtOnce, type ProcReading } from '../../../src/proc/reading.ts';
 
 type Change = (question: ProcQuestion, answer: ProcAnswer, time: number) => ProcAnswer;
 
-/** Carries it out. @param change what each answer is made, the first time (1) that it is given, the second (2) ... */
+/** Carries out a reading. @param change replaces each answer; it gets the number of times that the question was asked. */
 function carryOut(
   reading: ProcReading<CallerState>,
   pid: number,
@@ -40,14 +40,14 @@ function carryOut(
   return { state, batches };
 }
 
-describe('a caller that is read twice', () => {
+describe('readTwice', () => {
   let sleeper: ChildProcess;
   let pid: number;
 
   before(() => {
     sleeper = spawn('/bin/sleep', ['600'], { stdio: 'ignore' });
     pid = sleeper.pid!;
-    // Until it was executed it is this process.
+    // Before its execve(2) the child is this process.
     while (readFileSync(`/proc/${pid}/comm`, 'latin1') !== 'sleep\n');
   });
 
@@ -58,7 +58,7 @@ describe('a caller that is read twice', () => {
   const read = (depth: Depth, change?: Change) => carryOut(readTwice(pid, depth), pid, change);
 
   for (const depth of ['user', 'root'] as const) {
-    it(`is asked all at once when it has one thread (${depth})`, () => {
+    it(`sends all questions together for a process with one thread (${depth})`, () => {
       const { state, batches } = read(depth);
       assert.equal(batches, 1);
       assert.deepEqual(
@@ -68,8 +68,8 @@ describe('a caller that is read twice', () => {
     });
   }
 
-  it('is then the same as one that is asked step by step', () => {
-    // A kernel that has a namespace more than this program knows.
+  it('has the same result if the questions are sent step by step', () => {
+    // As on a kernel with a namespace that this program does not know.
     const stepwise = read('user', ({ path }, answer, time) =>
       path === 'ns' && time <= 2 ? 'new\n' : answer,
     );
@@ -88,13 +88,13 @@ describe('a caller that is read twice', () => {
   };
 
   for (const time of [1, 2]) {
-    it(`is not served when it was somebody else the ${time === 1 ? 'first' : 'second'} time`, () => {
+    it(`refuses a process that had other uids in the ${time === 1 ? 'first' : 'second'} reading`, () => {
       const change = uidOnce(`task/${pid}/status`, time);
       assert.throws(() => read('user', change), /changed its credentials/);
     });
   }
 
-  it('is asked about each of its threads when it has more than one, be it only the second time', () => {
+  it('reads every thread if either reading finds more than one', () => {
     const tids = readdirSync(`/proc/${process.pid}/task`).map(Number);
     const own = carryOut(readTwice(process.pid, 'user'), process.pid);
     assert.deepEqual(own.state.threads.map(({ tid }) => tid).sort(), tids.sort());
@@ -104,13 +104,13 @@ describe('a caller that is read twice', () => {
   });
 });
 
-describe('a process that may be read as root is', () => {
-  /** This process, without the filter that whoever runs the tests may have put it under. */
+describe('looksPrivileged', () => {
+  /** The status of this process, without the seccomp filter that the test run may be under. */
   const status = readFileSync('/proc/self/status', 'latin1')
     .replace(/^Seccomp:.*$/m, 'Seccomp:\t0')
     .replace(/^NoNewPrivs:.*$/m, 'NoNewPrivs:\t0');
 
-  /** With one thread, of whose status this is the answer. */
+  /** Asks about a process with one thread, whose status is this answer. */
   function looksPrivilegedWith(answer: ProcAnswer): unknown {
     const reading = looksPrivileged(readOwnState());
     reading.next([]);
@@ -118,17 +118,17 @@ describe('a process that may be read as root is', () => {
     return reading.next([answer]).value;
   }
 
-  it('one whose threads all hold what this service holds; one that has ended holds nothing', () => {
+  it('accepts a process whose threads all hold everything that this service holds; an exited thread holds nothing', () => {
     assert.equal(looksPrivilegedWith(status), true);
     for (const ended of [os.errno.ENOENT, os.errno.ESRCH]) assert.equal(looksPrivilegedWith(ended), true);
   });
 
-  it('none with a thread that cannot be read, for example because it is in more groups than anybody reads', () => {
+  it('refuses a thread that cannot be read, for example because it is in too many groups', () => {
     for (const failure of [os.errno.EFBIG, os.errno.EACCES])
       assert.equal(looksPrivilegedWith(failure), false);
   });
 
-  it('none with a thread that lacks a capability, or is under a filter', () => {
+  it('refuses a thread that lacks a capability, or is under a seccomp filter', () => {
     for (const [line, other] of [
       [/^CapEff:.*$/m, 'CapEff:\t0000000000000000'],
       [/^Seccomp:.*$/m, 'Seccomp:\t2'],

@@ -8,8 +8,8 @@ import { readInTurns } from '../../../src/proc/turns.ts';
 
 const parse = (text: string): Promise<SeenProcess[]> => readInTurns(parseProcesses(text));
 
-describe('what a look through /proc has seen', () => {
-  it('is a thread and its process', async () => {
+describe('parseProcesses', () => {
+  it('reads a thread and its process', async () => {
     const [process] = await parse('11 1500 77 5 found 12 S 9 1 2 3 4 5 6 7 8 a b c 10000000000\t/a\tb c\n');
     assert.deepEqual(process, {
       pid: 11,
@@ -31,14 +31,14 @@ describe('what a look through /proc has seen', () => {
     });
   });
 
-  it('is no thread of a process that was not settled, or cannot be read', async () => {
+  it('reads processes without a thread that were unsettled or cannot be read', async () => {
     assert.deepEqual(await parse('11 1500 77 4294967295 unsettled\t\n12 0 - - 21\t/x\n'), [
       { pid: 11, uid: 1500, start: 77, session: undefined, cgroup: '', seen: 'unsettled' },
       { pid: 12, uid: 0, start: undefined, session: undefined, cgroup: '/x', seen: { errno: 21 } },
     ]);
   });
 
-  it('is nothing that can be taken for something else', async () => {
+  it('throws for a malformed line', async () => {
     for (const text of [
       '11 1500 77 5 found 12 S\t/\n',
       '11 1500 77\t/\n',
@@ -48,7 +48,7 @@ describe('what a look through /proc has seen', () => {
       await assert.rejects(parse(text), /that was seen/);
   });
 
-  it('is this process, where it is looked for', async () => {
+  it('lookFor: finds this process', async () => {
     const { found, unknown } = await lookFor({ pids: [process.pid], whose: [{ uid: process.getuid!() }] });
     const start = parseStartTime(readFileSync('/proc/self/stat', 'latin1'));
     assert.deepEqual(
@@ -59,15 +59,15 @@ describe('what a look through /proc has seen', () => {
   });
 });
 
-describe('what tells the processes of an engine', () => {
-  it('is an audit session, unless that is the one of this service, or none', () => {
+describe('facts that identify the processes of an engine', () => {
+  it('parseAuditSession: reads a session, unless it is this service’s own or unset', () => {
     assert.equal(parseAuditSession('7'), 7);
     for (const none of ['4294967295', '', 'x']) assert.equal(parseAuditSession(none), undefined);
     assert.equal(auditSessionOf(process.pid), undefined);
     assert.equal(auditSessionOf(2 ** 30), undefined);
   });
 
-  it('is a moment that is not after the start of what is started from then on', async () => {
+  it('ticksNow: is no later than the start of a process that starts afterwards', async () => {
     const before = ticksNow();
     const child = spawn('sleep', ['60']);
     try {
@@ -78,7 +78,7 @@ describe('what tells the processes of an engine', () => {
     }
   });
 
-  it('is found behind a name that looks like it', () => {
+  it('parseStartTime: skips a process name that looks like fields', () => {
     assert.equal(parseStartTime(`7 (a) S ${'1 '.repeat(30)}) S ${'1 '.repeat(18)}99 0`), 99);
     assert.throws(() => parseStartTime('7 (a) S 1'), /start time/);
   });

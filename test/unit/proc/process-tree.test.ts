@@ -12,8 +12,8 @@ describe('process tree', () => {
     assert.ok(!treeContains(process.pid, process.ppid));
   });
 
-  it('contains who lies deep in it, which is read on another thread', async () => {
-    // Each shell waits for the next one; the last of them says who it is, and stays.
+  it('contains a process deep in the tree, which is read on another thread', async () => {
+    // Each shell waits for the next; the last prints its pid, and stays.
     const nest =
       'n=$1; if [ "$n" -gt 0 ]; then sh -c "$0" "$0" $((n - 1)); else echo $$; read line; fi; exit 0';
     const outermost = spawn('sh', ['-c', nest, nest, '60'], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -33,20 +33,20 @@ describe('process tree', () => {
     }
   });
 
-  it('is read no further than there is something to be found out', async () => {
+  it('stops reading after a thread that settles the question', async () => {
     const whole = await readTree(1);
     assert.ok(new Set(whole.map(({ pid }) => pid)).size > 1);
     const first = await readTree(1, () => true);
     assert.ok(first.length > 0 && first.every(({ pid }) => pid === 1));
   });
 
-  it('is not read without end, whatever it forks meanwhile', async () => {
+  it('stops reading at the limit, even if the tree keeps forking', async () => {
     const whole = await readTree(1);
     const cut = await readTree(1, () => false, 1);
     assert.ok(cut.length > 1 && cut.length < whole.length);
   });
 
-  it('has every thread of a process, and whose it is', async () => {
+  it('contains every thread of a process, with its uids', async () => {
     const thread = (tid: number, uid: number, children: string): string =>
       `State:\tS (sleeping)\nPid:\t${tid}\nTracerPid:\t3\nUid:\t${uid}\t0\t0\t0\nGid:\t${uid}\t5\t6\t7\nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nChildren:\t${children}\n`;
     const text = `${thread(7, 1500, '8 9 ')}${thread(70, 0, '')}`;
@@ -74,7 +74,7 @@ describe('process tree', () => {
     await assert.rejects(readInTurns(parseProcess(7, `${text}Pid:`)), /does not say whose/);
   });
 
-  it('is the same when another process is read in between', () => {
+  it('is parsed correctly while another process is parsed in turns', () => {
     const text = (...tids: number[]): string =>
       tids
         .map(
@@ -96,7 +96,7 @@ describe('process tree', () => {
     }
   });
 
-  it('takes nothing in the name of a cgroup for the end of its line', () => {
+  it('takes no other character than a newline for the end of a cgroup’s line', () => {
     const text = '1:name=systemd:/mine\r0::/system.slice\n0::/mine\r0::/his\n';
     assert.equal(parseCgroup(text), '/mine\r0::/his');
     assert.equal(parseCgroup('1:cpu:/\n'), '/');
@@ -118,7 +118,7 @@ describe('process tree', () => {
     );
   });
 
-  it('does not follow a circle, which only a reading that races with reparenting can show, for ever', () => {
+  it('stops on a parent cycle, which a race with reparenting can show', () => {
     const circle = (pid: number): number => (pid === 2 ? 3 : 2);
     assert.equal(lineage(2, circle, 100).length, 100);
   });

@@ -4,8 +4,8 @@ import { TreeReader } from '../../../src/proc/tree-reader.ts';
 
 const ends = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-describe('the reader of trees', () => {
-  it('reads one tree of a user at a time, in their order, and those of others beside it', async () => {
+describe('TreeReader', () => {
+  it('reads one tree of a user at a time, in their order, and trees of other users concurrently', async () => {
     const begun: number[] = [];
     const finish = new Map<number, (failed?: Error) => void>();
     const reader = new TreeReader((root) => {
