@@ -16,7 +16,7 @@ function advice(given: Partial<Circumstances>): string {
 }
 
 describe('the advice of criuctl', () => {
-  it('says how to start the service, and only where it is this machine’s', () => {
+  it('says how to start the service, only for this machine’s own service', () => {
     assert.match(
       advice({ code: 'UNREACHABLE', errnoName: 'ENOENT' }),
       /^Start .*systemctl enable --now criu\.socket$/,
@@ -29,14 +29,14 @@ describe('the advice of criuctl', () => {
     );
   });
 
-  it('has a directory created for a dump, and named for a restore', () => {
+  it('suggests to create a missing directory for a dump, and to name one for a restore', () => {
     const missing = { code: 'DIRECTORY', errnoName: 'ENOENT', directory: '/i' } as const;
     assert.equal(advice(missing), 'Create it: mkdir -p /i');
     assert.equal(advice({ ...missing, verb: 'restore' }), 'Name the directory of the images with -D');
     assert.match(advice({ ...missing, errnoName: 'EACCES' }), /You may not open it/);
   });
 
-  it('says that a directory has no images, whatever CRIU says of that', () => {
+  it('says that a directory has no images, whatever error CRIU reports', () => {
     const text = 'Error (criu/protobuf.c:72): Unexpected EOF on (empty-image)';
     assert.match(
       advice({ verb: 'restore', lines: [text], noImages: '/i' }),
@@ -45,7 +45,7 @@ describe('the advice of criuctl', () => {
     assert.equal(advice({ verb: 'restore', lines: [text] }), '');
   });
 
-  it('says whose a process is, to somebody else who is not root', () => {
+  it('names the owner of a process to another user', () => {
     const target = { pid: 7, uid: 1501, user: 'bob' };
     assert.match(advice({ target }), /Process 7 belongs to bob: only bob and root may/);
     assert.equal(advice({ target, uid: 0 }), '');
@@ -66,7 +66,7 @@ describe('the advice of criuctl', () => {
     assert.equal(advice({ lines: ['Consider using --no-such option.'] }), '');
   });
 
-  it('says who has the pid, what is left on the disk, and what Yama is', () => {
+  it('names the process with the pid, the free space of the disk, and Yama’s setting', () => {
     assert.match(
       advice({ verb: 'restore', taken: { pid: 7, name: 'vim', user: 'bob' } }),
       /it is vim of bob/,

@@ -9,7 +9,7 @@ function parsed(...argv: string[]): Parsed {
   return result;
 }
 
-/** What is written to stderr while a command line is refused; it must be refused. */
+/** Returns the output on stderr of a refused command line, and fails if it is accepted. */
 function refused(...argv: string[]): string {
   let said = '';
   const { write } = process.stderr;
@@ -32,7 +32,7 @@ describe('criuctl’s command line', () => {
     assert.deepEqual(options, { imagesDir: '/path', logLevel: 4, logFile: 'restore.log' });
   });
 
-  it('takes a habit of the criu command line', () => {
+  it('accepts the habits of the criu command line', () => {
     const { options } = parsed(
       ...'dump -t 47 -D /i -W /w -R -s -j -l --tcp-established --ext-unix-sk --evasive-devices'.split(' '),
       ...'--external mnt[] --external tty[1:2] --track-mem --prev-images-dir ../1 --ghost-limit 2M'.split(
@@ -83,7 +83,7 @@ describe('criuctl’s command line', () => {
     assert.equal(parsed('cpuinfo', '--cpu-cap', 'check').action, 'check');
   });
 
-  it('sends nothing that CRIU’s RPC cannot say: each option of the table becomes a field, or is criuctl’s own', () => {
+  it('sends only fields of CRIU’s RPC: each option of the table becomes a field, or is criuctl’s own', () => {
     const own = ['json', 'service', 'trust-images', 'lines', 'pidfile', 'display-stats', 'restore-detached'];
     const values: Record<string, string> = {
       'join-ns': 'net:1',
@@ -105,7 +105,7 @@ describe('criuctl’s command line', () => {
     }
   });
 
-  it('names no option twice for one verb', () => {
+  it('has each option only once for each verb', () => {
     for (const verb of verbs) {
       const rows = optionTable.filter((row) => row.verbs.includes(verb));
       const names = rows.flatMap(({ long, short }) => [`--${long}`, ...(short ? [`-${short}`] : [])]);
@@ -113,12 +113,12 @@ describe('criuctl’s command line', () => {
     }
   });
 
-  it('says what to do instead of an option that CRIU’s RPC cannot say', () => {
+  it('suggests an alternative for an option that CRIU’s RPC lacks', () => {
     assert.match(refused('restore', '--exec-cmd'), /--exec-cmd': restore first, then run the command/);
     assert.match(refused('dump', '47', '--action-script', '/x'), /RPC has no such option/);
   });
 
-  it('refuses what it does not understand, with a sentence', () => {
+  it('refuses a malformed command line, with a sentence', () => {
     assert.match(refused('dump'), /which process\? Say criuctl dump PID/);
     assert.match(refused('dump', '0'), /a pid is a number above 0/);
     assert.match(refused('dump', '47', '--ghost-limit', '1X'), /--ghost-limit: a size is/);

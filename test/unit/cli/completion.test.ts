@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { completion } from '../../../src/cli/completion.ts';
 import { optionsOf, verbs } from '../../../src/cli/option-table.ts';
 
-/** What bash offers for these words, the last of which is being typed. */
+/** Returns bash's completions for these words, the last of which is being typed. */
 function offered(...words: string[]): string[] {
   const script = `${completion('bash')}
 COMP_WORDS=(criuctl "$@"); COMP_CWORD=$#
@@ -22,7 +22,7 @@ describe('the completion of criuctl', () => {
     assert.deepEqual(offered('re'), ['restore']);
   });
 
-  it('offers every option of a verb and no other, and none that only explains itself', () => {
+  it('offers exactly the options of a verb, without those that are impossible', () => {
     for (const verb of verbs) {
       const rows = optionsOf(verb).filter(({ impossible }) => impossible === undefined);
       const expected = rows.flatMap(({ long, short }) => [...(short ? [`-${short}`] : []), `--${long}`]);

@@ -1,4 +1,4 @@
-/** What criuctl as root refuses before anybody is asked, for every verb that has CRIU read or write somewhere. */
+/** Directories that criuctl as root refuses before it sends a request, for every verb that makes CRIU read or write files. */
 import assert from 'node:assert/strict';
 import {
   chmodSync,
@@ -27,7 +27,7 @@ import type { AnyOptions } from '../../../src/client/options.ts';
 
 const alice = 1500;
 
-/** Each verb as it is typed, and what it does with images. */
+/** Each verb as it is typed, and its use of images. */
 const verbs: readonly (readonly [request: string, words: readonly string[], does: ImageUse])[] = [
   ['DUMP', ['dump', '47'], 'writes'],
   ['PRE_DUMP', ['pre-dump', '47'], 'writes'],
@@ -78,7 +78,7 @@ describe('the directories of criuctl as root', () => {
   }
 
   for (const [request, words, does] of verbs) {
-    it(`are not hers for ${words.join(' ')}, unless it is told to trust them`, () => {
+    it(`are refused for ${words.join(' ')} if they are another user’s, unless it is told to trust them`, () => {
       const why =
         does === 'reads' ? 'whoever writes images decides' : 'whoever writes there decides which files';
       refused(
@@ -92,13 +92,13 @@ describe('the directories of criuctl as root', () => {
       assert.equal(imagesDir, at('hers'));
     });
 
-    it(`are those that were looked at for ${words.join(' ')}, open`, () => {
+    it(`are passed on as the descriptors that were checked for ${words.join(' ')}`, () => {
       const { imagesDir } = requestOf(does, ...words, '-D', at('roots'));
       assert.equal(fstatSync(imagesDir as number).ino, statSync(at('roots')).ino);
       closeSync(imagesDir as number);
     });
 
-    it(`have no link where ${words.join(' ')} writes its log`, () => {
+    it(`must not have a link where ${words.join(' ')} writes its log`, () => {
       const log = `${words[0]}.log`;
       symlinkSync('/etc/planted', at('roots', log));
       refused(
@@ -114,7 +114,7 @@ describe('the directories of criuctl as root', () => {
   }
 
   for (const [request, words, does] of verbs.filter(([, [verb]]) => verb !== 'check')) {
-    it(`are not hers for the log and the statistics of ${words.join(' ')} either`, () => {
+    it(`are refused for the log and the statistics of ${words.join(' ')}, too, if they are another user’s`, () => {
       refused(
         () => requestOf(does, ...words, '-D', at('roots'), '-W', at('hers')),
         new RegExp(
@@ -137,7 +137,7 @@ describe('the directories of criuctl as root', () => {
   }
 
   for (const [, words, does] of verbs.filter(([, , use]) => use === 'writes')) {
-    it(`have no image of hers that ${words.join(' ')} would fill`, () => {
+    it(`must not have another user’s image that ${words.join(' ')} would fill`, () => {
       writeFileSync(at('roots/pages-1.img'), '');
       chownSync(at('roots/pages-1.img'), alice, 0);
       refused(
@@ -149,7 +149,7 @@ describe('the directories of criuctl as root', () => {
   }
 
   for (const words of [['dump', '47'], ['pre-dump', '47'], ['page-server']]) {
-    it(`are not after images of hers for ${words.join(' ')}`, () => {
+    it(`must not follow another user’s images for ${words.join(' ')}`, () => {
       const onTop = [...words, '-D', at('roots'), '--prev-images-dir', '../hers'];
       refused(
         () => requestOf('writes', ...onTop),
@@ -166,7 +166,7 @@ describe('the directories of criuctl as root', () => {
     });
   }
 
-  it('that are missing are told with the sentence that everybody gets', () => {
+  it('that are missing are reported with the same sentence as for other users', () => {
     assert.throws(
       () => requestOf('writes', 'dump', '47', '-D', at('none')),
       (error) => {
@@ -181,7 +181,7 @@ describe('the directories of criuctl as root', () => {
     );
   });
 
-  it('are not below one of hers for a check that names none, and nothing is left there', async () => {
+  it('for a check without -D must not be below another user’s, and no file is left there', async () => {
     const { TMPDIR } = process.env;
     process.env.TMPDIR = at('hers');
     try {
@@ -193,7 +193,7 @@ describe('the directories of criuctl as root', () => {
     }
   });
 
-  it('may be one like /tmp for a pid file, which is made anew, and none in which others decide where it is', () => {
+  it('for a new pid file may be like /tmp, unless others decide where the path leads', () => {
     const make = (directoryOfFile: string): string => {
       const path = newFile(
         invocation('restore', '--pidfile', join(directoryOfFile, 'pid')),

@@ -1,4 +1,4 @@
-/** What criuctl reads in directories that may be somebody else's. */
+/** Files that criuctl reads in directories that may be another user's. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { errorLines } from '../../../src/cli/criu-log.ts';
 import { imageBytes, pidsOfImages } from '../../../src/cli/images.ts';
 import { readDumpStatistics } from '../../../src/client/statistics.ts';
 
-describe('what criuctl reads in a directory', () => {
+describe('files that criuctl reads in a directory', () => {
   let directory = '';
   const at = (name: string): string => join(directory, name);
   beforeEach(() => {
@@ -17,7 +17,7 @@ describe('what criuctl reads in a directory', () => {
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  it('is the error lines of a log, without time stamps and control characters', () => {
+  it('give the error lines of a log, without time stamps and control characters', () => {
     writeFileSync(
       at('log'),
       '(00.1) fine\n(00.20) Error (a.c:1): no\x1b[31m\n(00.3) pie: 1: Error (b.c:2): no\nWarn (c.c:3): x\n',
@@ -26,7 +26,7 @@ describe('what criuctl reads in a directory', () => {
     assert.deepEqual(errorLines(at('none')), []);
   });
 
-  it('is not more of a log than a person reads: the cause, and the end', () => {
+  it('give a short part of a log: the cause, and the end', () => {
     writeFileSync(
       at('log'),
       Array.from({ length: 100 }, (_, index) => `Error (a.c:${index}): no\n`).join(''),
@@ -39,7 +39,7 @@ describe('what criuctl reads in a directory', () => {
     );
   });
 
-  it('is neither a link nor a FIFO', () => {
+  it('must be neither a link nor a FIFO', () => {
     writeFileSync(at('secret'), 'Error (secret)\n');
     symlinkSync(at('secret'), at('link'));
     execFileSync('mkfifo', [at('fifo'), at('stats-dump')]);
@@ -48,12 +48,12 @@ describe('what criuctl reads in a directory', () => {
     assert.equal(readDumpStatistics(directory), undefined);
   });
 
-  it('is no statistics where there is something else', () => {
+  it('give no statistics if they hold something else', () => {
     writeFileSync(at('stats-dump'), 'not statistics at all');
     assert.equal(readDumpStatistics(directory), undefined);
   });
 
-  it('counts images and names their processes', () => {
+  it('give the size of the images and the pids of their processes', () => {
     writeFileSync(at('pages-1.img'), Buffer.alloc(8192));
     writeFileSync(at('core-47.img'), Buffer.alloc(10));
     writeFileSync(at('core-x.img'), Buffer.alloc(10));

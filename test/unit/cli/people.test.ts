@@ -9,7 +9,7 @@ describe('the owner of a process, in words', () => {
   const directory = mkdtempSync(join(tmpdir(), 'criuctl-people-'));
   after(() => rmSync(directory, { recursive: true }));
 
-  it('is what the kernel says, whatever the process calls itself', async () => {
+  it('is read from the kernel’s line, whatever name the process has', async () => {
     chmodSync(directory, 0o755);
     const program = join(directory, 'a\rUid:\t0');
     copyFileSync('/bin/sleep', program);
@@ -20,7 +20,7 @@ describe('the owner of a process, in words', () => {
     assert.deepEqual([uid, name], [65534, 'a Uid: 0']);
   });
 
-  it('is unknown where there is no such process', () => {
+  it('is unknown if there is no such process', () => {
     assert.equal(lookAt(2 ** 22 + 1), undefined);
   });
 });

@@ -5,7 +5,7 @@ const execStart = (words: string): string =>
   `{ path=/usr/lib/criu-service/criu-service ; argv[]=/usr/lib/criu-service/criu-service${words} ; ignore_errors=no ; pid=1 }`;
 
 describe('the limits that criuctl status shows', () => {
-  it('are those of the unit’s command line, and the service’s own where it says nothing', async () => {
+  it('are those of the unit’s command line, and otherwise the service’s defaults', async () => {
     const byDefault = await limitsOf(execStart(''));
     const limits = await limitsOf(execStart(' --max-engines 7 --restore=group=criu'));
     assert.ok(byDefault && limits);
@@ -13,7 +13,7 @@ describe('the limits that criuctl status shows', () => {
     assert.deepEqual(limits, { ...byDefault, engines: 7, restore: 'group=criu' });
   });
 
-  it('are none where there is no unit', async () => {
+  it('are unknown without a unit', async () => {
     assert.equal(await limitsOf(''), undefined);
   });
 });

@@ -1,4 +1,4 @@
-/** Which directories root's CRIU may use: real ones, of root's and of others. */
+/** Directories that root's CRIU may use or not: real ones, of root's and of other users. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -37,7 +37,7 @@ describe('a directory that root names', () => {
   const at = (...names: string[]): string => join(directory, ...names);
   const file = (name: string, mode = 0o600): void => writeFileSync(at(name), 'content', { mode });
   const openFiles = (): string[] => readdirSync('/proc/self/fd');
-  /** What others have forgotten may be closed by the garbage collector meanwhile. */
+  /** Descriptors of other tests may be closed by the garbage collector in the meantime. */
   const assertNoneOpened = (before: readonly string[]): void =>
     assert.deepEqual(
       openFiles().filter((fd) => !before.includes(fd)),
@@ -51,7 +51,10 @@ describe('a directory that root names', () => {
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  /** The reason; undefined where the directory is trusted, and open as that very one. Nothing else is left open. */
+  /**
+   * The reason against the directory; undefined if it is trusted, and open as exactly that directory. Checks that no other
+   * descriptor is left open.
+   */
   function reasonAgainst(path: string, use: Use, mounts?: Mounts): string | undefined {
     const before = openFiles();
     const trust = openTrusted(path, use, mounts);
@@ -64,7 +67,7 @@ describe('a directory that root names', () => {
   }
 
   describe('to restore from', () => {
-    it('is refused where others can write it, an image in it, or the images before', () => {
+    it('is refused if others can write it, an image in it, or its earlier images', () => {
       file('1/core-1.img');
       file('2/core-1.img');
       symlinkSync('../1', at('2/parent'));
@@ -82,7 +85,7 @@ describe('a directory that root names', () => {
       assert.match(reasonAgainst(at('2'), restore) ?? '', /core-1\.img belongs to uid 1500$/);
     });
 
-    it('is refused where others could put another one in its place', () => {
+    it('is refused if others could replace it', () => {
       mkdirSync(at('hers/images'), { mode: 0o700 });
       symlinkSync('../roots', at('hers/link'));
       symlinkSync('hers/images', at('link'));
@@ -101,7 +104,7 @@ describe('a directory that root names', () => {
       );
     });
 
-    it('may be below a directory like /tmp, where others can replace only what is theirs', () => {
+    it('may be below a directory like /tmp, where others can replace only their own files', () => {
       mkdirSync(at('hers/images'), { mode: 0o700 });
       symlinkSync('../roots', at('hers/roots-link'));
       symlinkSync('../roots', at('hers/alices-link'));
@@ -112,12 +115,12 @@ describe('a directory that root names', () => {
       assert.match(reasonAgainst(at('hers/alices-link'), restore) ?? '', /alices-link belongs to uid 1500$/);
       chownSync(at('hers/images'), alice, 0);
       assert.match(reasonAgainst(at('hers/images'), restore) ?? '', /images belongs to uid 1500$/);
-      // And not such a directory itself.
+      // Such a directory itself is refused.
       for (const use of [restore, dump])
         assert.match(reasonAgainst(at('hers'), use) ?? '', /\/hers can be written by others \(mode 777\)$/);
     });
 
-    it('is refused where an image is a link whose way others decide, now or later', () => {
+    it('is refused if an image is a link whose way others decide, now or later', () => {
       file('roots/pages-1.img');
       symlinkSync('../roots/pages-1.img', at('1/pages-1.img'));
       assert.equal(reasonAgainst(at('1'), restore), undefined);
@@ -138,7 +141,7 @@ describe('a directory that root names', () => {
       assert.match(reasonAgainst(at('1'), restore) ?? '', /\/hers belongs to uid 1500$/);
     });
 
-    it('is refused where somebody still has an image open for writing', () => {
+    it('is refused if another process still has an image open for writing', () => {
       file('1/pages-1.img');
       const writer = openSync(at('1/pages-1.img'), 'r+');
       const reader = openSync(at('1/pages-1.img'), 'r');
@@ -151,14 +154,14 @@ describe('a directory that root names', () => {
       closeSync(reader);
     });
 
-    it('ends where images name themselves as those before', () => {
+    it('is read only once if images name themselves as the earlier images', () => {
       symlinkSync('.', at('1/parent'));
       assert.equal(reasonAgainst(at('1'), restore), undefined);
     });
   });
 
   describe('to dump into', () => {
-    it('is refused where others can write it, or lead the way elsewhere', () => {
+    it('is refused if others can write it, or lead the way elsewhere', () => {
       assert.equal(reasonAgainst(at('1'), dump), undefined);
       chmodSync(at('1'), 0o777);
       assert.match(reasonAgainst(at('1'), dump) ?? '', /\/1 can be written by others \(mode 777\)$/);
@@ -168,7 +171,7 @@ describe('a directory that root names', () => {
       assert.match(reasonAgainst(at('2/images'), dump) ?? '', /\/2 belongs to uid 1500$/);
     });
 
-    it('is refused where what CRIU would write over is not root’s alone, or leads elsewhere', () => {
+    it('is refused if a file that CRIU would overwrite is not root’s alone, or leads elsewhere', () => {
       const found = (reason: RegExp): void => {
         assert.match(reasonAgainst(at('1'), dump) ?? '', reason);
         for (const name of readdirSync(at('1'))) rmSync(at('1', name));
@@ -191,20 +194,20 @@ describe('a directory that root names', () => {
       found(/pages-1\.img is a file that has 2 names$/);
     });
 
-    it('is refused where somebody still has what would be written over open, to read what root writes', () => {
+    it('is refused if another process still has an overwritten image open, which could read root’s memory', () => {
       file('1/pages-1.img');
       const reader = openSync(at('1/pages-1.img'), 'r');
       assert.match(reasonAgainst(at('1'), dump) ?? '', /pages-1\.img is open in some process$/);
       closeSync(reader);
       assert.equal(reasonAgainst(at('1'), dump), undefined);
-      // Whoever follows a log learns no memory of anybody's.
+      // A log holds no memory of processes, so reading it is allowed.
       file('1/dump.log');
       const follower = openSync(at('1/dump.log'), 'r');
       assert.equal(reasonAgainst(at('1'), dump), undefined);
       closeSync(follower);
     });
 
-    it('is root’s own affair where it has other things', () => {
+    it('may have other files, which are root’s own affair', () => {
       file('1/notes', 0o666);
       symlinkSync('/nowhere', at('1/link'));
       mkdirSync(at('1/directory'), { mode: 0o777 });
@@ -212,7 +215,7 @@ describe('a directory that root names', () => {
       assert.equal(reasonAgainst(at('1'), dump), undefined);
     });
 
-    it('is refused where the images before are not root’s alone, by the option or by the link that is there', () => {
+    it('is refused if the earlier images are not root’s alone, named by the option or by the existing link', () => {
       const onTop: Use = { ...dump, before: ['parent', '../2'] };
       file('2/pages-1.img');
       assert.equal(reasonAgainst(at('1'), onTop), undefined);
@@ -230,7 +233,7 @@ describe('a directory that root names', () => {
     });
   });
 
-  it('is opened as what was looked at, whatever gets its name afterwards', () => {
+  it('is opened as the directory that was checked, whatever gets its name afterwards', () => {
     const trust = openTrusted(at('1'), dump);
     assert.ok('fd' in trust);
     renameSync(at('1'), at('looked-at'));
@@ -239,7 +242,7 @@ describe('a directory that root names', () => {
     closeSync(trust.fd);
   });
 
-  it('that is not there, or no directory, is an error and not a refusal', () => {
+  it('that is missing, or no directory, is an error and not a refusal', () => {
     file('1/file');
     const before = openFiles();
     assert.throws(() => openTrusted(at('none'), dump), { code: 'ENOENT' });
@@ -250,8 +253,8 @@ describe('a directory that root names', () => {
     assertNoneOpened(before);
   });
 
-  it('is refused where the way leads elsewhere than its links say', async () => {
-    // In a mount namespace of its own the same path, and even the same directory at its end, is below one that is uid 1500's.
+  it('is refused if the way leads elsewhere than its links say', async () => {
+    // In its own mount namespace, the same path, and even the same directory at its end, is below a directory of uid 1500.
     mkdirSync(at('shown/images'), { recursive: true, mode: 0o700 });
     const script = `
       mkdir -m 700 ${at('real')} && mount --bind ${at('shown/images')} ${at('real')}
@@ -274,7 +277,7 @@ describe('a directory that root names', () => {
     }
   });
 
-  it('is refused where it, or the way, is on a file system that others have brought, before that is asked anything', () => {
+  it('is refused before any other access if it, or the way, is on a file system that others have brought', () => {
     const brought = (path: string): Mounts =>
       new (class extends Mounts {
         override broughtByOthers(fd: number): string | undefined {
@@ -304,14 +307,14 @@ describe('a file system that others have brought', () => {
     return broughtByOthers(mount, fstab);
   };
 
-  it('is one that a program serves', () => {
+  it('is recognized if a program serves it', () => {
     for (const type of ['fuse', 'fuseblk', 'fuse.sshfs'])
       assert.match(mounted('/mnt', 'rw', type) ?? '', /^is on a FUSE file system, whose owners and modes/);
     for (const type of ['ext4', 'virtiofs', 'nfs4', 'fusectl'])
       assert.equal(mounted('/mnt', 'rw', type), undefined);
   });
 
-  it('is one whose set-user-ID bits do not count, unless the kernel or the administrator has made it', () => {
+  it('is recognized if its set-user-ID bits do not count, unless the kernel or the administrator has mounted it', () => {
     const stick =
       /^is on a file system that a user may have brought \(it is mounted nosuid, and not by \/etc\/fstab\)$/;
     assert.match(mounted('/media/stick', 'rw,nosuid,nodev', 'ext4') ?? '', stick);
@@ -324,7 +327,7 @@ describe('a file system that others have brought', () => {
     assert.equal(mounted('/media/stick', 'rw,relatime', 'ext4'), undefined, 'the option is the mount’s');
   });
 
-  it('is known of what is open', () => {
+  it('is recognized by an open file', () => {
     const mounts = new Mounts();
     const fd = openSync('/proc', 'r');
     const { point, type } = mounts.of(fd)!;

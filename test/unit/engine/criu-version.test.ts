@@ -19,12 +19,12 @@ describe('the version of criu', () => {
     return file;
   };
 
-  it('is what the program says', () => {
+  it('is read from the output of the program', () => {
     assert.deepEqual(parseVersion('Version: 4.1.1\nGitID: v4.1.1\n'), [4, 1]);
     assert.equal(parseVersion('criu: error'), undefined);
   });
 
-  it('is refused before 3.18, with a sentence that says what is needed', async () => {
+  it('is refused before 3.18, with a sentence that names the required version', async () => {
     await assert.rejects(requireUnprivilegedMode(says('Version: 3.17.1')), (error: CriuTooOldError) => {
       assert.ok(error instanceof CriuTooOldError);
       assert.match(error.message, /criu 3\.17 serves only root.*3\.18/);
@@ -32,13 +32,13 @@ describe('the version of criu', () => {
     });
   });
 
-  it('is read anew when another program is installed', async () => {
+  it('is read again when another program is installed', async () => {
     await assert.rejects(requireUnprivilegedMode(says('Version: 2.12')));
     await requireUnprivilegedMode(says('Version: 3.18'));
     await requireUnprivilegedMode(says('Version: 4.1.1'));
   });
 
-  it('is no reason to refuse one that does not tell it', async () => {
+  it('may be unknown: then criu is accepted', async () => {
     await requireUnprivilegedMode(says('a CRIU of somebody’s own'));
   });
 });

@@ -14,7 +14,7 @@ describe('cgroups of engines', () => {
     }
   });
 
-  it('may hold the capability of engines where their name says so', () => {
+  it('may hold the capability of engines if their name says so', () => {
     assert.ok(mayHoldCapability('/user.slice/criu-restore-capable-0123456789ab-1.scope'));
     for (const path of [
       '/user.slice/criu-restore-0123456789ab-1.scope',
@@ -25,7 +25,7 @@ describe('cgroups of engines', () => {
     }
   });
 
-  it('are scopes of the system, not those that a user names alike', () => {
+  it('are scopes of the system, not scopes of a user with the same name', () => {
     assert.ok(isEngineScope('/user.slice/user-1000.slice/criu-restore-abc.scope'));
     assert.ok(isEngineScope('/criu-restore-abc.scope'));
     assert.ok(

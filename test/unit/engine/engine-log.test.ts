@@ -8,7 +8,7 @@ import { native, type OwnedFd } from '../../../src/native/binding.ts';
 
 const line = (text: string): string => `Error (criu/cr-dump.c:42): ${text}`;
 
-describe('the log of an engine', () => {
+describe('readErrorLines', () => {
   let directory: string;
   let fd: OwnedFd;
   beforeEach(() => {
@@ -20,7 +20,7 @@ describe('the log of an engine', () => {
     rmSync(directory, { recursive: true });
   });
 
-  it('gives its last error lines, those of restored tasks included', () => {
+  it('returns the last error lines, including those of restored tasks', () => {
     const text = [
       '(00.000001) Version: 4.1.1',
       'Warn  (criu/cr-dump.c:42): no error',
@@ -34,20 +34,20 @@ describe('the log of an engine', () => {
     ]);
   });
 
-  it('is criu.log, unless the request has named another', async () => {
+  it('reads criu.log, unless the request has named another file', async () => {
     writeFileSync(join(directory, 'criu.log'), `${line('a')}\n`);
     writeFileSync(join(directory, 'dump.log'), `${line('b')}\n`);
     assert.deepEqual(await readErrorLines(fd, undefined, 0), [line('a')]);
     assert.deepEqual(await readErrorLines(fd, 'dump.log', 0), [line('b')]);
   });
 
-  it('of an earlier request is not taken for this one', async () => {
+  it('ignores the log of an earlier request', async () => {
     writeFileSync(join(directory, 'criu.log'), `${line('old')}\n`);
     utimesSync(join(directory, 'criu.log'), 1000, 1000);
     assert.deepEqual(await readErrorLines(fd, undefined, Date.now()), []);
   });
 
-  it('is never a file of somebody else: no link is followed, no directory left, no FIFO waited for', async () => {
+  it('follows no link, leaves no directory, and waits for no FIFO', async () => {
     writeFileSync(join(directory, 'secret'), `${line('secret')}\n`);
     symlinkSync(join(directory, 'secret'), join(directory, 'criu.log'));
     execFileSync('mkfifo', [join(directory, 'fifo')]);

@@ -5,7 +5,7 @@ import { umaskFor } from '../../../src/engine/privileged.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
 
-describe('the engines that wait when the service starts', () => {
+describe('EnginePool', () => {
   let criu: ServiceUnderTest;
   let pool: EnginePool;
 
@@ -19,14 +19,14 @@ describe('the engines that wait when the service starts', () => {
     await criu.stop();
   });
 
-  it('are one at once, for whoever has connected already, and the others later', async () => {
+  it('starts one engine immediately and the rest later', async () => {
     pool = new EnginePool({ criu: criu.script, ahead: 2 });
     pool.start();
     assert.equal(pool.size, 1);
     await eventually('two wait', () => pool.size === 2);
   });
 
-  it('are for restores, with the umask that CRIU’s modes are meant for, and for all else with one that keeps images private', async () => {
+  it('has engines for restores, with the umask that CRIU’s modes are meant for, and for all other requests with a umask that keeps images private', async () => {
     const unheard = { onMessage: () => {}, onHangup: () => {}, onEnd: () => {} };
     const umaskOf = (type: ReqType): string => {
       const engine = pool.take(umaskFor(type), unheard);
@@ -41,7 +41,7 @@ describe('the engines that wait when the service starts', () => {
     assert.equal(pool.size, 0);
   });
 
-  it('are none where none are to wait', () => {
+  it('starts no engine if none should wait', () => {
     pool = new EnginePool({ criu: criu.script, ahead: 0 });
     pool.start();
     assert.equal(pool.size, 0);

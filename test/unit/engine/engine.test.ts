@@ -10,7 +10,7 @@ import { native, type Packet, type SeqpacketSocket } from '../../../src/native/b
 import { sleepsOn } from '../../../src/proc/sleeping.ts';
 import { closedElsewhere } from '../../native/support.ts';
 
-/** At work until something comes on its standard input; then it answers, and waits for the next request. */
+/** Works until a byte arrives on its standard input; then it answers, and waits for the next request. */
 const work = `
   const { readSync, writeSync } = require('node:fs');
   readSync(0, Buffer.alloc(1));
@@ -18,8 +18,8 @@ const work = `
   readSync(3, Buffer.alloc(1));
 `;
 
-describe('an engine that may have its request', () => {
-  it('is not taken for one without when it answers, and waits for the next, between two looks', async () => {
+describe('Engine.sleepsReading', () => {
+  it('is false if the engine answers, and waits for the next request, between the two checks', async () => {
     const input = native.socketpair();
     const connection = native.socketpair();
     const engineProcess = native.spawn({
@@ -65,8 +65,8 @@ describe('an engine that may have its request', () => {
     for (const each of [input.ours, input.theirs, connection.ours, connection.theirs]) each.close();
   });
 
-  it('is not looked at when it has said something, or has left: its pid may be somebody else’s by then', async () => {
-    // Before there is a connection: a child has a copy of every descriptor for a moment after it has let us go on.
+  it('reads nothing of /proc if the engine has spoken or exited, because its pid may belong to another process', async () => {
+    // Create the child before the connection: for a moment after spawn() returns, a child has a copy of every descriptor.
     const engineProcess = native.spawn({ file: '/bin/sleep', argv: ['sleep', '60'], env: [], fds: [] });
     const { ours, theirs } = native.socketpair();
     const peer = native.adopt(theirs);
@@ -98,7 +98,7 @@ describe('an engine that may have its request', () => {
 });
 
 describe('a message of an engine', () => {
-  it('stays in its queue until it has been dealt with, however long that takes', async () => {
+  it('stays in its queue until its owner is done with it, however long that takes', async () => {
     const { ours, theirs } = native.socketpair();
     const engineProcess = native.spawn({
       file: process.execPath,
@@ -129,7 +129,7 @@ describe('a message of an engine', () => {
   });
 });
 
-describe('a descriptor that an engine sends which has become its caller', () => {
+describe('a descriptor that a confined engine sends', () => {
   const lingering = fileURLToPath(new URL('../../native/fixtures/lingering.py', import.meta.url));
   const started: (() => void)[] = [];
   afterEach(async () => {
@@ -137,7 +137,7 @@ describe('a descriptor that an engine sends which has become its caller', () => 
     await closedElsewhere();
   });
 
-  /** What is heard of an engine, until it ends: a child that `hasSent`, or what the test sends in its place. */
+  /** Records the events of an engine until it ends. The messages come from a child that `hasSent`, or from the test. */
   async function heardOf(argv: readonly string[], expects: boolean, hasSent = false) {
     const { ours, theirs } = native.socketpair();
     const input = native.socketpair();
@@ -154,7 +154,7 @@ describe('a descriptor that an engine sends which has become its caller', () => 
     input.theirs.close();
     const peer = native.adopt(theirs);
     started.push(() => input.ours.close());
-    // A program that sends has let go of the descriptor once it says so: from then on, the queue has the only one.
+    // A child that has sent the descriptor closes its own copy and then writes a byte; from then on, the queue has the only copy.
     while (hasSent && input.ours.peek(100).kind === 'nothing') await sleep(10);
     const heard: (string | Packet)[] = [];
     let onHeard = () => {};
@@ -177,7 +177,7 @@ describe('a descriptor that an engine sends which has become its caller', () => 
     return { engine, peer, ours, heard, next };
   }
 
-  it('that lingers is closed by nobody whom others wait for, and is the end of its connection', async () => {
+  it('is closed on a thread of its own if its close lingers, and ends the connection', async () => {
     for (const expects of [false, true]) {
       const { peer, ours, next } = await heardOf(
         ['python3', lingering, Buffer.from('terminal').toString('hex')],
@@ -187,14 +187,14 @@ describe('a descriptor that an engine sends which has become its caller', () => 
       peer.close();
       assert.equal(await next(), 'sent a descriptor that is not due');
       assert.equal(ours.fd, -1);
-      // Another thread is at it, for as long as the engine lives.
+      // Another thread is closing it, for as long as the engine lives.
       assert.ok(native.pendingCloses() >= 1);
       for (const end of started.splice(0)) end();
       await closedElsewhere();
     }
   });
 
-  it('is passed on where it is the terminal that is due, and closed on another thread', async () => {
+  it('is passed on if it is the expected terminal, and closed on another thread', async () => {
     const { peer, next } = await heardOf(['cat'], true);
     const master = native.open('/dev/ptmx', fs.constants.O_RDWR | fs.constants.O_NOCTTY);
     peer.send(Buffer.from('terminal'), [master]);
@@ -208,12 +208,12 @@ describe('a descriptor that an engine sends which has become its caller', () => 
   });
 
   for (const [what, text, expects, sent] of [
-    ['a terminal that nobody asked for', 'terminal', false, ['/dev/ptmx']],
+    ['an unexpected terminal', 'terminal', false, ['/dev/ptmx']],
     ['a terminal with another message', 'other', true, ['/dev/ptmx']],
-    ['what is no terminal', 'terminal', true, ['/dev/null']],
-    ['one more than the terminal', 'terminal', true, ['/dev/ptmx', '/dev/ptmx']],
+    ['a file that is no terminal', 'terminal', true, ['/dev/null']],
+    ['a terminal and another descriptor', 'terminal', true, ['/dev/ptmx', '/dev/ptmx']],
   ] as const) {
-    it(`is a lie: ${what}`, async () => {
+    it(`ends the connection: ${what}`, async () => {
       const { peer, heard, next } = await heardOf(['cat'], expects);
       const fds = sent.map((path) => native.open(path, fs.constants.O_RDWR | fs.constants.O_NOCTTY));
       peer.send(Buffer.from(text), fds);
@@ -224,7 +224,7 @@ describe('a descriptor that an engine sends which has become its caller', () => 
     });
   }
 
-  it('is behind what it said before, which still counts', async () => {
+  it('leaves an earlier message valid', async () => {
     const { engine, peer, next } = await heardOf(['cat'], false);
     const null_ = native.open('/dev/null', fs.constants.O_RDWR);
     peer.send(Buffer.from('first'));

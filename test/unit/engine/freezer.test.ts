@@ -7,7 +7,7 @@ import { type Cgroups, Freezer, targetFor } from '../../../src/engine/freezer.ts
 const alices = '/user.slice/user-1500.slice/user@1500.service';
 const service = '/system.slice/worker.service';
 
-/** Cgroups, whose they are and whether they are frozen. */
+/** Cgroups with their owners and their freezer states. */
 class FakeCgroups implements Cgroups {
   readonly own = '/system.slice/criu.service';
   readonly owners: Readonly<Record<string, number>> = {
@@ -42,33 +42,33 @@ class FakeCgroups implements Cgroups {
   }
 }
 
-describe('what is to stand still around a process of a user', () => {
+describe('the cgroup to freeze around a user’s process', () => {
   const cgroups = new FakeCgroups();
   for (const [what, path, target] of [
-    ['the unit that is that user’s, whatever lies below it', `${alices}/app.slice/x.scope`, alices],
-    ['a service of that user’s that systemd has delegated', `${service}/a/b`, service],
+    ['the topmost unit that the user owns', `${alices}/app.slice/x.scope`, alices],
+    ['a service that systemd has delegated to the user', `${service}/a/b`, service],
     [
       'the scope of a restore',
       '/user.slice/criu-restore-0123456789ab-1.scope',
       '/user.slice/criu-restore-0123456789ab-1.scope',
     ],
     [
-      'a session of that user’s, as it is',
+      'a session of the user’s, as it is',
       '/user.slice/user-1500.slice/session-3.scope',
       '/user.slice/user-1500.slice/session-3.scope',
     ],
     ['nothing of another user’s', '/user.slice/user-1501.slice/session-3.scope', undefined],
     ['nothing of the system’s', '/system.slice/cron.service', undefined],
-    ['nothing that this service is in', '/system.slice/criu.service', undefined],
-    ['nothing that has no name here', `/../..${alices}`, undefined],
-    ['not everything', '/', undefined],
+    ['nothing that contains this service', '/system.slice/criu.service', undefined],
+    ['nothing outside of the cgroup namespace', `/../..${alices}`, undefined],
+    ['not the root cgroup', '/', undefined],
   ] as const) {
     it(`is ${what}`, () => {
       assert.equal(targetFor(path, 1500, cgroups), target);
     });
   }
 
-  it('is never what this service is in, though it is that user’s', () => {
+  it('is never a cgroup that contains this service, even if the user owns it', () => {
     const own = `${alices}/app.slice/criu.service`;
     assert.equal(
       targetFor(`${alices}/x.scope`, 1500, { ownerOf: (each) => cgroups.ownerOf(each), own }),
@@ -76,7 +76,7 @@ describe('what is to stand still around a process of a user', () => {
     );
   });
 
-  it('is not looked for without end, however deep its user nests', () => {
+  it('is searched only to a limited depth, however deep its user nests', () => {
     let asked = 0;
     const ownerOf = (): number => {
       asked += 1;
@@ -96,7 +96,7 @@ describe('a freezer', () => {
   });
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  it('thaws what it has frozen, and leaves no mark', async () => {
+  it('thaws the cgroups that it has frozen, and removes its record', async () => {
     const freezer = new Freezer(directory, cgroups);
     assert.equal(await freezer.freezeAround(`${alices}/x.scope`, 1500), true);
     assert.equal(cgroups.frozen[alices], '1');
@@ -109,7 +109,7 @@ describe('a freezer', () => {
     assert.deepEqual(cgroups.writes, [`${alices} 1`, `${alices} 0`]);
   });
 
-  it('leaves frozen what somebody else has frozen', async () => {
+  it('leaves a cgroup frozen that another process has frozen', async () => {
     cgroups.frozen[alices] = '1';
     const freezer = new Freezer(directory, cgroups);
     assert.equal(await freezer.freezeAround(alices, 1500), true);
@@ -117,7 +117,7 @@ describe('a freezer', () => {
     assert.deepEqual(cgroups.writes, []);
   });
 
-  it('freezes once more what somebody else has thawed meanwhile', async () => {
+  it('freezes a cgroup again that another process has thawed', async () => {
     const freezer = new Freezer(directory, cgroups);
     await freezer.freezeAround(alices, 1500);
     cgroups.frozen[alices] = '0';
@@ -127,14 +127,14 @@ describe('a freezer', () => {
     assert.equal(cgroups.frozen[alices], '0');
   });
 
-  it('waits for what never stands still no longer than it must', async () => {
+  it('waits only for a limited time for a cgroup that never freezes', async () => {
     cgroups.read = (_path, file) => (file === 'cgroup.events' ? 'frozen 0\n' : '0\n');
     const freezer = new Freezer(directory, cgroups);
     assert.equal(await freezer.freezeAround(alices, 1500), true);
     freezer.thaw();
   });
 
-  it('freezes nothing without a place to write that down', async () => {
+  it('freezes nothing if it cannot record that', async () => {
     const freezer = new Freezer(undefined, cgroups);
     assert.equal(await freezer.freezeAround(alices, 1500), false);
     const missing = new Freezer(join(directory, 'missing'), cgroups);
@@ -143,10 +143,10 @@ describe('a freezer', () => {
     assert.deepEqual(cgroups.writes, []);
   });
 
-  it('thaws what a service has left frozen that was killed', async () => {
+  it('thaws the cgroups that a killed service has left frozen', async () => {
     await new Freezer(directory, cgroups).freezeAround(alices, 1500);
     await new Freezer(directory, cgroups).freezeAround(service, 1500);
-    // Of one that was removed since nothing is left.
+    // A cgroup that was removed is not in the result.
     await new Freezer(directory, {
       ...cgroups,
       ownerOf: () => 1500,

@@ -8,10 +8,10 @@ import { encodeRequest } from '../../../src/protocol/codec.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
 
 const version = encodeRequest({ type: ReqType.VERSION });
-// Every byte, as an engine may say it.
+// Every byte value: an answer may hold any.
 const said = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
 
-describe('answers that are kept over the time without a service', () => {
+describe('answers that are kept while no service runs', () => {
   let directory: string;
   let file: string;
   let criu: string;
@@ -30,7 +30,7 @@ describe('answers that are kept over the time without a service', () => {
     answers.question(type, bytes)?.answer;
   const keep = (answers: KeptAnswers): void => answers.question(ReqType.VERSION, version)!.keep(said);
 
-  it('are those of the start before, byte for byte, in a file that only root can read', () => {
+  it('are those of the previous start, byte for byte, in a file that only root can read', () => {
     assert.equal(answerTo(start()), undefined);
     keep(start());
     assert.deepEqual(answerTo(start()), said);
@@ -39,16 +39,16 @@ describe('answers that are kept over the time without a service', () => {
     assert.equal(answerTo(start(), features, ReqType.FEATURE_CHECK), undefined);
   });
 
-  it('are of this engine and no other one', () => {
+  it('belong to a single engine', () => {
     keep(start());
     writeFileSync(criu, 'two');
     assert.equal(answerTo(start()), undefined);
-    // What is known of the other one takes its place.
+    // The other engine's answer takes its place.
     keep(start());
     assert.deepEqual(answerTo(start()), said);
   });
 
-  it('are dropped with those in memory', () => {
+  it('are dropped together with the answers in memory', () => {
     const answers = start();
     keep(answers);
     answers.drop();
@@ -56,7 +56,7 @@ describe('answers that are kept over the time without a service', () => {
     assert.equal(answerTo(start()), undefined);
   });
 
-  it('are none that an engine gives after they were dropped', () => {
+  it('exclude the answer of an engine that was asked before they were dropped', () => {
     const answers = start();
     const question = answers.question(ReqType.VERSION, version)!;
     answers.drop();
@@ -65,7 +65,7 @@ describe('answers that are kept over the time without a service', () => {
     assert.equal(answerTo(start()), undefined);
   });
 
-  it('are not looked for once something else is known', () => {
+  it('are not read again after they were dropped', () => {
     const answers = start();
     keep(answers);
     const kept = readFileSync(file);
@@ -74,21 +74,21 @@ describe('answers that are kept over the time without a service', () => {
     assert.equal(answerTo(answers), undefined);
   });
 
-  it('are none where the file is not what this service has written', () => {
+  it('are ignored if the file was not written by this service', () => {
     for (const text of ['', '{', 'null', '[]', '{"identity":1}', '{"identity":"x","answers":7}']) {
       writeFileSync(file, text);
       assert.equal(answerTo(start()), undefined, text);
     }
   });
 
-  it('are kept in memory where no file can be written', () => {
+  it('are kept in memory if no file can be written', () => {
     rmSync(directory, { recursive: true });
     const answers = new KeptAnswers({ criu: '/bin/sh' }, new AnswerFile(directory));
     keep(answers);
     assert.deepEqual(answerTo(answers), said);
     answers.drop();
     assert.equal(answerTo(answers), undefined);
-    // What is removed after the test.
+    // This directory is removed after the test.
     directory = mkdtempSync(join(tmpdir(), 'criu-answers-'));
   });
 });

@@ -24,7 +24,7 @@ const failure = (step: LaunchStep, error = EPERM, value = 0n): LaunchFailure => 
 });
 
 describe("a launcher's failure", () => {
-  it('is a sentence at every step, with an errno, short enough for a reply', () => {
+  it('has a sentence and an errno at every step, short enough for a reply', () => {
     for (const step of launchSteps) {
       for (const error of [0, EPERM, EACCES, EINVAL, ENOENT]) {
         const explained = explainLaunchFailure(failure(step, error, 7n), context);
@@ -36,7 +36,7 @@ describe("a launcher's failure", () => {
     }
   });
 
-  it('says what to do', () => {
+  it('has a sentence with the remedy', () => {
     for (const [given, errno, words] of [
       [failure('images', EACCES, 5n), EACCES, /permission to read images_dir_fd 5/],
       [failure('images', ENOENT, 999n), EBADF, /no open descriptor images_dir_fd 999/],
@@ -64,13 +64,13 @@ describe("a launcher's failure", () => {
     }
   });
 
-  it('is the end of the caller wherever that comes out', () => {
+  it('reports the end of the caller at every step', () => {
     for (const step of ['nice', 'scheduler', 'oom-score', 'read-limit', 'caller-gone', 'images'] as const) {
       assert.equal(explainLaunchFailure(failure(step, ESRCH)).sentence, 'The calling process has ended');
     }
   });
 
-  it('can be told without knowing the paths', () => {
+  it('is explained even without the paths', () => {
     assert.match(explainLaunchFailure(failure('criu', ENOENT)).sentence, /^criu cannot be opened/);
     assert.match(explainLaunchFailure(failure('images', EACCES, -1n)).sentence, /read the images directory,/);
   });

@@ -52,7 +52,7 @@ const kebab = (name: string): string => name.replace(/(?<!^)[A-Z]/g, (letter) =>
 const constant = (name: string): number =>
   Number(new RegExp(`constexpr \\w+ ${name} = (0x[0-9a-f]+|\\d+);`).exec(header)![1]);
 
-describe('the launcher protocol in TypeScript is that of native/launcher/protocol.h', () => {
+describe('the launcher protocol in TypeScript and in native/launcher/protocol.h agree', () => {
   it('in the numbers of the steps', () => {
     const names = enumerators('Step').map((item) => kebab(item.replace(/^k/, '').replace(/ = .*/, '')));
     assert.deepEqual(names, [...launchSteps]);
@@ -116,7 +116,7 @@ describe('launcher parameters', () => {
     assert.match(header, /sizeof\(Parameters\) == 96\b/);
   });
 
-  it('have a flag of its own for each question', () => {
+  it('have a separate flag for each question', () => {
     const flagsOf = (changes: Partial<LaunchParameters>): number => {
       const packet = encodeParameters({ ...parameters, noNewPrivs: false, ...changes });
       return new DataView(packet.buffer, packet.byteOffset).getUint32(8, little);
@@ -152,7 +152,7 @@ describe('launcher parameters', () => {
     }
   });
 
-  it('with every group and string at its longest fit into the default buffer of a socket', () => {
+  it('fit into the default buffer of a socket even with every group and string at its longest', () => {
     const string = `/${'x'.repeat(maxLauncherStringBytes - 2)}`;
     const largest = encodeParameters({
       ...parameters,
@@ -181,14 +181,14 @@ describe('launcher answers', () => {
     return Buffer.from(view.buffer);
   };
 
-  it('name the descriptors that there are', () => {
+  it('name the descriptors that are present', () => {
     assert.deepEqual(decodeAnswer(answer(0, 0, [0, 4, -1, 5], 0n)), {
       kind: 'ready',
       files: { images_dir_fd: 4, status_fd: 5 },
     });
   });
 
-  it('tell step, errno and value of a failure', () => {
+  it('carry step, errno and value of a failure', () => {
     assert.deepEqual(decodeAnswer(answer(1, launchSteps.indexOf('images'), [13, -1, -1, -1], -1n)), {
       kind: 'failed',
       step: 'images',
@@ -197,12 +197,12 @@ describe('launcher answers', () => {
     });
   });
 
-  it('tell that the library has done its work', () => {
+  it('report that the library was loaded', () => {
     assert.deepEqual(decodeAnswer(answer(2, 0, [0, -1, -1, -1], 0n)), { kind: 'guarded' });
     assert.match(header, /enum class Kind : uint32_t \{ kReady = 0, kFailed = 1, kGuarded = 2 \};/);
   });
 
-  it('of no launcher of this version throw', () => {
+  it('throw if no launcher of this version sends them', () => {
     const good = answer(0, 0, [0, -1, -1, -1], 0n);
     for (const bad of [
       good.subarray(0, 39),
@@ -217,7 +217,7 @@ describe('launcher answers', () => {
 });
 
 describe('labelFor', () => {
-  it('leaves what SELinux says as it is', () => {
+  it('leaves a label of SELinux as it is', () => {
     const label = 'user_u:user_r:user_t:s0';
     assert.deepEqual(labelFor(label, 'selinux'), { label, command: label });
   });

@@ -15,7 +15,7 @@ describe('isSleepOn', () => {
     assert.equal(isSleepOn(reads, sleeps, 3), true);
   });
 
-  it('is false for any other: one that runs, was stopped there, or sleeps in something else', () => {
+  it('is false for any other process: running, stopped there, or sleeping in another call', () => {
     assert.equal(isSleepOn('running\n', sleeps, 3), false);
     assert.equal(isSleepOn(reads, stopped, 3), false);
     assert.equal(isSleepOn(reads.replace('0x3 ', '0x30 '), sleeps, 3), false);
@@ -25,13 +25,13 @@ describe('isSleepOn', () => {
 });
 
 describe('sleepsOn', () => {
-  it('is true for a process that reads, and false when it has ended, reaped or not', async () => {
+  it('is true for a process that reads, and false after its exit, reaped or not', async () => {
     const child = spawn('/bin/cat', { stdio: ['pipe', 'ignore', 'ignore'] });
     const pid = child.pid!;
     await eventually('it reads', () => sleepsOn(pid, 0) === true);
     const ended = once(child, 'exit');
     child.kill('SIGKILL');
-    // Nobody reaps it before this function returns.
+    // The child stays a zombie until this function returns.
     while (!readFileSync(`/proc/${pid}/status`, 'latin1').includes('State:\tZ'));
     assert.equal(sleepsOn(pid, 0), false);
     await ended;
@@ -39,8 +39,8 @@ describe('sleepsOn', () => {
   });
 });
 
-describe('what cannot be read of a process', () => {
-  it('is that it sleeps nowhere when it has ended, and unknown when it must not be read', () => {
+describe('unlessEnded', () => {
+  it('is false after the exit of a process, and undefined if it must not be read', () => {
     assert.deepEqual(['ENOENT', 'ESRCH'].map(unlessEnded), [false, false]);
     assert.deepEqual(['EPERM', 'EACCES', 'EMFILE', undefined].map(unlessEnded), Array(4).fill(undefined));
   });
