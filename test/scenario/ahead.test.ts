@@ -1,4 +1,4 @@
-/** Engines that were started before their request: what becomes of a request when one of them ends at an exact moment. */
+/** Engines that are started before their request: the fate of a request if such an engine ends at an exact moment. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
@@ -21,7 +21,7 @@ function nameOf(pid: string): string {
 describe('an engine that was started ahead', () => {
   let service: ServiceUnderTest;
 
-  /** Starts a service whose engines follow these steps, and waits until one of them waits. @returns its pid. */
+  /** Starts a service whose engines follow these steps, and waits until one engine waits. @returns its pid. */
   async function withOneThat(...steps: string[]): Promise<number> {
     service = new ServiceUnderTest();
     service.engine(...steps);
@@ -30,7 +30,7 @@ describe('an engine that was started ahead', () => {
   }
 
   async function oneWaits(): Promise<number> {
-    // Until it was executed it runs on the memory of the service, which stands still.
+    // Before its execve(2) the child runs on the memory of the service, which stands still.
     await eventually('one engine waits', () => {
       const [pid, ...more] = service.children();
       return more.length === 0 && pid !== undefined && nameOf(pid) === 'engine';
@@ -40,7 +40,7 @@ describe('an engine that was started ahead', () => {
 
   afterEach(() => service.stop());
 
-  it('gets the request, and another one takes its place', async () => {
+  it('gets the request, and another engine takes its place', async () => {
     const first = await withOneThat('receive', sends(dumped));
     assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
     await eventually('another one waits', () => service.children().some((pid) => Number(pid) !== first));
@@ -48,13 +48,13 @@ describe('an engine that was started ahead', () => {
     assert.equal(service.received().length, 1);
   });
 
-  it('does not matter to its request when it was killed while it waited', async () => {
+  it('can be killed while it waits: another serves the request', async () => {
     const engine = await withOneThat('receive', sends(dumped));
     process.kill(engine, 'SIGKILL');
     assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
   });
 
-  it('does not matter to its request when it is killed with the request unread', async () => {
+  it('can be killed with the request unread: another serves the request', async () => {
     const engine = await withOneThat('receive', sends(dumped));
     process.kill(engine, 'SIGSTOP');
     const client = new Client(service.address).send(dump);
@@ -64,7 +64,7 @@ describe('an engine that was started ahead', () => {
     assert.equal(service.received().length, 1, 'an engine has read the request, and only one');
   });
 
-  it('is not replaced once it has read its request: that may not be done twice', async () => {
+  it('is not replaced after it has read its request, because a request must not be carried out twice', async () => {
     await withOneThat('receive', 'kill 9');
     const reply = await new Client(service.address).ask(dump);
     assert.deepEqual([reply.success, reply.cr_errno], [false, os.errno.EIO]);
@@ -72,7 +72,7 @@ describe('an engine that was started ahead', () => {
     assert.equal(service.received().length, 1);
   });
 
-  it('gives its caller one reply when the one in its place cannot be started either', async () => {
+  it('gives its caller a single reply if its replacement cannot be started either', async () => {
     const engine = await withOneThat('receive', sends(dumped));
     process.kill(engine, 'SIGSTOP');
     const client = new Client(service.address).send(dump);
@@ -95,13 +95,13 @@ describe('an engine that was started ahead', () => {
     await eventually('only the waiting one is left', () => service.children().join() === other);
   });
 
-  it('is not used when criu has been replaced since', async () => {
+  it('is not used after criu was replaced', async () => {
     await withOneThat('receive', sends({ ...dumped, success: false }));
     service.engine('receive', sends(dumped));
     assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
   });
 
-  it('is one of as many as were needed at once, for the next wave, and of one again when none came for a while', async () => {
+  it('gets as many companions as a burst has needed, which are dismissed after a calm time', async () => {
     await withOneThat('receive', 'receive');
     const clients = [1, 2, 3].map(() => new Client(service.address).send(dump));
     await eventually('each has an engine', () => service.received().length === 3);
@@ -111,7 +111,7 @@ describe('an engine that was started ahead', () => {
     await eventually('one waits', () => service.children().length === 1);
   });
 
-  it('is let go, and started anew, on SIGHUP', async () => {
+  it('is dismissed, and replaced, on SIGHUP', async () => {
     const before = await withOneThat('receive', sends(dumped));
     service.signal('SIGHUP');
     await eventually('another one waits', () => {
@@ -120,22 +120,22 @@ describe('an engine that was started ahead', () => {
     });
   });
 
-  it('leaves with the service', async () => {
+  it('ends with the service', async () => {
     await withOneThat('receive');
     service.signal('SIGTERM');
     assert.equal(await service.ended(), 0);
     await eventually('it read the end', () => service.received()[0] === 'eof');
   });
 
-  it('is not started over and over when it does not wait but ends', async () => {
+  it('is restarted with growing pauses if it ends instead of waiting', async () => {
     service = new ServiceUnderTest();
     service.engine('receive');
-    // Each start leaves a mark, and the engine leaves at once.
+    // Each start appends a mark, and the engine exits immediately.
     service.engine('mark', 'exit 3');
     await service.start('--engines-ahead', '1');
     await eventually('it was started', () => service.received().length > 0);
     await new Promise((resolve) => setTimeout(resolve, 1000));
-    // After 100, 200, 400 ms and so on; a machine that is slower starts fewer.
+    // The pauses are 100, 200, 400 ms and so on; a slower machine starts fewer engines.
     assert.ok(service.received().length <= 5, `${service.received().length} starts`);
     const reply = await new Client(service.address).ask(dump);
     assert.match(reply.cr_errmsg!, /status 3/);
@@ -155,24 +155,24 @@ describe('answers that cannot change', () => {
 
   const ask = (): Promise<CriuResp> => new Client(service.address).ask({ type: ReqType.VERSION });
 
-  it('are asked of an engine once', async () => {
+  it('come from an engine once, and are kept', async () => {
     for (let i = 0; i < 3; i += 1) assert.deepEqual(await ask(), version);
     assert.equal(service.received().length, 1);
   });
 
-  it('are asked anew when criu was replaced, and on SIGHUP', async () => {
+  it('are requested again after criu was replaced, and on SIGHUP', async () => {
     assert.deepEqual(await ask(), version);
     const newer = { ...version, version: { major_number: 4, minor_number: 2 } };
     service.engine('receive', sends(newer));
     assert.deepEqual(await ask(), newer);
     service.signal('SIGHUP');
-    // Some may be answered before the signal is heard of.
+    // The service may answer some requests before it handles the signal.
     while (service.received().length < 2) await ask();
     await ask();
     assert.equal(service.received().length, 2);
   });
 
-  it('are not kept when they are a failure, or come from a program that was replaced meanwhile', async () => {
+  it('are not kept if they are a failure, or come from a program that was replaced in the meantime', async () => {
     const failure = { ...version, success: false };
     service.engine('receive', sends(failure));
     assert.deepEqual(await ask(), failure);
@@ -185,7 +185,7 @@ describe('answers that cannot change', () => {
     assert.deepEqual(await ask(), newer);
   });
 
-  it('are for that very question: whatever else is in the packet goes to an engine', async () => {
+  it('are for exactly that question: a packet with another field goes to an engine', async () => {
     const say = { type: ReqType.VERSION } as const;
     await ask();
     const others: CriuReq[] = [

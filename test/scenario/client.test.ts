@@ -1,4 +1,4 @@
-/** The client library against a peer that does what a script says, as its own engine or behind the service. */
+/** The client library and a scripted peer, as its private engine or behind the service. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import {
@@ -26,7 +26,7 @@ import { eventually, ServiceUnderTest } from './support/service.ts';
 
 const interpreter = join(import.meta.dirname, '..', '..', 'build', 'test', 'scripted-engine');
 
-/** A private engine that does these steps, and what it has received. */
+/** A private engine that follows these steps, and the packets that it has received. */
 class Scripted {
   readonly directory = mkdtempSync(join(tmpdir(), 'criu-client-'));
   readonly #script = join(this.directory, 'engine');
@@ -46,7 +46,7 @@ class Scripted {
       if (line === 'eof') return 'eof';
       const decoded = decodeRequest(Buffer.from(line, 'hex'), 'strict');
       assert.ok(decoded.kind === 'request');
-      // Empty lists are not on the wire.
+      // Empty lists are absent on the wire.
       return JSON.parse(JSON.stringify(decoded.message), (_, value) =>
         Array.isArray(value) && value.length === 0 ? undefined : value,
       );
@@ -94,7 +94,7 @@ describe('the client library', () => {
     await eventually('no descriptor is left', () => openFds() <= fds);
   });
 
-  it('sends what was asked for under rpc.proto’s names, with directories as open descriptors', async () => {
+  it('sends the options under rpc.proto’s names, with directories as open descriptors', async () => {
     const client = script('receive', sends(dumped));
     const { directory } = scripted;
     const handle = await open(directory);
@@ -112,13 +112,13 @@ describe('the client library', () => {
       type: ReqType.DUMP,
       opts: { images_dir_fd: handle.fd, work_dir_fd: number, pid: 7, leave_running: true, log_file: 'x' },
     });
-    // What was given open is still its owner's.
+    // An open handle stays with its owner.
     await handle.stat();
     await handle.close();
     closeSync(number);
   });
 
-  it('acknowledges a notification that nobody handles, and calls who does', async () => {
+  it('acknowledges a notification without a handler, and calls the handler of any other', async () => {
     const steps = ['pre-restore', 'setup-namespaces', 'a-new-one'].flatMap((name) => [
       sends(notification(name, name === 'setup-namespaces' ? 9 : undefined)),
       'receive',
@@ -143,7 +143,7 @@ describe('the client library', () => {
     assert.deepEqual(answers, Array(3).fill({ type: ReqType.NOTIFY, notify_success: true }));
   });
 
-  it('tells CRIU that a handler threw, waits for its reply, and rejects with what was thrown', async () => {
+  it('tells CRIU that a handler threw, waits for its reply, and rejects with that error', async () => {
     const client = script(
       'receive',
       sends(notification('post-dump')),
@@ -169,7 +169,7 @@ describe('the client library', () => {
     assert.equal(error.errno, 5);
   });
 
-  it('gives the master of a terminal to its handler, and closes one that nobody wants', async () => {
+  it('gives the master end of a terminal to its handler, and closes it if there is no handler', async () => {
     const steps = [sends(notification('orphan-pts-master'), true), 'receive'];
     const client = script(
       'receive',
@@ -199,7 +199,7 @@ describe('the client library', () => {
     await other.restore({ imagesDir: scripted.directory, orphanPtsMaster: true, notifications: {} });
   });
 
-  it('lets CRIU read an end of file when it is aborted between two notifications', async () => {
+  it('lets CRIU read an end of file if it is aborted between two notifications', async () => {
     const client = script('receive', sends(notification('pre-dump')), 'receive', 'receive');
     const abort = new AbortController();
     const promise = client.dump({
@@ -213,7 +213,7 @@ describe('the client library', () => {
     await eventually('CRIU reads the end', () => scripted.received.at(-1) === 'eof');
   });
 
-  it('does not wait for a handler when it is aborted', async () => {
+  it('does not wait for a handler after it was aborted', async () => {
     const client = script('receive', sends(notification('pre-dump')), 'receive');
     const abort = new AbortController();
     const promise = client.dump({
@@ -231,14 +231,14 @@ describe('the client library', () => {
     await eventually('CRIU reads the end', () => scripted.received.at(-1) === 'eof');
   });
 
-  it('asks for notifications where it may have to abort', async () => {
+  it('asks for notifications if it may have to abort', async () => {
     const client = script('receive', sends(dumped));
     await client.dump({ pid: 7, imagesDir: scripted.directory, signal: new AbortController().signal });
     const [request] = scripted.received;
     assert.equal(request !== 'eof' && request?.opts?.notify_scripts, true);
   });
 
-  it('starts nothing when it was aborted before', async () => {
+  it('starts nothing if it was aborted before', async () => {
     const client = script('receive', sends(dumped));
     await rejected(
       client.dump({ pid: 7, imagesDir: scripted.directory, signal: AbortSignal.abort() }),
@@ -250,7 +250,7 @@ describe('the client library', () => {
     );
   });
 
-  it('says what CRIU said of a failure, and where its log is', async () => {
+  it('rejects with CRIU’s sentence about a failure, and the path of its log', async () => {
     const client = script(
       'receive',
       sends({
@@ -271,13 +271,13 @@ describe('the client library', () => {
     );
   });
 
-  it('names the type that came instead of the right one', async () => {
+  it('names the type of a wrong reply', async () => {
     const client = script('receive', sends({ type: ReqType.VERSION, success: true }));
     const error = await rejected(client.check(), 'PROTOCOL');
     assert.deepEqual([error.expected, error.received], ['CHECK', 'VERSION']);
   });
 
-  it('takes CRIU’s answer to what it could not read for a failure', async () => {
+  it('takes CRIU’s answer to an unreadable request as a failure', async () => {
     const client = script(
       'receive',
       sends({ type: ReqType.EMPTY, success: false, cr_errno: os.errno.EINVAL }),
@@ -286,7 +286,7 @@ describe('the client library', () => {
     assert.deepEqual([error.expected, error.received, error.errnoName], ['CHECK', 'EMPTY', 'EINVAL']);
   });
 
-  it('says that a reply is none', async () => {
+  it('rejects a malformed reply', async () => {
     const client = script('receive', 'send ff');
     assert.match((await rejected(client.check(), 'PROTOCOL')).message, /no criu_resp/);
   });
@@ -321,7 +321,7 @@ describe('the client library', () => {
     ]);
   });
 
-  it('ends a series when the loop is left', async () => {
+  it('ends a series of pre-dumps when its loop is left', async () => {
     const client = script('receive', sends({ type: ReqType.PRE_DUMP, success: true }), 'receive');
     for await (const { number } of client.preDump({ pid: 7, imagesDir: scripted.directory })) {
       assert.equal(number, 1);
@@ -330,7 +330,7 @@ describe('the client library', () => {
     await eventually('CRIU reads the end', () => scripted.received.at(-1) === 'eof');
   });
 
-  it('puts descriptors that an engine of its own looks up into that engine', async () => {
+  it('passes descriptors to its private engine under the numbers that CRIU looks up', async () => {
     const client = script('receive', sends({ type: ReqType.RESTORE, success: true, restore: { pid: 9 } }));
     const fd = openSync('/dev/null', 'r');
     await client.restore({ imagesDir: scripted.directory, inheritFd: [{ key: 'a', fd }] });
@@ -342,7 +342,7 @@ describe('the client library', () => {
     assert.match(error.message, /9999 is no open descriptor/);
   });
 
-  it('fails before anything is started when a directory is missing, or an option is wrong', async () => {
+  it('fails before it starts anything if a directory is missing, or an option is wrong', async () => {
     const client = script('receive');
     const missing = join(scripted.directory, 'missing');
     const error = await rejected(client.dump({ pid: 7, imagesDir: missing }), 'DIRECTORY');
@@ -356,7 +356,7 @@ describe('the client library', () => {
     );
   });
 
-  it('says where nobody listens, and that criu is not there', async () => {
+  it('reports an address without a listener, and a missing criu', async () => {
     const error = await rejected(new CriuClient({ address: '/nobody/listens' }).version(), 'UNREACHABLE');
     assert.equal(error.errnoName, 'ENOENT');
     assert.match(error.message, /\/nobody\/listens/);
@@ -369,7 +369,7 @@ describe('the client library at a service', () => {
   before(() => service.start());
   after(() => service.stop());
 
-  it('has its verbs answered', async () => {
+  it('gets answers to its verbs', async () => {
     const client = new CriuClient({ address: service.address });
     service.engine(
       'receive',
@@ -397,7 +397,7 @@ describe('the client library at a service', () => {
     await rejected(client.cpuinfoCheck({ imagesDir: service.directory }), 'FAILED');
   });
 
-  it('asks for no notifications for a dump of itself, which could not answer them', async () => {
+  it('asks for no notifications for a dump of itself, because it could not answer them', async () => {
     service.engine('receive', sends(dumped));
     const client = new CriuClient({ address: service.address });
     await client.dump({ imagesDir: service.directory, signal: new AbortController().signal });
@@ -421,7 +421,7 @@ describe('the client library at a service', () => {
     assert.equal(service.received().length, 3);
   });
 
-  it('hears of an engine that is gone', async () => {
+  it('reports an engine that has gone', async () => {
     service.engine('receive', 'kill 9');
     const error = await rejected(new CriuClient({ address: service.address }).check(), 'FAILED');
     assert.match(error.message, /ended by signal 9/);
@@ -431,14 +431,14 @@ describe('the client library at a service', () => {
 describe('the client library as a package', () => {
   const root = join(import.meta.dirname, '..', '..');
 
-  it('has declarations that stand by themselves: the example compiles with them', () => {
-    // skipLibCheck is off there, so that a declaration which needs something of ours fails.
+  it('has complete declarations: the example compiles with them', () => {
+    // skipLibCheck is off there, so a declaration that needs another file of ours fails.
     execFileSync(join(root, 'node_modules', '.bin', 'tsc'), ['-p', join(root, 'examples', 'typescript')], {
       encoding: 'utf8',
     });
   });
 
-  it('is found by its name, and loads from its own directory alone', () => {
+  it('is found by its name, and loads only files of its own directory', () => {
     const elsewhere = mkdtempSync(join(tmpdir(), 'criu-package-'));
     try {
       mkdirSync(join(elsewhere, 'node_modules'));
@@ -457,7 +457,7 @@ describe('the client library as a package', () => {
   });
 });
 
-describe('a request to services that are killed before they have read it', () => {
+describe('a request to services that are killed before they read it', () => {
   const directory = mkdtempSync(join(tmpdir(), 'criu-client-'));
   const address = join(directory, 'socket');
   const listener = native.listen(address, 0o600, 8);
@@ -466,7 +466,7 @@ describe('a request to services that are killed before they have read it', () =>
     rmSync(directory, { recursive: true });
   });
 
-  /** What each connection is answered in its turn; `killed` closes it with the request unread. */
+  /** Answers each connection in turn; `killed` closes it with the request unread. */
   function serve(...answers: ('killed' | 'closed' | CriuResp)[]): { asked: number } {
     const served = { asked: 0 };
     listener.watch(Watch.readable, () => {
@@ -488,19 +488,19 @@ describe('a request to services that are killed before they have read it', () =>
     version: { major_number: 4, minor_number: 1 },
   };
 
-  it('is asked again, because none of them has begun', async () => {
+  it('is sent again, because it was not begun', async () => {
     const served = serve('killed', 'killed', version);
     assert.equal((await new CriuClient({ address }).version()).major, 4);
     assert.equal(served.asked, 3);
   });
 
-  it('is asked once of a service that has read it: that may have begun', async () => {
+  it('is sent once if a service has read it, because it may have begun', async () => {
     const served = serve('closed', version);
     await assert.rejects(new CriuClient({ address }).version(), { code: 'CLOSED' });
     assert.equal(served.asked, 1);
   });
 
-  it('is not asked for ever', async () => {
+  it('is not repeated for ever', async () => {
     const served = serve(...Array.from({ length: 20 }, () => 'killed' as const));
     await assert.rejects(new CriuClient({ address }).version(), { code: 'CLOSED' });
     assert.equal(served.asked, 5);

@@ -1,4 +1,4 @@
-/** The bundled criuctl at the service, with an engine that does what a script says. */
+/** The bundled criuctl at the service, with a scripted engine. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { statSync, writeFileSync } from 'node:fs';
@@ -19,7 +19,7 @@ describe('criuctl at a service', () => {
   before(() => service.start());
   after(() => service.stop());
 
-  it('makes CRIU roll back when it is interrupted, and says so by its exit status', async () => {
+  it('makes CRIU roll back if it is interrupted, and has an exit status for that', async () => {
     service.engine(
       'receive',
       sends(step('pre-dump')),
@@ -44,7 +44,7 @@ describe('criuctl at a service', () => {
     await eventually('the engine reads the end', () => service.received().at(-1) === 'eof');
   });
 
-  it('keeps standard output for the result: what CRIU says of a failure goes elsewhere', () => {
+  it('keeps standard output for the result: CRIU’s message about a failure goes elsewhere', () => {
     const failure = { type: ReqType.CHECK, success: false, cr_errno: 1, cr_errmsg: 'CHECK refused: no' };
     service.engine('receive', sends(failure));
     const words = ['check', '--service', service.address];
@@ -53,7 +53,7 @@ describe('criuctl at a service', () => {
     assert.match(stderr, /^criuctl: CHECK refused: no$/m);
   });
 
-  it('asks for no restore whose pid it could not write down: the file exists, or its directory does not', () => {
+  it('sends no restore if it could not write the pid file, because the file exists or its directory is missing', () => {
     service.engine('receive', sends({ type: ReqType.RESTORE, success: true, restore: { pid: 4711 } }));
     const existing = join(service.directory, 'pid');
     writeFileSync(existing, 'of somebody');
@@ -71,7 +71,7 @@ describe('criuctl at a service', () => {
     assert.deepEqual(service.received(), []);
   });
 
-  it('tells a fault of its own in one line and what to do, wherever that happens, and never shows a stack trace', () => {
+  it('reports a fault of its own in one line with advice, wherever it happens, and never shows a stack trace', () => {
     for (const fault of [
       `process.geteuid = () => { throw new TypeError('a fault'); };`,
       `setImmediate(() => { throw new TypeError('a fault'); });`,
@@ -89,7 +89,7 @@ describe('criuctl at a service', () => {
     }
   });
 
-  it('is small, and loads neither the addon nor the protocol to complete a word or show its help', () => {
+  it('is small, and loads neither the addon nor the protocol for completion and help', () => {
     assert.ok(statSync(criuctl).size < largestBundle);
     const withoutAddon = (...words: string[]) => {
       const program = `

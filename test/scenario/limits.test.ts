@@ -1,4 +1,4 @@
-/** What a caller sees of the limits. The tests run as root, whose share is the whole. */
+/** The limits from a caller's view. The tests run as root, whose share is the whole. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, closeSync, openSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/message
 import { Client, sends } from './support/client.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
 
-/** Pid 2 is kthreadd or nobody: no tree of ours is below it. */
+/** Pid 2 is kthreadd or missing: no tree of ours is below it. */
 const dump: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1, pid: 2, notify_scripts: true } };
 const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: false } };
 const rolledBack: CriuResp = { type: ReqType.DUMP, success: false, dump: { restored: false } };
@@ -16,7 +16,7 @@ const notification: CriuResp = { type: ReqType.NOTIFY, success: true, notify: { 
 const yes: CriuReq = { type: ReqType.NOTIFY, notify_success: true };
 const { EAGAIN, EMSGSIZE, ETIMEDOUT } = os.errno;
 
-/** Sends so many bytes to an address, as somebody, and prints what is answered. */
+/** Sends a packet of this size to an address, with this uid, and prints the reply. */
 const sendZeros = `
 import os, socket, sys
 os.setresuid(*[int(sys.argv[3])] * 3)
@@ -43,7 +43,7 @@ async function withService(
 
 describe('a connection beyond the limit', () => {
   for (const when of ['before', 'after'] as const) {
-    it(`gets its one reply and is closed, when it is accepted ${when} it asks`, async () => {
+    it(`gets a single reply and is closed, if it is accepted ${when} it asks`, async () => {
       await withService(['--max-sessions', '2'], async (service) => {
         const held = [1, 2].map(() => new Client(service.address));
         const extra = new Client(service.address);
@@ -56,7 +56,7 @@ describe('a connection beyond the limit', () => {
     });
   }
 
-  it('has its place when another one leaves', async () => {
+  it('is served after another connection has closed', async () => {
     await withService(['--max-sessions', '1'], async (service) => {
       service.engine('receive', sends({ type: ReqType.VERSION, success: true }));
       const held = new Client(service.address);
@@ -75,7 +75,7 @@ describe('a connection beyond the limit', () => {
 });
 
 describe('a request beyond the limit of engines', () => {
-  /** Holds the only engine at a notification. */
+  /** Keeps the only engine waiting at a notification. */
   async function withBusyEngine(
     options: string[],
     body: (service: ServiceUnderTest, first: Client) => Promise<void>,
@@ -89,7 +89,7 @@ describe('a request beyond the limit of engines', () => {
     });
   }
 
-  it('waits for its turn, and is served then', async () => {
+  it('waits for its turn, and is then served', async () => {
     await withBusyEngine([], async (service, first) => {
       const second = new Client(service.address).send(dump);
       await new Promise((resolve) => setTimeout(resolve, 200));
@@ -99,7 +99,7 @@ describe('a request beyond the limit of engines', () => {
     });
   });
 
-  it('is not answered by what the engine of the request before it says on the same connection, nor by its end', async () => {
+  it('is independent of the previous request’s engine on the same connection, of its replies and its end', async () => {
     await withService(['--max-engines', '1'], async (service) => {
       const kept: CriuResp = { type: ReqType.CPUINFO_CHECK, success: true };
       const restored: CriuResp = { type: ReqType.RESTORE, success: true, restore: { pid: 1 } };
@@ -107,7 +107,7 @@ describe('a request beyond the limit of engines', () => {
       const client = new Client(service.address);
       client.send({ type: ReqType.CPUINFO_CHECK, keep_open: true, opts: { images_dir_fd: -1 } });
       assert.deepEqual(await client.next(), { reply: kept, fds: 0 });
-      // Descriptors can be put into an engine only when it starts, and that one waits until the first has left.
+      // Descriptors can be passed to an engine only at its start, and this engine starts after the first has exited.
       service.engine('receive', sends(restored));
       const file = openSync('/dev/zero', 'r');
       client.send({
@@ -131,7 +131,7 @@ describe('a request beyond the limit of engines', () => {
     });
   });
 
-  it('gets its one reply when the service stops', async () => {
+  it('gets a single reply when the service stops', async () => {
     const service = await new ServiceUnderTest().start('--max-engines', '1');
     service.engine('receive', sends(notification), 'receive', sends(dumped));
     const first = new Client(service.address).send(dump);
@@ -148,7 +148,7 @@ describe('a request beyond the limit of engines', () => {
     await service.stop();
   });
 
-  it('gets its one reply when it has waited for as long as an operation may take', async () => {
+  it('gets a single reply after it has waited for --operation-timeout', async () => {
     await withService(['--max-engines', '1', '--operation-timeout', '0.5'], async (service) => {
       service.engine('receive', 'sleep 1500', sends(dumped));
       const first = new Client(service.address).send(dump);
@@ -160,8 +160,8 @@ describe('a request beyond the limit of engines', () => {
   });
 });
 
-describe('time', () => {
-  it('ends for an answer to a notification: the engine reads the end, and the caller gets one reply', async () => {
+describe('a deadline', () => {
+  it('for the answer to a notification makes the engine read an end of file, and gives the caller a single reply', async () => {
     await withService(['--notify-timeout', '0.3'], async (service) => {
       service.engine('receive', sends(notification), 'receive', sends(rolledBack));
       const client = new Client(service.address).send(dump);
@@ -174,7 +174,7 @@ describe('time', () => {
     });
   });
 
-  it('ends for an operation, and a success that comes all the same is told as one', async () => {
+  it('for an operation reports a late success as a success', async () => {
     await withService(['--operation-timeout', '0.3'], async (service) => {
       service.engine('receive', 'sleep 700', sends(dumped));
       assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
@@ -195,7 +195,7 @@ describe('a packet beyond the limit', () => {
     });
   });
 
-  it('is smaller without root, whatever the option says', async () => {
+  it('is smaller for users without root, whatever the option says', async () => {
     await withService([], async (service) => {
       chmodSync(service.directory, 0o755);
       for (const [uid, bytes] of [

@@ -1,4 +1,4 @@
-/** The manual pages say what the programs and the units do: nothing that is there is missing, nothing is there no more. */
+/** The manual pages describe exactly the options, exit statuses, journal fields and settings that the programs and units have. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import { program } from './support/service.ts';
 
 const criuctl = join(program, '..', 'criuctl.cjs');
 
-/** The text of a page or of one of its sections, without the escapes of roff(7) that stand in words. */
+/** The text of a page or of a section, without the escapes of roff(7) inside words. */
 function page(name: string, section?: string): string {
   const text = readFileSync(join('man', name), 'utf8')
     .replace(/\\-/g, '-')
@@ -29,7 +29,7 @@ function matches(pattern: RegExp, ...texts: string[]): string[] {
   return [...new Set(texts.flatMap((text) => text.match(pattern) ?? []))].sort();
 }
 
-/** Settings of a unit file, `Key=Value` as they stand there, but for how it is tied to other units. */
+/** The settings of a unit file as they stand there, `Key=Value`, except for relations to other units. */
 function settings(unit: string): string[] {
   const text = readFileSync(join('units', unit), 'utf8');
   return matches(/^(?!Description|Documentation|Requires|After|WantedBy|Also)[A-Z]\w*=.*$/gm, text);
@@ -38,13 +38,13 @@ function settings(unit: string): string[] {
 const option = /(?<![\w-])--?[a-zA-Z][a-z-]*/g;
 
 describe('the manual pages', () => {
-  it('criu-service(8) has the options that criu-service --help has', () => {
+  it('criu-service(8) has exactly the options of criu-service --help', () => {
     const { stdout } = spawnSync(process.execPath, [program, '--help'], { encoding: 'utf8' });
     const listed = stdout.split('\n').map((line) => line.match(/^ {2}(-.*?)( {2,}|$)/)?.[1] ?? '');
     assert.deepEqual(matches(option, ...headings('criu-service.8', 'OPTIONS')), matches(option, ...listed));
   });
 
-  it('criuctl(1) has the options that criuctl VERB --help has', () => {
+  it('criuctl(1) has exactly the options of criuctl VERB --help', () => {
     const help = (...verb: string[]) => {
       const { stdout } = spawnSync(process.execPath, [criuctl, ...verb, '--help'], { encoding: 'utf8' });
       return stdout.split('\n').map((line) => line.match(/^ {2}(-.*?)( {2,}|$)/)?.[1] ?? '');
@@ -55,14 +55,14 @@ describe('the manual pages', () => {
     );
   });
 
-  it('criuctl(1) has the exit statuses of criuctl', () => {
+  it('criuctl(1) has exactly the exit statuses of criuctl', () => {
     assert.deepEqual(
       headings('criuctl.1', 'EXIT STATUS').map((heading) => Number(heading.replace('.B ', ''))),
       Object.values(exitCodes),
     );
   });
 
-  it('criu-service(8) has the journal fields that records have', () => {
+  it('criu-service(8) has exactly the journal fields of the records', () => {
     const directory = join('src', 'records');
     const sources = readdirSync(directory).map((file) => readFileSync(join(directory, file), 'utf8'));
     assert.deepEqual(

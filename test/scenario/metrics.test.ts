@@ -1,4 +1,4 @@
-/** `--metrics-file`: what Prometheus is told of. */
+/** The option `--metrics-file`: the metrics for Prometheus. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ describe('the metrics', () => {
   const service = new ServiceUnderTest();
   const file = join(service.directory, 'criu.prom');
   const text = (): string => readFileSync(file, 'utf8');
-  /** What is in the file; undefined for a name that is not. */
+  /** The value of a sample in the file; undefined if it is absent. */
   const value = (sample: string): number | undefined => {
     const line = text()
       .split('\n')
@@ -28,7 +28,7 @@ describe('the metrics', () => {
   };
   after(() => service.stop());
 
-  it('count each request once, by its type and result, and how long they took', async () => {
+  it('count each request once, by its type and result, with its duration', async () => {
     await start();
     for (const success of [true, true, false]) await probe(success);
     await new Client(service.address).sendBytes(Buffer.from('no request')).all();
@@ -40,7 +40,7 @@ describe('the metrics', () => {
     assert.match(text(), /^# TYPE criu_service_requests_total counter$/m);
   });
 
-  it('go on from one start to the next', async () => {
+  it('continue from one start to the next', async () => {
     const before = value('criu_service_request_seconds_total{request="CHECK",result="done"}')!;
     await start();
     await probe(true);
@@ -50,7 +50,7 @@ describe('the metrics', () => {
     assert.ok(value('criu_service_request_seconds_total{request="CHECK",result="done"}')! > before);
   });
 
-  it('are written while the service runs, say what is going on, and leave no other file', async () => {
+  it('are written while the service runs, show the current work, and leave no temporary file', async () => {
     await start();
     const held = new Client(service.address);
     await eventually('the connection is in it', () => value('criu_service_connections') === 1);

@@ -49,12 +49,12 @@ function mutate(bytes: Buffer, next: () => number): Buffer {
 }
 
 describe('mutated packets', () => {
-  it(`get one reply each and leave nothing behind (${count} packets, seed ${seed})`, async () => {
-    // With room to spare V8 collects when it likes, and what is garbage cannot be told from what was forgotten.
+  it(`get a single reply each and leave nothing behind (${count} packets, seed ${seed})`, async () => {
+    // With a large heap, V8 collects late, and garbage cannot be told from leaks.
     const service = await new ServiceUnderTest('--max-old-space-size=32', '--max-semi-space-size=1').start(
       '-v0',
     );
-    // Whatever reaches the engine is answered, so that each packet has an answer to wait for.
+    // The engine answers every request, so that each packet gets a reply to wait for.
     service.engine('receive', sends({ type: ReqType.VERSION, success: false }));
     const next = random(seed);
     const ask = async (): Promise<void> => {
@@ -62,13 +62,13 @@ describe('mutated packets', () => {
       const client = new Client(service.address).sendBytes(packet);
       const first = await client.next();
       assert.ok(first !== 'closed', `seed ${seed}: no reply to ${packet.toString('hex')}`);
-      // A mutation may have set keep_open: the end of what the caller sends is the end of that.
+      // A mutation may have set keep_open: closing the sending half ends that.
       client.shutdownWrite();
       assert.deepEqual(await client.all(), [], `seed ${seed}: a second reply to ${packet.toString('hex')}`);
       const decoded = decodeRequest(packet, 'lenient');
       if (decoded.kind === 'malformed') assert.equal(first.reply.type, ReqType.EMPTY, packet.toString('hex'));
     };
-    // Several at once: each is a few switches between processes, and the machine may be busy with others.
+    // Several requests run concurrently: each is a few switches between processes, and the machine may be busy.
     const many = async (times: number): Promise<void> => {
       for (let i = 0; i < times; i += 25) await Promise.all(Array.from({ length: 25 }, ask));
     };

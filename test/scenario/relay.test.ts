@@ -8,7 +8,7 @@ import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/message
 import { Client, sends } from './support/client.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
 
-/** Pid 2 is kthreadd or nobody: no tree of ours is below it. */
+/** Pid 2 is kthreadd or missing: no tree of ours is below it. */
 const dump: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1, pid: 2 } };
 const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: false } };
 const notification: CriuResp = { type: ReqType.NOTIFY, success: true, notify: { script: 'pre-dump' } };
@@ -37,14 +37,14 @@ describe('relay with a scripted engine', () => {
     await eventually('all fds are closed', () => service.openFds() <= idleFds);
   });
 
-  it('gives the caller the one reply of the engine, and closes', async () => {
+  it('gives the caller the single reply of the engine, and closes', async () => {
     service.engine('receive', sends(dumped));
     assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
   });
 
-  it('gives it to a caller that has sent more than is read, too', async () => {
+  it('gives the reply even to a caller that has sent more packets than are read', async () => {
     service.engine('receive', sends(dumped));
-    // It reads as most clients do, which do not look for an error of the connection first.
+    // Reads as most clients do, without checking for an error of the connection first.
     const script = `
 import socket, sys
 connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -69,7 +69,7 @@ print(connection.recv(4096).hex())
     assert.deepEqual(service.received()[0], bytes);
   });
 
-  it('replaces the number of a directory by that of its own copy, which is the same directory', async () => {
+  it('replaces the number of a directory by the number of its own copy, which is the same directory', async () => {
     const directory = openSync(service.directory, 'r');
     service.engine('receive', 'sleep 300', sends(dumped));
     const client = new Client(service.address).send({
@@ -88,7 +88,7 @@ print(connection.recv(4096).hex())
     closeSync(directory);
   });
 
-  it('refuses a descriptor that the caller does not have, instead of using one of its own', async () => {
+  it('refuses a descriptor that the caller does not have, instead of using its own with that number', async () => {
     for (const field of ['images_dir_fd', 'work_dir_fd', 'status_fd', 'pidfd_store_sk']) {
       const opts = { images_dir_fd: -1, pid: 2, [field]: 900 };
       const reply = await new Client(service.address).ask({ type: ReqType.DUMP, opts });
@@ -116,7 +116,7 @@ print(connection.recv(4096).hex())
     closeSync(file);
   });
 
-  it('gives the engine nothing but its stdio and its connection', async () => {
+  it('gives the engine only its stdio and its connection', async () => {
     service.engine('receive', 'sleep 300', sends(dumped));
     const client = new Client(service.address).send(dump);
     await eventually(
@@ -135,7 +135,7 @@ print(connection.recv(4096).hex())
     await client.all();
   });
 
-  it('passes notifications with their fds on, and the answers back', async () => {
+  it('passes on notifications with their fds, and returns the answers', async () => {
     service.engine(
       'receive',
       sends(notification),
@@ -165,7 +165,7 @@ print(connection.recv(4096).hex())
     }
   });
 
-  it('lets the engine read an end of file when the caller leaves during a notification', async () => {
+  it('lets the engine read an end of file if the caller leaves during a notification', async () => {
     service.engine('receive', sends(notification), 'receive', 'exit 1');
     const client = new Client(service.address).send(dump);
     await client.next();
@@ -173,7 +173,7 @@ print(connection.recv(4096).hex())
     await eventually('the engine read the end', () => service.received()[1] === 'eof');
   });
 
-  it('still gives the reply to a caller that closed only its sending half', async () => {
+  it('gives the reply to a caller that has closed only its sending half', async () => {
     service.engine('receive', 'sleep 100', sends(dumped));
     const client = new Client(service.address).send(dump);
     client.shutdownWrite();
@@ -190,7 +190,7 @@ print(connection.recv(4096).hex())
     assert.equal(service.received().length, 3);
   });
 
-  it('authorizes each message of a loop: what may not come gets its reply, and the engine an end of file', async () => {
+  it('authorizes each message of a loop: a refused message gets its reply, and the engine an end of file', async () => {
     service.engine('receive', sends(preDumped), 'receive', 'exit 1');
     const client = new Client(service.address);
     await client.send({ ...dump, type: ReqType.PRE_DUMP }).next();
@@ -216,7 +216,7 @@ print(connection.recv(4096).hex())
     assert.deepEqual(service.received(), [encodeRequest(request)]);
   });
 
-  it('hands the DUMP that ends a loop over to a fresh engine', async () => {
+  it('hands the DUMP that ends a loop over to a new engine', async () => {
     service.engine('receive', sends(preDumped), 'receive', 'exit 0');
     const client = new Client(service.address);
     const opts = { images_dir_fd: -1 };
@@ -226,7 +226,7 @@ print(connection.recv(4096).hex())
     assert.deepEqual(await client.send({ type: ReqType.DUMP, opts }).all(), [dumped]);
   });
 
-  it('has one reply for an engine that is killed, before and during a notification and on a hand-over', async () => {
+  it('gives a single reply if the engine is killed, before and during a notification and on a hand-over', async () => {
     const self: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1 } };
     for (const request of [dump, self]) {
       service.engine('receive', 'stderr Error (cr-dump.c:1): it hurts', 'kill 9');
@@ -242,25 +242,25 @@ print(connection.recv(4096).hex())
     );
   });
 
-  it('has one reply for an engine that leaves without one', async () => {
+  it('gives a single reply if the engine exits without a reply', async () => {
     service.engine('receive', 'exit 3');
     const reply = await new Client(service.address).ask(dump);
     assert.match(reply.cr_errmsg!, /status 3/);
   });
 
-  it('delivers what an engine said before it died with requests unread', async () => {
+  it('delivers the messages of an engine that died with requests unread', async () => {
     service.engine(sends(dumped), 'kill 9');
     assert.deepEqual(await new Client(service.address).send(dump).all(), [dumped]);
   });
 
-  it('has one reply where criu is missing, or cannot be executed', async () => {
+  it('gives a single reply if criu is missing, or cannot be executed', async () => {
     const missing = await new ServiceUnderTest().start('--criu', '/nonexistent/criu');
     const reply = await new Client(missing.address).ask(dump);
     assert.match(reply.cr_errmsg!, /no executable \/nonexistent\/criu/);
     await missing.stop();
   });
 
-  it('answers what is no request with EMPTY, and closes', async () => {
+  it('answers a packet that is no request with EMPTY, and closes', async () => {
     const packets: [string, Buffer, number][] = [
       ['garbage', Buffer.from('garbage'), os.errno.EINVAL],
       ['EMPTY', encodeRequest({ type: ReqType.EMPTY }), os.errno.EINVAL],
@@ -278,16 +278,16 @@ print(connection.recv(4096).hex())
     }
   });
 
-  it('answers a client that says nothing, after the deadline', async () => {
+  it('answers a silent client after the deadline', async () => {
     const [reply, ...more] = await new Client(service.address).all();
     assert.deepEqual([reply!.type, reply!.cr_errno, more.length], [ReqType.EMPTY, os.errno.ETIMEDOUT, 0]);
   });
 
-  it('keeps nothing of a client that leaves at once', async () => {
+  it('keeps nothing of a client that leaves immediately', async () => {
     for (let i = 0; i < 100; i += 1) new Client(service.address).close();
   });
 
-  it('keeps nothing of a client that asks and leaves', async () => {
+  it('keeps nothing of a client that sends a request and leaves', async () => {
     service.engine('receive', sends(dumped));
     for (let i = 0; i < 20; i += 1) new Client(service.address).send(dump).close();
   });

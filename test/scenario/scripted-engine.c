@@ -1,9 +1,9 @@
 /*
  * Stands in for `criu swrk FD` where a test needs a fault at an exact moment.
  *
- * It is the interpreter of a script: the service is told that the script is its criu, so that the kernel starts
+ * It is the interpreter of a script: the service takes the script as its criu, so the kernel starts
  *   scripted-engine SCRIPT swrk FD
- * Each line of the script is one step; whatever is received is appended, in hex, to SCRIPT.log.
+ * Each line of the script is a step; received packets are appended, in hex, to SCRIPT.log.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/** A connection counts as whoever made it, and only they may use it. */
+/** A connection counts for the user that made it, and only that user may use it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { constants as os } from 'node:os';
@@ -7,7 +7,7 @@ import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { sends } from './support/client.ts';
 import { ServiceUnderTest } from './support/service.ts';
 
-/** Connects as root, has a child with these ids send, and prints what is answered. */
+/** Connects as root, sends from a child with these ids, and prints the reply. */
 const sendFromChild = `
 import os, socket, sys
 address, uid, gid, packet = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), bytes.fromhex(sys.argv[4])
@@ -43,7 +43,7 @@ describe('a connection that root has made', () => {
     return decoded.kind === 'response' ? decoded.message : assert.fail(decoded.reason);
   }
 
-  it('is a child’s of root’s to use, too', () => {
+  it('serves a child of root’s, too', () => {
     assert.equal(askFrom(0, 0).success, true);
   });
 
@@ -51,7 +51,7 @@ describe('a connection that root has made', () => {
     ['another user', 65534, 65534],
     ['another group', 0, 65534],
   ] as const) {
-    it(`is nothing that ${who} could use, who got hold of it`, () => {
+    it(`is useless to ${who} that gets hold of it`, () => {
       const { success, cr_errno, cr_errmsg } = askFrom(uid, gid);
       assert.deepEqual([success, cr_errno], [false, os.errno.EPERM]);
       assert.match(cr_errmsg ?? '', /sent by another user or group/);

@@ -37,7 +37,7 @@ describe('command line', () => {
     assert.equal(run('--version').stdout, `criu-service ${version}\n`);
   });
 
-  it('the version is that of package.json', () => {
+  it('the version is the same as in package.json', () => {
     assert.equal(JSON.parse(readFileSync('package.json', 'utf8')).version, version);
   });
 
@@ -55,7 +55,7 @@ describe('command line', () => {
     }
   });
 
-  it('-d returns when the service answers, and leaves a pid file; all of it goes on SIGTERM', async () => {
+  it('-d returns when the service answers, and leaves a pid file; SIGTERM removes all of its files', async () => {
     const address = join(directory, 'background');
     const started = run(
       'service',
@@ -85,7 +85,7 @@ describe('command line', () => {
     assert.match(started.stderr, /^criu-service: Cannot listen on .*No such file or directory/);
   });
 
-  it('a pid file that is there is left alone', () => {
+  it('an existing pid file is left alone', () => {
     const pidFile = join(directory, 'taken');
     writeFileSync(pidFile, '1');
     const { status, stderr } = run('--address', join(directory, 'x'), '--pid-file', pidFile);
@@ -96,14 +96,14 @@ describe('command line', () => {
   });
 });
 
-describe('the socket that it binds itself', () => {
-  it('may be connected to by everybody, as that of CRIU', async () => {
+describe('the socket that the service binds itself', () => {
+  it('accepts connections of all users, like CRIU’s own', async () => {
     const service = await new ServiceUnderTest().start();
     assert.equal(statSync(service.address).mode & 0o777, 0o666);
     await service.stop();
   });
 
-  it('replaces a stale one', async () => {
+  it('replaces a stale socket', async () => {
     const service = new ServiceUnderTest();
     const stale = spawnSync('python3', [
       '-c',
@@ -116,7 +116,7 @@ describe('the socket that it binds itself', () => {
     await service.stop();
   });
 
-  it('does not replace a live one, of its own or of another kind', async () => {
+  it('does not replace a live socket, of the service or of another kind', async () => {
     const service = await new ServiceUnderTest().start();
     const second = run('--address', service.address);
     assert.equal(second.status, 1);
@@ -133,7 +133,7 @@ describe('the socket that it binds itself', () => {
     rmSync(directory, { recursive: true });
   });
 
-  it('does not remove a file that is no socket', () => {
+  it('does not replace a file that is no socket', () => {
     const directory = mkdtempSync(join(tmpdir(), 'criu-startup-'));
     const path = join(directory, 'file');
     writeFileSync(path, 'precious');
@@ -148,7 +148,7 @@ describe('the socket that it binds itself', () => {
 });
 
 describe('socket activation', () => {
-  /** Does what systemd does between fork and exec. */
+  /** Does systemd's steps between fork and exec. */
   const activated = (python: string) => `import os, socket
 ${python}
 for number, each in enumerate(passed):
@@ -179,7 +179,7 @@ os.execv('${process.execPath}', ['node', '${program}'])`;
     ],
   ];
   for (const [what, python, message] of wrong) {
-    it(`with ${what} is a clear error, and an exit status`, () => {
+    it(`with ${what} is a clear error, with an exit status`, () => {
       const { status, stderr } = spawnSync('python3', ['-c', activated(python)], {
         encoding: 'utf8',
         timeout: 20_000,
@@ -189,7 +189,7 @@ os.execv('${process.execPath}', ['node', '${program}'])`;
     });
   }
 
-  it('meant for another process is none: the service binds its own socket', () => {
+  it('meant for another process is ignored: the service binds its own socket', () => {
     const directory = mkdtempSync(join(tmpdir(), 'criu-startup-'));
     writeFileSync(join(directory, 'file'), '');
     const { stderr } = spawnSync(process.execPath, [program, '--address', join(directory, 'file')], {

@@ -1,4 +1,4 @@
-/** A stop: what is at work is waited for, but not for ever. */
+/** A stop waits for requests at work, up to a limit. */
 import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
@@ -24,7 +24,7 @@ describe('a stop', () => {
     await service.stop();
   });
 
-  it('has CRIU roll back what takes longer than --stop-timeout, and says so in the one reply', async () => {
+  it('makes CRIU roll back requests that take longer than --stop-timeout, and says so in the reply', async () => {
     const service = await new ServiceUnderTest().start('--stop-timeout', '0.3');
     service.engine('receive', sends(notification), 'receive', sends(rolledBack));
     const client = new Client(service.address).send(dump);
@@ -42,7 +42,7 @@ describe('a stop', () => {
     await service.stop();
   });
 
-  it('leaves an engine that does not roll back to itself, after its caller was told', async () => {
+  it('leaves an engine alone that does not roll back, after its caller got a reply', async () => {
     const service = await new ServiceUnderTest().start('--stop-timeout', '0.3');
     service.engine('receive', sends(notification), 'receive', 'sleep 15000', sends(rolledBack));
     const client = new Client(service.address).send(dump);

@@ -29,7 +29,7 @@ export class Client {
     for (const fd of packet.fds) fd.close();
     const decoded = decodeResponse(packet.data, 'strict');
     if (decoded.kind === 'malformed') throw new Error(decoded.reason);
-    // Plain objects, so that tests can compare them with what they expect.
+    // Plain objects can be compared in assertions.
     return { reply: JSON.parse(JSON.stringify(decoded.message)), fds: packet.fds.length };
   }
 
@@ -41,7 +41,7 @@ export class Client {
     return replies;
   }
 
-  /** Sends one request and returns the one reply; more or fewer are an error. */
+  /** Sends a request and returns its reply; any other number of replies is an error. */
   async ask(message: CriuReq): Promise<CriuResp> {
     const replies = await this.send(message).all();
     if (replies.length !== 1) throw new Error(`${replies.length} replies instead of one`);

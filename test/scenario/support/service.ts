@@ -1,4 +1,4 @@
-/** The bundled service as a process of its own, with a scripted engine in the place of criu. */
+/** The bundled service as a separate process, with a scripted engine instead of criu. */
 import { spawn } from 'node:child_process';
 import {
   chmodSync,
@@ -32,14 +32,14 @@ export class ServiceUnderTest {
   }
 
   /**
-   * Starts the service and waits until it says that it is ready. It is no descendant of the tests: a dump of the tests'
-   * own tree, which is what a self dump of theirs is, must not contain it.
+   * Starts the service and waits until it reports that it is ready. The service is no descendant of the tests: a self dump dumps
+   * the tests' own tree, which must not contain the service.
    */
   async start(...options: string[]): Promise<this> {
     if (!existsSync(this.script)) this.engine();
     rmSync(this.#statusFile, { force: true });
     const words = [program, '--address', this.address, '--criu', this.script, '--status-fd', '3', '-v4'];
-    // A scripted engine reads its script when it starts, which is to be that of its request.
+    // A scripted engine reads its script when it starts, so it must start with its request.
     words.push('--engines-ahead', '0');
     const starter = spawn(
       'setsid',
@@ -66,7 +66,7 @@ export class ServiceUnderTest {
       starter.stdio[3]?.once('data', () => {
         ready = true;
       });
-      // It closes the descriptor, too: what it holds from then on it holds when idle.
+      // The service closes this descriptor, too. All descriptors that it holds after that are held when idle.
       starter.stdio[3]?.once('end', () => {
         if (ready) resolve();
         else reject(new Error(`The service did not start: ${this.stderr}`));
@@ -76,13 +76,13 @@ export class ServiceUnderTest {
     return this;
   }
 
-  /** What the next engine does, a step a line (scripted-engine.c). */
+  /** Sets the steps of the next engine, a step a line (scripted-engine.c). */
   engine(...steps: string[]): void {
     this.replaceEngine([`#!${interpreter}`, ...steps, ''].join('\n'));
     rmSync(`${this.script}.log`, { force: true });
   }
 
-  /** By a rename, because a file that is being executed cannot be written (ETXTBSY). */
+  /** Replaces the file by a rename, because a file that is being executed cannot be written (ETXTBSY). */
   replaceEngine(script: string): void {
     writeFileSync(`${this.script}.new`, script);
     chmodSync(`${this.script}.new`, 0o755);
@@ -120,7 +120,7 @@ export class ServiceUnderTest {
     return Number(readFileSync(this.#statusFile, 'utf8'));
   }
 
-  /** Ends it, if it still runs, and removes its files. */
+  /** Ends the service if it still runs, and removes its files. */
   async stop(): Promise<void> {
     if (this.pid !== 0 && !existsSync(this.#statusFile)) this.signal('SIGTERM');
     if (this.pid !== 0) await this.ended();
