@@ -37,16 +37,16 @@ export const verbTexts: Readonly<Record<Verb, VerbText>> = {
     argument: ['[pid]', 'the root of the tree, as -t'],
   },
   restore: { summary: 'bring a process tree back from its images' },
-  check: { summary: 'is the kernel good enough?' },
-  version: { summary: 'which CRIU, and which criuctl' },
-  features: { summary: 'what CRIU and the kernel have together' },
+  check: { summary: 'check that the kernel is good enough' },
+  version: { summary: 'print the versions of CRIU and criuctl' },
+  features: { summary: 'print the optional features that CRIU and the kernel have' },
   cpuinfo: {
     summary: 'write the features of this CPU, or compare it with those written',
     argument: ['<action>', 'dump or check'],
     choices: ['dump', 'check'],
   },
-  'page-server': { summary: 'receive the pages of one dump over the network' },
-  status: { summary: 'the state of the service, and what it was asked for last' },
+  'page-server': { summary: 'receive the pages of a dump over the network' },
+  status: { summary: 'show the state of the service, and its last requests' },
 };
 
 export const shells = ['bash', 'zsh', 'fish'] as const;

@@ -194,20 +194,20 @@ export const optionTable: readonly OptionRow[] = [
     'shellJob',
     trees,
     'Tree',
-    'the tree belongs to a session or terminal of somebody outside',
+    'the tree belongs to a session or terminal outside of the tree',
   ),
   {
     ...names('-d, --restore-detached'),
     verbs: ['restore'],
     group: 'Tree',
-    help: 'accepted: criuctl never waits for what it restored',
+    help: 'accepted: criuctl never waits for the restored tree',
   },
   valued(
     '--timeout',
     'seconds',
     trees,
     'Tree',
-    'how long collecting the tasks may take (default: 10)',
+    'longest time for collecting the tasks (default: 10)',
     'nothing',
     (value) => ({ timeout: parseCount(value) }),
   ),
@@ -258,7 +258,7 @@ export const optionTable: readonly OptionRow[] = [
     value: { name: 'inode', optional: true, completion: 'nothing' },
     verbs: trees,
     group: 'Resources',
-    help: 'allow Unix sockets with a peer outside the tree, or this one alone',
+    help: 'allow Unix sockets with a peer outside the tree, or only this socket',
     request: (value) => ({
       extUnixSk: true,
       ...(value === '' ? {} : { unixSkIno: [{ inode: parseCount(value) }] }),
@@ -296,7 +296,7 @@ export const optionTable: readonly OptionRow[] = [
     'in=out',
     trees,
     'Resources',
-    'pair the name of a veth device inside with one outside',
+    'pair the names of a veth device inside and outside',
     'nothing',
     (value) => {
       const [ifIn, ifOut] = parsePair('=')(value);
@@ -357,16 +357,24 @@ export const optionTable: readonly OptionRow[] = [
     'a directory for that search',
     'directory',
   ),
-  valued('--network-lock', 'method', trees, 'Resources', 'how the network is held still', locks, (value) => ({
-    networkLock: parseChoice(...locks)(value),
-  })),
+  valued(
+    '--network-lock',
+    'method',
+    trees,
+    'Resources',
+    'method of blocking the network',
+    locks,
+    (value) => ({
+      networkLock: parseChoice(...locks)(value),
+    }),
+  ),
   flag('--weak-sysctls', 'weakSysctls', ['restore'], 'Resources', 'pass over sysctls that this kernel lacks'),
   flag(
     '--skip-file-rwx-check',
     'skipFileRwxCheck',
     ['restore'],
     'Resources',
-    'do not insist on the permissions that files had',
+    'do not check the permissions that files had',
   ),
   text(
     '--lsm-profile',
@@ -399,7 +407,7 @@ export const optionTable: readonly OptionRow[] = [
     'mode',
     ['pre-dump'],
     'Memory',
-    'how memory is read',
+    'way of reading memory',
     ['splice', 'read'],
     (value) => ({
       preDumpMode: parseChoice('splice', 'read')(value) === 'read' ? 'vm-read' : 'splice',
@@ -418,7 +426,7 @@ export const optionTable: readonly OptionRow[] = [
     value: { name: 'mode', optional: true, completion: cgroupModes },
     verbs: trees,
     group: 'Cgroups',
-    help: 'how far cgroups are restored (default: soft)',
+    help: 'extent to which cgroups are restored (default: soft)',
     request: (value) => ({ manageCgroupsMode: value === '' ? 'soft' : parseChoice(...cgroupModes)(value) }),
   },
   valued(
@@ -431,14 +439,22 @@ export const optionTable: readonly OptionRow[] = [
     (value) => ({ cgRoot: [parseCgroupRoot(value)] }),
   ),
   text('--cgroup-props', 'yaml', 'cgroupProps', trees, 'Cgroups', 'cgroup properties to dump'),
-  text('--cgroup-props-file', 'file', 'cgroupPropsFile', trees, 'Cgroups', 'the same from a file', 'file'),
+  text(
+    '--cgroup-props-file',
+    'file',
+    'cgroupPropsFile',
+    trees,
+    'Cgroups',
+    'cgroup properties from a file',
+    'file',
+  ),
   list(
     '--cgroup-dump-controller',
     'name',
     'cgroupDumpController',
     trees,
     'Cgroups',
-    'dump this controller and no other',
+    'dump only this controller',
   ),
   text(
     '--cgroup-yard',
@@ -446,7 +462,7 @@ export const optionTable: readonly OptionRow[] = [
     'cgroupYard',
     trees,
     'Cgroups',
-    'where the cgroup hierarchies are mounted already',
+    'directory where the cgroup hierarchies are mounted already',
     'directory',
   ),
 
@@ -503,7 +519,15 @@ export const optionTable: readonly OptionRow[] = [
     'certificate to present',
     'file',
   ),
-  text('--tls-key', 'file', 'tlsKey', [...dumps, 'page-server'], 'Page server', 'its private key', 'file'),
+  text(
+    '--tls-key',
+    'file',
+    'tlsKey',
+    [...dumps, 'page-server'],
+    'Page server',
+    'private key of the certificate',
+    'file',
+  ),
   flag(
     '--tls-no-cn-verify',
     'tlsNoCnVerify',
@@ -536,7 +560,7 @@ export const optionTable: readonly OptionRow[] = [
     help: 'print the summary on standard error also without a terminal',
   },
 
-  { ...names('--json'), verbs, group: 'criuctl', help: 'print the result as one JSON object' },
+  { ...names('--json'), verbs, group: 'criuctl', help: 'print the result as a JSON object' },
   {
     ...names('--service'),
     value: { name: 'path', completion: 'file' },
@@ -555,7 +579,7 @@ export const optionTable: readonly OptionRow[] = [
     value: { name: 'number', completion: 'nothing' },
     verbs: ['status'],
     group: 'criuctl',
-    help: 'how many requests to show (default: 10)',
+    help: 'number of requests to show (default: 10)',
   },
 
   impossible('-S, --restore-sibling', false, 'the restored process would become a child of the service'),
