@@ -1,2 +1,5 @@
-/** More threads than a machine runs for one user. Whoever forks faster than they are read would never be done with. */
+/**
+ * More threads than a machine runs for one user. Without this limit, a user that forks faster than the reader reads would keep it
+ * busy for ever.
+ */
 export const maxTreeThreads = 100_000;
