@@ -74,12 +74,12 @@ async function engineWith({ traits = alice, ...changes }: Changes = {}): Promise
   return engine;
 }
 
-/** A pid that is unused. */
+let lastPid = Math.min(Number(readFileSync('/proc/sys/kernel/pid_max', 'latin1')), 1 << 22) - 1;
+
+/** A pid that is unused, and that was not given before. */
 function freePid(): number {
-  const largest = Number(readFileSync('/proc/sys/kernel/pid_max', 'latin1'));
-  for (let pid = Math.min(largest, 1 << 22) - 1 - Math.floor(Math.random() * 1000); pid > 300; pid -= 1)
-    if (!existsSync(`/proc/${pid}`)) return pid;
-  throw new Error('no pid is free');
+  for (lastPid -= 1; existsSync(`/proc/${lastPid}`); lastPid -= 1);
+  return lastPid;
 }
 
 /** A child of the engine with a pid that the engine chose. */

@@ -14,8 +14,7 @@ const { O_RDWR } = constants;
 const O_PATH = 0o10000000;
 const addonPath = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu_service.node');
 
-describe('held files on a FUSE file system', function () {
-  this.timeout(60_000);
+describe('held files on a FUSE file system', () => {
   let bench: Bench;
   before(() => {
     bench = new Bench();

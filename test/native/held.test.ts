@@ -10,8 +10,7 @@ import { alice, Bench, bob, caller, type Holder, refusal } from './held/support.
 const { O_RDONLY, O_RDWR, O_WRONLY, O_DIRECTORY } = constants;
 const O_PATH = 0o10000000;
 
-describe('the holdings of a process', function () {
-  this.timeout(60_000);
+describe('the holdings of a process', () => {
   let bench: Bench;
   before(() => {
     bench = new Bench();

@@ -45,9 +45,10 @@ describe('a connection beyond the limit', () => {
   for (const when of ['before', 'after'] as const) {
     it(`gets a single reply and is closed, if it is accepted ${when} it asks`, async () => {
       await withService(['--max-sessions', '2'], async (service) => {
+        const fds = service.openFds();
         const held = [1, 2].map(() => new Client(service.address));
         const extra = new Client(service.address);
-        if (when === 'before') await new Promise((resolve) => setTimeout(resolve, 200));
+        if (when === 'before') await eventually('all are accepted', () => service.openFds() >= fds + 3);
         const reply = await extra.ask({ type: ReqType.VERSION });
         assert.deepEqual([reply.type, reply.success, reply.cr_errno], [ReqType.EMPTY, false, EAGAIN]);
         assert.match(reply.cr_errmsg ?? '', /--max-sessions/);
@@ -59,8 +60,9 @@ describe('a connection beyond the limit', () => {
   it('is served after another connection has closed', async () => {
     await withService(['--max-sessions', '1'], async (service) => {
       service.engine('receive', sends({ type: ReqType.VERSION, success: true }));
+      const fds = service.openFds();
       const held = new Client(service.address);
-      await eventually('it is accepted', () => service.stderr.includes('Ready'));
+      await eventually('it is accepted', () => service.openFds() > fds);
       assert.equal((await new Client(service.address).ask({ type: ReqType.VERSION })).cr_errno, EAGAIN);
       held.close();
       let reply = await new Client(service.address).ask({ type: ReqType.VERSION });
@@ -91,9 +93,13 @@ describe('a request beyond the limit of engines', () => {
 
   it('waits for its turn, and is then served', async () => {
     await withBusyEngine([], async (service, first) => {
+      const fds = service.openFds();
       const second = new Client(service.address).send(dump);
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await eventually('it is accepted', () => service.openFds() > fds);
+      // A request behind it is answered, which needs no engine: it was judged before.
+      assert.equal((await new Client(service.address).ask({ type: ReqType.EMPTY })).success, false);
       assert.equal(service.children().length, 1);
+      assert.deepEqual(service.received(), []);
       assert.deepEqual(await first.send(yes).all(), [dumped]);
       assert.deepEqual(await second.all(), [dumped]);
     });
@@ -136,10 +142,10 @@ describe('a request beyond the limit of engines', () => {
     service.engine('receive', sends(notification), 'receive', sends(dumped));
     const first = new Client(service.address).send(dump);
     await first.next();
-    const second = new Client(service.address).send(dump);
     const fds = service.openFds();
-    await eventually('it is accepted', () => service.openFds() >= fds);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    const second = new Client(service.address).send(dump);
+    await eventually('it is accepted', () => service.openFds() > fds);
+    assert.equal((await new Client(service.address).ask({ type: ReqType.EMPTY })).success, false);
     service.signal('SIGTERM');
     const [reply] = await second.all();
     assert.deepEqual([reply?.type, reply?.success, reply?.cr_errno], [ReqType.DUMP, false, EAGAIN]);
@@ -150,11 +156,12 @@ describe('a request beyond the limit of engines', () => {
 
   it('gets a single reply after it has waited for --operation-timeout', async () => {
     await withService(['--max-engines', '1', '--operation-timeout', '0.5'], async (service) => {
-      service.engine('receive', 'sleep 1500', sends(dumped));
+      service.engine('receive', 'until told', sends(dumped));
       const first = new Client(service.address).send(dump);
       await eventually('its engine runs', () => service.children().length === 1);
       const [reply] = await new Client(service.address).send(dump).all();
       assert.deepEqual([reply?.success, reply?.cr_errno], [false, ETIMEDOUT]);
+      service.allow('told');
       assert.deepEqual(await first.all(), [dumped]);
     });
   });

@@ -6,7 +6,7 @@ import { Client, sends } from './support/client.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
 
 const count = 10_000;
-const seed = Number(process.env.CRIU_TEST_SEED ?? Date.now() % 1_000_000_000);
+const seed = Number(process.env.CRIU_TEST_SEED ?? 2015);
 
 const honest: CriuReq[] = [
   {

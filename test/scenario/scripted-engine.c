@@ -88,6 +88,11 @@ int main(int argc, char **argv) {
       close(socket_fd);
     } else if (strncmp(line, "sleep ", 6) == 0) {
       usleep((useconds_t)atoi(argument) * 1000);
+    } else if (strncmp(line, "until ", 6) == 0) {
+      // A file of this name beside the script, which a test makes.
+      char path[4096];
+      snprintf(path, sizeof path, "%s.%s", argv[1], argument);
+      while (access(path, F_OK) != 0) usleep(2000);
     } else if (strncmp(line, "kill ", 5) == 0) {
       kill(getpid(), atoi(argument));
     } else if (strncmp(line, "exit ", 5) == 0) {

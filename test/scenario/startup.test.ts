@@ -10,7 +10,7 @@ import { Client, sends } from './support/client.ts';
 import { eventually, program, ServiceUnderTest } from './support/service.ts';
 
 function run(...options: string[]) {
-  return spawnSync(process.execPath, [program, ...options], { encoding: 'utf8', timeout: 20_000 });
+  return spawnSync(process.execPath, [program, ...options], { encoding: 'utf8', timeout: 120_000 });
 }
 
 describe('command line', () => {
@@ -74,7 +74,7 @@ describe('command line', () => {
     const pid = Number(readFileSync(join(directory, 'pid'), 'utf8'));
     const reply = await new Client(address).ask({ type: ReqType.EMPTY });
     assert.equal(reply.success, false);
-    assert.ok(readFileSync(join(directory, 'log'), 'utf8').includes('Ready'));
+    await eventually('the log says so', () => readFileSync(join(directory, 'log'), 'utf8').includes('Ready'));
     process.kill(pid, 'SIGTERM');
     await eventually('its files are gone', () => !existsSync(address) && !existsSync(join(directory, 'pid')));
   });
@@ -182,7 +182,7 @@ os.execv('${process.execPath}', ['node', '${program}'])`;
     it(`with ${what} is a clear error, with an exit status`, () => {
       const { status, stderr } = spawnSync('python3', ['-c', activated(python)], {
         encoding: 'utf8',
-        timeout: 20_000,
+        timeout: 120_000,
       });
       assert.equal(status, 1);
       assert.match(stderr, message);
@@ -195,7 +195,7 @@ os.execv('${process.execPath}', ['node', '${program}'])`;
     const { stderr } = spawnSync(process.execPath, [program, '--address', join(directory, 'file')], {
       encoding: 'utf8',
       env: { PATH: process.env.PATH, LISTEN_FDS: '1', LISTEN_PID: '1' },
-      timeout: 20_000,
+      timeout: 120_000,
     });
     assert.match(stderr, /is no socket: it is left alone/);
     rmSync(directory, { recursive: true });

@@ -3,13 +3,22 @@ import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Client, sends } from './support/client.ts';
-import { ServiceUnderTest } from './support/service.ts';
+import { eventually, ServiceUnderTest } from './support/service.ts';
 
 const dump: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1, pid: 2, notify_scripts: true } };
 const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: false } };
 const rolledBack: CriuResp = { type: ReqType.DUMP, success: false, dump: { restored: false } };
 const notification: CriuResp = { type: ReqType.NOTIFY, success: true, notify: { script: 'pre-dump' } };
 const yes: CriuReq = { type: ReqType.NOTIFY, notify_success: true };
+
+function listens(address: string): boolean {
+  try {
+    new Client(address).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 describe('a stop', () => {
   it('waits for a request at work, whose caller notices nothing', async () => {
@@ -18,7 +27,7 @@ describe('a stop', () => {
     const client = new Client(service.address).send(dump);
     await client.next();
     service.signal('SIGTERM');
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await eventually('the stop has begun, and its socket does not listen', () => !listens(service.address));
     assert.deepEqual(await client.send(yes).all(), [dumped]);
     assert.equal(await service.ended(), 0);
     await service.stop();
@@ -44,7 +53,7 @@ describe('a stop', () => {
 
   it('leaves an engine alone that does not roll back, after its caller got a reply', async () => {
     const service = await new ServiceUnderTest().start('--stop-timeout', '0.3');
-    service.engine('receive', sends(notification), 'receive', 'sleep 15000', sends(rolledBack));
+    service.engine('receive', sends(notification), 'receive', 'sleep 600000', sends(rolledBack));
     const client = new Client(service.address).send(dump);
     await client.next();
     const [engine] = service.children();

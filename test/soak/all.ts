@@ -1,8 +1,10 @@
 /** The soak in full: `npm run test:soak`. */
 import { eachCall } from './each-call.ts';
 import { idleExit } from './idle-exit.ts';
+import { mutations } from './mutations.ts';
 import { restarts } from './restarts.ts';
 
 restarts(200);
 eachCall(1);
 idleExit(200);
+mutations(10_000);

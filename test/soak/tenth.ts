@@ -2,9 +2,11 @@
 import { inVm } from '../system/support/bench.ts';
 import { eachCall } from './each-call.ts';
 import { idleExit } from './idle-exit.ts';
+import { mutations } from './mutations.ts';
 import { restarts } from './restarts.ts';
 
 restarts(20);
 // In the VM each of these is a matter of ten seconds.
 eachCall(inVm ? 40 : 10);
 idleExit(20);
+mutations(1_000);

@@ -24,7 +24,6 @@ import '../soak/tenth.ts';
 import './listener-errors.test.ts';
 import './limits.test.ts';
 import './journal.test.ts';
-import './mutations.test.ts';
 import '../hostile/all.ts';
 import './rpm.test.ts';
 // These come last: the package is removed, and the machine is left as it is to be found after a reboot.

@@ -16,6 +16,9 @@ import { join } from 'node:path';
 export const program = join(import.meta.dirname, '..', '..', '..', 'build', 'dist', 'criu-service.cjs');
 const interpreter = join(import.meta.dirname, '..', '..', '..', 'build', 'test', 'scripted-engine');
 
+/** Longer than anything takes on a busy machine: it only keeps a broken run from hanging. */
+const patienceMs = 120_000;
+
 export class ServiceUnderTest {
   readonly directory = mkdtempSync(join(tmpdir(), 'criu-scenario-'));
   readonly address = join(this.directory, 'socket');
@@ -89,6 +92,11 @@ export class ServiceUnderTest {
     renameSync(`${this.script}.new`, this.script);
   }
 
+  /** Lets an engine go on whose script has the step `until NAME`. */
+  allow(name: string): void {
+    writeFileSync(`${this.script}.${name}`, '');
+  }
+
   /** The packets that engines received since engine() was called; `eof` is an end of file. */
   received(): (Buffer | 'eof')[] {
     if (!existsSync(`${this.script}.log`)) return [];
@@ -114,6 +122,15 @@ export class ServiceUnderTest {
     process.kill(this.pid, signal);
   }
 
+  /** It may have ended already, and its status is on its way to the file. */
+  #terminate(): void {
+    try {
+      this.signal('SIGTERM');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+
   /** @returns the exit status, as the shell counts it. */
   async ended(): Promise<number> {
     await eventually('the service ends', () => existsSync(this.#statusFile));
@@ -122,16 +139,16 @@ export class ServiceUnderTest {
 
   /** Ends the service if it still runs, and removes its files. */
   async stop(): Promise<void> {
-    if (this.pid !== 0 && !existsSync(this.#statusFile)) this.signal('SIGTERM');
+    if (this.pid !== 0 && !existsSync(this.#statusFile)) this.#terminate();
     if (this.pid !== 0) await this.ended();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
 
-/** Polls until `condition` holds; the limit only keeps a broken run from hanging. */
+/** Polls until `condition` holds. */
 export async function eventually(what: string, condition: () => boolean): Promise<void> {
   for (const start = Date.now(); !condition(); ) {
-    if (Date.now() - start > 20_000) throw new Error(`It never came to pass that ${what}`);
+    if (Date.now() - start > patienceMs) throw new Error(`It never came to pass that ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

@@ -12,9 +12,7 @@ const count = Number(process.env.CRIU_FUZZ_COUNT ?? 20_000);
 
 type Random = (limit: number) => number;
 
-describe(`fuzzing the protocol (seed ${seed}, ${count} packets each)`, function () {
-  this.timeout(60_000);
-
+describe(`fuzzing the protocol (seed ${seed}, ${count} packets each)`, () => {
   it('a request that passes the strict scan has one reading, and no packet makes anything throw', () => {
     const random = seeded(seed);
     const honest = requests.map(encodeRequest);

@@ -1,0 +1,100 @@
+/** What runs of tests on different machines have shown together. */
+
+export interface Outcome {
+  readonly title: string;
+  readonly state: 'passed' | 'failed' | 'skipped';
+  /** Of a failure, or why the machine cannot show it. */
+  readonly reason?: string;
+}
+
+export interface Run {
+  /** `host`; or a machine that system tests run in: `container` or `vm`. */
+  readonly name: string;
+  /** The exit status of the whole. */
+  readonly status: number;
+  /** How many boots have not told of their end. */
+  readonly cutOff: number;
+  readonly outcomes: readonly Outcome[];
+}
+
+/** @param text the lines that test/support/reporter.mjs has written in one boot. */
+export function parseResults(text: string): { outcomes: Outcome[]; ended: boolean } {
+  const lines = text.split('\n').filter((line) => line !== '');
+  const records = lines.map((line) => JSON.parse(line) as Outcome | { ended: true });
+  const outcomes = records.filter((record): record is Outcome => 'title' in record);
+  return { outcomes, ended: records.some((record) => 'ended' in record) };
+}
+
+export interface Tally {
+  readonly passed: number;
+  readonly failed: number;
+  /** Neither passed nor failed on any of the machines, each with the reason of the last one. */
+  readonly notShown: readonly (Outcome & { readonly on: string })[];
+  /** Failures that no test has told of, as sentences. */
+  readonly whole: readonly string[];
+}
+
+const strength = { skipped: 0, passed: 1, failed: 2 } as const;
+
+/**
+ * Counts a test that ran in several machines once: as failed, if it failed in one of them, else as passed, if it passed in one.
+ * A run that ended badly without a failed test counts as one failure, and so does each of the `promised` titles that the VM should
+ * have run, and has not.
+ */
+export function tally(runs: readonly Run[], promised: readonly string[] = []): Tally {
+  const tests = new Map<string, Outcome & { readonly on: string }>();
+  const whole: string[] = [];
+  for (const { name, status, cutOff, outcomes } of runs) {
+    const seen = new Map<string, number>();
+    for (const outcome of outcomes) {
+      const times = seen.get(outcome.title) ?? 0;
+      seen.set(outcome.title, times + 1);
+      const key = `${name === 'host' ? 'host' : 'system'} ${times} ${outcome.title}`;
+      const known = tests.get(key);
+      if (!known || strength[outcome.state] >= strength[known.state])
+        tests.set(key, { ...outcome, on: name });
+    }
+    const failed = outcomes.some(({ state }) => state === 'failed');
+    if (outcomes.length === 0) whole.push(`${name}: ended with status ${status}, and no test ran`);
+    else if (cutOff > 0) whole.push(`${name}: ended with status ${status} in the middle of its tests`);
+    else if (status !== 0 && !failed)
+      whole.push(`${name}: ended with status ${status}, although no test failed`);
+  }
+  const inVm = runs.filter(({ name }) => name === 'vm').flatMap(({ outcomes }) => outcomes);
+  const known = new Set(inVm.map(({ title }) => title));
+  for (const title of promised)
+    if (!known.has(title)) whole.push(`vm: no test was run that is called "${title}"`);
+  const all = [...tests.values()];
+  const count = (state: Outcome['state']): number => all.filter((test) => test.state === state).length;
+  return {
+    passed: count('passed'),
+    failed: count('failed') + whole.length,
+    notShown: all.filter(({ state }) => state === 'skipped'),
+    whole,
+  };
+}
+
+/** The titles of what the container could not show, and the VM has not run. */
+export function leftToShow(runs: readonly Run[]): string[] {
+  const ofMachine = (machine: string): Outcome[] =>
+    runs.filter(({ name }) => name === machine).flatMap(({ outcomes }) => outcomes);
+  const known = new Set(ofMachine('vm').map(({ title }) => title));
+  return ofMachine('container')
+    .filter(({ state, title }) => state === 'skipped' && !known.has(title))
+    .map(({ title }) => title);
+}
+
+/** Before the last line: how many tests were shown nowhere, and where they would be. */
+export function whereShown({ notShown }: Tally, runs: readonly Run[]): string {
+  const names = new Set(runs.map(({ name }) => name));
+  const sentences: string[] = [];
+  if (notShown.length > 0) sentences.push(`${notShown.length} tests were not shown, see above why.`);
+  else sentences.push('Every test that ran was shown.');
+  const inMachine = notShown.filter(({ on }) => on === 'container').length;
+  if (inMachine > 0) sentences.push(`The VM would show ${inMachine} of them: npm test, npm run test:vm.`);
+  const here = notShown.length - inMachine;
+  if (here > 0) sentences.push(`Another host would show ${here} of them.`);
+  if (!names.has('container') && !names.has('vm'))
+    sentences.push('The system tests were left out: npm test has them.');
+  return sentences.join(' ');
+}
