@@ -889,15 +889,14 @@ function setByte(bytes: Uint8Array, offset: number, value: number): Buffer {
   return changed;
 }
 
-/** Waits until the process has the uid: the launcher is past the change. */
+/** Waits until the process has the uid, and sleeps: the launcher is past the change and its proof, in the open that never ends. */
 async function untilUid(pid: number, wanted: number): Promise<void> {
-  for (let round = 0; round < 2000; round += 1) {
-    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
-    if (new RegExp(`^Uid:\\s+${wanted}\\s+${wanted}\\s+${wanted}\\s`, 'm').test(status)) {
-      // The launcher is past its proof as well: it sleeps in the open.
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      return;
-    }
+  const sleeping = new RegExp(`^State:\\s+[SD][^]*^Uid:\\s+${wanted}\\s+${wanted}\\s+${wanted}\\s`, 'm');
+  let asleep = 0;
+  for (let round = 0; round < 40_000; round += 1) {
+    // What waits for a processor counts as running.
+    asleep = sleeping.test(readFileSync(`/proc/${pid}/status`, 'latin1')) ? asleep + 1 : 0;
+    if (asleep === 20) return;
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
   throw new Error('the launcher did not become its caller');

@@ -10,18 +10,13 @@ import { directoryOf, targetOf, uids } from '../hostile/support/people.ts';
 import { eventually, freshDirectory, run } from './support/bench.ts';
 import { ask, ourAddress, withOpen } from './support/client.ts';
 import { Instance } from './support/instance.ts';
-import { type Entry, journal, journalOf } from './support/journal.ts';
+import { assertAllIsTold, cursor, type Entry, journal, journalOf, records } from './support/journal.ts';
 import { Target } from './support/targets.ts';
 import { mainPid, show } from './support/unit.ts';
 
-/** The records of criu.service since the last call of this. */
-function since(cursor: string, ...matches: string[]): Entry[] {
-  return journal(`--after-cursor=${cursor}`, ...matches);
-}
-
-function now(): string {
-  run('journalctl', '--sync');
-  return /^-- cursor: (.*)$/m.exec(run('journalctl', '--show-cursor', '--lines=0', '--quiet'))![1]!;
+/** The records of criu.service since then. */
+function since(before: string, ...matches: string[]): Entry[] {
+  return journal(`--after-cursor=${before}`, ...matches);
 }
 
 describe('the record of a request', () => {
@@ -32,7 +27,7 @@ describe('the record of a request', () => {
       const opts = { images_dir_fd: fd, pid: target.pid, leave_running: true };
       assert.equal((await ask({ type: ReqType.DUMP, opts })).success, true);
     });
-    const done = journal(`CRIU_TARGET_PID=${target.pid}`, `MESSAGE_ID=${messageIds.done}`)[0];
+    const [done] = await records(1, `CRIU_TARGET_PID=${target.pid}`, `MESSAGE_ID=${messageIds.done}`);
     assert.equal(done?.CRIU_IMAGES_DIR, directory);
     assert.ok(Number(done?.CRIU_ENGINE_PID) > 1);
   });
@@ -56,6 +51,7 @@ describe('the record of a request', () => {
       assert.equal((await ask({ type: ReqType.RESTORE, opts: { images_dir_fd: shared! } })).success, false);
       await dump(safe!, shared!);
     });
+    await assertAllIsTold();
     const said = 'belongs to uid 1500: whoever can write';
     assert.deepEqual(warningsOf(hers), [
       `4 its images directory ${said} there decides where root's CRIU writes, and may read it`,
@@ -84,7 +80,7 @@ describe('the record of a request', () => {
     const images = await AlicesImages.make();
     const reply = await images.restore();
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
-    const [restored] = journal(`CRIU_RESTORED_PID=${images.pid}`);
+    const [restored] = await records(1, `CRIU_RESTORED_PID=${images.pid}`);
     assert.match(restored?.CRIU_SCOPE ?? '', /^criu-restore-.*\.scope$/);
     assert.match(
       run('systemctl', 'status', '--no-pager', restored!.CRIU_SCOPE!),
@@ -94,11 +90,11 @@ describe('the record of a request', () => {
   });
 
   it('is explained, with what to do, by journalctl --catalog', async () => {
-    const cursor = now();
-    await ask({ type: ReqType.EMPTY });
+    const before = cursor();
+    await assertAllIsTold();
     const text = run(
       'journalctl',
-      `--after-cursor=${cursor}`,
+      `--after-cursor=${before}`,
       '--unit=criu.service',
       '--catalog',
       '--no-pager',
@@ -112,7 +108,7 @@ describe('the record of a request', () => {
 
 describe('what alice writes into the journal', () => {
   it('is never a record, a field or a terminal sequence of her own', async () => {
-    const cursor = now();
+    const before = cursor();
     const evil = 'x\nMESSAGE=forged\nCRIU_RESULT=done\n\x1b[2Jend';
     const alice = new Attacker('alice');
     await alice.do('open', 10, 0, directoryOf('alice'));
@@ -125,13 +121,14 @@ describe('what alice writes into the journal', () => {
     };
     const reply = await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
     assert.ok(reply !== 'closed' && !reply.success);
-    for (const entry of since(cursor)) assert.notEqual(entry.MESSAGE, 'forged');
-    const records = since(cursor, `CRIU_CALLER_UID=${uids.alice}`);
-    assert.notEqual(records.length, 0);
+    await assertAllIsTold();
+    for (const entry of since(before)) assert.notEqual(entry.MESSAGE, 'forged');
+    const told = since(before, `CRIU_CALLER_UID=${uids.alice}`);
+    assert.notEqual(told.length, 0);
     // Fields with an underscore are journald's own; its _SELINUX_CONTEXT ends in a newline under AppArmor.
-    const ours = records.flatMap(Object.entries<unknown>).filter(([name]) => !name.startsWith('_'));
+    const ours = told.flatMap(Object.entries<unknown>).filter(([name]) => !name.startsWith('_'));
     for (const [, value] of ours) assert.doesNotMatch(String(value), /\p{Cc}/u);
-    assert.deepEqual(since(cursor, 'CRIU_RESULT=done', `CRIU_CALLER_UID=${uids.alice}`), []);
+    assert.deepEqual(since(before, 'CRIU_RESULT=done', `CRIU_CALLER_UID=${uids.alice}`), []);
   });
 
   it('is a bounded number of records, and no flood of hers hides what was done for her or for bob', async () => {
@@ -191,10 +188,13 @@ describe('a directory that CRIU cannot write', () => {
       closeSync(fd);
     }
     await target.assertCountsOn();
-    const records = (): Entry[] =>
-      journal(`CRIU_TARGET_PID=${target.pid}`, `MESSAGE_ID=${messageIds.failed}`);
-    await eventually('its record is there', () => records().length === 1);
-    const { CRIU_REASON, CRIU_ENGINE_LOG, CRIU_ENGINE_STDERR } = records()[0]!;
+    const [failed, ...more] = await records(
+      1,
+      `CRIU_TARGET_PID=${target.pid}`,
+      `MESSAGE_ID=${messageIds.failed}`,
+    );
+    assert.deepEqual(more, []);
+    const { CRIU_REASON, CRIU_ENGINE_LOG, CRIU_ENGINE_STDERR } = failed!;
     assert.match([CRIU_REASON, CRIU_ENGINE_LOG, CRIU_ENGINE_STDERR].join('\n'), said);
   }
 });

@@ -1,7 +1,7 @@
 /** Nothing in flight is lost: a service that is killed or restarted in the middle of a request is no more than a pause to its caller. */
 import assert from 'node:assert/strict';
 import { openSync } from 'node:fs';
-import { ReqType } from '../../src/protocol/messages.ts';
+import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Attacker } from '../hostile/support/attacker.ts';
 import { assertRefused, it } from '../hostile/support/guarantee.ts';
 import { AlicesImages, assertNeverRan, checkpointRestore, restoreUntil } from '../hostile/support/images.ts';
@@ -36,6 +36,38 @@ async function assertStoreIsEmpty(): Promise<void> {
   );
 }
 
+/** Says yes to the notifications that are left, and hears a success. Whatever the service passes on just when it goes comes twice. */
+async function assertGoesThrough(client: Client, scripts: readonly string[]): Promise<void> {
+  const heard: string[] = [];
+  const replies: CriuResp[] = [];
+  for (let got = await client.next(); got !== 'closed'; got = await client.next()) {
+    if (got.type !== ReqType.NOTIFY) {
+      replies.push(got);
+      continue;
+    }
+    const script = got.notify!.script!;
+    if (heard.at(-1) !== script) heard.push(script);
+    answerUnlessEnded(client);
+  }
+  client.close();
+  assert.deepEqual(
+    heard.filter((script) => scripts.includes(script)),
+    scripts,
+  );
+  const [reply, again, ...more] = replies;
+  assert.equal(reply?.success, true, JSON.stringify(replies));
+  assert.deepEqual([again ?? reply, more], [reply, []]);
+}
+
+/** The second answer to what came twice may meet a connection that has ended. */
+function answerUnlessEnded(client: Client): void {
+  try {
+    client.answer(true);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+  }
+}
+
 for (const [how, goes] of ways) {
   describe(`a service that is ${how} in the middle of a request`, () => {
     it('goes on with the dump of root’s that waits for an answer', async () => {
@@ -51,8 +83,8 @@ for (const [how, goes] of ways) {
         client.answer(true);
         await client.notified('post-dump');
         await goes();
-        const reply = await client.answer(true).only();
-        assert.equal(reply.success, true, JSON.stringify(reply));
+        client.answer(true);
+        await assertGoesThrough(client, []);
       });
       await target.assertGone();
       await assertStoreIsEmpty();
@@ -68,11 +100,7 @@ for (const [how, goes] of ways) {
         // An answer that is on its way when the service goes, and the engine's next message with it.
         client.answer(true);
         await goes();
-        await client.notified('query-ext-files');
-        client.answer(true);
-        await client.notified('post-dump');
-        const reply = await client.answer(true).only();
-        assert.equal(reply.success, true, JSON.stringify(reply));
+        await assertGoesThrough(client, ['query-ext-files', 'post-dump']);
       });
       await target.assertCountsOn();
       await assertStoreIsEmpty();

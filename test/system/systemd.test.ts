@@ -9,7 +9,7 @@ import { messageIds } from '../../src/records/record-kinds.ts';
 import { eventually, freshDirectory, inVm, run, succeeds } from './support/bench.ts';
 import { ask, Client, withOpen } from './support/client.ts';
 import { it } from './support/it.ts';
-import { journal } from './support/journal.ts';
+import { assertAllIsTold, cursor, journal, records } from './support/journal.ts';
 import { pycriuUnder } from './support/pycriu.ts';
 import { Target } from './support/targets.ts';
 import { mainPid, show } from './support/unit.ts';
@@ -54,7 +54,7 @@ describe('criu.service under systemd', () => {
       const opts = { images_dir_fd: fd, pid: target.pid, leave_running: true };
       assert.equal((await ask({ type: ReqType.DUMP, opts })).success, true);
     });
-    const [accepted, done] = journal(`CRIU_TARGET_PID=${target.pid}`);
+    const [accepted, done] = await records(2, `CRIU_TARGET_PID=${target.pid}`);
     assert.ok(accepted && done);
     assert.equal(accepted.MESSAGE_ID, messageIds.accepted);
     assert.equal(accepted.CRIU_SESSION, done.CRIU_SESSION);
@@ -73,6 +73,7 @@ describe('criu.service under systemd', () => {
     const target = Target.start();
     const alice = ['runuser', '-u', 'alice', '--'];
     const { pid } = pycriuUnder<{ pid: number }>(alice, 'every_type', target.pid);
+    await assertAllIsTold();
     const refused = journal(`CRIU_CALLER_PID=${pid}`, 'CRIU_RESULT=refused');
     for (const entry of refused) {
       assert.equal(entry.PRIORITY, priority.warning);
@@ -85,9 +86,15 @@ describe('criu.service under systemd', () => {
         messages.join('\n'),
       );
     }
+    const before = cursor();
     await ask({ type: ReqType.RESTORE, opts: { images_dir_fd: 9998 } });
-    const failed = journal('CRIU_REQUEST=RESTORE', 'CRIU_RESULT=failed').at(-1);
-    assert.equal(failed?.PRIORITY, priority.warning);
+    const [failed] = await records(
+      1,
+      `--after-cursor=${before}`,
+      'CRIU_REQUEST=RESTORE',
+      'CRIU_RESULT=failed',
+    );
+    assert.equal(failed!.PRIORITY, priority.warning);
   });
 
   it('stops when it is told to, and its socket starts it again', async () => {

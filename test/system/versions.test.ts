@@ -6,7 +6,7 @@ import { type CriuOpts, ReqType } from '../../src/protocol/messages.ts';
 import { Attacker as Client } from '../hostile/support/attacker.ts';
 import { assertRefused, it } from '../hostile/support/guarantee.ts';
 import { directoryOf, startCounting } from '../hostile/support/people.ts';
-import { binary, cannotShowHere } from './support/bench.ts';
+import { binary, cannotShowHere, eventually } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
 import { Instance } from './support/instance.ts';
 import { journalOf } from './support/journal.ts';
@@ -24,9 +24,10 @@ async function refusalOf(
   await alice.end();
   assertRefused(reply, /./);
   const sentence = reply === 'closed' ? '' : (reply.cr_errmsg ?? '');
-  const told = journalOf(unit, 'CRIU_CALLER_UID=1500');
-  const last = told.at(-1)?.MESSAGE ?? '';
-  assert.ok(last.includes(sentence), `${last} does not say: ${sentence}`);
+  await eventually(
+    `the last record says: ${sentence}`,
+    () => journalOf(unit, 'CRIU_CALLER_UID=1500').at(-1)?.MESSAGE?.includes(sentence) === true,
+  );
   return new RegExp(sentence.replaceAll(/[^\w ]/g, '.'));
 }
 

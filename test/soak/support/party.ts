@@ -4,7 +4,7 @@ import { constants as os } from 'node:os';
 import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
 import { Attacker, AttackFailed, connection } from '../../hostile/support/attacker.ts';
 import { directoryOf, targetOf, type User } from '../../hostile/support/people.ts';
-import { eventually, inVm } from '../../system/support/bench.ts';
+import { eventually } from '../../system/support/bench.ts';
 import { ourAddress } from '../../system/support/client.ts';
 import { statusLine } from '../../system/support/proc.ts';
 import type { Target } from '../../system/support/targets.ts';
@@ -13,7 +13,7 @@ import type { Target } from '../../system/support/targets.ts';
 const imagesFd = 10;
 
 /** Longer than any request takes, a restart included: it only ends a run that hangs. */
-const patienceMs = inVm ? 110_000 : 60_000;
+const patienceMs = 200_000;
 
 export interface Turn {
   readonly request: CriuReq;

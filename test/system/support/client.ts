@@ -5,7 +5,7 @@ import { decodeResponse, encodeRequest } from '../../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
 
 /** Longer than any answer takes under emulation: it only ends a run that hangs. */
-const patienceMs = 90_000;
+const patienceMs = 200_000;
 
 const largestReply = 1 << 20;
 

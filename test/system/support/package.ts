@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { inVm, payload, run } from './bench.ts';
+import { payload, run } from './bench.ts';
 import { ourAddress } from './client.ts';
 import { show } from './unit.ts';
 
 /** A package manager reads and writes its whole database, and starts programs in Perl: under emulation that is a minute and more. */
-export const packagePatienceMs = inVm ? 400_000 : 60_000;
+export const packagePatienceMs = 400_000;
 
 /** Of the Debian package, which run.sh has installed, or of the other. */
 export function packageFile(extension: 'deb' | 'rpm'): string {

@@ -75,7 +75,7 @@ describe('CallerReader', () => {
         assert.ok((await reader.read(callerOf(1500))).threads.length > 0);
         return;
       } catch (error) {
-        if (tries === 1000) throw error;
+        if (tries === 100_000) throw error;
         await sleep(1);
       }
     }
