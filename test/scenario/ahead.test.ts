@@ -179,11 +179,12 @@ describe('answers that cannot change', () => {
     const failure = { ...version, success: false };
     service.engine('receive', sends(failure));
     assert.deepEqual(await ask(), failure);
-    service.engine('receive', 'sleep 300', sends(version));
+    service.engine('receive', 'until told', sends(version));
     const client = new Client(service.address).send({ type: ReqType.VERSION });
     await eventually('the engine has its request', () => service.received().length === 1);
     const newer = { ...version, version: { major_number: 5, minor_number: 0 } };
     service.engine('receive', sends(newer));
+    service.tell();
     assert.deepEqual(await client.all(), [version]);
     assert.deepEqual(await ask(), newer);
   });

@@ -24,7 +24,7 @@ describe('criuctl at a service', () => {
       'receive',
       sends(step('pre-dump')),
       'receive',
-      'sleep 300',
+      'until told',
       sends(step('post-dump')),
       'receive',
     );
@@ -39,6 +39,7 @@ describe('criuctl at a service', () => {
     await eventually('the engine has its first acknowledgement', () => service.received().length === 2);
     child.kill('SIGINT');
     assert.equal(await ended, 130);
+    service.tell();
     target.kill();
     assert.match(said, /aborted/);
     await eventually('the engine reads the end', () => service.received().at(-1) === 'eof');

@@ -161,7 +161,7 @@ describe('a request beyond the limit of engines', () => {
       await eventually('its engine runs', () => service.children().length === 1);
       const [reply] = await new Client(service.address).send(dump).all();
       assert.deepEqual([reply?.success, reply?.cr_errno], [false, ETIMEDOUT]);
-      service.allow('told');
+      service.tell();
       assert.deepEqual(await first.all(), [dumped]);
     });
   });

@@ -71,7 +71,7 @@ print(connection.recv(4096).hex())
 
   it('replaces the number of a directory by the number of its own copy, which is the same directory', async () => {
     const directory = openSync(service.directory, 'r');
-    service.engine('receive', 'sleep 300', sends(dumped));
+    service.engine('receive', 'until told', sends(dumped));
     const client = new Client(service.address).send({
       type: ReqType.DUMP,
       opts: { images_dir_fd: directory, work_dir_fd: directory, pid: 2 },
@@ -84,6 +84,7 @@ print(connection.recv(4096).hex())
     for (const number of [opts.images_dir_fd, opts.work_dir_fd]) {
       assert.equal(readlinkSync(`/proc/${service.pid}/fd/${number}`), realpathSync(service.directory));
     }
+    service.tell();
     await client.all();
     closeSync(directory);
   });
@@ -102,7 +103,7 @@ print(connection.recv(4096).hex())
     const file = openSync('/dev/zero', 'r');
     service.engine(
       'receive',
-      'sleep 300',
+      'until told',
       sends({ type: ReqType.RESTORE, success: true, restore: { pid: 1 } }),
     );
     const client = new Client(service.address).send({
@@ -112,12 +113,13 @@ print(connection.recv(4096).hex())
     await eventually('the engine has its request', () => service.received().length > 0);
     const [engine] = service.children();
     assert.equal(readlinkSync(`/proc/${engine}/fd/${file}`), '/dev/zero');
+    service.tell();
     await client.all();
     closeSync(file);
   });
 
   it('gives the engine only its stdio and its connection', async () => {
-    service.engine('receive', 'sleep 300', sends(dumped));
+    service.engine('receive', 'until told', sends(dumped));
     const client = new Client(service.address).send(dump);
     await eventually(
       'the engine has its request',
@@ -132,6 +134,7 @@ print(connection.recv(4096).hex())
       !statSync(`/proc/${engine}/fd/6`, { throwIfNoEntry: false }),
       'an fd beyond the script and its log',
     );
+    service.tell();
     await client.all();
   });
 
@@ -296,7 +299,7 @@ print(connection.recv(4096).hex())
 describe('stopping', () => {
   it('waits for an engine at work, answers connections that have not asked, and removes its socket', async () => {
     const service = await new ServiceUnderTest().start();
-    service.engine('receive', 'sleep 500', sends(dumped));
+    service.engine('receive', 'until told', sends(dumped));
     const working = new Client(service.address).send(dump);
     const silent = new Client(service.address);
     await eventually('the engine has its request', () => service.received().length > 0);
@@ -304,6 +307,7 @@ describe('stopping', () => {
     const [turnedAway] = await silent.all();
     assert.match(turnedAway!.cr_errmsg!, /stopping/);
     assert.throws(() => new Client(service.address), /Connection refused|No such file/);
+    service.tell();
     assert.deepEqual(await working.all(), [dumped]);
     assert.equal(await service.ended(), 0);
     assert.ok(!statSync(service.address, { throwIfNoEntry: false }));

@@ -82,7 +82,7 @@ export class ServiceUnderTest {
   /** Sets the steps of the next engine, a step a line (scripted-engine.c). */
   engine(...steps: string[]): void {
     this.replaceEngine([`#!${interpreter}`, ...steps, ''].join('\n'));
-    rmSync(`${this.script}.log`, { force: true });
+    for (const left of ['log', 'told']) rmSync(`${this.script}.${left}`, { force: true });
   }
 
   /** Replaces the file by a rename, because a file that is being executed cannot be written (ETXTBSY). */
@@ -92,9 +92,9 @@ export class ServiceUnderTest {
     renameSync(`${this.script}.new`, this.script);
   }
 
-  /** Lets an engine go on whose script has the step `until NAME`. */
-  allow(name: string): void {
-    writeFileSync(`${this.script}.${name}`, '');
+  /** Lets an engine go on whose script has the step `until told`. */
+  tell(): void {
+    writeFileSync(`${this.script}.told`, '');
   }
 
   /** The packets that engines received since engine() was called; `eof` is an end of file. */
