@@ -216,17 +216,21 @@ describe('closeElsewhere', () => {
 
   it('uses threads that receive no signals', async () => {
     const { ours, theirs } = native.socketpair();
+    const stdio = native.socketpair();
     const child = native.spawn({
       file: '/usr/bin/env',
       argv: ['env', 'python3', lingering, '00'],
       env: [`PATH=${process.env.PATH}`],
       fds: [
         { source: theirs, target: 3 },
-        { source: theirs, target: 0 },
+        { source: stdio.theirs, target: 0 },
+        { source: stdio.theirs, target: 1 },
       ],
     });
     theirs.close();
-    for (let tries = 0; ours.peek(1).kind !== 'packet'; tries += 1) {
+    stdio.theirs.close();
+    // It says so when it has let go of the descriptor: from then on, the queue has the only one.
+    for (let tries = 0; stdio.ours.peek(100).kind !== 'packet'; tries += 1) {
       assert.ok(tries < 100_000, 'nothing was sent');
       await sleep(1);
     }
@@ -247,6 +251,7 @@ describe('closeElsewhere', () => {
     child.signal(os.signals.SIGKILL);
     await closedElsewhere();
     child.close();
+    stdio.ours.close();
   });
 
   it('demands a lane', () => {

@@ -45,7 +45,7 @@ describe('a stop of the service', () => {
       client.send({ type: ReqType.DUMP, opts });
       await client.notified('pre-dump');
       run('systemctl', 'stop', '--no-block', 'criu.service');
-      await new Promise((resolve) => setTimeout(resolve, 6000));
+      await new Promise((resolve) => setTimeout(resolve, 4000));
       assert.equal(show('criu.service', 'ActiveState').ActiveState, 'deactivating');
       assert.match(show('criu.service', 'StatusText').StatusText!, /^Stopping, waiting for 1 of 1 /);
       client.answer(true);
