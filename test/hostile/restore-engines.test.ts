@@ -92,7 +92,7 @@ describe('an engine that restores the capability of engines for alice', () => {
 
   // The bite of all of these: an engine whose work nobody looks at, as CRIU's command line with that capability is one.
   it('would have made a process that holds it', async () => {
-    images.restoreUnguarded('engine');
+    await images.restoreUnguarded('engine');
     await eventually('it runs, and holds it', () => images.ran && images.holdsCapability);
   });
 });
@@ -156,7 +156,7 @@ describe('an image with a seccomp filter that answers capset with 0', () => {
     } finally {
       service.stop();
     }
-    images.restoreUnguarded('engine', '--no-new-privs');
+    await images.restoreUnguarded('engine', '--no-new-privs');
     await eventually('it runs', () => images.ran);
     assert.equal(images.holdsCapability, true, 'the attack does not bite');
   });

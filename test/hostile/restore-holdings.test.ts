@@ -131,7 +131,7 @@ describe('what alice puts in the place of a file that her restored process has o
         await eventually('the tree is gone', () => !isAlive(images.pid));
         assert.equal(images.ran, false);
         if (!wall.looksOnly) return;
-        images.restoreUnguarded('engine');
+        await images.restoreUnguarded('engine');
         await eventually('the attack bites', () => images.ran);
         assert.ok(targetsOf(images.pid).includes(`/proc/${engine}/mem`));
       });
@@ -145,7 +145,7 @@ describe('what alice puts in the place of a file that her restored process has o
           wall.refuses('holds /SYSV\\S* \\(deleted\\) .* not yours but uid 1501’s'),
         );
         await assertNeverRan(images);
-        images.restoreUnguarded('engine');
+        await images.restoreUnguarded('engine');
         await eventually('the attack bites', () => images.ran);
         assert.ok(targetsOf(images.pid).some((target) => target.startsWith('/SYSV')));
       });

@@ -26,9 +26,18 @@ interface Edit {
 
 const creds = (pid: number, line: string): string => statusLine(pid, line) ?? '';
 
+/** A file of a process that may not be there yet, or any more. */
+function procFile(pid: number, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 /** Without any, the line has nothing but its name. */
 const groups = (pid: number): string =>
-  /^Groups:[ \t]*(.*?)[ \t]*$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '?';
+  /^Groups:[ \t]*(.*?)[ \t]*$/m.exec(procFile(pid, 'status'))?.[1] ?? '?';
 
 const edits: readonly Edit[] = [
   {
@@ -135,8 +144,7 @@ const edits: readonly Edit[] = [
       }),
     refused: 'in silence',
     bite: 'root',
-    wrong: (images) =>
-      /^Max open files .*\b1048576\b/m.test(readFileSync(`/proc/${images.pid}/limits`, 'utf8')),
+    wrong: (images) => /^Max open files .*\b1048576\b/m.test(procFile(images.pid, 'limits')),
     needs: needsSysResource,
   },
 ];
@@ -176,7 +184,7 @@ describe('a restore of alice’s from images that she has edited', () => {
         await assertNeverRan(images);
       }
       needs?.(this);
-      images.restoreUnguarded(bite);
+      await images.restoreUnguarded(bite);
       await eventually('the attack bites', () => wrong(images));
     });
   }

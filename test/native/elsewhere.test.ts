@@ -14,7 +14,15 @@ import { constants as os, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native, type ProcQuestion } from '../../src/native/binding.ts';
-import { closedElsewhere, collect, countFds, isOpen, openNull, requireArgumentError } from './support.ts';
+import {
+  closedElsewhere,
+  collect,
+  countFds,
+  isOpen,
+  noMoreFdsThan,
+  openNull,
+  requireArgumentError,
+} from './support.ts';
 
 const addonPath = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu_service.node');
 const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY;
@@ -175,11 +183,7 @@ sys.stdin.read()
       directory.close();
       assert.equal(typeof (await reading)[0], 'string');
     }
-    // The thread releases its reference after it has reported.
-    for (let tries = 0; countFds() > before; tries += 1) {
-      assert.ok(tries < 100_000, `${countFds()} descriptors, and ${before} before`);
-      await sleep(1);
-    }
+    await noMoreFdsThan(before);
   });
 
   it('lets a program end before the answer', () => {

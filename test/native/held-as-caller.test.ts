@@ -8,7 +8,7 @@ import { native } from '../../src/native/binding.ts';
 import { parseThreadStatus } from '../../src/proc/status.ts';
 import { HeldReader } from '../../src/session/trees/why-held.ts';
 import { alice, Bench, bob, caller, refusal } from './held/support.ts';
-import { cannotShow, collect, countFds, requireArgumentError } from './support.ts';
+import { cannotShow, collect, countFds, noMoreFdsThan, requireArgumentError } from './support.ts';
 
 const { O_RDWR } = constants;
 const O_PATH = 0o10000000;
@@ -124,9 +124,6 @@ describe('a thread that becomes a caller', () => {
     await collect();
     const before = countFds();
     for (let rounds = 0; rounds < 50; rounds += 1) await round();
-    for (let tries = 0; countFds() > before; tries += 1) {
-      assert.ok(tries < 100_000, `${countFds()} descriptors, and ${before} before`);
-      await sleep(1);
-    }
+    await noMoreFdsThan(before);
   });
 });

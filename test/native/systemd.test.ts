@@ -12,6 +12,7 @@ import { native, type OwnedFd } from '../../src/native/binding.ts';
 import {
   countFds,
   exitOf,
+  noMoreFdsThan,
   openNull,
   requireArgumentError,
   requireNativeError,
@@ -131,11 +132,7 @@ for _ in range(2):
     const fd = openNull();
     const before = countFds();
     await assert.rejects(native.notifyElsewhere('READY=1', [fd]), { code: 'ENOENT' });
-    // The thread releases its reference after it has reported.
-    for (let tries = 0; countFds() > before; tries += 1) {
-      assert.ok(tries < 100_000, `${countFds()} descriptors, and ${before} before`);
-      await sleep(1);
-    }
+    await noMoreFdsThan(before);
     fd.close();
   });
 

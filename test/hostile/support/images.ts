@@ -64,11 +64,9 @@ export class AlicesImages {
     return images;
   }
 
+  /** Its pid is free: a process that has ended keeps it until its parent knows. */
   #gone(): Promise<void> {
-    return eventually(
-      'the dumped process is gone',
-      () => !isAlive(this.pid) && statusLine(this.pid, 'Pid') === undefined,
-    );
+    return eventually('the process is gone', () => statusLine(this.pid, 'Pid') === undefined);
   }
 
   private async dump(byRoot: boolean): Promise<void> {
@@ -174,7 +172,8 @@ export class AlicesImages {
   }
 
   /** What a service without that guard would do: root's CRIU, or one that is alice with the capability of an engine. */
-  restoreUnguarded(by: 'root' | 'engine', ...how: '--no-new-privs'[]): boolean {
+  async restoreUnguarded(by: 'root' | 'engine', ...how: '--no-new-privs'[]): Promise<boolean> {
+    await this.#gone();
     unguarded.add(this);
     const user = by === 'root' ? [] : asCapable('alice', ...how);
     const options = [
