@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
-import { pageServers } from '../system/support/proc.ts';
+import { endProcess, pageServers } from '../system/support/proc.ts';
 import { Attacker } from './support/attacker.ts';
 import { besideReference, it, needsSysResource, type Outcome, show } from './support/guarantee.ts';
 import { directoryOf, RootsFile, targetOf, uids } from './support/people.ts';
@@ -120,7 +120,7 @@ describe('what alice plants in her directories', () => {
       );
       // It says so some time after its reply.
       if (reply !== 'closed' && reply.success) await eventually('it is ready', () => !victim.unchanged);
-      for (const server of pageServers()) process.kill(server, 'SIGKILL');
+      for (const server of pageServers()) endProcess(server);
       return { reply, succeeded: !victim.unchanged };
     },
     refused: 'by the kernel',

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { binary, cannotShowHere, eventually, run } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
-import { isAlive, statusLine } from '../system/support/proc.ts';
+import { endProcess, isAlive, statusLine } from '../system/support/proc.ts';
 import { Target } from '../system/support/targets.ts';
 import { Attacker, connection, hex } from './support/attacker.ts';
 import {
@@ -137,8 +137,8 @@ describe('whose processes alice can have dumped', () => {
       assert.ok(isAlive(pid));
     } finally {
       const child = childOf(pid);
-      if (child !== undefined) process.kill(child, 'SIGKILL');
-      if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+      if (child !== undefined) endProcess(child);
+      if (isAlive(pid)) endProcess(pid);
     }
   });
 });

@@ -17,7 +17,7 @@ import { eventually, freshDirectory, run } from './support/bench.ts';
 import { ask, withOpen } from './support/client.ts';
 import { Instance } from './support/instance.ts';
 import { allWait, it, waitingEngines } from './support/it.ts';
-import { isAlive, processesNamed, statusLine } from './support/proc.ts';
+import { endProcess, isAlive, processesNamed, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 import { mainPid } from './support/unit.ts';
 
@@ -57,7 +57,7 @@ describe('engines that were started ahead', () => {
     const target = Target.start();
     for (let i = 0; i < 3; i += 1) {
       // No pause: at the time of the request they may be about to end, have ended, or be replaced.
-      for (const pid of await allWait()) process.kill(pid, 'SIGKILL');
+      for (const pid of await allWait()) endProcess(pid);
       assert.equal(await dump(target), true);
     }
     await target.assertCountsOn();
@@ -78,7 +78,7 @@ describe('engines that were started ahead', () => {
       await eventually('one of them is in a scope', () =>
         waiting.some((pid) => readFileSync(`/proc/${pid}/cgroup`, 'latin1').includes('criu-restore-')),
       );
-      for (const pid of waiting) process.kill(pid, 'SIGKILL');
+      for (const pid of waiting) endProcess(pid);
       const { success, restore } = await reply;
       assert.deepEqual([success, restore?.pid], [true, target.pid]);
     });

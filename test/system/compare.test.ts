@@ -5,7 +5,7 @@ import { compareTable, type Outcome, type Row } from './compare-table.ts';
 import { eventually, needsSoftDirty, run } from './support/bench.ts';
 import { Client, ourAddress } from './support/client.ts';
 import { it } from './support/it.ts';
-import { isAlive, pageServers } from './support/proc.ts';
+import { endProcess, isAlive, pageServers } from './support/proc.ts';
 import { referenceAddress, startReference, stopReference } from './support/reference.ts';
 import { killTargets } from './support/targets.ts';
 import { closeWorld, makeWorld, type World, withFreshDirectories } from './support/world.ts';
@@ -40,7 +40,7 @@ async function play(row: Row, address: string, shared: Omit<World, 'images' | 'w
 }
 
 async function kill(pid: number): Promise<void> {
-  if (isAlive(pid)) process.kill(pid, 'SIGKILL');
+  if (isAlive(pid)) endProcess(pid);
   await eventually(`process ${pid} is gone`, () => !isAlive(pid));
 }
 

@@ -9,7 +9,7 @@ import { it as hostileIt } from '../hostile/support/guarantee.ts';
 import { directoryOf, targetOf, uids } from '../hostile/support/people.ts';
 import { eventually, run } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
-import { pageServers, statusLine } from './support/proc.ts';
+import { endProcess, pageServers, statusLine } from './support/proc.ts';
 
 async function ask(
   type: ReqType,
@@ -33,7 +33,7 @@ function it(title: string, body: () => Promise<void>): void {
     try {
       await body();
     } finally {
-      for (const pid of pageServers()) process.kill(pid, 'SIGKILL');
+      for (const pid of pageServers()) endProcess(pid);
     }
   });
 }

@@ -10,6 +10,7 @@ import { eventually, freshDirectory, inVm, run, succeeds } from './support/bench
 import { ask, Client, withOpen } from './support/client.ts';
 import { it } from './support/it.ts';
 import { assertAllIsTold, cursor, journal, records } from './support/journal.ts';
+import { endProcess } from './support/proc.ts';
 import { pycriuUnder } from './support/pycriu.ts';
 import { Target } from './support/targets.ts';
 import { mainPid, show } from './support/unit.ts';
@@ -152,7 +153,7 @@ describe('criu.service under systemd', () => {
     // systemd's own limit is five starts in 10 s, which emulation does not reach.
     for (let i = 0; i < (inVm ? 3 : 30); i += 1) {
       const pid = mainPid();
-      if (pid > 0) process.kill(pid, 'SIGKILL');
+      if (pid > 0) endProcess(pid);
       assert.equal((await ask({ type: ReqType.VERSION })).success, true);
     }
     assert.equal(succeeds('systemctl', 'is-active', 'criu.socket'), true);

@@ -6,7 +6,7 @@ import { type CriuOpts, type CriuResp, ReqType } from '../../../src/protocol/mes
 import { binary, eventually, inVm, run, succeeds } from '../../system/support/bench.ts';
 import { ourAddress } from '../../system/support/client.ts';
 import { engines } from '../../system/support/it.ts';
-import { cgroupOf, isAlive, statusLine } from '../../system/support/proc.ts';
+import { cgroupOf, endProcess, isAlive, statusLine } from '../../system/support/proc.ts';
 import { Attacker } from './attacker.ts';
 import { editImages } from './image-editor.ts';
 import { as, asCapable, directoryOf, uids } from './people.ts';
@@ -192,7 +192,7 @@ export class AlicesImages {
   /** Ends whatever became of them. */
   async end(): Promise<void> {
     writeFileSync(`${this.trace}.stop`, '');
-    if (isAlive(this.pid)) process.kill(this.pid, 'SIGKILL');
+    if (isAlive(this.pid)) endProcess(this.pid);
     await eventually('it is gone', () => !isAlive(this.pid));
   }
 }

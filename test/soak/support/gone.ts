@@ -1,6 +1,7 @@
 /** How a service may go while it is asked. Each resolves when systemd has done what it was told. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { endProcess } from '../../system/support/proc.ts';
 import { mainPid } from '../../system/support/unit.ts';
 
 const execute = promisify(execFile);
@@ -13,7 +14,7 @@ export const ways = {
   /** systemd starts it again at once, with what it has kept. */
   killed: async (): Promise<void> => {
     const pid = mainPid();
-    if (pid > 0) process.kill(pid, 'SIGKILL');
+    if (pid > 0) endProcess(pid);
   },
   restarted: async (): Promise<void> => {
     await execute('systemctl', ['restart', 'criu.service']);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { binary, eventually, freshDirectory, run } from './bench.ts';
-import { isAlive, statusLine } from './proc.ts';
+import { endProcess, isAlive, statusLine } from './proc.ts';
 
 const started = new Set<Target>();
 
@@ -58,7 +58,7 @@ export class Target {
   }
 
   async kill(): Promise<void> {
-    if (this.alive) process.kill(this.pid, 'SIGKILL');
+    if (this.alive) endProcess(this.pid);
     await this.assertGone();
     started.delete(this);
   }
