@@ -486,6 +486,7 @@ describe('the library of engines', () => {
     it('keeps the capability, if it dumps', async () => {
       const engine = await engineWith();
       const pid = await engine.number('child fork');
+      await holdsNothing(pid, 'fork');
       assert.equal(await engine.number(`seize ${pid}`), 0);
       assert.ok((await engine.number(`detach ${pid}`)) < 0);
       assert.deepEqual(heldBy(engine.pid), asleep);
