@@ -8,7 +8,14 @@ import type { TreeContains, TreeThread } from '../proc/process-tree.ts';
 import { encodeRequest } from '../protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/messages.ts';
 import { bitOf } from './capabilities.ts';
-import { isSet, type OptionName, optionTable, type PeerFdField, peerFdFields } from './option-table.ts';
+import {
+  isSet,
+  type OptionName,
+  type OptionRow,
+  optionTable,
+  type PeerFdField,
+  peerFdFields,
+} from './option-table.ts';
 import { type Phase, type RequestRow, requestTable } from './request-table.ts';
 import type { Standing } from './standing.ts';
 import { refusedTree } from './tree-rule.ts';
@@ -63,7 +70,7 @@ export interface RelayPlan {
   /** A path that is opened as the caller, and replaces images_dir_fd. */
   readonly imagesDir?: string;
   /**
-   * For a CHECK without any directory: CRIU 4.1.1 cannot open its log then, and fails. So this service lends its own directory.
+   * The request names no images directory, and this service lends its own (RequestRow.lendsLogDirectory).
    */
   readonly lendLogDirectory: boolean;
   /** CRIU's log_file, where the request has one. */
@@ -177,7 +184,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
       ? { terminal: true as const }
       : {}),
     ...(target === undefined ? {} : { target }),
-    ...hintFor(message, engine),
+    ...hintFor(message, row, engine),
   };
   if (target !== undefined && target > 0) {
     const foreign =
@@ -188,7 +195,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
             { uid: facts.callerUid, gid: facts.callerGid, permitted: facts.standing.traits.permitted },
             {
               ...facts,
-              ends: message.type === ReqType.DUMP && !message.opts?.leave_running,
+              ends: row.endsTarget === true && !message.opts?.leave_running,
             },
           )
         : undefined;
@@ -200,11 +207,11 @@ function decide(message: CriuReq, facts: Facts): Decision {
         `The tree of process ${target} contains this service, which cannot freeze itself`,
       );
     }
-    if (message.type === ReqType.DUMP && facts.treeContains(target, facts.callerPid)) {
+    if (row.handsOver && facts.treeContains(target, facts.callerPid)) {
       return handOver(message, request);
     }
   }
-  const plan = planRelay(message, engine, ownPid ? facts.callerPid : undefined);
+  const plan = planRelay(message, row, engine, ownPid ? facts.callerPid : undefined);
   if (engine === 'confined' && plan.lendLogDirectory) {
     return refuse(answeredAs, EINVAL, `${name} needs images_dir_fd or images_dir: CRIU writes its log there`);
   }
@@ -247,11 +254,8 @@ function engineFor(
 }
 
 /** CRIU 4.2 and before: do_task_reset_dirty_track in its mem.c. */
-function hintFor(message: CriuReq, engine: AuthorizedRequest['engine']): { hint?: string } {
-  const tracks =
-    message.type === ReqType.PRE_DUMP ||
-    message.type === ReqType.SINGLE_PRE_DUMP ||
-    message.opts?.track_mem === true;
+function hintFor(message: CriuReq, row: RequestRow, engine: AuthorizedRequest['engine']): { hint?: string } {
+  const tracks = row.tracksMemory === true || message.opts?.track_mem === true;
   return engine === 'confined' && tracks
     ? {
         hint: 'CRIU tracks memory through /proc/PID/clear_refs, which it opens for reading, too, and only root may: without root use a plain DUMP',
@@ -269,10 +273,8 @@ function barredFromMachine(row: RequestRow, facts: Facts): string | undefined {
     }
   }
   const mayTrace = standing.kind === 'confined' && (standing.traits.ambient & bitOf('SYS_PTRACE')) !== 0n;
-  // Yama's scope 1 lets a process trace its descendants, which is what an engine restores (Documentation/admin-guide/LSM/Yama.rst).
-  const limit = row.target ? 0 : row.scope === 'restore' ? 1 : 3;
-  if (ptraceScope > limit && !mayTrace) {
-    return `kernel.yama.ptrace_scope is ${ptraceScope}, which keeps users without root from tracing their own processes; an administrator can set it to ${limit}`;
+  if (ptraceScope > row.ptraceScope && !mayTrace) {
+    return `kernel.yama.ptrace_scope is ${ptraceScope}, which keeps users without root from tracing their own processes; an administrator can set it to ${row.ptraceScope}`;
   }
   return undefined;
 }
@@ -284,19 +286,18 @@ function refusedOption(
 ): string | undefined {
   if (!opts) return undefined;
   for (const name of Object.keys(optionTable) as OptionName[]) {
-    const row = optionTable[name];
+    const row: OptionRow = optionTable[name];
     const treatment = engine === 'privileged' ? row.privileged : row.confined;
     if (typeof treatment === 'object' && isSet(opts, name)) return `${name}: ${treatment.refused}`;
-  }
-  if (engine !== 'privileged') {
-    if (opts.ps?.fd != null) return 'ps.fd: descriptors of a caller are not put into an engine';
-    if (opts.log_file === '-') return "log_file: the engine's stdout is this service's";
+    const refusedValue = engine === 'privileged' ? undefined : row.refusedValue?.(opts);
+    if (refusedValue !== undefined) return refusedValue;
   }
   return undefined;
 }
 
 function planRelay(
   message: CriuReq,
+  row: RequestRow,
   engine: AuthorizedRequest['engine'],
   pid: number | undefined,
 ): RelayPlan {
@@ -319,12 +320,12 @@ function planRelay(
     peerFds,
     openedBy: engine === 'confined' ? 'engine' : 'service',
     engineFds: [...engineFds],
-    ...freshly(message, engine),
+    ...freshly(message, row, engine),
     // As in CRIU, images_dir counts only without images_dir_fd.
     ...(engine === 'confined' && opts?.images_dir && opts.images_dir_fd === -1
       ? { imagesDir: opts.images_dir }
       : {}),
-    lendLogDirectory: message.type === ReqType.CHECK && !hasImagesDirectory,
+    lendLogDirectory: row.lendsLogDirectory === true && !hasImagesDirectory,
     ...(opts?.log_file ? { logFile: opts.log_file } : {}),
   };
 }
@@ -334,7 +335,7 @@ function planRelay(
  * engine for a long time. It keeps the encoded bytes, which are as short as the caller's packet; a decoded message would be
  * larger.
  */
-function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh?: Buffer } {
+function freshly(message: CriuReq, row: RequestRow, engine: AuthorizedRequest['engine']): { fresh?: Buffer } {
   switch (engine) {
     case 'privileged':
       return {};
@@ -345,24 +346,11 @@ function freshly(message: CriuReq, engine: AuthorizedRequest['engine']): { fresh
           ...(message.features ? { features: message.features } : {}),
         }),
       };
-    case 'confined':
-      return {
-        fresh: encodeRequest({
-          ...message,
-          opts: {
-            images_dir_fd: -1,
-            ...message.opts,
-            // Otherwise CRIU wants all of root's capabilities (check_caps in CRIU's util.c).
-            unprivileged: true,
-            // The restored tree is verified at a notification, even if the caller wants none.
-            ...(message.type === ReqType.RESTORE ? { notify_scripts: true } : {}),
-            // CRIU itself listens on every interface. Here, the network takes an explicit address.
-            ...(message.type === ReqType.PAGE_SERVER
-              ? { ps: { ...message.opts?.ps, address: message.opts?.ps?.address || '127.0.0.1' } }
-              : {}),
-          },
-        }),
-      };
+    case 'confined': {
+      // Without `unprivileged` CRIU wants all of root's capabilities (check_caps in CRIU's util.c).
+      const opts: CriuOpts = { images_dir_fd: -1, ...message.opts, unprivileged: true };
+      return { fresh: encodeRequest({ ...message, opts: row.confinedOptions?.(opts) ?? opts }) };
+    }
   }
 }
 

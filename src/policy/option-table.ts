@@ -23,6 +23,8 @@ export type Treatment = 'as-criu' | 'peer-fd' | 'engine-fd' | 'directory' | { re
 export interface OptionRow {
   readonly privileged: Treatment;
   readonly confined: Treatment;
+  /** A sentence about a value that a confined caller is refused, although the option is served. */
+  readonly refusedValue?: (opts: CriuOpts) => string | undefined;
 }
 
 const asCriu: OptionRow = { privileged: 'as-criu', confined: 'as-criu' };
@@ -44,8 +46,12 @@ export const optionTable = {
   status_fd: peerFd,
   pidfd_store_sk: privilegedOnly('the descriptor would be taken from this service', 'peer-fd'),
   inherit_fd: privilegedOnly('descriptors of a caller are not put into an engine', 'engine-fd'),
-  // Only `ps.fd` is a descriptor; address and port are as-criu.
-  ps: asCriu,
+  ps: {
+    ...asCriu,
+    // Address and port are as-criu.
+    refusedValue: ({ ps }) =>
+      ps?.fd == null ? undefined : 'ps.fd: descriptors of a caller are not put into an engine',
+  },
 
   config_file: privilegedOnly(runsPrograms),
   exec_cmd: privilegedOnly(runsPrograms),
@@ -64,7 +70,11 @@ export const optionTable = {
   shell_job: asCriu,
   file_locks: asCriu,
   log_level: asCriu,
-  log_file: asCriu,
+  log_file: {
+    ...asCriu,
+    refusedValue: (opts) =>
+      opts.log_file === '-' ? "log_file: the engine's stdout is this service's" : undefined,
+  },
   notify_scripts: asCriu,
   root: asCriu,
   parent_img: asCriu,

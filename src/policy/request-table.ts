@@ -2,7 +2,7 @@
  * The requests that are accepted, and when: a row for each request type of CRIU's RPC (criu_req_type of proto/rpc.proto). A type
  * without a row is refused.
  */
-import { ReqType } from '../protocol/messages.ts';
+import { type CriuOpts, ReqType } from '../protocol/messages.ts';
 
 /**
  * The position of a session when a packet arrives.
@@ -25,6 +25,21 @@ export interface RequestRow {
   readonly scope?: 'restore' | 'page-server';
   /** CRIU needs no CAP_CHECKPOINT_RESTORE for this request, so the engine of a confined caller holds none. */
   readonly noCapability?: true;
+  /** The target ends with the request, unless it has leave_running. */
+  readonly endsTarget?: true;
+  /** If the target's tree contains the caller, the engine gets the caller's own connection. */
+  readonly handsOver?: true;
+  /**
+   * CRIU 4.1.1 opens its log in an images directory and fails without one, although the request needs none: this service lends its own
+   * directory.
+   */
+  readonly lendsLogDirectory?: true;
+  /** CRIU tracks the target's memory, with or without track_mem. */
+  readonly tracksMemory?: true;
+  /** The highest kernel.yama.ptrace_scope under which a user without root is served (Documentation/admin-guide/LSM/Yama.rst). */
+  readonly ptraceScope: 0 | 1 | 3;
+  /** The options that a confined engine gets in place of its caller's. */
+  readonly confinedOptions?: (opts: CriuOpts) => CriuOpts;
   /** The reply's type, if it differs from the request's. */
   readonly answeredAs?: number;
   /**
@@ -43,6 +58,11 @@ const needsItsParent = {
     'an engine that has become its caller serves one request, and this needs the one that served the last',
 };
 
+/** Scope 1 lets a process trace its descendants, which is what a restoring engine makes; scope 0 is needed to trace a target. */
+const tracesTarget = 0;
+const tracesDescendants = 1;
+const tracesNothing = 3;
+
 export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, RequestRow>([
   [
     ReqType.DUMP,
@@ -51,14 +71,35 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       keepOpen: false,
       needs: 'opts',
       target: true,
+      endsTarget: true,
+      handsOver: true,
+      ptraceScope: tracesTarget,
       confined: 'confined',
     },
   ],
   [
     ReqType.RESTORE,
-    { phases: first, keepOpen: false, needs: 'opts', scope: 'restore', confined: 'confined' },
+    {
+      phases: first,
+      keepOpen: false,
+      needs: 'opts',
+      scope: 'restore',
+      ptraceScope: tracesDescendants,
+      confined: 'confined',
+      // The restored tree is verified at a notification, even if the caller wants none.
+      confinedOptions: (opts) => ({ ...opts, notify_scripts: true }),
+    },
   ],
-  [ReqType.CHECK, { phases: first, keepOpen: false, confined: 'confined' }],
+  [
+    ReqType.CHECK,
+    {
+      phases: first,
+      keepOpen: false,
+      lendsLogDirectory: true,
+      ptraceScope: tracesNothing,
+      confined: 'confined',
+    },
+  ],
   [
     ReqType.PRE_DUMP,
     {
@@ -66,6 +107,8 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       keepOpen: false,
       needs: 'opts',
       target: true,
+      tracksMemory: true,
+      ptraceScope: tracesTarget,
       confined: 'confined',
     },
   ],
@@ -77,21 +120,47 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       needs: 'opts',
       scope: 'page-server',
       noCapability: true,
+      ptraceScope: tracesNothing,
+      confined: 'confined',
+      // CRIU itself listens on every interface. Here, the network takes an explicit address.
+      confinedOptions: (opts) => ({
+        ...opts,
+        ps: { ...opts.ps, address: opts.ps?.address || '127.0.0.1' },
+      }),
+    },
+  ],
+  [ReqType.NOTIFY, { phases: ['notify'], keepOpen: false, ptraceScope: tracesNothing, confined: 'confined' }],
+  [
+    ReqType.CPUINFO_DUMP,
+    {
+      phases: first,
+      keepOpen: true,
+      needs: 'opts',
+      noCapability: true,
+      ptraceScope: tracesNothing,
       confined: 'confined',
     },
   ],
-  [ReqType.NOTIFY, { phases: ['notify'], keepOpen: false, confined: 'confined' }],
-  [
-    ReqType.CPUINFO_DUMP,
-    { phases: first, keepOpen: true, needs: 'opts', noCapability: true, confined: 'confined' },
-  ],
   [
     ReqType.CPUINFO_CHECK,
-    { phases: first, keepOpen: true, needs: 'opts', noCapability: true, confined: 'confined' },
+    {
+      phases: first,
+      keepOpen: true,
+      needs: 'opts',
+      noCapability: true,
+      ptraceScope: tracesNothing,
+      confined: 'confined',
+    },
   ],
-  [ReqType.FEATURE_CHECK, { phases: first, keepOpen: true, needs: 'features', confined: 'probe' }],
-  [ReqType.VERSION, { phases: first, keepOpen: true, confined: 'probe' }],
-  [ReqType.WAIT_PID, { phases: first, keepOpen: false, confined: needsItsParent }],
+  [
+    ReqType.FEATURE_CHECK,
+    { phases: first, keepOpen: true, needs: 'features', ptraceScope: tracesNothing, confined: 'probe' },
+  ],
+  [ReqType.VERSION, { phases: first, keepOpen: true, ptraceScope: tracesNothing, confined: 'probe' }],
+  [
+    ReqType.WAIT_PID,
+    { phases: first, keepOpen: false, ptraceScope: tracesNothing, confined: needsItsParent },
+  ],
   [
     ReqType.PAGE_SERVER_CHLD,
     {
@@ -99,11 +168,20 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       keepOpen: true,
       needs: 'opts',
       answeredAs: ReqType.PAGE_SERVER,
+      ptraceScope: tracesNothing,
       confined: needsItsParent,
     },
   ],
   [
     ReqType.SINGLE_PRE_DUMP,
-    { phases: first, keepOpen: false, needs: 'opts', target: true, confined: 'confined' },
+    {
+      phases: first,
+      keepOpen: false,
+      needs: 'opts',
+      target: true,
+      tracksMemory: true,
+      ptraceScope: tracesTarget,
+      confined: 'confined',
+    },
   ],
 ]);
