@@ -1,8 +1,8 @@
-// criu-engine-preload.so: loaded into CRIU where it runs as an engine that has become its caller.
+// criu-engine-preload.so: loaded into each CRIU that runs as a confined engine.
 //
-// CRIU without root holds CAP_CHECKPOINT_RESTORE for some system calls, and has it in effect all
-// the time: while it opens each path that an image names, too. The images and what lies at these
-// paths are the caller's. With the capability in effect the kernel lets such an open follow
+// CRIU without root needs CAP_CHECKPOINT_RESTORE for some system calls, but has it in effect all
+// the time, even while it opens each path that an image names. The caller controls the images and
+// the files at these paths. With the capability in effect the kernel lets such an open follow
 // /proc/PID/map_files, and look into every other engine of the same user. So this library keeps the
 // capability permitted, and out of the effective set, except for the calls that need it:
 //
@@ -13,25 +13,24 @@
 //   ioctl(2), TIOCSLCKTRMIOS      the locked settings of a terminal (Linux 6.8)
 //   openat(2) of map_files/A-B    in the process that dumps; the name is CRIU's own
 //   openat(2) of fd/N             in a process that is restored, for memory that it shares with
-//                                 another one of its tree (shmem.c); the name is CRIU's own
+//                                 another process of its tree (shmem.c); the name is CRIU's own
 //
 // The other things that this library does:
-//   - an engine stays not dumpable, so that the user's processes, and other engines of that user,
-//     cannot trace it or open anything in its /proc/PID. What it restores is dumpable, as CRIU's
-//     own ptrace(2) needs. What else it forks is dumpable, and has lost the capability;
-//   - programs that CRIU executes inherit nothing: the capability leaves the ambient and the
-//     inheritable set;
-//   - nobody leads what is being restored to code of its own while it holds the capability. It has
-//     its signal handlers by then, so all signals are blocked; and a restartable sequence that
-//     others can write is a reason to exit (sequences.h);
-//   - what is being restored ends with its engine (PTRACE_O_EXITKILL), so that a caller that kills
-//     the engine never has an unverified process run;
-//   - an engine lets go of the capability before it lets go of the first thread that it has
-//     restored.
+//   - An engine stays not dumpable, so that the user's processes and the user's other engines
+//     cannot trace it or open anything in its /proc/PID. A restored process is dumpable, because
+//     CRIU's own ptrace(2) needs that. Every other child is dumpable and has lost the capability.
+//   - Programs that CRIU executes inherit nothing: the capability leaves the ambient and the
+//     inheritable set.
+//   - A process that is being restored runs no code from its image while it holds the capability.
+//     Its signal handlers are installed by then, so all signals are blocked. A restartable sequence
+//     that another process can write makes the process exit (sequences.h).
+//   - The tree that is being restored ends with its engine (PTRACE_O_EXITKILL). So a caller that
+//     kills the engine never gets an unverified process that runs.
+//   - An engine gives up the capability before it detaches from the first restored thread.
 //
-// None of this is a wall against code of the user's in CRIU itself, which could undo it; it
-// is one against CRIU doing on the user's behalf what the user may not. CRIU's functions are named
-// as of 3.18 to 4.2.
+// This library keeps CRIU from acting for the user beyond the user's rights. It is no wall against
+// the user's code inside CRIU, which could undo all of this. CRIU's functions are named as of 3.18
+// to 4.2.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -74,14 +73,14 @@ struct Sets {
   __user_cap_data_struct halves[_LINUX_CAPABILITY_U32S_3];
 };
 
-// What this process holds while the capability sleeps; for a call that needs it; and what a process
-// holds that needs no such call.
+// The capability sets of this process outside of the calls that need the capability (asleep) and
+// during them (awake), and those of a process without such calls (none).
 Sets asleep;
 Sets awake;
 Sets none;
 
-// Which process this memory is that of. One that shares the engine's memory (CLONE_VM) counts as
-// the engine: it has credentials of its own, and must not change what they share.
+// The role of the process with this memory. A process that shares the engine's memory (CLONE_VM)
+// counts as the engine: it has its own credentials, and must not change shared variables.
 enum class Role {
   kNone,  // Not run by the launcher.
   kEngine,
@@ -91,15 +90,16 @@ enum class Role {
 Role role = Role::kNone;
 pid_t engine = 0;
 
-// The engine's own pagemap, opened while it could be: nothing is known of this kernel yet where
-// CRIU asks for it (kerndat.c). CRIU's other own files in /proc can be read by a process that is
-// not dumpable.
+// The engine's own pagemap, opened while the engine was still dumpable. CRIU opens it when it
+// collects facts about the kernel (kerndat.c). A process that is not dumpable can read CRIU's other
+// own files in /proc.
 int own_pagemap = -1;
 
-// What CRIU has read from the images.
+// The restartable sequences and mappings that CRIU has read from the images.
 criu_service::engine_preload::Sequences sequences;
 
-// The engine has made a process with a pid of its choice: it restores, and traces what it has made.
+// True after the engine has made a process with a pid of its choice: the engine restores, and
+// traces the processes that it makes.
 bool restores = false;
 
 using Syscall = long (*)(long, ...);
@@ -109,8 +109,8 @@ using Clone = int (*)(CloneFunction, void*, int, void*, ...);
 using Fork = pid_t (*)();
 using Unpack = void* (*)(const void*, void*, size_t, const uint8_t*);
 
-// libc's own function. It is looked up where it is first used: the constructors of libraries that
-// run before ours call functions that are replaced here.
+// libc's own function, looked up at its first use: constructors of other libraries run earlier and
+// call functions that are replaced here.
 template <typename Function>
 Function Libc(Function* found, const char* name) {
   if (*found == nullptr) *found = reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));
@@ -139,7 +139,7 @@ long Call(long number, Words... words) {
   return Libc(&found, "syscall")(number, words...);
 }
 
-// Exit without any handler: the process holds what it must not use.
+// Exits without any handler, because the process holds rights that it must not use.
 [[noreturn]] void GiveUp() {
   for (;;) ::_exit(1);
 }
@@ -158,7 +158,7 @@ Sets GetCapabilities() {
   return sets;
 }
 
-// In effect from here to the end of the scope.
+// Keeps the capability in effect until the end of the scope.
 class Awake {
  public:
   explicit Awake(bool needed) : needed_(needed) {
@@ -179,7 +179,7 @@ const char* SkipPrefix(const char* text, const char* prefix) {
   return std::strncmp(text, prefix, length) == 0 ? text + length : nullptr;
 }
 
-// At least one of `digits`; what follows them.
+// Skips characters in `digits`. Returns the text behind them, or nullptr if there are none.
 const char* SkipDigits(const char* text, const char* digits) {
   const size_t length = std::strspn(text, digits);
   return length > 0 ? text + length : nullptr;
@@ -209,8 +209,8 @@ bool IsOnProc(int directory) {
   return Call(SYS_fstatfs, directory, &file_system) == 0 && file_system.f_type == PROC_SUPER_MAGIC;
 }
 
-// True for a name that CRIU itself has made up below a directory of /proc. A name out of an image
-// is looked up from the root directory, or from where images lie.
+// True for a name that CRIU itself has made below a directory of /proc. A name from an image is
+// looked up from the root directory, or from the images directory.
 bool NeedsCapability(int directory, const char* path) {
   if (directory < 0 || path == nullptr) return false;
   const bool is_own_name = (role == Role::kEngine && IsMappingName(path)) ||
@@ -221,8 +221,9 @@ bool NeedsCapability(int directory, const char* path) {
   return needs;
 }
 
-// A helper of the engine opens the directories of the request by the engine's number and pid
-// (setup_opts_from_req in cr-service.c), and may not look into the engine. It has inherited them.
+// A helper of the engine opens the directories of the request as /proc/ENGINE/fd/NUMBER
+// (setup_opts_from_req in cr-service.c), but may not look into the engine. It has inherited the
+// descriptors, so its own /proc/self/fd/NUMBER is the same.
 class OwnPath {
  public:
   explicit OwnPath(const char* path) : path_(path) {
@@ -243,7 +244,7 @@ class OwnPath {
   char own_[32] = {};
 };
 
-// Where the variable is absent the process is no engine: a program that an engine executes.
+// If the variable is absent, the process is no engine but a program that an engine executes.
 const char* TakeVariable(const char* name) {
   static char value[16];
   const char* text = std::getenv(name);
@@ -278,7 +279,7 @@ void PrepareSets(const char* kind) {
   SetCapabilities(asleep);
 }
 
-// Before CRIU's main(). The service gives an engine its request only after this was said.
+// Runs before CRIU's main(). The service sends a request only after the report at the end.
 __attribute__((constructor)) void Begin() {
   LibcPtrace();
   LibcClone();
@@ -309,20 +310,20 @@ __attribute__((constructor)) void Begin() {
   if (Call(SYS_write, control, &guarded, sizeof guarded) != static_cast<long>(sizeof guarded)) {
     GiveUp();
   }
-  // A hand-over: the caller's connection is behind it, and takes its place.
+  // In a hand-over the caller's connection has the next number, and takes the place of `control`.
   const bool hand_over = control == criu_service::launcher::kEngineSocketFd;
   const int used_up = hand_over ? control + 1 : control;
   if (hand_over && Call(SYS_dup3, used_up, control, 0) != control) GiveUp();
   if (Call(SYS_close, used_up) != 0) GiveUp();
 }
 
-// The kernel asks for it where the engine traces this process, and where processes of a tree that
-// is being restored open what they share.
+// The kernel requires a dumpable process when the engine traces this process, and when processes of
+// a tree that is being restored open their shared memory.
 void MakeDumpable() {
   if (Call(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) GiveUp();
 }
 
-// libc keeps these two for itself, and blocks them for nobody.
+// libc reserves these two signals, and never blocks them.
 constexpr uint64_t kLibcSignals = uint64_t{0b11} << (32 - 1);
 
 int SetSignalMask(int how, const uint64_t* set, uint64_t* before) {
@@ -338,16 +339,16 @@ void BeginRestored() {
   MakeDumpable();
 }
 
-// What is made without a pid of the engine's choice is no process of a tree: one on which CRIU
-// tries out what the kernel can do, or one that works on a request for it (PRE_DUMP, PAGE_SERVER).
-// None of them needs the capability, and the engine looks into some.
+// A child without a pid of the engine's choice is no process of a restored tree. CRIU tries out
+// features of the kernel on it, or has it work on a request (PRE_DUMP, PAGE_SERVER). It needs no
+// capability, and is dumpable because the engine looks into some of these children.
 void BeginHelper() {
   role = Role::kHelper;
   SetCapabilities(none);
   MakeDumpable();
 }
 
-// Helpers have nothing to give to their own children.
+// Helpers hold no capability that they could give to their children.
 bool GivesCapability() { return role == Role::kEngine || role == Role::kRestored; }
 
 // clone_args of linux/sched.h, whose size depends on the header's age.
@@ -356,19 +357,19 @@ struct CloneArguments {
   uint64_t set_tid, set_tid_size;
 };
 
-// The system call makes a process with a memory of its own. `chooses_pid`: and with a certain pid.
+// True if the system call makes a process with memory of its own. `chooses_pid`: with a chosen pid.
 bool MakesProcess(long number, const long* words, bool* chooses_pid) {
   *chooses_pid = false;
   if (number == SYS_clone) return (words[0] & CLONE_VM) == 0;
   if (number != SYS_clone3 || words[0] == 0) return false;
-  // NOLINTNEXTLINE(performance-no-int-to-ptr): a system call's words are either.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the words of a system call are numbers or pointers.
   const auto* arguments = reinterpret_cast<const CloneArguments*>(words[0]);
   *chooses_pid = words[1] >= static_cast<long>(sizeof *arguments) && arguments->set_tid_size > 0;
   return words[1] >= static_cast<long>(sizeof arguments->flags) &&
          (arguments->flags & CLONE_VM) == 0;
 }
 
-// A cloned process has a copy of this memory.
+// The arguments of clone(3) for the child, which has a copy of this memory.
 struct {
   CloneFunction function;
   void* argument;
@@ -379,7 +380,7 @@ int BeginCloned(void* /*argument*/) {
   return cloned.function(cloned.argument);
 }
 
-// Once in an engine that restores: whatever it makes goes by that.
+// Runs once in an engine that restores; all its children inherit the result.
 void LookWhetherKernelClears() {
   static bool is_known = false;
   if (is_known) return;
@@ -387,7 +388,7 @@ void LookWhetherKernelClears() {
   const bool clears = criu_service::engine_preload::KernelClearsAreas(LibcClone());
   sequences.SetKernelClears(clears);
   if (clears) return;
-  // The last words of an engine are in the journal, and in the reply where CRIU gives no reason.
+  // The journal shows an engine's stderr, and so does the reply if CRIU gives no reason.
   static constexpr char kWhy[] =
       "This kernel does not clear restartable sequences (rseq) when they are registered: no "
       "process "
@@ -395,8 +396,8 @@ void LookWhetherKernelClears() {
   Call(SYS_write, STDERR_FILENO, static_cast<const char*>(kWhy), sizeof kWhy - 1);
 }
 
-// What was restored runs from here on, where its user has moved it out of its frozen cgroup: beside
-// an engine that holds nothing any more.
+// A restored process that its user has moved out of its frozen cgroup runs from here on, so the
+// engine gives up the capability first.
 void LetGoOfCapability() {
 #if !defined(TEST_WITHOUT_SLEEP) || !defined(TEST_DUMPABLE)
   awake = none;
@@ -407,7 +408,7 @@ void LetGoOfCapability() {
 
 }  // namespace
 
-// Each of the following takes the place of libc's function of that name in CRIU.
+// Each of the following functions replaces the libc function of the same name in CRIU.
 #define OF_LIBC extern "C" __attribute__((visibility("default")))
 
 OF_LIBC long syscall(long number, ...) {
@@ -451,7 +452,8 @@ OF_LIBC pid_t fork() noexcept {
   return child;
 }
 
-// CRIU means to block all signals but SIGCHLD before it restores the handlers of a process.
+// CRIU blocks all signals but SIGCHLD before it restores the handlers of a process. libc would
+// leave out its own two signals.
 OF_LIBC int sigprocmask(int how, const sigset_t* set, sigset_t* before) noexcept {
   uint64_t mask = 0;
   static_assert(sizeof mask <= sizeof *set);
@@ -481,7 +483,7 @@ OF_LIBC mode_t umask(mode_t mask) {
   return before;
 }
 
-// By this function of libprotobuf-c CRIU reads each entry of an image.
+// CRIU reads each entry of an image with this function of libprotobuf-c.
 OF_LIBC void* protobuf_c_message_unpack(const void* descriptor, void* allocator, size_t size,
                                         const uint8_t* data) {
   static Unpack found = nullptr;
@@ -491,7 +493,7 @@ OF_LIBC void* protobuf_c_message_unpack(const void* descriptor, void* allocator,
   return message;
 }
 
-// The flags with which an open has a mode.
+// True for flags with which open(2) takes a mode.
 constexpr bool HasMode(int flags) {
   return (flags & O_CREAT) != 0 || (flags & __O_TMPFILE) == __O_TMPFILE;
 }
@@ -507,7 +509,7 @@ OF_LIBC int openat64(int directory, const char* path, int flags, ...) {
   if (GivesCapability()) sequences.Open(path);
   const Awake now(NeedsCapability(directory, path));
   const auto fd = static_cast<int>(Call(SYS_openat, directory, path, flags | O_LARGEFILE, mode));
-  // Its target's pagemap CRIU may open; this is its own.
+  // CRIU may open the pagemap of a dumped process, so the refused pagemap is the engine's own.
   if (fd == -1 && errno == EACCES && own_pagemap != -1 && role == Role::kEngine &&
       std::strcmp(path, "pagemap") == 0 && flags == O_RDONLY) {
     return static_cast<int>(Call(SYS_fcntl, own_pagemap, F_DUPFD, 0));
@@ -532,7 +534,7 @@ OF_LIBC int open64(const char* path, int flags, ...) {
 
 OF_LIBC int open(const char* path, int flags, ...) __attribute__((alias("open64")));
 
-// The same of a CRIU that was compiled with _FORTIFY_SOURCE.
+// The same functions for a CRIU that was compiled with _FORTIFY_SOURCE.
 // NOLINTBEGIN(bugprone-reserved-identifier)
 OF_LIBC int __openat64_2(int directory, const char* path, int flags) {
   return openat64(directory, path, flags);
@@ -585,7 +587,7 @@ static bool IsOwnVersion3(cap_user_header_t header) {
          (header->pid == 0 || header->pid == Call(SYS_getpid));
 }
 
-// CRIU looks here whether it has the capability (set_opts_cap_eff in util.c).
+// CRIU checks here that it has the capability (set_opts_cap_eff in util.c).
 OF_LIBC int capget(cap_user_header_t header, cap_user_data_t data) {
   const auto result = static_cast<int>(Call(SYS_capget, header, data));
   if (role != Role::kNone && result == 0 && data != nullptr && IsOwnVersion3(header)) {
@@ -594,8 +596,8 @@ OF_LIBC int capget(cap_user_header_t header, cap_user_data_t data) {
   return result;
 }
 
-// CRIU takes into effect all that is permitted before it links a file whose name has gone, and
-// leaves it so (linkat_hard in files-reg.c).
+// CRIU makes all permitted capabilities effective before it links a file that has lost its name,
+// and leaves them effective (linkat_hard in files-reg.c).
 OF_LIBC int capset(cap_user_header_t header, const cap_user_data_t data) {
   if (role == Role::kNone || data == nullptr || !IsOwnVersion3(header)) {
     return static_cast<int>(Call(SYS_capset, header, data));
@@ -608,8 +610,8 @@ OF_LIBC int capset(cap_user_header_t header, const cap_user_data_t data) {
   return static_cast<int>(Call(SYS_capset, header, static_cast<void*>(sets.halves)));
 }
 
-// CRIU makes itself dumpable for the sake of its own /proc/self (check_caps in cr-check.c,
-// linkat_hard in files-reg.c), whose files the kernel lets it read all the same.
+// CRIU makes itself dumpable to read its own /proc/self (check_caps in cr-check.c, linkat_hard in
+// files-reg.c). The kernel lets it read these files without that.
 OF_LIBC int prctl(int option, ...) {
   va_list list;
   va_start(list, option);

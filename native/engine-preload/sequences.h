@@ -1,13 +1,13 @@
 // The restartable sequences (rseq(2)) of a tree that is being restored.
 //
-// CRIU's restorer registers the area of a thread while CAP_CHECKPOINT_RESTORE is in effect. The
-// kernel reads there, after each interruption, to which address it should lead the thread. So
-// whoever can write the area then runs code of their own with the capability. Another process can
-// write it where it lies in shared memory or in a file.
+// CRIU's restorer registers the area of a thread while CAP_CHECKPOINT_RESTORE is in effect. After
+// each interruption the kernel reads in the area to which address it should lead the thread. So a
+// writer of the area can run code of its own with the capability. If the area lies in shared memory
+// or in a file, another process can write it.
 //
-// Here is what CRIU has read from the images: whether each area of a process lies in memory that is
-// the process's alone. Images of ordinary programs are like that: an area is a part of thread-local
-// storage.
+// This class records the areas and mappings that CRIU has read from the images, and tells whether
+// each area of a process lies in memory of that process alone. In images of ordinary programs that
+// holds, because an area is a part of thread-local storage.
 #pragma once
 
 #include <sched.h>
@@ -24,8 +24,7 @@
 
 namespace criu_service::engine_preload {
 
-// What is known of libprotobuf-c's descriptions of messages, whose layout has been the same since
-// its version 1.0.
+// libprotobuf-c's descriptions of messages, with a layout that has been the same since version 1.0.
 struct FieldDescription {
   const char* name;
   uint32_t id;
@@ -51,7 +50,7 @@ struct MessageDescription {
   const FieldDescription* fields;
 };
 
-// One unpacked message, by its description: what CRIU itself goes by.
+// An unpacked message, read by the same description that CRIU uses.
 class Message {
  public:
   Message(const void* descriptor, const void* bytes)
@@ -62,7 +61,7 @@ class Message {
     return bytes_ != nullptr && std::strcmp(description_->name, name) == 0;
   }
 
-  // False where this CRIU knows no such field.
+  // @return false if this CRIU has no such field.
   template <typename Value>
   bool Get(const char* name, Value* value) const {
     const FieldDescription* field = Find(name);
@@ -78,7 +77,7 @@ class Message {
     return {field->descriptor, child};
   }
 
-  // How many entries a list has, and each.
+  // The number of entries of a list. Entry() gives an entry.
   size_t Count(const char* name) const {
     const FieldDescription* field = Find(name);
     size_t count = 0;
@@ -108,8 +107,8 @@ class Message {
   const unsigned char* bytes_;
 };
 
-// Registers an area that names a description which no kernel accepts: one that reads it there
-// kills.
+// Registers an area that points to a description which no kernel accepts. A kernel that does not
+// clear the pointer reads the description, and kills the process.
 inline int TryArea(void* /*unused*/) {
   struct alignas(32) Area {
     uint32_t processors[2];
@@ -129,13 +128,14 @@ inline int TryArea(void* /*unused*/) {
   return 0;
 }
 
-// Whether the kernel clears what an area says when it is registered: since 6.15, 6.14.9 and 6.12.31
-// (CVE-2025-38067). Elsewhere the memory in an image can say it. `clone` is libc's own.
+// True if the kernel clears the pointer in an area at registration: since 6.15, 6.14.9 and 6.12.31
+// (CVE-2025-38067). An older kernel follows the pointer that lies in an image's memory. `clone` is
+// libc's own.
 template <typename Clone>
 bool KernelClearsAreas(Clone clone) {
   alignas(16) static char stack[8192];
-  // Memory that is shared is what makes the kernel give the child no area of its parent's. Without
-  // a signal at its end CRIU hears nothing of the child.
+  // Because the child shares the memory, the kernel gives it no area of its parent's. It sends no
+  // signal at its end, so CRIU does not notice the child.
   const pid_t child = clone(TryArea, stack + sizeof stack, CLONE_VM | CLONE_VFORK, nullptr);
   int status = 0;
   return child > 0 && ::waitpid(child, &status, __WALL) == child && WIFEXITED(status);
@@ -146,7 +146,7 @@ struct Range {
   uint64_t end;
 };
 
-// A range of a process or thread; the lists are a copy in each process that is made.
+// A range of a process or thread. Each new process has a copy of the lists.
 struct Noted {
   int id;
   Range range;
@@ -165,7 +165,7 @@ class Sequences {
  public:
   void SetKernelClears(bool clears) { kernel_clears_ = clears; }
 
-  // CRIU opens an image: what it reads from here on is that of this process or thread.
+  // CRIU opens an image: the following entries belong to this process or thread.
   void Open(const char* name) {
     if (name == nullptr) return;
     static constexpr const char* kKinds[] = {"core-%d.img%n", "mm-%d.img%n", "vmas-%d.img%n"};
@@ -179,7 +179,7 @@ class Sequences {
     }
   }
 
-  // @return false where there is no memory.
+  // @return false if memory is exhausted.
   bool Read(const void* descriptor, const void* bytes) {
     const Message message(descriptor, bytes);
     if (message.Is("core_entry")) return ReadCore(message);
@@ -191,18 +191,18 @@ class Sequences {
     return true;
   }
 
-  // In a process that was made: what was read of others' threads is none of its own.
+  // In a new process: forgets the areas of other threads.
   void KeepOnly(int id) {
     Forget([id](const Noted& area) { return area.id != id; });
   }
 
-  // In the process that has made it.
+  // In the parent of a new process: forgets the areas of that child.
   void Leave(int id) {
     Forget([id](const Noted& area) { return area.id == id; });
   }
 
-  // Each area of the process lies in memory that nobody else can write. CRIU may map one range over
-  // another.
+  // True if each area lies in memory that only this process can write. CRIU may map a range over
+  // another range, so an area must also lie outside of every other mapping.
   bool ArePrivate(int process) const {
     if (!kernel_clears_ && areas_ != nullptr) return false;
     for (const Noted* area = areas_; area != nullptr; area = area->next) {
