@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
+import { type OptionName, type OptionRow, optionTable } from '../../src/policy/option-table.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 
@@ -52,4 +53,24 @@ describe('SECURITY.md', () => {
     assert.ok(named > 100, `it names ${named} tests`);
     assert.deepEqual(missing, []);
   });
+
+  it('has each option that the policy refuses, with the reason of its row, and no other', () => {
+    const text = readFileSync(join(root, 'docs', 'SECURITY.md'), 'utf8');
+    const begin = text.indexOf('| option | refused | why |');
+    const found = text.slice(begin, text.indexOf('\n\n', begin)).split('\n').slice(2);
+    assert.deepEqual(found, refusedOptions());
+  });
 });
+
+/** The rows of the table of options in SECURITY.md. */
+function refusedOptions(): string[] {
+  const samples = { ps: { fd: 0 }, log_file: '-' } as const;
+  return (Object.keys(optionTable) as OptionName[]).flatMap((name) => {
+    const { privileged, confined, refusedValue }: OptionRow = optionTable[name];
+    if (typeof confined === 'object')
+      return `| \`${name}\` | ${typeof privileged === 'object' ? 'to all' : 'without root'} | ${confined.refused} |`;
+    const [option, why] = refusedValue?.(samples as never)?.split(': ') ?? [];
+    const value = option === 'log_file' ? 'log_file: -' : option;
+    return option === undefined ? [] : `| \`${value}\` | without root | ${why} |`;
+  });
+}
