@@ -1,4 +1,4 @@
-/** Whatever alice leaves unanswered, unread or unfinished, bob is served meanwhile. */
+/** Requests, packets and file systems that alice leaves unanswered, unread or unfinished: bob is served meanwhile. */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,15 +14,15 @@ import { assertRefused, assertServed, besideReference, it } from './support/guar
 import { directoryOf, startCounting, targetOf } from './support/people.ts';
 import { needsFuse, SilentMount } from './support/silent-mount.ts';
 
-/** Longer than any test may take: whoever waits for it has stopped. */
+/** Longer than any test may take: a process that waits for it has stopped. */
 const lingerSeconds = 600;
 
-/** How long alice is waited for, where she may have to wait herself. */
+/** How long the test waits for alice, in case she has to wait herself. */
 const patienceMs = 5000;
 
 const { EPERM, EPIPE } = constants.errno;
 
-/** alice with a socket whose close(2) takes ten minutes, sent along if the kernel lets her. */
+/** alice with a socket whose close(2) takes ten minutes. It is sent along if the kernel allows that. */
 async function lingering(): Promise<Attacker> {
   const alice = new Attacker('alice');
   await alice.do('open', 10, 0, directoryOf('alice'));
@@ -32,24 +32,24 @@ async function lingering(): Promise<Attacker> {
 }
 
 /**
- * Linux 6.16 can refuse descriptors at the door (SO_PASSRIGHTS), which is the best end of such a packet. Elsewhere the copy on its
- * way is the last one: whoever closes that has to wait. Without a packet it would be alice herself.
+ * Linux 6.16 can refuse descriptors at the door (SO_PASSRIGHTS), which is the best end of such a packet. On older kernels the
+ * copy in the packet is the last: the process that closes it has to wait. Without a packet, alice's own copy is the last.
  */
 async function sendAlong(alice: Attacker, message: CriuReq | Uint8Array): Promise<void> {
   try {
     await alice.send(message, 20);
-    // Where the service has let go of its copy before, hers is the last, and it is she who waits.
+    // If the service has closed its copy before, alice's is the last, and her close(2) waits.
     await Promise.race([alice.do('close', 20), sleep(patienceMs)]);
   } catch (error) {
-    // EPIPE: the service has answered what came before, and closed, which is no worse.
+    // EPIPE: the service answered the packets before this one and closed the connection, which is as good.
     if (!(error instanceof AttackFailed) || ![EPERM, EPIPE].includes(error.errno)) throw error;
   }
 }
 
-// No bite on CRIU's own service: it forks for each connection, so that only the fork waits. What bites is any service with one
-// event loop that closes such a descriptor by itself, as this one did before.
+// No bite on CRIU's own service: it forks for each connection, so that only the fork waits. The attack bites a service with a
+// single event loop that closes such a descriptor itself, as this service once did.
 describe('a socket that lingers, sent along by alice', () => {
-  it('does not hold up the service when its packet is peeked at and served', async () => {
+  it('does not block the service if its packet is peeked at and served', async () => {
     const alice = await lingering();
     const target = targetOf('alice');
     const opts = { images_dir_fd: 10, pid: target.pid, leave_running: true };
@@ -57,13 +57,13 @@ describe('a socket that lingers, sent along by alice', () => {
     await assertServed('bob');
   });
 
-  it('does not hold up the service when its packet is refused', async () => {
+  it('does not block the service if its packet is refused', async () => {
     const alice = await lingering();
     await sendAlong(alice, Buffer.from('no request at all'));
     await assertServed('bob');
   });
 
-  it('does not hold up the service when it is never read, behind a good packet', async () => {
+  it('does not block the service if its packet is never read, behind a good packet', async () => {
     const alice = await lingering();
     await alice.send({ type: ReqType.VERSION });
     await sendAlong(alice, { type: ReqType.VERSION });
@@ -71,7 +71,7 @@ describe('a socket that lingers, sent along by alice', () => {
     await assertServed('bob');
   });
 
-  it('does not hold up the service when alice leaves without a word more', async () => {
+  it('does not block the service if alice then closes her connection', async () => {
     const alice = await lingering();
     await sendAlong(alice, { type: ReqType.VERSION, keep_open: true });
     await alice.do('close', connection);
@@ -85,7 +85,7 @@ describe('a directory of alice’s on a file system that never answers', () => {
     ['by path', true],
   ] as const) {
     // No bite on CRIU's own service: it forks for each connection. A service that opened the directory itself would stop here.
-    it(`holds up alice alone (${what})`, async function () {
+    it(`blocks alice alone (${what})`, async function () {
       needsFuse(this);
       const mount = SilentMount.of('alice');
       try {
@@ -107,22 +107,23 @@ describe('a directory of alice’s on a file system that never answers', () => {
   }
 });
 
-/** The first process of hers is inside execve(2) from here on, which waits for her file system; a child of it goes on. */
+/** From here on alice's first process is inside execve(2), which waits for her file system. A child of it obeys the test. */
 async function enterExec(alice: Attacker, mount: SilentMount): Promise<void> {
   await alice.do('leave-to-child', '/usr/bin/true');
   await mount.asked();
 }
 
-/** The service's own threads: one more for each reading that is lost. */
+/** The threads of the service: each reading that blocks costs a thread. */
 const threadsOfService = (): number => Number(statusLine(mainPid(), 'Threads'));
 
-// The bite is a service that reads such a process on its event loop: with caller-reader.ts answering at once bob waits for ever.
+// The bite: a service that reads such a process on its event loop. If caller-reader.ts reads in place, bob waits for ever.
 describe('a process inside execve(2), where a file system of alice’s keeps it', () => {
   let mount: SilentMount;
 
   /**
-   * @param how what has to wait for her file system: the end of a mapping, with which exec's locks are held that readings of /proc
-   *   need, on any kernel (exec_mmap in fs/exec.c); or the end of a descriptor, which Linux 6.12 waits for before it takes all of them.
+   * @param how what waits for her file system: unmapping a file, which on any kernel happens under the locks of exec that
+   *   readings of /proc need (exec_mmap in fs/exec.c); or closing a descriptor, for which Linux 6.12 waits before it takes all of
+   *   these locks.
    */
   const itInside = (
     title: string,
@@ -143,7 +144,7 @@ describe('a process inside execve(2), where a file system of alice’s keeps it'
   };
 
   itInside(
-    'holds up nobody else when it is the caller, and nobody at all when it is over',
+    'delays alice alone if it is the caller, and only until execve(2) returns',
     'map',
     async (alice) => {
       const before = threadsOfService();
@@ -154,7 +155,7 @@ describe('a process inside execve(2), where a file system of alice’s keeps it'
       await assertServed('bob');
       assertRefused(await alice.receive(), /inside execve/);
       await assertServed('bob');
-      // A thread is lost; a second one is not spent on her.
+      // A thread is lost; a second thread is not spent on her.
       assert.equal(threadsOfService(), before + 1);
       const other = new Attacker('alice');
       await other.do('open', 10, 0, directoryOf('alice'));
@@ -167,16 +168,16 @@ describe('a process inside execve(2), where a file system of alice’s keeps it'
     },
   );
 
-  itInside('holds up nobody else when it is to be dumped', 'map', async (alice) => {
+  itInside('blocks only alice’s requests if it is to be dumped', 'map', async (alice) => {
     await enterExec(alice, mount);
     await dumpAndLeave(alice.pid);
   });
 
   itInside(
-    'holds up nobody else when it is in a tree that is to be dumped',
+    'blocks only alice’s requests if it is in a tree that is to be dumped',
     'hold-until-exec',
     async (alice) => {
-      // Her first process is the root of it, and waits; the second one goes into execve(2), and a third one goes on.
+      // Her first process is the root of the tree, and waits; the second goes into execve(2), and a third obeys the test.
       await alice.do('fork');
       await alice.do('leave-to-child', '/usr/bin/true');
       await mount.asked();
@@ -184,12 +185,12 @@ describe('a process inside execve(2), where a file system of alice’s keeps it'
     },
   );
 
-  /** She has it dumped, and gives up: the engine waits for the process as long as the kernel does. */
+  /** alice asks for a dump of the process and leaves: the engine waits for the process as long as the kernel does. */
   async function dumpAndLeave(pid: number): Promise<void> {
     const other = new Attacker('alice');
     await other.do('open', 10, 0, directoryOf('alice'));
     await other.connect(ourAddress);
-    // Which of them could be restored here is not the question.
+    // The test needs an engine, not images that could be restored.
     await other.send({ type: ReqType.DUMP, opts: { images_dir_fd: 10, pid, leave_running: true } });
     await eventually('an engine is at work', () => engines().length > 0);
     await assertServed('bob');
@@ -200,7 +201,7 @@ describe('a process inside execve(2), where a file system of alice’s keeps it'
   }
 });
 
-describe('a process whose directories are on a file system of alice’s that has fallen silent', () => {
+describe('a process with a directory on a file system of alice’s that has fallen silent', () => {
   let mount: SilentMount;
 
   const itThere = (title: string, body: () => Promise<void>): void => {
@@ -215,7 +216,7 @@ describe('a process whose directories are on a file system of alice’s that has
     });
   };
 
-  itThere('is served as others are when it is the caller’s working directory', async () => {
+  itThere('is served like any other if that is the caller’s working directory', async () => {
     const alice = new Attacker('alice');
     await alice.do('open', 10, 0, directoryOf('alice'));
     await alice.do('chdir', mount.path);
@@ -226,7 +227,7 @@ describe('a process whose directories are on a file system of alice’s that has
     await assertServed('bob');
   });
 
-  itThere('is refused when it is the caller’s root', async () => {
+  itThere('is refused if that is the caller’s root', async () => {
     const alice = new Attacker('root');
     await alice.do('open', 10, 0, directoryOf('alice'));
     await alice.do('reconnect-as', 'alice', ourAddress, mount.path);
@@ -236,7 +237,7 @@ describe('a process whose directories are on a file system of alice’s that has
     assertRefused(await alice.receive(), /root directory/);
   });
 
-  itThere('holds up nobody else when it is to be dumped', async () => {
+  itThere('blocks only alice’s requests if it is to be dumped', async () => {
     const there = startCounting('alice', [], 'env', `--chdir=${mount.path}`, binary('counter'));
     await mount.fallSilent();
     const alice = new Attacker('alice');
@@ -253,7 +254,7 @@ describe('a process whose directories are on a file system of alice’s that has
   });
 });
 
-describe('connections that say nothing', () => {
+describe('silent connections', () => {
   besideReference();
 
   it('cost no process, and others are served at once beside a thousand of them', async () => {
@@ -273,9 +274,9 @@ describe('connections that say nothing', () => {
   });
 });
 
-// No bite: CRIU's own service forks for each connection. This one could stop at such a dialog, and does not.
+// No bite: CRIU's own service forks for each connection. A service with a single event loop could stop at such a dialog.
 describe('a notification that alice never answers', () => {
-  it('holds up alice alone', async () => {
+  it('blocks alice alone', async () => {
     const target = targetOf('alice');
     const alice = new Attacker('alice');
     await alice.do('open', 10, 0, directoryOf('alice'));
@@ -288,7 +289,7 @@ describe('a notification that alice never answers', () => {
     await target.assertCountsOn();
   });
 
-  it('does not fill the service, when she sends and never reads', async () => {
+  it('does not fill the service if she sends and never reads', async () => {
     const alice = new Attacker('alice');
     await alice.connect(ourAddress);
     await alice.send({ type: ReqType.VERSION, keep_open: true });

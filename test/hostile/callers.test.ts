@@ -1,4 +1,4 @@
-/** Who asks: what a process was when it connected, and what it has become since, must be the same. */
+/** Identity of callers: a process that changed after it connected is refused. */
 import { readdirSync } from 'node:fs';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually } from '../system/support/bench.ts';
@@ -7,7 +7,9 @@ import { Attacker, type AttackerOptions } from './support/attacker.ts';
 import { besideReference, type Outcome, show } from './support/guarantee.ts';
 import { as, directoryOf, privilegedProgram, type User, uids } from './support/people.ts';
 
-/** A process connects, becomes something else, and asks for one image: harmless, quick, and seen from outside. */
+/**
+ * A process connects, changes, and asks for an image. CPUINFO_DUMP is harmless and quick, and its image can be seen from outside.
+ */
 async function changing(
   user: User,
   address: string,
@@ -24,11 +26,11 @@ async function changing(
   return { reply, succeeded: readdirSync(images).length > 0 };
 }
 
-describe('a caller that is not what it was when it connected', () => {
+describe('a caller that changed after it connected', () => {
   besideReference();
 
   show({
-    guarantee: 'is refused when it executes a setuid program',
+    guarantee: 'is refused if it executed a setuid program',
     carriedOut: (address) =>
       changing('alice', address, (alice) => alice.do('exec', privilegedProgram('attacker', 0o4755))),
     refused: /uids of thread \d+ \(1500 0 0 0\) are not the 1500 that connected/,
@@ -36,7 +38,7 @@ describe('a caller that is not what it was when it connected', () => {
   });
 
   show({
-    guarantee: 'is refused when it executes a setgid program',
+    guarantee: 'is refused if it executed a setgid program',
     carriedOut: (address) =>
       changing('alice', address, (alice) => alice.do('exec', privilegedProgram('attacker', 0o2755))),
     refused: /gids of thread \d+ \(1500 0 0 0\)/,
@@ -44,7 +46,7 @@ describe('a caller that is not what it was when it connected', () => {
   });
 
   show({
-    guarantee: 'is refused when it executes a program with file capabilities',
+    guarantee: 'is refused if it executed a program with file capabilities',
     carriedOut: (address) =>
       changing('alice', address, (alice) =>
         alice.do('exec', privilegedProgram('attacker', 0o755, 'cap_dac_override,cap_checkpoint_restore+ep')),
@@ -54,7 +56,7 @@ describe('a caller that is not what it was when it connected', () => {
   });
 
   show({
-    guarantee: 'is refused while its pid executes su, and a child of it asks',
+    guarantee: 'is refused while its pid executes su, if a child of it asks',
     carriedOut: (address) =>
       changing('alice', address, async (alice) => {
         await alice.do('leave-to-child', '/usr/bin/su');
@@ -65,34 +67,34 @@ describe('a caller that is not what it was when it connected', () => {
   });
 
   show({
-    guarantee: 'is refused when it has ended, and a child of it asks',
+    guarantee: 'is refused if it has exited, and a child of it asks',
     carriedOut: (address) =>
       changing('alice', address, async (alice) => {
         await alice.do('leave-to-child', 'nothing');
         await eventually('it has ended', () => !isAlive(alice.pid));
       }),
     refused: /has gone|cannot be read|cannot be identified/,
-    // CRIU looks for the directory in whoever has that pid: as long as nobody has, its own service cannot serve either.
+    // CRIU looks for the directory in the process with that pid: while no process has it, CRIU's own service cannot serve either.
     bites: false,
   });
 
   show({
-    guarantee: 'is refused when it connected as root and became alice',
+    guarantee: 'is refused if it connected as root and became alice',
     carriedOut: (address) => changing('root', address, (root) => root.do('become', uids.alice, uids.alice)),
-    // The packet itself says so, before anything is read.
+    // The credentials of the packet show it, before anything is read.
     refused: /sent by another user or group|are not the 0 that connected/,
     bites: true,
   });
 
   show({
-    guarantee: 'is refused when one of its threads is somebody else',
+    guarantee: 'is refused if one of its threads has another uid',
     carriedOut: (address) => changing('root', address, (root) => root.do('thread', 'become-alice')),
     refused: /uids of thread \d+ \(1500 1500 1500 1500\) are not the 0 that connected/,
     bites: true,
   });
 
   show({
-    guarantee: 'is refused when it has other groups than at connect',
+    guarantee: 'is refused if its groups changed after it connected',
     carriedOut: (address) => changing('root', address, (root) => root.do('groups', 4, 27)),
     refused: /groups of thread/,
     bites: true,
@@ -117,7 +119,7 @@ describe('a caller with uid 0 that is less than root', () => {
   ];
   for (const { what, under, why } of less) {
     show({
-      guarantee: `is refused when it ${what}`,
+      guarantee: `is refused if it ${what}`,
       carriedOut: (address) => changing('root', address, async () => {}, { under }),
       refused: why,
       bites: true,

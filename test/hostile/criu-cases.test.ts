@@ -1,4 +1,4 @@
-/** What CRIU's own service promised while it still asked for the uid of its callers, promised anew. */
+/** Promises that CRIU's own service made while it still compared the uids of its callers. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { run } from '../system/support/bench.ts';
@@ -7,25 +7,25 @@ import { Attacker } from './support/attacker.ts';
 import { besideReference, dumpOf, it, needsSysResource, show } from './support/guarantee.ts';
 import { directoryOf, targetOf } from './support/people.ts';
 
-describe('the cases of the service that CRIU had', () => {
+describe('the cases that CRIU’s own service once checked', () => {
   besideReference();
 
   show({
-    guarantee: 'a user does not get a process of root’s',
+    guarantee: 'a user cannot dump a process of root’s',
     carriedOut: (address) => dumpOf(targetOf('root'), 'bob', address),
     refused: /has the uid 0, and yours is 1501/,
     bites: true,
   });
 
   show({
-    guarantee: 'a user does not get a process of another user’s',
+    guarantee: 'a user cannot dump a process of another user’s',
     carriedOut: (address) => dumpOf(targetOf('alice'), 'bob', address),
     refused: /has the uid 1500, and yours is 1501/,
     bites: needsSysResource,
   });
 
-  // Not an attack: the rule is about uids, and whoever checked the groups as well would turn away an honest user.
-  it('a user gets a process of their own that has the groups of a login', async () => {
+  // Not an attack: the rule is about uids. A service that compared the groups, too, would refuse an honest user.
+  it('a user can dump a process of their own that has the groups of a login', async () => {
     assert.match(run('id', '-nG', 'alice'), /criu-test/);
     const target = targetOf('alice');
     const alice = new Attacker('alice');

@@ -1,4 +1,4 @@
-/** Callers and trees with more tasks than anybody has: reading them takes its time, and nobody else's. */
+/** Callers and trees with very many tasks: reading them delays their owner only. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,7 +17,7 @@ import { LyingEngine } from './support/lying-engine.ts';
 import { directoryOf, startCounting, targetOf, uids } from './support/people.ts';
 
 describe('a caller with thousands of threads', () => {
-  it('is refused, and holds up nobody else', async () => {
+  it('is refused, and other users are served meanwhile', async () => {
     const alice = new Attacker('alice');
     await alice.do('open', 10, 0, directoryOf('alice'));
     await alice.do('threads', 2000);
@@ -27,7 +27,7 @@ describe('a caller with thousands of threads', () => {
     assertRefused(await alice.receive(), /2001 threads is not served; the limit is 1024/);
   });
 
-  it('is served with hundreds, as anybody is', async () => {
+  it('is served with hundreds of threads, like any other', async () => {
     const alice = new Attacker('alice');
     await alice.do('open', 10, 0, directoryOf('alice'));
     await alice.do('threads', 200);
@@ -41,11 +41,14 @@ describe('a process of alice’s with thousands of threads that come and go', ()
   besideReference();
 
   const [threads, atOnce, rounds] = [6000, 4, 3];
-  /** One answer of ours may take as long as so many of CRIU's own service, which forks for each of them and knows nothing of alice. */
+  /**
+   * An answer of ours may take as long as so many answers of CRIU's own service, which forks for each request and knows nothing
+   * of alice.
+   */
   const mostBehind = 400;
 
-  // In the order of events, not by a clock: whatever else the machine has to do, the other service has to wait for it, too.
-  it('holds up nobody else while what her engines may have left is looked for', async () => {
+  // Judged by the order of events, not by a clock: other load on the machine delays CRIU's own service, too.
+  it('blocks alice alone while the service searches for leftovers of her engines', async () => {
     const crowd = new Attacker('alice');
     await crowd.do('threads', threads);
     await crowd.do('churn', 8);
@@ -97,15 +100,16 @@ describe('a process of alice’s with thousands of threads that come and go', ()
 });
 
 describe('a tree of a thousand tasks', () => {
-  /** A thousand tasks of alice's; the process that is read last is bob's, so that the end of the reading is a refusal. */
+  /** A thousand tasks of alice's. The process that is read last is bob's, so that the reading ends with a refusal. */
   function forest(): Target {
     const [alice, bob] = [String(uids.alice), String(uids.bob)];
     return startCounting('root', [], binary('targets'), 'forest', '10', '100', bob, alice);
   }
 
-  // In the order of events, not by a clock: bob has two answers before alice has hers. A service that reads without interruption
-  // gets to the first of them at most, while it still reads what alice herself is. Once is enough.
-  it('is read in between the requests of others', async () => {
+  // Judged by the order of events, not by a clock: bob has two answers before alice has hers. A service that reads without
+  // interruption gives bob one answer at most, while it still reads alice's own process. A single round in which bob overtakes
+  // her is enough.
+  it('is read in between the requests of other users', async () => {
     const tree = forest();
     const roots = targetOf('root');
     let overtaken = false;
@@ -116,7 +120,7 @@ describe('a tree of a thousand tasks', () => {
       const opts = { images_dir_fd: 10, pid: tree.pid, leave_running: true };
       await alice.send({ type: ReqType.DUMP, opts });
       for (let asked = 0; asked < 2; asked += 1) {
-        // Without an engine, so that nothing but the service has anything to do for him.
+        // Refused without an engine, so that only the service has work to do for bob.
         const request = { type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: roots.pid } };
         assertRefused(await bob.ask(request, ourAddress), /has the uid 0/);
       }
@@ -130,16 +134,16 @@ describe('a tree of a thousand tasks', () => {
   });
 });
 
-describe('a hundred requests of alice’s that wait for an engine, each as long as one may be', () => {
+describe('a hundred requests of alice’s that wait for an engine, each of the maximum size', () => {
   const residentKiB = (pid: number): number => Number(/\d+/.exec(statusLine(pid, 'VmRSS') ?? '')?.[0]);
 
-  // The bite: with a packet of 1 MiB, 65,000 entries in it, and what was decoded kept, the service has 700 MB more.
-  it('take the service a few megabytes; what is beyond that is told so, and bob is served', async () => {
+  // The bite: with packets of 1 MiB of 65,000 entries each, kept as decoded, the service grows by 700 MB.
+  it('cost the service a few megabytes; requests above the limit are told so, and bob is served', async () => {
     const engine = await LyingEngine.start();
     try {
       const { address, unit } = engine.service;
       const service = Number(show(unit, 'MainPID').MainPID);
-      // These take their request, and wait for more.
+      // These engines take their request and wait for more.
       engine.says('receive', 'receive');
       const alice = new Attacker('alice');
       await alice.do('open', 10, 0, directoryOf('alice'));
@@ -197,9 +201,9 @@ describe('a hundred requests of alice’s that wait for an engine, each as long 
 });
 
 describe('restores of nothing, as fast as alice can ask', () => {
-  // The bite: without a pace each of them is a scope within a second or two. An emulated machine takes a second for each.
+  // The bite: without a pace each restore becomes a scope within a second or two. An emulated machine takes a second for each.
   const many = 50;
-  it('are work for systemd at a pace of their own, and bob is served meanwhile', async () => {
+  it('reach systemd at a limited pace, and bob is served meanwhile', async () => {
     const alice = new Attacker('alice');
     await alice.do('open', 10, 0, directoryOf('alice'));
     const restore = encodeRequest({ type: ReqType.RESTORE, opts: { images_dir_fd: 10 } });
@@ -215,7 +219,7 @@ describe('restores of nothing, as fast as alice can ask', () => {
       assert.ok(decoded.kind === 'response' && !decoded.message.success, JSON.stringify(decoded));
       assert.doesNotMatch(decoded.message.cr_errmsg ?? '', /ask again/);
     }
-    // That is what a pace is: the last of them are due no earlier.
+    // The pace: the last restores are due no earlier.
     const seconds = (performance.now() - since) / 1000;
     assert.ok(seconds >= (many - 32) / 10 - 0.1, `${seconds} s`);
   });

@@ -1,4 +1,4 @@
-/** One packet that says two things: what the service reads in it and what CRIU reads must be the same, or it is refused. */
+/** Packets that two parsers could read differently: the service reads the same request as CRIU, or refuses the packet. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodeRequest } from '../../src/protocol/codec.ts';
@@ -12,7 +12,7 @@ interface Pids {
   readonly roots: number;
 }
 
-/** A DUMP whose bytes name a process of alice's, and also one of root's: did that one go? */
+/** A DUMP whose bytes name a process of alice's and also a process of root's. The attack succeeds if root's process is dumped. */
 async function ambiguous(address: string, bytes: (pids: Pids) => Buffer): Promise<Outcome> {
   const victim = targetOf('root');
   const own = targetOf('alice');
@@ -22,7 +22,7 @@ async function ambiguous(address: string, bytes: (pids: Pids) => Buffer): Promis
   return { reply, succeeded: !victim.alive, survivor: own };
 }
 
-/** A CPUINFO_DUMP into alice's directory, said in another way than ours. */
+/** A CPUINFO_DUMP into alice's directory, encoded in another way than ours. */
 async function spelled(address: string, bytes: Buffer): Promise<Outcome> {
   const images = directoryOf('alice');
   writeFileSync(join(images, 'directory'), '');
@@ -42,7 +42,7 @@ function withOpts(type: number, opts: Buffer): Buffer {
 }
 
 function optsOf(opts: CriuOpts): Buffer {
-  // Behind the type and its value, the tag and the length.
+  // The first four bytes are the type with its value, then the tag and the length.
   return encodeRequest({ type: ReqType.DUMP, opts }).subarray(4);
 }
 
@@ -92,7 +92,7 @@ describe('a packet of alice’s that two parsers could read differently', () => 
     bites: true,
   });
 
-  // To a newer CRIU it could be an option that runs programs. CRIU 4.1.1 passes over it and writes the image, which is the bite.
+  // A newer CRIU may know it as an option that runs programs. CRIU 4.1.1 skips it and writes the image, which is the bite.
   show({
     guarantee: 'a field that rpc.proto does not know is refused',
     carriedOut: (address) =>
@@ -149,7 +149,7 @@ describe('a packet of alice’s that two parsers could read differently', () => 
           Buffer.concat([
             optsOf({ images_dir_fd: 10 }),
             Buffer.from([0x10]),
-            // 2 to the 32 and root's process.
+            // 2^32 plus the pid of root's process.
             overlongBeyond(roots),
           ]),
         ),

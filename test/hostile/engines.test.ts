@@ -1,4 +1,4 @@
-/** An engine that has become alice is alice's to kill, to stop and to starve: it is she who gets nothing then. */
+/** An engine that has become alice can be killed, stopped and starved by alice: the loss is hers alone. */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { ReqType } from '../../src/protocol/messages.ts';
@@ -19,7 +19,7 @@ const RLIMIT_NOFILE = 7;
 
 const scripts = ['pre-dump', 'query-ext-files', 'post-dump'] as const;
 
-/** Brings a dump of alice's to a notification, and then does something to the engine that waits for its answer. */
+/** Brings a dump of alice's to a notification, then acts on the engine, which waits for her answer. */
 async function at(
   script: (typeof scripts)[number],
   act: (alice: Attacker, engine: number, target: Target) => Promise<void>,
@@ -45,11 +45,12 @@ async function at(
 
 const ofOneEngine = /\/criu\.service\/engine-[0-9a-f]+-\d+$/;
 
-// No bites: the engines of CRIU's own service are root's, and nobody else can touch them; that is what it costs to let them do
-// anything. What is shown is that an engine can be its caller's without harm to the service, to others, or to the one dumped.
+// No bites: the engines of CRIU's own service are root's, so that only root can touch them; the price is that these engines may
+// do anything. The tests show that an engine can run as its caller without harm to the service, to other users or to the dumped
+// process.
 describe('an engine that alice ends, stops or starves', () => {
   for (const script of scripts) {
-    it(`is one failed reply when it is killed at ${script}, and the process runs on`, async () => {
+    it(`costs one failed reply if it is killed at ${script}, and the target runs on`, async () => {
       await at(script, async (alice, engine, target) => {
         await alice.do('kill', engine, SIGKILL);
         const reply = await alice.receive();
@@ -60,14 +61,14 @@ describe('an engine that alice ends, stops or starves', () => {
       });
     });
 
-    it(`holds up nobody else when it is stopped at ${script}, and goes on when it is continued`, async () => {
+    it(`blocks alice alone if it is stopped at ${script}, and goes on when it is continued`, async () => {
       await at(script, async (alice, engine, target) => {
         await alice.do('kill', engine, SIGSTOP);
         await alice.send({ type: ReqType.NOTIFY, notify_success: true });
         await assertServed('bob');
         assert.match(statusLine(engine, 'State') ?? '', /^T/);
         await alice.do('kill', engine, SIGCONT);
-        // Whatever is still to be answered is a no, so that the process stays.
+        // alice says no to all further notifications, so that the target stays.
         for (;;) {
           const message = await alice.receive();
           if (message === 'closed' || message.type !== ReqType.NOTIFY) break;
@@ -83,9 +84,9 @@ describe('an engine that alice ends, stops or starves', () => {
       ['files', RLIMIT_FSIZE],
       ['descriptors', RLIMIT_NOFILE],
     ] as const) {
-      it(`gets one reply when it may have no more ${what} from ${script} on`, async () => {
+      it(`gets one reply if it may have no more ${what} from ${script} on`, async () => {
         await at(script, async (alice, engine, target) => {
-          // The capability that the engine has and alice lacks does not keep prlimit(2) from an equal uid.
+          // The capability that the engine holds and alice lacks does not protect the engine from prlimit(2) by an equal uid.
           await alice.do('prlimit', engine, limit, 0);
           for (;;) {
             await alice.send({ type: ReqType.NOTIFY, notify_success: true }).catch(() => {});
@@ -103,7 +104,7 @@ describe('an engine that alice ends, stops or starves', () => {
     }
   }
 
-  it('does not end with its service’s patience when it is stopped and its caller leaves', async () => {
+  it('still takes signals of alice’s if it was stopped and its caller has left', async () => {
     await at('pre-dump', async (alice, engine) => {
       await alice.do('kill', engine, SIGSTOP);
       await alice.end();
@@ -116,7 +117,7 @@ describe('an engine that alice ends, stops or starves', () => {
 });
 
 describe('an engine that has become alice', () => {
-  it('cannot be traced by her, and is not dumped for her by another one', async () => {
+  it('cannot be traced by her, and another engine does not dump it for her', async () => {
     await at('pre-dump', async (_alice, engine, target) => {
       const other = new Attacker('alice');
       const trace = await other.do('trace', engine).catch((error) => (error as AttackFailed).errno);
@@ -127,10 +128,10 @@ describe('an engine that has become alice', () => {
         ourAddress,
       );
       assertRefused(reply, /is an engine of this service|holds capabilities that you do not hold/);
-      // An engine is not dumpable: a process that holds as much as an engine does cannot trace it either.
+      // An engine is not dumpable: even a process that holds the same capability cannot trace it.
       const capable = new Attacker('alice', { under: asCapable('alice') });
       assert.equal(await capable.do('trace', engine).catch((error) => (error as AttackFailed).errno), EPERM);
-      // The bite: another process that holds as much can be traced.
+      // The bite: another process that holds the same capability can be traced.
       const victim = new Attacker('alice', { under: asCapable('alice') });
       await victim.do('open', 10, 0, '/');
       assert.equal(await capable.do('trace', victim.pid), '0');
@@ -139,7 +140,7 @@ describe('an engine that has become alice', () => {
     });
   });
 
-  it('is in a cgroup that she cannot write, where she can put nothing and take nothing out', async () => {
+  it('is in a cgroup that she cannot write: she can neither add nor remove a process', async () => {
     await at('pre-dump', async (alice, engine) => {
       const cgroup = cgroupOf(engine);
       assert.match(cgroup, ofOneEngine);
@@ -159,7 +160,7 @@ describe('an engine that has become alice', () => {
     });
   });
 
-  it('is killed by nobody else', async () => {
+  it('cannot be signalled by other users', async () => {
     await at('pre-dump', async (_alice, engine) => {
       const bob = new Attacker('bob');
       for (const signal of [SIGKILL, SIGSTOP]) {
@@ -172,11 +173,11 @@ describe('an engine that has become alice', () => {
   });
 });
 
-describe('where no process can be born in another cgroup', () => {
-  // As on a processor for which the addon has no code for clone3(2); the C library does without it, too.
+describe('a machine that cannot start a process in another cgroup', () => {
+  // As on a processor for which the addon has no code for clone3(2). The C library works without it, too.
   withSettings('SystemCallFilter=~clone3', 'SystemCallErrorNumber=ENOSYS');
 
-  it('alice’s engine is in one of its own all the same', async () => {
+  it('still has alice’s engine in a cgroup of its own', async () => {
     await at('pre-dump', async (alice, engine, target) => {
       assert.match(cgroupOf(engine), ofOneEngine);
       await alice.end();

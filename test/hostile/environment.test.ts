@@ -1,4 +1,4 @@
-/** What alice's process has around it: nothing of it reaches an engine. */
+/** Environment, files and names around alice's process: engines see nothing of them. */
 import assert from 'node:assert/strict';
 import { chownSync, copyFileSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { Attacker, connection } from './support/attacker.ts';
 import { assertServed, it } from './support/guarantee.ts';
 import { directoryOf, Script, targetOf, uids } from './support/people.ts';
 
-/** alice dumps a process of hers, with this in her environment. */
+/** alice dumps a process of hers with these variables in her environment. */
 async function dumpWithEnvironment(env: Record<string, string>): Promise<void> {
   const target = targetOf('alice');
   const alice = new Attacker('alice', { env });
@@ -21,12 +21,12 @@ async function dumpWithEnvironment(env: Record<string, string>): Promise<void> {
   assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
 }
 
-/** The criu program with such an environment, as a service that passed it on would start it. */
+/** Runs the criu program with these variables, as a service that passed them on would. */
 function criuWith(env: Record<string, string>): void {
   const target = targetOf('alice');
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const images = directoryOf('root');
-  // It need not get far: scripts and libraries are run before the process is looked at.
+  // The dump may fail: scripts and libraries run before CRIU looks at the process.
   succeeds(
     'env',
     ...variables,
@@ -41,12 +41,12 @@ function criuWith(env: Record<string, string>): void {
 }
 
 describe('the environment of a caller', () => {
-  it('names no configuration of the engine’s, and no file in the home directory is one', async () => {
+  it('gives engines no configuration, and neither does a file in the home directory', async () => {
     const script = new Script();
     const home = directoryOf('alice');
     mkdirSync(join(home, '.criu'));
     copyFileSync(script.config, join(home, '.criu', 'default.conf'));
-    // The real home directory, too: where a program without HOME would look.
+    // The real home directory, too: a program without HOME looks there.
     mkdirSync('/home/alice/.criu', { recursive: true });
     copyFileSync(script.config, '/home/alice/.criu/default.conf');
     chownSync('/home/alice/.criu', uids.alice, uids.alice);
@@ -65,7 +65,7 @@ describe('the environment of a caller', () => {
     assert.equal(atHome.ranAsRoot, true, 'the attack does not bite: ~/.criu/default.conf');
   });
 
-  it('preloads nothing into an engine, and no plugin directory of hers is one', async () => {
+  it('preloads nothing into an engine, and gives it no plugin directory', async () => {
     const directory = directoryOf('alice', 0o777);
     const mark = join(directory, 'mark');
     const library = join(directory, 'mark.so');
@@ -77,7 +77,7 @@ describe('the environment of a caller', () => {
       LD_LIBRARY_PATH: directory,
       LD_AUDIT: library,
     };
-    // The client itself is under the same spell; only what it leaves after that counts.
+    // The client itself preloads the library; only traces that it leaves later count.
     const target = targetOf('alice');
     const alice = new Attacker('alice', { env: { MARK: mark } });
     await alice.do('open', 10, 0, directoryOf('alice'));
@@ -94,8 +94,8 @@ describe('the environment of a caller', () => {
   });
 });
 
-// No bite: CRIU's own service does not look at the name either. A service that wrote it into a record, or a status of systemd's,
-// would have lines and fields in there that somebody made up.
+// No bite: CRIU's own service does not read the name either. A service that wrote it into a record, or into a status for systemd,
+// would publish lines and fields that the caller made up.
 describe('the name of a caller’s socket', () => {
   const names: Record<string, string> = {
     'that of root’s clients': Buffer.from('/org/freedesktop/systemd1').toString('hex'),
@@ -104,7 +104,7 @@ describe('the name of a caller’s socket', () => {
     'bytes that are no text': Buffer.alloc(107, 0xff).toString('hex'),
   };
   for (const [what, name] of Object.entries(names)) {
-    it(`is nothing to the service (${what})`, async () => {
+    it(`is ignored by the service (${what})`, async () => {
       const alice = new Attacker('alice');
       await alice.do('open', 10, 0, directoryOf('alice'));
       await alice.do('connect', connection, ourAddress, name);

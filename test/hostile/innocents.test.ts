@@ -1,7 +1,7 @@
 /**
- * Whatever alice asks for, and however it ends, what is ended afterwards is what came out of her engine. She has sandboxes,
- * containers and programs that hold the same capability, in their own user namespace or by root's leave; each test of this suite
- * looks for them (test/system/support/it.ts), and these do so kind by kind.
+ * After a request of alice's, however it ends, the service ends only processes that came out of her engine. Her sandboxes, her
+ * containers and her programs that hold the same capability (in their own user namespace, or by root's leave) live on. Each test
+ * of this suite checks them (test/system/support/it.ts); the tests here do so kind by kind.
  */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
@@ -15,11 +15,11 @@ import { assertRefused, it } from './support/guarantee.ts';
 import { AlicesImages, assertNeverRan, checkpointRestore, restoreUntil } from './support/images.ts';
 import { directoryOf } from './support/people.ts';
 
-/** A request of hers that needs an engine, and nothing else. */
+/** A request of hers that needs an engine and does nothing else. */
 async function check(): Promise<void> {
   const alice = new Attacker('alice');
   await alice.do('open', 10, 0, directoryOf('alice'));
-  // What this machine can do is not the question.
+  // The test does not depend on the result of CHECK on this machine.
   assert.notEqual(
     await alice.ask({ type: ReqType.CHECK, opts: { images_dir_fd: 10 } }, ourAddress),
     'closed',
@@ -27,16 +27,16 @@ async function check(): Promise<void> {
   await alice.end();
 }
 
-/** Has the service at rest: what it does after a request is done. */
+/** Waits until the service has finished all work after a request. */
 async function rest(): Promise<void> {
-  // Whatever a sweep begins with, a second request has its own after it.
+  // The sweep after a second request begins later than the sweep after the first.
   await check();
   await allWait();
 }
 
-describe('a process that has nothing to do with an engine of alice’s', () => {
+describe('a process unrelated to alice’s engines', () => {
   for (const kind of bystanderKinds) {
-    it(`lives on after a CHECK of hers when it is one ${kind.what}`, async () => {
+    it(`lives on after a CHECK of hers if it is one ${kind.what}`, async () => {
       await check();
       await rest();
       assert.equal(harmDoneTo(kind), undefined);
@@ -44,7 +44,7 @@ describe('a process that has nothing to do with an engine of alice’s', () => {
   }
 });
 
-describe('processes that have nothing to do with an engine of alice’s', () => {
+describe('processes unrelated to alice’s engines', () => {
   let images: AlicesImages;
   beforeEach(async () => {
     images = await AlicesImages.make();

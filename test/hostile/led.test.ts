@@ -1,7 +1,7 @@
 /**
- * From when the memory of a process is restored until it has its credentials, the engine's capability is in effect in it, and all that
- * runs there is CRIU's own code. The kernel leads a process elsewhere at a signal that it handles, and at an interruption where its
- * restartable sequence (rseq(2)) says so: in memory that others may write.
+ * Between the restore of its memory and the restore of its credentials, a process has the engine's capability in effect, and only
+ * CRIU's own code runs there. The kernel diverts a process at a signal that it handles, and at an interruption if its restartable
+ * sequence (rseq(2)) says so: the sequence may be in memory that others can write.
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -38,7 +38,7 @@ function asAlice(...argv: string[]): string {
   return run(file!, ...rest);
 }
 
-/** A process of alice's that is led, dumped; and what it would write into, which she may only read. */
+/** A dumped process of alice's that the kernel can divert, and the segment that it tries to write, which she may only read. */
 class Led {
   readonly images: AlicesImages;
   readonly #file: string;
@@ -61,12 +61,12 @@ class Led {
     return new Led(file, images, segment);
   }
 
-  /** Has the kernel lead whoever has its restartable sequence in the page. */
+  /** Makes the kernel divert every process with its restartable sequence in this page. */
   lead(): void {
     asAlice(binary('led'), 'write', this.#file);
   }
 
-  /** The capabilities with which it was at its landing, and whether it has written; undefined: it was not there. */
+  /** The capabilities of the process at its landing, and whether it has written; undefined if it never landed. */
   get landed(): { readonly effective: string; readonly written: boolean } | undefined {
     if (!existsSync(`${this.#file}.landed`)) return undefined;
     const [effective, errno] = readFileSync(`${this.#file}.landed`, 'utf8').split(' ');
@@ -83,7 +83,9 @@ class Led {
   }
 }
 
-/** Stops the first process of a tree while it opens files, so that the other one waits for it with all its memory restored. */
+/**
+ * Stops the first process of a tree while it opens files, so that the other process waits for it with all its memory restored.
+ */
 async function stoppedAmidst(led: Led): Promise<{ readonly alice: Attacker; readonly waiting: number }> {
   const { images } = led;
   const waiting = images.threads.find((tid) => tid !== images.pid)!;
@@ -101,7 +103,7 @@ async function stoppedAmidst(led: Led): Promise<{ readonly alice: Attacker; read
 const isPending = (pid: number): boolean =>
   (BigInt(`0x${statusLine(pid, 'ShdPnd') ?? '0'}`) & pending) !== 0n;
 
-describe('a process of alice’s that is led to code of hers while it is restored', () => {
+describe('a process of alice’s that the kernel diverts to her code during its restore', () => {
   let led: Led | undefined;
 
   beforeEach(function () {
@@ -113,7 +115,7 @@ describe('a process of alice’s that is led to code of hers while it is restore
     endMapped();
   });
 
-  it('is not restored, where its restartable sequence is in memory that others can write', async () => {
+  it('is not restored if its restartable sequence is in memory that others can write', async () => {
     led = await Led.by('sequence');
     const reply: CriuResp | 'closed' = await led.images.restore();
     assert.ok(reply !== 'closed' && !reply.success, JSON.stringify(reply));
@@ -121,7 +123,7 @@ describe('a process of alice’s that is led to code of hers while it is restore
     assert.equal(led.landed, undefined);
   });
 
-  it('handles a signal that the C library never blocks when it runs, and holds nothing then', async () => {
+  it('handles a signal that the C library never blocks only when it runs, without capabilities', async () => {
     led = await Led.by('signal');
     const { alice, waiting } = await stoppedAmidst(led);
     await alice.do('kill', waiting, libcSignal);
@@ -133,10 +135,10 @@ describe('a process of alice’s that is led to code of hers while it is restore
     assert.deepEqual(led.landed, { effective: nothing, written: false });
   });
 
-  describe('on a kernel that leads it to where the memory in an image says', () => {
+  describe('on a kernel that follows the rseq pointer in the memory of an image', () => {
     withoutWalls('cleared');
 
-    it('is not restored, where it has a restartable sequence', async () => {
+    it('is not restored if it has a restartable sequence', async () => {
       const images = await AlicesImages.make();
       const reply = await images.restore();
       assert.ok(reply !== 'closed' && !reply.success, JSON.stringify(reply));
@@ -144,20 +146,20 @@ describe('a process of alice’s that is led to code of hers while it is restore
     });
   });
 
-  describe('with a library that lets it be led', () => {
+  describe('with a library that permits diversion', () => {
     withoutWalls('unled');
 
-    it('has the capability there, by its restartable sequence', async () => {
+    it('holds the capability there, by its restartable sequence', async () => {
       led = await Led.by('sequence');
       const { alice } = await restoreUntil(led.images, 'post-restore');
       led.lead();
-      // What waits in a system call returns from it.
+      // A process that waits in a system call returns from it.
       for (const signal of [SIGSTOP, SIGCONT]) await alice.do('kill', led.images.pid, signal);
       await eventually('it has landed', () => led!.landed !== undefined);
       assert.deepEqual(led.landed, { effective: capability, written: true });
     });
 
-    it('has the capability there, by that signal', async () => {
+    it('holds the capability there, by that signal', async () => {
       led = await Led.by('signal');
       const { alice, waiting } = await stoppedAmidst(led);
       await alice.do('kill', waiting, libcSignal);

@@ -1,4 +1,4 @@
-/** What the service does about what an engine of alice's has left: what the journal says of it, and what of hers stands still for it. */
+/** Leftovers of alice's engines: the journal names them, and freezing her cgroups for the search does not last. */
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { assertServed, it } from './support/guarantee.ts';
 import { AlicesImages, restoreUntil } from './support/images.ts';
 import { as, uids } from './support/people.ts';
 
-describe('what an engine of alice’s has left', () => {
+describe('a leftover of alice’s engine', () => {
   let cgroup: string;
   before(() => {
     run('systemctl', 'start', 'user@1500.service');
@@ -24,7 +24,7 @@ describe('what an engine of alice’s has left', () => {
 
   const frozen = (): string => readFileSync(join(cgroup, 'cgroup.freeze'), 'latin1').trim();
 
-  it('is told of when it is ended, and nothing of hers stands still afterwards', async () => {
+  it('is ended and recorded in the journal, and her cgroup is thawed', async () => {
     const images = await AlicesImages.make();
     try {
       const [file, ...argv] = as('alice');
@@ -51,12 +51,12 @@ describe('what an engine of alice’s has left', () => {
     }
   });
 
-  it('stands still no longer than a service that is killed while it looks', async () => {
+  it('leaves no cgroup of hers frozen, even if the service is killed during the search', async () => {
     const kept = '/run/criu-service/frozen-77';
     const own = join(cgroup, 'standing');
     mkdirSync(own);
     try {
-      // As it is written down before anything is frozen.
+      // The service writes this file before it freezes a cgroup.
       writeFileSync(kept, `${own.slice('/sys/fs/cgroup'.length)}\n`);
       writeFileSync(join(own, 'cgroup.freeze'), '1');
       const service = mainPid();

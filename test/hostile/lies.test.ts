@@ -1,4 +1,7 @@
-/** What an engine says is what alice says, as soon as a bug in CRIU is hers: no number and no text of it is believed. */
+/**
+ * Engines that lie: a bug in CRIU lets alice speak in the engine's place, so that the service believes no number and no text of
+ * an engine.
+ */
 import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
@@ -34,7 +37,7 @@ const restored = (success: boolean, pid: number): Saying => ({
   send: { type: ReqType.RESTORE, success, restore: { pid } },
 });
 
-/** An engine that has become alice is there; what it has restored is called like it. */
+/** True while an engine that has become alice exists. The processes that it restores have the same name. */
 const isLiar = (): boolean =>
   processesNamed('liar').some(
     (pid) =>
@@ -43,43 +46,38 @@ const isLiar = (): boolean =>
       BigInt(`0x${statusLine(pid, 'CapPrm') ?? '0'}`) !== 0n,
   );
 
-// The bite: a service that ended what an engine names, in the place of the engine's cgroup, would end bob's process here.
-describe('an engine that says of somebody else’s process that it is the root of what it restored', () => {
+// The bite: a service that ends the process which an engine names, instead of the engine's cgroup, ends bob's process here.
+describe('an engine that claims to have restored somebody else’s process', () => {
   let engine: LyingEngine;
   before(async () => {
     engine = await LyingEngine.start();
   });
   after(() => engine.service.stop());
 
-  /** Each of these makes the service end what is in the engine's cgroup, or look at it. */
+  /** After each of these lies the service ends the processes in the engine's cgroup, or examines them. */
   const lies: Readonly<Record<string, (pid: number) => readonly Saying[]>> = {
-    'and is done without having been looked at': (pid) => ['receive', restored(true, pid), 'receive'],
-    'and is lost before it was looked at': (pid) => [
-      'receive',
-      notify('post-restore', pid),
-      'receive',
-      'die',
-    ],
-    'and has failed': (pid) => ['receive', notify('pre-restore', pid), 'receive', restored(false, pid)],
-    'when it is looked at, and dies then': (pid) => ['receive', notify('pre-resume', pid), 'receive', 'die'],
+    'finished before it was examined': (pid) => ['receive', restored(true, pid), 'receive'],
+    'lost before it was examined': (pid) => ['receive', notify('post-restore', pid), 'receive', 'die'],
+    failed: (pid) => ['receive', notify('pre-restore', pid), 'receive', restored(false, pid)],
+    'dead during the examination': (pid) => ['receive', notify('pre-resume', pid), 'receive', 'die'],
   };
   for (const [what, lie] of Object.entries(lies)) {
-    it(`has nobody signalled ${what}`, async () => {
+    it(`gets no process of others signalled (${what})`, async () => {
       const target = targetOf('bob');
       for (const named of [target.pid, 1, -1]) {
         engine.says(...lie(named));
         const { reply } = await askAsAlice(engine.service.address, ReqType.RESTORE, {});
         assert.ok(reply !== 'closed' && !reply.success, JSON.stringify(reply));
         await target.assertCountsOn();
-        // It sleeps, runs, or waits for a disk; it is not stopped.
+        // pid 1 sleeps, runs, or waits for a disk; it is not stopped.
         assert.match(statusLine(1, 'State') ?? '', /^[SRD]/);
       }
     });
   }
 });
 
-// The bite: a service that takes what is no message for the engine's end lets the tree run beside it.
-describe('an engine that has said its last word, and stays', () => {
+// The bite: a service that takes an invalid message for the engine's end lets the tree run beside the engine.
+describe('an engine that stays after its last message', () => {
   let engine: LyingEngine;
   before(async () => {
     engine = await LyingEngine.start();
@@ -88,13 +86,13 @@ describe('an engine that has said its last word, and stays', () => {
 
   for (const [what, more, outcome] of [
     [
-      'with what is no message',
+      'with an invalid message',
       [{ send: 'no message' }],
       /was to run beside its engine, which is still there/,
     ],
-    ['with its last word once more', [restored(true, 1)], undefined],
+    ['with its last message again', [restored(true, 1)], undefined],
   ] as const) {
-    it(`has nothing run beside it that it has restored (${what})`, async () => {
+    it(`has no tree of its making run beside it (${what})`, async () => {
       const directory = directoryOf('alice', 0o777);
       const [trace, said, never] = ['trace', 'said', 'never'].map((name) => join(directory, name));
       engine.says(
@@ -110,7 +108,7 @@ describe('an engine that has said its last word, and stays', () => {
       );
       const asked = askAsAlice(engine.service.address, ReqType.RESTORE, {});
       await eventually('the engine has said all', () => existsSync(said!));
-      // One that does not leave is ended after a while.
+      // The service ends an engine that does not leave.
       await eventually(
         'the engine has gone, or what it has restored runs',
         () => existsSync(trace!) || !isLiar(),
@@ -125,9 +123,9 @@ describe('an engine that has said its last word, and stays', () => {
   }
 });
 
-// The bite: what it leaves is where the service's own limits count and not alice's, for as long as it likes.
-describe('an engine that makes a process when its tree was verified', () => {
-  it('leaves nothing but that tree', async () => {
+// The bite: the leftover process lives under the service's own limits instead of alice's, for as long as it likes.
+describe('an engine that forks after its tree was verified', () => {
+  it('leaves only that tree', async () => {
     const engine = await LyingEngine.start();
     try {
       const trace = join(directoryOf('alice', 0o777), 'trace');
@@ -147,7 +145,7 @@ describe('an engine that makes a process when its tree was verified', () => {
   });
 });
 
-// The bite: a service that takes the descriptor, and closes it where it does everything else, answers bob only when it was read.
+// The bite: a service that takes the descriptor and closes it on its event loop answers bob only after the socket was read.
 describe('an engine that sends a descriptor whose close lasts as long as alice likes', () => {
   let engine: LyingEngine;
   let reader: Server;
@@ -165,17 +163,17 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
 
   const opts = { notify_scripts: true, orphan_pts_master: true };
   for (const [what, script, asked] of [
-    ['with another message, where a terminal is due', 'post-restore', opts],
+    ['with another message, while a terminal is due', 'post-restore', opts],
     ['in the place of the terminal that is due', 'orphan-pts-master', opts],
-    ['where nobody asked for a terminal', 'orphan-pts-master', { notify_scripts: true }],
+    ['without a request for a terminal', 'orphan-pts-master', { notify_scripts: true }],
   ] as const) {
-    it(`is as good as dead, and holds up nobody else (${what})`, async () => {
+    it(`is treated as lost, and delays alice alone (${what})`, async () => {
       const roots = targetOf('root');
       const lingersAt = (reader.address() as AddressInfo).port;
       const send = { type: ReqType.NOTIFY, success: true, notify: { script } };
       engine.says('receive', { send, lingersAt }, 'receive', 'receive');
       const { reply } = await askAsAlice(engine.service.address, ReqType.RESTORE, asked);
-      // Since Linux 6.16 the kernel may have refused it at its sender, which ends then.
+      // Since Linux 6.16 the kernel may refuse the descriptor at its sender, which then exits.
       assertRefused(
         reply,
         /^The engine sent a descriptor that is not due$|lost its engine before it was verified/,
@@ -191,10 +189,10 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
 
   const reply = { type: ReqType.CPUINFO_DUMP, success: true };
   for (const [what, send, leaves] of [
-    ['with what is no message', 'no message', false],
-    ['with its reply, to an alice who has left', reply, true],
+    ['with an invalid message', 'no message', false],
+    ['with its reply, after alice left', reply, true],
   ] as const) {
-    it(`holds up nobody else (${what}, while the service is busy)`, async () => {
+    it(`delays alice alone (${what}, while the service is busy)`, async () => {
       const roots = targetOf('root');
       const lingersAt = (reader.address() as AddressInfo).port;
       const directory = directoryOf('alice', 0o777);
@@ -206,7 +204,8 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
       await alice.connect(engine.service.address);
       await alice.send({ type: ReqType.CPUINFO_DUMP, opts: { images_dir_fd: 10 } });
       await eventually('the engine has the request', () => existsSync(asked!));
-      // The engine has closed its own copy, where it may send one, before the service comes to it: whoever closes that one waits.
+      // If it may send a descriptor, the engine closes its own copy before the service reads the message: closing the last copy
+      // blocks.
       const service = mainPid(engine.service.unit);
       process.kill(service, 'SIGSTOP');
       try {
@@ -228,7 +227,7 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
         () => {},
       );
       await eventually('bob is answered', () => answered).finally(() => {
-        // Whoever waits goes on.
+        // Frees a process that waits in close(2).
         for (const socket of held.splice(0)) socket.destroy();
       });
       assertRefused(await answer, /has the uid 0/);
@@ -236,18 +235,18 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
   }
 });
 
-/** Lines, fields of the journal, and what terminals take for orders. */
+/** Lines, fields of the journal, and control sequences of terminals. */
 const forged = 'forged\nCRIU_FORGED=1\nMESSAGE=forged\r\u001b[2J\u0007\u0085\u009b';
 
 async function assertPlain(unit: string, caller: number): Promise<void> {
   let records: readonly Entry[] = [];
-  // It is written after the reply.
+  // The service writes the record after the reply.
   await eventually('the record of its end is there', () => {
     records = journalOf(unit, `CRIU_CALLER_PID=${caller}`);
     return records.some(({ CRIU_RESULT }) => CRIU_RESULT !== undefined);
   });
   for (const record of records) {
-    // What is no text is a list of bytes there.
+    // journalctl prints a value that is not text as a list of bytes.
     assert.equal(typeof record.MESSAGE, 'string', JSON.stringify(record));
     assert.doesNotMatch(record.MESSAGE!, /\p{Cc}/u);
     assert.notEqual(record.CRIU_RESULT, 'done');
@@ -256,16 +255,16 @@ async function assertPlain(unit: string, caller: number): Promise<void> {
   assert.doesNotMatch(show(unit, 'StatusText').StatusText!, /forged/);
 }
 
-// The bite is what sanitize() in src/systemd/log.ts takes away; and the journal is told of each field with its length.
+// The bite: without sanitize() in src/systemd/log.ts the text is written raw. journald gets each field with its length.
 describe('text of alice’s that looks like records of the journal', () => {
-  it('is one line of one record (the name of an images directory)', async () => {
+  it('stays on one line of one record (the name of an images directory)', async () => {
     const opts = { images_dir_fd: -1, images_dir: `/${forged}` };
     const { reply, caller } = await askAsAlice(ourAddress, ReqType.CPUINFO_DUMP, opts);
     assert.ok(reply !== 'closed' && !reply.success, JSON.stringify(reply));
     await assertPlain('criu.service', caller);
   });
 
-  it('is one line of one record (the last words of an engine, the sentence of its reply, and a script that it names)', async () => {
+  it('stays on one line of one record (an engine’s last words, its error message, and the script it names)', async () => {
     const engine = await LyingEngine.start();
     const { CPUINFO_DUMP: type } = ReqType;
     try {

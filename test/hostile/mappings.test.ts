@@ -1,7 +1,7 @@
 /**
- * What alice has mapped for reading she cannot open by the link that the kernel has for the mapping (/proc/PID/map_files): that takes
- * the capability which engines have. CRIU opens files for her with it; so a link to such a link, in the place of a file of hers, must
- * not give her what she only sees, to write into.
+ * Files that alice has mapped for reading: she cannot open them through the kernel's link for the mapping (/proc/PID/map_files),
+ * because that takes the capability of engines. CRIU opens files for her with this capability; so a link to such a link, in place
+ * of a file of hers, must not give her write access to a file that she may only read.
  */
 import assert from 'node:assert/strict';
 import { readlinkSync } from 'node:fs';
@@ -11,11 +11,11 @@ import { Held } from './support/held.ts';
 import { endMapped, Mapping, mapped, mappedKinds, O_RDWR, writeThrough } from './support/mappings.ts';
 import { as, directoryOf } from './support/people.ts';
 
-describe('what alice may only read, mapped by a process of hers', () => {
+describe('a file that alice may only read, mapped by a process of hers', () => {
   afterEach(endMapped);
 
-  // The control: a link is followed, and what is behind it is written, where she may do so herself.
-  it('is written by what is restored for her, where she may write it herself', async () => {
+  // The control: a link is followed, and the file behind it is written, if alice may write it herself.
+  it('is written by her restored process if she may write it herself', async () => {
     const owner = new Mapping(mapped(as('alice'), 'file', join(directoryOf('alice'), 'file')), /\/file$/);
     const held = await Held.make('map', O_RDWR, { mode: 0o100666, size: 4096 });
     held.replaceBy(readlinkSync(owner.link));
@@ -28,8 +28,8 @@ describe('what alice may only read, mapped by a process of hers', () => {
 
   for (const kind of mappedKinds) {
     for (const how of ['open', 'map'] as const) {
-      const what = how === 'open' ? 'an open file' : 'mapped';
-      it(`is not written by what is restored for her, where it was ${what} (${kind.what})`, async () => {
+      const what = how === 'open' ? 'an open file' : 'a mapping';
+      it(`is not written by her restored process in place of ${what} (${kind.what})`, async () => {
         const { written, said } = await writeThrough(kind, how);
         assert.equal(written, false, `she has written into it: ${said}`);
       });

@@ -1,4 +1,4 @@
-/** Options that would make the engine do something for alice that she cannot do herself. */
+/** Options by which the engine would act for alice beyond her own rights. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { Attacker } from './support/attacker.ts';
 import { assertRefused, besideReference, it, type Outcome, show } from './support/guarantee.ts';
 import { directoryOf, Script, targetOf, uids } from './support/people.ts';
 
-/** A dump of alice's own, into her own directory, with something else in it; script notifications come before anything can fail. */
+/** A dump of alice's own, into her own directory, with a further option; script notifications come before anything can fail. */
 async function dumpWith(
   address: string,
   opts: Partial<CriuOpts>,
@@ -39,7 +39,7 @@ async function dumpWith(
   return { reply, succeeded: succeeded(existsSync(log) ? readFileSync(log, 'utf8') : ''), survivor: target };
 }
 
-/** Whether the journal of CRIU's own service, or of ours, has CRIU's log in it. */
+/** Whether CRIU's log appears in the journal of that service, CRIU's own or ours. */
 function logInJournal(address: string): boolean {
   run('journalctl', '--sync');
   const unit = address === ourAddress ? 'criu.service' : 'criu-reference.service';
@@ -55,7 +55,7 @@ describe('an option that alice may not use', () => {
   });
 
   show({
-    guarantee: 'config_file: no script of hers runs in an engine, let alone as root',
+    guarantee: 'config_file: a script of hers never runs in an engine, let alone as root',
     carriedOut: (address) => dumpWith(address, { config_file: script.config }, () => script.ranAsRoot),
     refused: /config_file: it would run programs/,
     bites: true,
@@ -73,21 +73,21 @@ describe('an option that alice may not use', () => {
     carriedOut: (address) =>
       dumpWith(address, { log_file: undefined as never, log_to_stderr: true }, () => logInJournal(address)),
     refused: /log_to_stderr: the engine's stderr/,
-    // CRIU's own service closes the log it has and opens the one of the request; log_to_stderr is read by its command line only.
+    // CRIU's own service closes its log and opens the log of the request; only its command line reads log_to_stderr.
     bites: false,
   });
 
   show({
-    guarantee: 'ps.fd: no descriptor of hers is put into an engine, none of the service’s is used',
+    guarantee: 'ps.fd: an engine gets no descriptor of hers, and uses no descriptor of the service',
     carriedOut: (address) =>
       dumpWith(address, { ps: { fd: 11 } }, (log) => /connection of fd|page server|ps_fd/i.test(log)),
     refused: /ps\.fd: descriptors of a caller/,
-    // CRIU's own service takes its own descriptor of that number, whatever it is, and the dump fails on what it is.
+    // CRIU's own service takes its own descriptor of that number, and the dump fails because that is no page server.
     bites: false,
   });
 
-  // No bite for those that CRIU's own service takes no notice of in a DUMP, or waits for ever with (lazy_pages): what they show is
-  // that the table is asked before an engine is started.
+  // No bite: CRIU's own service ignores these options in a DUMP, or waits for ever (lazy_pages). The tests show that the table is
+  // consulted before an engine is started.
   const others: readonly [CriuOpts, RegExp][] = [
     [{ images_dir_fd: 10, exec_cmd: ['/bin/sh', '-c', 'id'] }, /exec_cmd: it would run programs/],
     [{ images_dir_fd: 10, inherit_fd: [{ key: 'tty', fd: 11 }] }, /inherit_fd: descriptors of a caller/],
@@ -98,7 +98,7 @@ describe('an option that alice may not use', () => {
   for (const [opts, sentence] of others) {
     const [, name] = Object.keys(opts);
     for (const type of [ReqType.DUMP, ReqType.PRE_DUMP, ReqType.RESTORE]) {
-      it(`${name}: is refused in ${ReqType[type]}, before any engine is started`, async () => {
+      it(`${name}: is refused in ${ReqType[type]}, before an engine is started`, async () => {
         const target = targetOf('alice');
         const images = directoryOf('alice');
         const alice = new Attacker('alice');
@@ -113,12 +113,12 @@ describe('an option that alice may not use', () => {
   }
 });
 
-describe('what alice may not ask, in a later message of a dialog', () => {
+describe('a forbidden request of alice’s in a later message of a dialog', () => {
   besideReference();
 
   /**
-   * Something harmless with keep_open, and then what she could not have begun with. A pre-dump loop would do as well, but CRIU 4.1.1
-   * opens /proc/PID/clear_refs for reading, too, which only root may: there is none for alice.
+   * A harmless request with keep_open, then a request that alice could not have begun with. A pre-dump loop would do as well, but
+   * CRIU 4.1.1 opens /proc/PID/clear_refs for reading, too, which only root may: alice cannot have such a loop.
    */
   async function afterVersion(
     address: string,
@@ -136,7 +136,7 @@ describe('what alice may not ask, in a later message of a dialog', () => {
   }
 
   show({
-    guarantee: 'another process than the first message named is looked at anew',
+    guarantee: 'another process than the first message named is judged anew',
     carriedOut: (address) => {
       const victim = targetOf('root');
       return afterVersion(address, () => ({
@@ -177,8 +177,8 @@ describe('what alice may not ask, in a later message of a dialog', () => {
     bites: true,
   });
 
-  // No bite: CRIU's own service takes whatever is no NOTIFY for a no, as ours does.
-  it('another request in the place of an answer is a no', async () => {
+  // No bite: CRIU's own service takes any message that is no NOTIFY as a no, as ours does.
+  it('another request in place of an answer counts as a no', async () => {
     const own = targetOf('alice');
     const victim = targetOf('root');
     const alice = new Attacker('alice');

@@ -1,4 +1,4 @@
-/** Files and directories that are not what the service is told: what CRIU writes for alice, alice writes. */
+/** Files and directories that alice exchanges: CRIU writes for her only where she may write herself. */
 import assert from 'node:assert/strict';
 import { chownSync, constants, mkdirSync, readdirSync, renameSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ import { directoryOf, RootsFile, targetOf, uids } from './support/people.ts';
 
 const O_PATH = 0o10000000;
 
-/** Into a directory of alice's in which `name` leads to a file of root's, CRIU writes what it writes for CPUINFO_DUMP. */
+/** CRIU writes a CPUINFO_DUMP into a directory of alice's in which `name` leads to a file of root's. */
 async function throughSymlink(name: string, address: string, logFile?: string): Promise<Outcome> {
   const victim = new RootsFile();
   const images = directoryOf('alice');
@@ -24,7 +24,7 @@ async function throughSymlink(name: string, address: string, logFile?: string): 
   return { reply, succeeded: !victim.unchanged };
 }
 
-/** What CRIU writes into a directory of root's, which alice names in some way. */
+/** CRIU writes into a directory of root's, which alice names in some way. */
 async function intoRootsDirectory(
   address: string,
   mode: number,
@@ -40,7 +40,7 @@ async function intoRootsDirectory(
   return { reply, succeeded: readdirSync(directory).length > 0 };
 }
 
-describe('what alice plants in her directories', () => {
+describe('links and descriptors that alice plants', () => {
   besideReference();
 
   show({
@@ -70,7 +70,7 @@ describe('what alice plants in her directories', () => {
   });
 
   show({
-    guarantee: 'a descriptor of a directory that alice may only read gets her nothing into it',
+    guarantee: 'a descriptor of a directory that alice may only read does not let CRIU write there',
     carriedOut: (address) =>
       intoRootsDirectory(address, 0o755, async (alice, directory) => {
         await alice.do('open', 10, constants.O_RDONLY, directory);
@@ -110,7 +110,7 @@ describe('what alice plants in her directories', () => {
       const alice = new Attacker('alice');
       await alice.do('open', 10, constants.O_RDONLY, directoryOf('alice'));
       await alice.do('open', 11, constants.O_RDONLY, victim.path);
-      // A page server says to status_fd that it is ready.
+      // A page server reports to status_fd that it is ready.
       const reply = await alice.ask(
         {
           type: ReqType.PAGE_SERVER,
@@ -118,7 +118,7 @@ describe('what alice plants in her directories', () => {
         },
         address,
       );
-      // It says so some time after its reply.
+      // It reports some time after its reply.
       if (reply !== 'closed' && reply.success) await eventually('it is ready', () => !victim.unchanged);
       for (const server of pageServers()) endProcess(server);
       return { reply, succeeded: !victim.unchanged };
@@ -128,8 +128,7 @@ describe('what alice plants in her directories', () => {
   });
 
   show({
-    guarantee:
-      'a symbolic link that is planted when the directory was opened and the request authorized is not followed',
+    guarantee: 'a symbolic link planted after the request was authorized is not followed',
     carriedOut: async (address) => {
       const victim = new RootsFile();
       const target = targetOf('alice');
@@ -149,8 +148,8 @@ describe('what alice plants in her directories', () => {
     bites: needsSysResource,
   });
 
-  // No bite for the directory itself: the engine has it open, and so does CRIU's own service.
-  it('a directory that is exchanged for a link to root’s when it was opened and authorized stays what it was', async () => {
+  // No bite for the directory itself: the engine has it open, and so has CRIU's own service.
+  it('a directory that is exchanged for a link after the request was authorized stays the same directory', async () => {
     const secret = directoryOf('root', 0o777);
     const target = targetOf('alice');
     const images = join(directoryOf('alice'), 'images');
@@ -172,9 +171,9 @@ describe('what alice plants in her directories', () => {
     assert.ok(readdirSync(`${images}-before`).includes('inventory.img'));
   });
 
-  // No bite: what counts is the one moment at which the launcher opens, as alice; whichever directory it finds then is held to
-  // her rights, so that there is no check to be late for. CRIU's own service writes into root's directory without any race (above).
-  it('a descriptor that is swapped while it is looked at leads nowhere that alice may not write', async () => {
+  // No bite: the launcher opens the directory once, as alice, so that any directory it finds is opened with her rights: there is
+  // no check that could come too late. CRIU's own service writes into root's directory without any race (above).
+  it('a descriptor that is swapped during authorization leads nowhere that alice may not write', async () => {
     const secret = directoryOf('root', 0o700);
     const own = directoryOf('alice');
     for (let round = 0; round < 12; round += 1) {

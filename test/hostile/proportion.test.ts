@@ -1,4 +1,4 @@
-/** What alice can have for nothing is bounded: launchers that a file system keeps, and requests that wait. */
+/** Costs that alice can cause for free are bounded: launchers that a file system keeps, and requests that wait. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually } from '../system/support/bench.ts';
@@ -14,15 +14,15 @@ describe('launchers that a file system of alice’s keeps', () => {
   const limit = 2;
   const asked = 3 * limit;
 
-  /** Those that the service has started for her; one that was killed and waits for her file system is still there. */
+  /** Launchers that the service has started for her. A launcher that was killed and waits for her file system is still there. */
   function launchersOf(service: Instance): number[] {
     const children = childrenOf(mainPid(service.unit));
     const hers = (pid: number): boolean => statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`) ?? false;
     return processesNamed('criu-launcher').filter((pid) => children.includes(pid) && hers(pid));
   }
 
-  // Three launchers have ended by the time that bob has been served so often, one after the other. Whatever may go on has gone on.
-  it('are as many as engines of hers may be at work, and bob is served', async function () {
+  // When bob has been served so often, one request after the other, three launchers have ended, and all queued work has advanced.
+  it('are at most as many as her engines may be, and bob is served', async function () {
     needsFuse(this);
     const service = await Instance.start('--max-engines-per-user', String(limit));
     const mount = SilentMount.of('alice');
@@ -56,12 +56,12 @@ describe('launchers that a file system of alice’s keeps', () => {
 
 describe('large requests of alice’s that wait', () => {
   const requests = 110;
-  /** An eighth of what they took once: some 7 MB each. */
+  /** An eighth of their former cost: some 7 MB each. */
   const mostGrowthKiB = 96 * 1024;
-  /** As many entries of a list as go into what anybody may send at once. */
+  /** As many list entries as fit into the largest packet of any user. */
   const entries = 60_000;
 
-  it('take little more than their bytes, and bob is served', async () => {
+  it('cost little more memory than their bytes, and bob is served', async () => {
     const service = await Instance.start('--max-engines-per-user', '1');
     const target = targetOf('alice');
     try {
@@ -95,13 +95,13 @@ describe('large requests of alice’s that wait', () => {
   });
 });
 
-/** It would wait for whoever is still connected. */
+/** A service that stops waits for its connected callers. */
 async function stop(service: Instance): Promise<void> {
   await endAttackers();
   service.stop();
 }
 
-/** The service may have closed the connection, or say so before the packet was read. */
+/** The service may have closed the connection, or refuse before the packet was read. */
 async function sendOrBeRefused(alice: Attacker, fd: number, packet: string): Promise<void> {
   try {
     await alice.do('send', fd, packet);

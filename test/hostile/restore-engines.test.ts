@@ -1,6 +1,6 @@
 /**
- * alice ends, stops or leaves the engine that restores for her, before anybody has looked at what it made. Her images hold the
- * capability that only engines have, so nothing of them may ever run.
+ * alice ends, stops or leaves the engine that restores for her, before the restored tree was verified. Her images hold the
+ * capability of engines, so nothing of them may ever run.
  */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
@@ -23,7 +23,7 @@ import { as } from './support/people.ts';
 const { SIGKILL, SIGSTOP, SIGCONT } = constants.signals;
 const RLIMIT_NOFILE = 7;
 
-/** What CRIU announces before the tree has its credentials and stands still. */
+/** CRIU's notifications before the tree has its credentials and stands still. */
 const early = ['pre-restore', 'post-restore'] as const;
 
 describe('an engine that restores the capability of engines for alice', () => {
@@ -35,28 +35,28 @@ describe('an engine that restores the capability of engines for alice', () => {
   afterEach(() => images.end());
 
   for (const script of early) {
-    it(`leaves nothing that runs when she kills it at ${script}`, async () => {
+    it(`leaves nothing that runs if she kills it at ${script}`, async () => {
       const { alice, engine } = await restoreUntil(images, script);
       await alice.do('kill', engine, SIGKILL);
       assertRefused(await alice.receive(), /./);
       await assertNeverRan(images);
     });
 
-    it(`leaves nothing that runs when she kills it right after she has answered ${script}`, async () => {
+    it(`leaves nothing that runs if she kills it right after she has answered ${script}`, async () => {
       const { alice, engine } = await restoreUntil(images, script);
       const yes = hex({ type: ReqType.NOTIFY, notify_success: true });
       await alice.rush(`send ${connection} ${yes}`, `kill ${engine} ${SIGKILL}`);
       await assertNeverRan(images);
     });
 
-    it(`leaves nothing that runs when she leaves right after she has answered ${script}`, async () => {
+    it(`leaves nothing that runs if she leaves right after she has answered ${script}`, async () => {
       const { alice } = await restoreUntil(images, script);
       const yes = hex({ type: ReqType.NOTIFY, notify_success: true });
       await alice.rush(`send ${connection} ${yes}`, `close ${connection}`);
       await assertNeverRan(images);
     });
 
-    it(`leaves nothing that runs when it may have no more descriptors from ${script} on`, async () => {
+    it(`leaves nothing that runs if it may have no more descriptors from ${script} on`, async () => {
       const { alice, engine } = await restoreUntil(images, script);
       await alice.do('prlimit', engine, RLIMIT_NOFILE, 0);
       await alice.send({ type: ReqType.NOTIFY, notify_success: true });
@@ -64,14 +64,14 @@ describe('an engine that restores the capability of engines for alice', () => {
       await assertNeverRan(images);
     });
 
-    it(`leaves nothing that runs when she leaves at ${script}`, async () => {
+    it(`leaves nothing that runs if she leaves at ${script}`, async () => {
       const { alice } = await restoreUntil(images, script);
       await alice.end();
       await assertNeverRan(images);
     });
 
-    // Then the answer is on its way, and the next thing that the engine would read is the end of its connection.
-    it(`leaves nothing that runs when she stops it at ${script}, answers, leaves, and continues it`, async () => {
+    // Then the answer is in flight, and next the engine would read the end of its connection.
+    it(`leaves nothing that runs if she stops it at ${script}, answers, leaves, and continues it`, async () => {
       const { alice, engine } = await restoreUntil(images, script);
       await alice.do('kill', engine, SIGSTOP);
       await alice.send({ type: ReqType.NOTIFY, notify_success: true });
@@ -83,21 +83,21 @@ describe('an engine that restores the capability of engines for alice', () => {
     });
   }
 
-  it('is refused at pre-resume, of which she hears nothing', async () => {
+  it('is refused at pre-resume, before she is notified', async () => {
     const { alice } = await restoreUntil(images, 'post-restore');
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
     assertRefused(await alice.receive(), /capabilities that you do not have/);
     await assertNeverRan(images);
   });
 
-  // The bite of all of these: an engine whose work nobody looks at, as CRIU's command line with that capability is one.
-  it('would have made a process that holds it', async () => {
+  // The bite of all of these: an engine whose work is not verified, such as CRIU's command line with that capability.
+  it('makes a process that holds the capability if its work is not verified', async () => {
     await images.restoreUnguarded('engine');
     await eventually('it runs, and holds it', () => images.ran && images.holdsCapability);
   });
 });
 
-describe('an engine that alice kills when her tree was verified', () => {
+describe('an engine that alice kills after her tree was verified', () => {
   it('leaves nothing of the tree, which has not run', async () => {
     const images = await AlicesImages.make();
     try {
@@ -111,8 +111,8 @@ describe('an engine that alice kills when her tree was verified', () => {
   });
 });
 
-describe('a tree of alice’s that was verified', () => {
-  it('runs when its engine has gone, and alice hears of post-resume then', async () => {
+describe('a verified tree of alice’s', () => {
+  it('runs after its engine has exited, and then alice is notified of post-resume', async () => {
     const images = await AlicesImages.make();
     try {
       const alice = await notifiedOf(images, 'post-resume');
@@ -128,7 +128,7 @@ describe('a tree of alice’s that was verified', () => {
   });
 });
 
-// CRIU installs it before it gives the capability up, and passes over it that only root can have a filter suspended meanwhile.
+// CRIU installs the filter before it gives the capability up, and ignores that only root can have a filter suspended meanwhile.
 describe('an image with a seccomp filter that answers capset with 0', () => {
   let images: AlicesImages;
   const make = async (context: Mocha.Context): Promise<void> => {
@@ -137,14 +137,14 @@ describe('an image with a seccomp filter that answers capset with 0', () => {
   };
   afterEach(() => images?.end());
 
-  it('is no process at all, because its engine may not install a filter', async function () {
+  it('is never restored, because its engine may not install a filter', async function () {
     await make(this);
     const reply = await images.restoreOrLeave();
     assert.ok(typeof reply !== 'object' || !reply.success, JSON.stringify(reply));
     await assertNeverRan(images);
   });
 
-  it('is no process that kept the capability, where callers with no_new_privs are served', async function () {
+  it('never becomes a process that kept the capability, with --allow-no-new-privs', async function () {
     await make(this);
     const service = await Instance.start('--allow-no-new-privs');
     try {
@@ -162,15 +162,15 @@ describe('an image with a seccomp filter that answers capset with 0', () => {
   });
 });
 
-describe('a caller with no_new_privs, where that is served', () => {
-  it('restores nothing without it', async () => {
+describe('a caller with no_new_privs, under --allow-no-new-privs', () => {
+  it('cannot restore a process without no_new_privs', async () => {
     const service = await Instance.start('--allow-no-new-privs');
     const images = await AlicesImages.make();
     try {
       await images.editCredentials({ no_new_privs: 0 });
       const alice = new Attacker('alice', { under: as('alice', '--no-new-privs') });
       const reply = await images.restoreOrLeave(alice, service.address);
-      // The engine has it, and nobody can give it up again, so that whatever the image says it is there.
+      // The engine has no_new_privs, which cannot be given up, so that the process has it, whatever the image says.
       if (typeof reply === 'object' && reply.success) assert.equal(statusLine(images.pid, 'NoNewPrivs'), '1');
       else await assertNeverRan(images);
     } finally {

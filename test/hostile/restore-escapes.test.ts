@@ -1,6 +1,6 @@
 /**
- * systemd moves a user's process to that user's own units when the user asks (AttachProcessesToUnit): out of the scope of a restore,
- * where nobody would look at it and no cgroup.kill would reach it.
+ * systemd moves a user's process to that user's own units on request (AttachProcessesToUnit): out of the scope of a restore,
+ * where a cgroup.kill of the scope cannot reach it.
  */
 import assert from 'node:assert/strict';
 import { readFileSync, symlinkSync } from 'node:fs';
@@ -26,26 +26,26 @@ import { as } from './support/people.ts';
 const { SIGKILL } = constants.signals;
 const { ESRCH } = constants.errno;
 
-/** So often she tries what she may lose. */
+/** Attempts at a race that alice may lose. */
 const rounds = 5;
 
 function hideout(): string {
   return `${show('user@1500.service', 'ControlGroup').ControlGroup}/hideout`;
 }
 
-/** Whether there is a process in it, which a look at its list may miss. */
+/** Whether the cgroup holds a process: a reading of its list may miss a process that forks and exits. */
 function isPopulated(cgroup: string): boolean {
   try {
     return readFileSync(`/sys/fs/cgroup${cgroup}/cgroup.events`, 'latin1').includes('populated 1');
   } catch {
-    // It is gone.
+    // The cgroup is gone.
     return false;
   }
 }
 
 function startManager(): void {
   run('systemctl', 'start', 'user@1500.service');
-  // Hers to make: the cgroup of her manager is delegated to her.
+  // alice may make it: the cgroup of her manager is delegated to her.
   const [file, ...argv] = as('alice');
   run(file!, ...argv, 'mkdir', `/sys/fs/cgroup${hideout()}`);
 }
@@ -54,7 +54,7 @@ function stopManager(): void {
   run('systemctl', 'stop', 'user@1500.service');
 }
 
-/** Has systemd move a process of hers into a group below her own manager's. */
+/** Has systemd move a process of alice's into a cgroup below her own manager's. */
 function moveAway(pid: number): void {
   const [file, ...argv] = as('alice');
   const manager = [
@@ -64,11 +64,11 @@ function moveAway(pid: number): void {
   ];
   const call = ['AttachProcessesToUnit', 'ssau', 'user@1500.service', '/hideout', '1', String(pid)];
   run(file!, ...argv, 'busctl', 'call', ...manager, ...call);
-  // The bite: it has left the scope, and so what only the scope is asked for is not true of it any more.
+  // The bite: the process has left the scope, so that facts about the scope no longer hold for it.
   assert.match(readFileSync(`/proc/${pid}/cgroup`, 'utf8'), /^0::.*user@1500\.service\/hideout$/m);
 }
 
-describe('what alice has moved out of the scope of her restore', () => {
+describe('a process that alice moved out of the scope of her restore', () => {
   let images: AlicesImages;
 
   before(startManager);
@@ -79,7 +79,7 @@ describe('what alice has moved out of the scope of her restore', () => {
   });
   afterEach(() => images.end());
 
-  it('never runs when it is the tree', async () => {
+  it('never runs if it is the tree', async () => {
     const { alice } = await restoreUntil(images, 'post-restore');
     moveAway(images.pid);
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
@@ -88,7 +88,7 @@ describe('what alice has moved out of the scope of her restore', () => {
     assert.equal(images.ran, false);
   });
 
-  it('never runs when it is the tree, and she kills the engine', async () => {
+  it('never runs if it is the tree, and she kills the engine', async () => {
     const { alice, engine } = await restoreUntil(images, 'post-restore');
     moveAway(images.pid);
     await alice.do('kill', engine, 9);
@@ -96,7 +96,7 @@ describe('what alice has moved out of the scope of her restore', () => {
     assert.equal(images.ran, false);
   });
 
-  it('never runs when it is the tree, and she leaves', async () => {
+  it('never runs if it is the tree, and she leaves', async () => {
     const { alice } = await restoreUntil(images, 'post-restore');
     moveAway(images.pid);
     await alice.end();
@@ -104,7 +104,7 @@ describe('what alice has moved out of the scope of her restore', () => {
     assert.equal(images.ran, false);
   });
 
-  it('never runs when it is the engine', async () => {
+  it('makes nothing run if it is the engine', async () => {
     const { alice, engine } = await restoreUntil(images, 'post-restore');
     moveAway(engine);
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
@@ -113,7 +113,7 @@ describe('what alice has moved out of the scope of her restore', () => {
     assert.equal(images.ran, false);
   });
 
-  it('never runs when it is the engine, and she leaves', async () => {
+  it('makes nothing run if it is the engine, and she leaves', async () => {
     const { alice, engine } = await restoreUntil(images, 'post-restore');
     moveAway(engine);
     await alice.end();
@@ -121,7 +121,7 @@ describe('what alice has moved out of the scope of her restore', () => {
     assert.equal(images.ran, false);
   });
 
-  it('never runs when the service is killed meanwhile, and she has gone before it is back', async () => {
+  it('never runs if the service is killed meanwhile, and she has left before the restart', async () => {
     const { alice } = await restoreUntil(images, 'post-restore');
     moveAway(images.pid);
     const service = mainPid();
@@ -132,13 +132,13 @@ describe('what alice has moved out of the scope of her restore', () => {
     await assertNeverRan(images);
   });
 
-  // She reads the log of her restore to know the moment. A process that is another one all the time is in no list of /proc, but
-  // the kernel counts the processes of a cgroup.
+  // alice reads the log of her restore to find the moment. A process that forks and exits all the time escapes lists of /proc,
+  // but the kernel counts the processes of a cgroup.
   for (const [what, alsoTree] of [
     ['the engine', false],
     ['the engine and the tree', true],
   ] as const) {
-    it(`is gone when it is ${what}, and she kills the engine when the tree is about to be looked at`, async () => {
+    it(`is ended if it is ${what}, and she kills the engine just before the tree is verified`, async () => {
       for (let round = 0; round < rounds; round += 1) {
         const comet = await AlicesImages.make('comet');
         try {
@@ -149,7 +149,7 @@ describe('what alice has moved out of the scope of her restore', () => {
           if (alsoTree) moveAway(comet.pid);
           const yes = hex({ type: ReqType.NOTIFY, notify_success: true });
           const log = join(comet.directory, 'restore.log');
-          // Where the look finds that the engine is elsewhere, the engine is ended before she can do it.
+          // If the service finds the engine elsewhere, it ends the engine before she can.
           await alice
             .rush(`send ${connection} ${yes}`, `kill-at ${log} pre-resume ${engine} ${SIGKILL}`)
             .catch((error) => assert.match((error as Error).message, new RegExp(`error ${ESRCH}$`)));
@@ -167,7 +167,7 @@ describe('what alice has moved out of the scope of her restore', () => {
   }
 });
 
-describe('what alice has moved out of its frozen scope when it was verified', () => {
+describe('a tree that alice moved out of its frozen scope after it was verified', () => {
   let images: AlicesImages;
   before(startManager);
   after(stopManager);
@@ -179,7 +179,7 @@ describe('what alice has moved out of its frozen scope when it was verified', ()
   const mayBeTaken = (engine: number): boolean =>
     isAlive(engine) && (BigInt(`0x${statusLine(engine, 'CapPrm') ?? '0'}`) & checkpointRestoreBit) !== 0n;
 
-  it('is ended, where its frozen scope is empty when it is to run, and its restore is refused', async () => {
+  it('is ended if its frozen scope is empty when it is to run, and its restore is refused', async () => {
     const { alice } = await restoreUntil(images, 'pre-resume');
     moveAway(images.pid);
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
@@ -188,7 +188,7 @@ describe('what alice has moved out of its frozen scope when it was verified', ()
     await alice.end();
   });
 
-  // The bite: systemd puts it where it is not frozen, and as soon as it runs it stops its engine.
+  // The bite: systemd moves it to a cgroup that is not frozen, and as soon as it runs it stops its engine.
   it('never runs beside an engine that holds the capability', async () => {
     const { alice, engine } = await restoreUntil(images, 'pre-resume');
     moveAway(images.pid);

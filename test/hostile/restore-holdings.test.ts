@@ -1,6 +1,6 @@
 /**
- * alice puts links in the place of files that her restored process has open. CRIU follows them with the engine's capability, and so
- * to where she could not go; what it has opened there she must never have.
+ * alice puts links in place of files that her restored process has open. CRIU follows them with the engine's capability, to files
+ * that she could not open; she must never get these files.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -18,7 +18,7 @@ import { assertRefused, assertServed, it } from './support/guarantee.ts';
 import { AlicesImages, assertNeverRan, restoreUntil } from './support/images.ts';
 import { as, directoryOf, targetOf, type User, uids } from './support/people.ts';
 
-/** Attaches a segment of System V, and says where; without an id it makes one that everybody may read. */
+/** Attaches a segment of System V and prints its address; without an id it makes a segment that any user may read. */
 const attach = `
 import ctypes, sys
 libc = ctypes.CDLL(None)
@@ -30,7 +30,7 @@ sys.stdin.read()
 
 const running = new Set<ChildProcess>();
 
-/** Another process with it, and the link of its mapping. */
+/** Another process with the segment attached, and the link of its mapping. */
 async function attached(user: User, ...segment: string[]): Promise<{ segment: string; link: string }> {
   const [file, ...argv] = [...as(user), 'python3', '-c', attach, ...segment];
   const child = spawn(file!, argv, { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -55,15 +55,15 @@ async function anotherEngine(): Promise<number> {
   return engine;
 }
 
-/** Each is tried without the other. */
+/** Each wall is tried without the other. */
 const walls = [
   {
-    stands: 'every wall stands, of which the first is the kernel’s word to an engine whose capability sleeps',
+    stands: 'every wall stands, and the kernel refuses an engine whose capability sleeps',
     looksOnly: false,
     refuses: () => /Permission denied|Operation not permitted/,
   },
   {
-    stands: 'CRIU opens all, and what the tree holds is looked at',
+    stands: 'CRIU may open all files, and those that the tree holds are examined',
     looksOnly: true,
     refuses: (sentence: string) => new RegExp(sentence),
   },
@@ -73,7 +73,7 @@ function targetsOf(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
 }
 
-describe('what alice puts in the place of a file that her restored process has open', () => {
+describe('a link of alice’s in place of a file that her restored process has open', () => {
   let images: AlicesImages;
   beforeEach(async () => {
     images = await AlicesImages.make('baited');
@@ -89,7 +89,7 @@ describe('what alice puts in the place of a file that her restored process has o
     symlinkSync(target, `${images.trace}.${bait}`);
   };
 
-  /** She says yes to all that is announced until there is a reply. */
+  /** alice says yes to all notifications until the reply. */
   const goOn = async (alice: Attacker): Promise<CriuResp | 'closed'> => {
     for (;;) {
       await alice.send({ type: ReqType.NOTIFY, notify_success: true });
@@ -98,7 +98,7 @@ describe('what alice puts in the place of a file that her restored process has o
     }
   };
 
-  it('may be a link to what she could open herself', async () => {
+  it('may lead to a file that she could open herself', async () => {
     const other = join(directoryOf('alice'), 'other');
     writeFileSync(other, '', { mode: 0o600 });
     chownSync(other, uids.alice, uids.alice);
@@ -113,7 +113,7 @@ describe('what alice puts in the place of a file that her restored process has o
     describe(`where ${wall.stands}`, () => {
       if (wall.looksOnly) withoutWalls('asleep', 'undumpable');
 
-      it('is not the memory of the engine that restores it', async () => {
+      it('does not give her the memory of the engine that restores it', async () => {
         const { alice, engine } = await restoreUntil(images, 'pre-restore');
         put('empty', `/proc/${engine}/mem`);
         assertRefused(await goOn(alice), wall.refuses(`holds /proc/${engine}/mem .* which is the engine’s`));
@@ -121,7 +121,7 @@ describe('what alice puts in the place of a file that her restored process has o
         await assertServed('bob');
       });
 
-      it('is not the memory of another engine of hers', async () => {
+      it('does not give her the memory of another engine of hers', async () => {
         const engine = await anotherEngine();
         put('empty', `/proc/${engine}/mem`);
         assertRefused(
@@ -136,7 +136,7 @@ describe('what alice puts in the place of a file that her restored process has o
         assert.ok(targetsOf(images.pid).includes(`/proc/${engine}/mem`));
       });
 
-      it('is not a segment of bob’s to write to, which she may only read', async () => {
+      it('does not give her write access to a segment of bob’s that she may only read', async () => {
         const { segment } = await attached('bob');
         const { link } = await attached('alice', segment);
         put('page', link);

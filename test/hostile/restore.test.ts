@@ -1,4 +1,4 @@
-/** Images are alice's to write. Whatever they say, what runs afterwards is no more than she is, or it never runs. */
+/** Images are alice's to write. The process that runs after a restore has at most her rights, or it never runs. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,11 +14,11 @@ interface Edit {
   readonly what: string;
   readonly edit: (images: AlicesImages) => Promise<void>;
   /**
-   * The service's sentence, or CRIU's own failure, because the kernel refused what the image asks for; or CRIU takes no notice of
-   * that refusal, and restores a process without it.
+   * The service's sentence; or CRIU's own failure, because the kernel refused the credentials in the image; or in silence: CRIU
+   * ignores the kernel's refusal and restores a process without them.
    */
   readonly refused: RegExp | 'by the kernel' | 'in silence';
-  /** With which rights the same images become a process, and what is wrong with that process. */
+  /** The rights with which the same images become a process, and the defect of that process. */
   readonly bite: 'root' | 'engine';
   readonly wrong: (images: AlicesImages) => boolean;
   readonly needs?: (context: Mocha.Context) => void;
@@ -26,7 +26,7 @@ interface Edit {
 
 const creds = (pid: number, line: string): string => statusLine(pid, line) ?? '';
 
-/** A file of a process that may not be there yet, or any more. */
+/** A file of a process; empty if the process does not exist. */
 function procFile(pid: number, name: string): string {
   try {
     return readFileSync(`/proc/${pid}/${name}`, 'utf8');
@@ -35,7 +35,7 @@ function procFile(pid: number, name: string): string {
   }
 }
 
-/** Without any, the line has nothing but its name. */
+/** Without any groups, the line consists of its name. */
 const groups = (pid: number): string =>
   /^Groups:[ \t]*(.*?)[ \t]*$/m.exec(procFile(pid, 'status'))?.[1] ?? '?';
 
@@ -97,7 +97,7 @@ const edits: readonly Edit[] = [
     wrong: (images) => creds(images.pid, 'Uid').startsWith('1501'),
   },
   {
-    what: 'root’s saved uid, to be taken up later',
+    what: 'root’s saved uid, to be used later',
     edit: (images) => images.editCredentials({ suid: 0 }),
     refused: 'by the kernel',
     bite: 'root',
@@ -118,9 +118,9 @@ const edits: readonly Edit[] = [
     wrong: (images) => groups(images.pid) === '0 42',
   },
   {
-    what: 'no groups at all, where some are denied something',
+    what: 'no groups at all, although some files deny access to a group',
     edit: (images) => images.editCredentials({ groups: null }),
-    // Without the field CRIU sets none: they stay those of the engine.
+    // Without the field CRIU sets no groups: the process keeps those of the engine.
     refused: 'in silence',
     bite: 'root',
     wrong: (images) => groups(images.pid) === '',
@@ -129,7 +129,8 @@ const edits: readonly Edit[] = [
     what: 'an open file of root’s that alice may not read',
     edit: (images) => images.edit(['files.img'], { rename: ['/dev/null', '/etc/shadow'] }),
     refused: 'by the kernel',
-    // Root's CRIU opens it, and complains of its mode then, which is that of /dev/null in the image; alice's is not let in.
+    // Root's CRIU opens the file, then complains that its mode differs from /dev/null's in the image; alice's CRIU cannot open
+    // it.
     bite: 'root',
     wrong: (images) =>
       readFileSync(join(images.directory, 'bite.log'), 'utf8').includes('etc/shadow has bad'),
@@ -160,7 +161,7 @@ describe('a restore of alice’s from images that she has edited', () => {
   let images: AlicesImages;
   afterEach(() => images?.end());
 
-  it('works when she has edited nothing, with her credentials', async () => {
+  it('works with her credentials if she has edited nothing', async () => {
     images = await AlicesImages.make();
     const reply = await images.restore();
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
@@ -168,7 +169,7 @@ describe('a restore of alice’s from images that she has edited', () => {
     assert.equal(images.holdsCapability, false);
   });
 
-  // One pair of tests in one: the images are the same, and making them takes seconds under emulation.
+  // A pair of tests in one: the images are the same, and making them takes seconds under emulation.
   for (const { what, edit, refused, bite, wrong, needs } of edits) {
     const elsewhere = bite === 'root' ? 'root’s CRIU' : 'an engine whose work is not verified';
     it(`does not become a process with ${what}, and does with ${elsewhere}`, async function () {
@@ -189,7 +190,7 @@ describe('a restore of alice’s from images that she has edited', () => {
     });
   }
 
-  it('leaves the service to others', async () => {
+  it('leaves the service ready for other users', async () => {
     await assertServed('bob');
   });
 });

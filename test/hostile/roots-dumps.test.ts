@@ -1,4 +1,4 @@
-/** Where root dumps, root's memory goes; alice has prepared a directory for it. Each verb has its tests in the system suite. */
+/** Dumps by root: root's memory goes into a directory that alice has prepared. Each verb has its tests in the system suite. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, lchownSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { Target } from '../system/support/targets.ts';
 import { it } from './support/guarantee.ts';
 import { directoryOf, uids } from './support/people.ts';
 
-/** What root does, as the manual has it. @returns its status and what it was told. */
+/** Runs criuctl as root, as the manual tells it. @returns its status and its messages. */
 function dump(
   target: Target,
   directory: string,
@@ -32,7 +32,7 @@ describe('criuctl dump as root into a directory of alice’s', () => {
     await target.assertCountsOn();
   });
 
-  it('does not make a file where a link of hers leads', async () => {
+  it('does not create a file behind a link of hers', async () => {
     const directory = directoryOf('alice');
     const made = join(freshDirectory(), 'made-by-root');
     const link = join(directory, 'dump.log');

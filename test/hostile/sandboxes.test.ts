@@ -1,4 +1,7 @@
-/** A caller in a sandbox is refused: what it restores would be outside. Each is a sandbox that alice's process could not leave. */
+/**
+ * A caller in a sandbox is refused, because its restored processes would be outside. alice's process could leave none of these
+ * sandboxes.
+ */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
@@ -24,13 +27,13 @@ async function sandboxed(
   return { reply, succeeded: existsSync(join(images, 'cpuinfo.img')) };
 }
 
-/** CLONE_NEWPID: the process itself stays, its children would be inside. */
+/** CLONE_NEWPID: the process itself stays; its children would be inside. */
 const newPid = 0x20000000;
 
 describe('alice in a sandbox', () => {
   besideReference();
 
-  // Made by root, who then becomes alice: a namespace of that one kind, and no user namespace around it.
+  // Made by root, who then becomes alice: a namespace of that single kind, without a user namespace around it.
   for (const name of ['pid', 'mount', 'net', 'ipc', 'uts', 'cgroup', 'time']) {
     const fork = name === 'pid' || name === 'time' ? ['--fork'] : [];
     show({
@@ -50,7 +53,7 @@ describe('alice in a sandbox', () => {
   });
 
   show({
-    guarantee: 'is refused when only her children would be in another pid namespace',
+    guarantee: 'is refused if only her children would be in another pid namespace',
     carriedOut: (address) =>
       sandboxed(address, { under: [] }, async (root) => {
         await root.do('unshare', newPid);
@@ -72,7 +75,7 @@ describe('alice in a sandbox', () => {
   });
 
   show({
-    guarantee: 'is refused with no_new_privs, which may mean a sandbox that cannot be seen',
+    guarantee: 'is refused with no_new_privs, which may indicate a sandbox that cannot be seen',
     carriedOut: (address) => sandboxed(address, {}, (alice) => alice.do('no-new-privs')),
     refused: /no_new_privs/,
     bites: true,
@@ -86,8 +89,8 @@ describe('alice in a sandbox', () => {
   });
 });
 
-/** There no_new_privs alone is no reason, and a filter still is. */
-describe('alice in a sandbox, where --allow-no-new-privs is set', () => {
+/** With --allow-no-new-privs, no_new_privs alone is no reason to refuse; a filter still is. */
+describe('alice in a sandbox, under --allow-no-new-privs', () => {
   besideReference();
   let service: Instance;
 

@@ -1,9 +1,8 @@
 /**
- * CRIU opens what images name, as alice and with the capability of an engine; so it may open what alice may not: what belongs to a
- * process of hers that holds this capability, an engine. A tree that came back with the memory of an engine open would write its own
- * code there, and hold the capability for as long as it likes.
- *
- * No image is edited: a symbolic link in the place of a file that was open is enough.
+ * CRIU opens the files that images name, as alice and with the capability of an engine; so it may open files that alice may not:
+ * those of a process of hers that holds this capability, an engine. A tree restored with the memory of an engine open could write
+ * its own code there, and keep the capability for as long as it likes.
+ * No image is edited: a symbolic link in place of a file that was open is enough.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
@@ -30,22 +29,22 @@ describe('an engine of alice’s whose memory her tree has opened', () => {
     for (const pid of pageServers()) endProcess(pid);
   });
 
-  // The control: its files are still its own then, and nothing is in its way.
-  it('is a file of hers, where nothing is in its place', async () => {
+  // The control: its files are still its own, and no wall is in its way.
+  it('is an ordinary file of hers if nothing was put in its place', async () => {
     const reply = await intruder.images.restore();
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
     assert.match(await intruder.go(), /^no library in the maps/);
   });
 
-  it('is not taken over when it is the one that restores that tree', async () => {
+  it('is not taken over if it is the engine that restores that tree', async () => {
     const how = await takeOverOwnEngine(intruder);
     assert.equal(intruder.holdsCapability, false, how);
     assert.equal(intruder.taken, undefined, how);
   });
 
-  // A page server is no more than she is; what it executes for her is her own.
+  // A page server has only her rights: code that it executes for her gains nothing.
   for (const [what, begin] of Object.entries(victims)) {
-    it(`does not give her the capability when it ${what}`, async () => {
+    it(`does not give her the capability if it ${what}`, async () => {
       const how = await takeOver(intruder, begin);
       assert.equal(intruder.holdsCapability, false, how);
     });
@@ -65,7 +64,7 @@ const directory = 0o040000;
 const file = 0o100000;
 const { O_RDONLY, O_RDWR } = { O_RDONLY: 0, O_RDWR: 2 };
 
-/** CRIU's own memory, which it shares with what it restores; there are pointers in it. */
+/** CRIU's own memory, which it shares with the processes that it restores; there are pointers in it. */
 function sharedMemoryOf(engine: number): { readonly range: string; readonly size: number } {
   const maps = readFileSync(`/proc/${engine}/maps`, 'latin1').split('\n');
   const range = maps.find((line) => / rw-s .*\/dev\/zero \(deleted\)$/.test(line))!.split(' ')[0]!;
@@ -75,7 +74,7 @@ function sharedMemoryOf(engine: number): { readonly range: string; readonly size
 
 const hows = { open: 'an open file', map: 'a mapping', cwd: 'a working directory' } as const;
 
-/** What of /proc/ENGINE is an engine's alone to have, in the shape that CRIU compares. */
+/** Entries of /proc/ENGINE that only an engine may have, with the type and mode that CRIU compares. */
 const parts: Readonly<Record<string, Part>> = {
   memory: { path: () => 'mem', how: 'open', flags: O_RDWR, mode: file | 0o600 },
   'memory, for reading': { path: () => 'mem', how: 'open', flags: O_RDONLY, mode: file | 0o600 },
@@ -103,8 +102,8 @@ const parts: Readonly<Record<string, Part>> = {
   root: { path: () => 'root', how: 'cwd', flags: O_RDONLY, mode: directory | 0o755 },
 };
 
-describe('a link of alice’s in the place of what her tree held', () => {
-  // Of which kind the engines that restore are is the same for each.
+describe('a link of alice’s in place of a file that her tree held', () => {
+  // The sizes are the same for each engine that restores.
   let shape: (part: Part) => number;
   before(async () => {
     const images = await AlicesImages.make();
@@ -116,7 +115,7 @@ describe('a link of alice’s in the place of what her tree held', () => {
   });
 
   for (const [what, part] of Object.entries(parts)) {
-    it(`gives her nothing where it leads to the engine’s ${what} (${hows[part.how]})`, async () => {
+    it(`gives her nothing if it leads to the engine’s ${what} (${hows[part.how]})`, async () => {
       const held = await Held.make(part.how, part.flags, { mode: part.mode, size: shape(part) });
       const { alice, engine } = await restoreUntil(held.images, 'pre-restore');
       held.replaceBy(`/proc/${engine}/${part.path(engine)}`);
@@ -128,7 +127,7 @@ describe('a link of alice’s in the place of what her tree held', () => {
   }
 });
 
-/** Where its descriptor, its directory or its mappings lead. */
+/** The target of its descriptor, its directory or its mappings. */
 function whatIsHeld(pid: number, how: How): string {
   if (how === 'open') return readlinkSync(`/proc/${pid}/fd/${heldDescriptor}`);
   if (how === 'cwd') return readlinkSync(`/proc/${pid}/cwd`);
@@ -141,7 +140,7 @@ function whatIsHeld(pid: number, how: How): string {
 describe('a live engine of alice’s', () => {
   const { EPERM, EACCES } = constants.errno;
 
-  /** Each is a way into it, by a process of hers that is no part of any session. */
+  /** Ways into the engine, each tried by a process of hers outside of any session. */
   const ways: Readonly<Record<string, (attacker: Attacker, engine: number) => Promise<string>>> = {
     'traced by ptrace(2)': (attacker, engine) => attacker.do('trace', engine),
     'robbed of a descriptor by pidfd_getfd(2)': (attacker, engine) => attacker.do('getfd', engine, 3),
@@ -171,8 +170,8 @@ describe('a live engine of alice’s', () => {
   for (const [what, way] of Object.entries(ways)) {
     for (const [who, under] of [
       ['a process of hers', undefined],
-      // An engine that she has got hold of is no way into the next one.
-      ['one that holds the capability of engines', asCapable('alice')],
+      // Control over an engine is no way into the next engine.
+      ['a process of hers with the capability of engines', asCapable('alice')],
     ] as const) {
       it(`is not ${what} by ${who}`, async () => {
         const target = targetOf('alice');

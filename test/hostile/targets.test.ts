@@ -1,4 +1,4 @@
-/** Whose processes can be dumped: a whole tree of one's own, and nothing else, whatever the pid means by the time it counts. */
+/** Targets of dumps: a whole tree of the caller's own, and nothing else, even if the pid passes to another process meanwhile. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,25 +19,25 @@ import {
 } from './support/guarantee.ts';
 import { as, directoryOf, privilegedProgram, startCounting, targetOf, uids } from './support/people.ts';
 
-describe('whose processes alice can have dumped', () => {
+describe('a target of alice’s dump', () => {
   besideReference();
 
   show({
-    guarantee: 'a process of root’s is not hers',
+    guarantee: 'cannot be a process of root’s',
     carriedOut: (address) => dumpOf(targetOf('root'), 'alice', address),
     refused: /has the uid 0, and yours is 1500/,
     bites: true,
   });
 
   show({
-    guarantee: 'a process of bob’s is not hers',
+    guarantee: 'cannot be a process of bob’s',
     carriedOut: (address) => dumpOf(targetOf('bob'), 'alice', address),
     refused: /has the uid 1501, and yours is 1500/,
     bites: needsSysResource,
   });
 
   show({
-    guarantee: 'a setuid program that she started is not hers',
+    guarantee: 'cannot be a setuid program that she started',
     carriedOut: (address) =>
       dumpOf(startCounting('alice', [], privilegedProgram('counter', 0o4755)), 'alice', address),
     refused: /has the uid 0, and yours is 1500/,
@@ -45,7 +45,7 @@ describe('whose processes alice can have dumped', () => {
   });
 
   show({
-    guarantee: 'a program with file capabilities that she started is not hers',
+    guarantee: 'cannot be a program with file capabilities that she started',
     carriedOut: (address) =>
       dumpOf(
         startCounting('alice', [], privilegedProgram('counter', 0o755, 'cap_net_raw+ep')),
@@ -57,7 +57,7 @@ describe('whose processes alice can have dumped', () => {
   });
 
   show({
-    guarantee: 'a setgid program that she started is not hers',
+    guarantee: 'cannot be a setgid program that she started',
     carriedOut: (address) =>
       dumpOf(
         startCounting('alice', [], privilegedProgram('counter', 0o2755, undefined, uids.bob)),
@@ -69,7 +69,7 @@ describe('whose processes alice can have dumped', () => {
   });
 
   show({
-    guarantee: 'a tree of hers with one process of bob’s in it is not hers',
+    guarantee: 'cannot be a tree of hers with a process of bob’s in it',
     carriedOut: (address) =>
       dumpOf(
         startCounting('root', [], binary('targets'), 'family', String(uids.alice), String(uids.bob)),
@@ -81,30 +81,30 @@ describe('whose processes alice can have dumped', () => {
   });
 
   show({
-    guarantee: 'a process of hers that is not dumpable is not dumped',
+    guarantee: 'cannot be a process of hers that is not dumpable',
     carriedOut: (address) =>
       dumpOf(startCounting('alice', [], binary('targets'), 'undumpable'), 'alice', address),
-    // CRIU says why in its log only; the kernel refused the tracing.
+    // CRIU gives the reason in its log only; the kernel refused the tracing.
     refused: 'by the kernel',
     bites: needsSysResource,
   });
 
   show({
-    guarantee: 'a process that took the pid of hers after the request was authorized is not dumped',
+    guarantee: 'cannot be a process that took the pid of hers after the request was authorized',
     carriedOut: pidThatChangesHands,
     refused: 'by the kernel',
     bites: true,
   });
 
-  // No bite for these: CRIU's own service would stop pid 1 of the machine that the tests run on, and a kernel thread is nothing that
-  // any CRIU can dump. What they show is the refusal, which names the process, and that nothing is frozen.
-  it('pid 1 is not hers', async () => {
+  // No bite for these: CRIU's own service would stop pid 1 of the machine that the tests run on, and no CRIU can dump a kernel
+  // thread. The tests show the refusal, which names the process, and that nothing is frozen.
+  it('cannot be pid 1', async () => {
     const { reply } = await dumpPid(1);
     assertRefused(reply, /process 1 of the tree has the uid 0/);
     assert.equal(statusLine(1, 'TracerPid'), '0');
   });
 
-  it('a kernel thread is not hers', async function () {
+  it('cannot be a kernel thread', async function () {
     const thread = readdirSync('/proc').find(
       (pid) => /^\d+$/.test(pid) && statusLine(Number(pid), 'PPid') === '2',
     );
@@ -113,14 +113,14 @@ describe('whose processes alice can have dumped', () => {
     assertRefused(reply, new RegExp(`process ${thread} of the tree has the uid 0`));
   });
 
-  it('a pid that means nobody, or a group, is nobody', async () => {
+  it('cannot be a pid without a process, or a group', async () => {
     for (const pid of [4_000_000, 0, -1, -uids.alice]) {
       const { reply } = await dumpPid(pid);
       assert.ok(reply !== 'closed' && reply.success === false, `${pid}: ${JSON.stringify(reply)}`);
     }
   });
 
-  it('a process of hers in a pid namespace of its own is not more hers than the kernel says', async () => {
+  it('cannot be a process of hers in its own pid namespace if the kernel forbids that', async () => {
     const [file, ...argv] = as('alice');
     const target = run(
       file!,

@@ -1,7 +1,7 @@
 /**
- * Three walls stand between alice and the capability of an engine, and what it opens: engines are nobody's to open, and hold the
- * capability in effect for a moment; what a restored tree holds is looked at before it runs; and it runs when its engine has gone. Each is
- * shown alone, with the others taken away; and without any of them both attacks succeed, which is what the walls are for.
+ * Three walls stand between alice and the capability of an engine with the files that it opens: only root can open an engine, and
+ * its capability is in effect for moments only; the files that a restored tree holds are examined before it runs; and the tree
+ * runs only after its engine has exited. Each wall is shown alone, without the others. Without all of them both attacks succeed.
  */
 import assert from 'node:assert/strict';
 import { eventually } from '../system/support/bench.ts';
@@ -16,38 +16,42 @@ import { takeOver, takeOverOwnEngine, victims } from './support/takeover.ts';
 const { 'waits for pages': _, ...engines } = victims;
 
 interface Service {
-  /** Which wall is left. */
+  /** The wall that is left. */
   readonly what: string;
   readonly without: readonly Wall[];
-  /** What becomes of other engines of hers, which may be there while a tree of hers runs. */
+  /** The fate of other engines of hers, which may exist while a tree of hers runs. */
   readonly others: 'not taken over' | 'ended with what it executes' | 'taken over';
   readonly own: 'not taken over' | 'taken over';
-  /** What she may only read. `not asked`: it is nothing to this wall. */
+  /** The file that she may only read. `not asked`: this wall does not concern it. */
   readonly mapped: 'not written' | 'written' | 'not asked';
 }
 
 const holds = { own: 'not taken over', others: 'not taken over', mapped: 'not written' } as const;
 
 const services: readonly Service[] = [
-  { what: 'whose engines are run with the library, and no more', without: ['held', 'apart'], ...holds },
   {
-    what: 'whose engines have the capability asleep, and no more',
+    what: 'whose engines run with the library, without the other walls',
+    without: ['held', 'apart'],
+    ...holds,
+  },
+  {
+    what: 'whose engines have the capability asleep, without the other walls',
     without: ['undumpable', 'held', 'apart'],
     ...holds,
   },
   {
-    what: 'whose engines are nobody’s to open, and no more',
+    what: 'whose engines only root can open, without the other walls',
     without: ['asleep', 'held', 'apart'],
     ...holds,
     mapped: 'not asked',
   },
   {
-    what: 'that looks at what a restored tree holds, and no more',
+    what: 'that examines the files of a restored tree, without the other walls',
     without: ['asleep', 'undumpable', 'apart'],
     ...holds,
   },
   {
-    what: 'that lets a tree run when its engine has gone, and no more',
+    what: 'that lets a tree run after its engine exited, without the other walls',
     without: ['asleep', 'undumpable', 'held'],
     own: 'not taken over',
     others: 'ended with what it executes',
@@ -76,7 +80,7 @@ for (const { what, without, own, others, mapped } of services) {
       endMapped();
     });
 
-    /** @param how what is known of the attempt. */
+    /** @param how a description of the attempt. */
     async function judge(outcome: Service['others'], how: string): Promise<void> {
       const { taken } = intruder;
       if (outcome === 'not taken over') {

@@ -1,6 +1,6 @@
 /*
- * attacker: does one system call after the other as the lines on descriptor 3 say, and answers each with a line on its
- * standard output, `ok VALUE` or `error ERRNO`. It runs as whoever started it; what a caller may turn into, it turns into on demand.
+ * attacker: makes system calls on demand. Each line on descriptor 3 is a command; the answer is a line on its standard output,
+ * `ok VALUE` or `error ERRNO`. It runs with the rights of its starter, and changes them on demand.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -65,7 +65,7 @@ static int digit(char c)
 	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Digit by digit: each sscanf(3) would look for the end of the whole. */
+/* Digit by digit: each sscanf(3) would search for the end of the whole string. */
 static size_t from_hex(const char *hex, unsigned char *out)
 {
 	size_t n = 0;
@@ -75,7 +75,7 @@ static size_t from_hex(const char *hex, unsigned char *out)
 	return n;
 }
 
-/* connect FD PATH [NAME]: NAME, in hexadecimal, is what our own end is bound to in the abstract namespace. */
+/* connect FD PATH [NAME]: binds our own end to NAME, in hexadecimal, in the abstract namespace. */
 static int connect_to(const char *number, const char *path, const char *name)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX }, own = { .sun_family = AF_UNIX };
@@ -95,7 +95,7 @@ static int connect_to(const char *number, const char *path, const char *name)
 	return at(fd, number);
 }
 
-/* many COUNT PATH: as many connections that say nothing, held until we end. */
+/* many COUNT PATH: makes so many silent connections, held until we exit. */
 static long many(int count, const char *path)
 {
 	struct rlimit limit = { .rlim_cur = count + 100, .rlim_max = count + 100 };
@@ -195,7 +195,7 @@ static int filter(void)
 	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	struct sock_fprog program = { 1, &allow };
 
-	/* Not needed by root, who may filter without it. */
+	/* Root may install a filter without no_new_privs. */
 	if (geteuid() != 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -1;
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
@@ -219,7 +219,7 @@ static void *other_thread(void *what)
 	if (strcmp(what, "filter") == 0)
 		thread_result = filter();
 	else if (strcmp(what, "become-alice") == 0)
-		/* The system call itself: glibc's changes every thread. */
+		/* The raw system call: glibc's function changes every thread. */
 		thread_result = syscall(SYS_setresuid, 1500, 1500, 1500);
 	pthread_barrier_wait(&started);
 	for (;;)
@@ -245,7 +245,7 @@ static void *idle(void *unused)
 	return unused;
 }
 
-/* threads COUNT: as many more, with stacks as small as they come. */
+/* threads COUNT: starts so many more threads, with the smallest stacks. */
 static int threads(int count)
 {
 	pthread_attr_t attributes;
@@ -279,7 +279,7 @@ static void *replace(void *unused)
 	return unused;
 }
 
-/* churn COUNT: as many threads that are others all the time. */
+/* churn COUNT: starts so many threads that replace a short-lived thread all the time. */
 static int churn(int count)
 {
 	pthread_t id;
@@ -294,7 +294,7 @@ static int churn(int count)
 	return 0;
 }
 
-/* pending FD: whether something is there to be received. */
+/* pending FD: whether a message can be received. */
 static int pending(int fd)
 {
 	ssize_t size = recv(fd, packet, sizeof(packet), MSG_PEEK | MSG_DONTWAIT);
@@ -304,7 +304,7 @@ static int pending(int fd)
 	return 1;
 }
 
-/* map PATH: writes into a mapping of a file; the next execve(2) ends it, and does not come back before it is written back. */
+/* map PATH: writes into a mapping of a file; the next execve(2) ends it, and returns only after the page was written back. */
 static int map(const char *path)
 {
 	int fd = open(path, O_RDWR);
@@ -316,7 +316,7 @@ static int map(const char *path)
 	return fd;
 }
 
-/* fork: the child goes on with the lines, as the first process of a new pid namespace, for example. */
+/* fork: the child obeys from here on, for example as the first process of a new pid namespace. */
 static int go_on_in_a_child(void)
 {
 	pid_t pid = fork();
@@ -329,8 +329,8 @@ static int go_on_in_a_child(void)
 }
 
 /*
- * leave-to-child PROGRAM: the process whose pid connected executes a program that waits for its input, or ends, if there is none
- * of that name; a child of it goes on, with the same connection.
+ * leave-to-child PROGRAM: the process that connected executes a program that waits for its input, or exits if there is no such
+ * program; a child of it obeys, with the same connection.
  */
 static int leave_to_child(char *program)
 {
@@ -346,7 +346,7 @@ static int leave_to_child(char *program)
 	_exit(0);
 }
 
-/* reconnect-as USER PATH [DIRECTORY]: a user's process from here on, in a DIRECTORY that it takes for `/`, with a new connection. */
+/* reconnect-as USER PATH [DIRECTORY]: becomes a process of the user's, with DIRECTORY as its root and a new connection. */
 static int reconnect_as(const char *user, const char *path, const char *directory)
 {
 	const struct passwd *who = getpwnam(user);
@@ -358,7 +358,7 @@ static int reconnect_as(const char *user, const char *path, const char *director
 		if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0))
 			return -1;
 	}
-	/* Whoever changes its uid is not dumpable until it says so, and what it has open is root's to open. */
+	/* A process that changes its uid is not dumpable until it says so, and its files in /proc belong to root. */
 	if (setresuid(who->pw_uid, who->pw_uid, who->pw_uid) || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
 		return -1;
 	fd = connect_to("100", path, NULL);
@@ -376,8 +376,8 @@ static int reconnect_as(const char *user, const char *path, const char *director
 }
 
 /*
- * A child that waits for our end: the first process of a pid namespace that was made for children. It reads that from a pipe,
- * because no signal comes from a parent that has become somebody else.
+ * A child that waits for our exit: the first process of a pid namespace that was made for children. It reads a pipe, because the
+ * kernel sends no parent-death signal after the parent has changed its uid.
  */
 static int silent_child(void)
 {
@@ -407,7 +407,7 @@ static int set_groups(char **words)
 	return setgroups(count, groups);
 }
 
-/* kill-at FILE WORD PID SIGNAL: as soon as the word is in the file, which may have to be made yet. */
+/* kill-at FILE WORD PID SIGNAL: as soon as the word is in the file, which may have to be created first. */
 static int kill_at(const char *path, const char *word, pid_t pid, int signal)
 {
 	for (;;) {
@@ -437,7 +437,7 @@ static long obey(char **word, int count)
 		return lingering(word[1], atoi(word[2]));
 	if (strcmp(verb, "send") == 0)
 		return send_packet(atoi(word[1]), count > 2 ? word[2] : "", count > 2 ? word + 3 : word + 2);
-	/* sndbuf FD SIZE: room for packets of that size, as far as anybody may have it. */
+	/* sndbuf FD SIZE: a send buffer for packets of that size, up to the limit for ordinary users. */
 	if (strcmp(verb, "sndbuf") == 0) {
 		int size = atoi(word[2]);
 
@@ -445,7 +445,7 @@ static long obey(char **word, int count)
 	}
 	if (strcmp(verb, "close") == 0)
 		return close(atoi(word[1]));
-	/* Under the number that it has, because close(2) would be a request to the file system behind it; until the next execve(2). */
+	/* Keeps the number from open(2): moving it would close(2), which sends a request to the file system. Open until execve(2). */
 	if (strcmp(verb, "hold-until-exec") == 0)
 		return open(word[1], O_RDONLY | O_CLOEXEC);
 	if (strcmp(verb, "map") == 0)
@@ -506,10 +506,10 @@ static long obey(char **word, int count)
 	}
 	if (strcmp(verb, "trace") == 0)
 		return ptrace(PTRACE_SEIZE, atoi(word[1]), NULL, NULL);
-	/* getfd PID FD: a descriptor of another process. */
+	/* getfd PID FD: copies a descriptor of another process. */
 	if (strcmp(verb, "getfd") == 0)
 		return syscall(SYS_pidfd_getfd, syscall(SYS_pidfd_open, atoi(word[1]), 0), atoi(word[2]), 0);
-	/* vm-write PID ADDRESS: a byte of another process, as it is. */
+	/* vm-write PID ADDRESS: overwrites a byte of another process with the same value. */
 	if (strcmp(verb, "vm-write") == 0) {
 		unsigned char byte;
 		struct iovec own = { &byte, 1 }, other = { (void *)strtoul(word[2], NULL, 16), 1 };

@@ -1,10 +1,10 @@
 /*
- * Processes that have nothing to do with the service, and sleep.
+ * Processes unrelated to the service, which sleep.
  *
- *   bystander sleep              as whatever its file and whoever started it make it
+ *   bystander sleep              with the rights that its file and its starter give it
  *   bystander threads COUNT      with so many more threads
- *   bystander container UID      the first process of a container of UID's, which has its user 0 and is UID outside, and a child of it
- *                                under one of UID's subordinate uids; to be started by root, which maps the ids as newuidmap(1) does
+ *   bystander container UID      the first process of a container of UID's, which is user 0 inside and UID outside, and a child of
+ *                                it under a subordinate uid of UID's; to be started by root, which maps the ids as newuidmap(1) does
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -75,7 +75,7 @@ static int container(int uid)
 		write(mapped[1], "", 1);
 		idle(NULL);
 	}
-	/* A process that has changed its uid is not its own to map until it says so. */
+	/* A process that has changed its uid may not be mapped by itself until it is dumpable. */
 	if (become(uid) || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) ||
 	    unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS)) {
 		perror("container");

@@ -1,9 +1,9 @@
 /*
- * Processes that hold a file, to be dumped; when FILE.go is there, each tries to write into what it holds by then, and says in
- * FILE.result how that ended.
+ * Processes that hold a file, to be dumped. When FILE.go exists, the process tries to write into the file that it then holds, and
+ * puts the errno into FILE.result.
  *
- *   holder open FLAGS PATH FILE    under descriptor 10, as open(2) has the flags
- *   holder map FLAGS PATH FILE     mapped shared, with as much access as the flags give
+ *   holder open FLAGS PATH FILE    under descriptor 10; FLAGS are those of open(2)
+ *   holder map FLAGS PATH FILE     mapped shared, with the access that the flags give
  *   holder cwd 0 PATH FILE         as its working directory
  */
 #define _GNU_SOURCE
@@ -25,7 +25,7 @@ static void on_fault(int signal)
 	siglongjmp(refused, signal);
 }
 
-/* @return 0, or -1 with errno; EFAULT is a mapping that may not be written. */
+/* @return 0, or -1 with errno; EFAULT: the mapping may not be written. */
 static int write_into(char *mapping)
 {
 	if (!mapping)

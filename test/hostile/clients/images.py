@@ -1,11 +1,11 @@
 #!/usr/bin/python3
-"""images.py: edits images of CRIU's, as lines of its standard input say.
+"""images.py: edits images of CRIU's. Each line of its standard input is a command.
 
-A line is `{"files": [FILE...], "change": {...}}`: the change is merged into every entry of each, and `ok` is the answer. One process
-for all of them, because under emulation it takes Python seconds to start.
+A command is `{"files": [FILE...], "change": {...}}`: the change is merged into every entry of each file, and the answer is
+`ok`. A single process edits all files, because under emulation Python takes seconds to start.
 
-A list in it replaces the one that is there, except that a list of objects is merged one by one. A key that the image lacks is
-added, and a null takes one away.
+A list in the change replaces the list in the entry, except that lists of objects are merged element by element. A key that the
+image lacks is added, and a null removes its key.
 """
 import json
 import sys

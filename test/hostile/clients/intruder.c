@@ -1,12 +1,12 @@
 /*
- * intruder: takes a process over that it may write into, and is what that process becomes. It is to lie in a directory of its own,
- * and finds there what it needs; x86-64 alone.
+ * intruder: takes over a process that it may write into, and is the program which that process then executes. It lies in a
+ * directory of its own, with the files that it uses; x86-64 only.
  *
- *   intruder hold      daemonizes with `mem` and `maps` of its directory open, and prints its pid. When `go` is there, it writes into
- *                      the first, as into /proc/PID/mem, what executes this file, where the C library is that the second, as
- *                      /proc/PID/maps, shows; and says in `result` how far it came.
- *   intruder           what is executed: says `reply` on descriptor 3, if there is that file; leaves a child behind, whose
- *                      pid is in `taken`, and ends.
+ *   intruder hold      daemonizes with `mem` and `maps` of its directory open, and prints its pid. When `go` exists, it takes the
+ *                      first for /proc/PID/mem and the second for /proc/PID/maps: it writes code that executes this file to the
+ *                      place of the C library, and reports in `result` how far it came.
+ *   intruder           the executed program: sends `reply` on descriptor 3, if there is that file; leaves a child behind, whose
+ *                      pid is in `taken`, and exits.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,7 +32,7 @@ static const char *in_directory(const char *name)
 	return path;
 }
 
-/* A name appears when there is something behind it. */
+/* Creates a file that appears with its full content. */
 static void leave(const char *name, const char *format, ...)
 {
 	char temporary[8192 + 8];
@@ -51,8 +51,8 @@ static void leave(const char *name, const char *format, ...)
 
 #ifdef __x86_64__
 /*
- * Makes CAP_CHECKPOINT_RESTORE, if it is permitted, inheritable and ambient, so that it outlives execve(2); then executes PATH, which
- * follows the code, with nothing but its name for arguments. Whatever the registers and the stack are like.
+ * Makes CAP_CHECKPOINT_RESTORE, if it is permitted, inheritable and ambient, so that it outlives execve(2); then executes PATH,
+ * which follows the code, with its name as the only argument. Needs no particular registers or stack.
  */
 __asm__(".pushsection .rodata\n"
 	"code_begin:\n"
@@ -83,7 +83,7 @@ __asm__("code_begin: code_end:\n");
 #endif
 extern const char code_begin[], code_end[];
 
-/* Where the C library begins in a process, by its maps. */
+/* The address of the C library in a process, by its maps. */
 static uintptr_t library_in(int maps)
 {
 	static char text[1 << 20];
@@ -102,7 +102,7 @@ static uintptr_t library_in(int maps)
 	return 0;
 }
 
-/* Functions of the C library that every program calls, and none of which waits for anything: one of them is called next. */
+/* Functions of the C library that every program calls soon, and that return without waiting. */
 static const char *const called[] = { "write", "close", "fcntl", "vsnprintf" };
 
 static void write_into(int mem, int maps)
@@ -161,7 +161,7 @@ static int holds_capability(void)
 	return syscall(SYS_capget, &header, data) == 0 && (data[1].permitted & 1 << (CAP_CHECKPOINT_RESTORE - 32)) != 0;
 }
 
-/* Nothing of the program that this was is left but its descriptors and its credentials. */
+/* The former program is gone, except for its descriptors and its credentials. */
 static int taken(void)
 {
 	static char reply[1 << 16];

@@ -1,16 +1,16 @@
 /*
- * Processes to be dumped that have the kernel lead them to a landing of theirs, from wherever they are at that moment, and so from the
- * middle of a restore, too. Each prints its pid.
+ * Processes to be dumped that have the kernel divert them to a landing of theirs, from wherever they are at that moment, and so
+ * from the middle of a restore, too. Each prints its pid.
  *
  *   led sequence FILE      has a restartable sequence (rseq(2)) in a page of FILE, which it has mapped shared
- *   led signal FILE        has a handler of signal 32, which the C library keeps for itself and never blocks; and a child that is like
- *                          it, and opens nothing
+ *   led signal FILE        has a handler of signal 32, which the C library keeps for itself and never blocks; and a child like
+ *                          it, which has no files to open
  *
- * At the landing it writes FILE.landed: its effective capabilities, and the errno with which it has opened, for writing, what FILE.link
- * names, and written there (0: it has).
+ * At the landing it writes FILE.landed: its effective capabilities, and the errno with which it opened for writing, and wrote,
+ * the file that FILE.link names (0: it has written).
  *
- *   led write FILE         has the kernel lead whoever has its restartable sequence in FILE
- *   led stop PID LOG       stops a process when CRIU, as LOG says, restores what it has open
+ *   led write FILE         has the kernel divert every process with its restartable sequence in FILE
+ *   led stop PID LOG       stops a process when CRIU, as LOG says, restores its open files
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,12 +36,12 @@ struct area {
 
 static struct area *area;
 static char file[4000];
-/* That of a thread which is led may be as small as CRIU likes. */
+/* During a restore the thread may have a small stack of CRIU's. */
 static char stack[65536] __attribute__((aligned(16), used));
 
 void landing(void);
 __asm__(".pushsection .text\n"
-	/* The signature without which the kernel leads nobody there. */
+	/* The kernel diverts a thread only to code behind this signature. */
 	".long 0x53053053\n"
 	"landing:\n"
 	"lea stack+65536(%rip), %rsp\n"
@@ -99,7 +99,7 @@ static void map(void)
 
 static int be_led_by_sequence(char **argv)
 {
-	/* The C library has one of its own otherwise, and there is one for each thread. */
+	/* Otherwise the C library registers a sequence of its own; a thread can have only one. */
 	if (!getenv("GLIBC_TUNABLES")) {
 		setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
 		execv("/proc/self/exe", argv);
@@ -107,13 +107,13 @@ static int be_led_by_sequence(char **argv)
 	}
 	daemonize();
 	map();
-	/* From all that is below: CRIU puts its restorer there. */
+	/* Diverts from everywhere below the landing: CRIU puts its restorer there. */
 	area->sequence.start_ip = page_size;
 	area->sequence.post_commit_offset = (uintptr_t)landing - 2 * page_size;
 	area->sequence.abort_ip = (uintptr_t)landing;
 	if (syscall(SYS_rseq, &area->rseq, sizeof(area->rseq), 0, 0x53053053))
 		return 1;
-	/* The address that the kernel is to be told: by whoever writes the file. */
+	/* The address that `led write` puts into the file, for the kernel. */
 	area->rseq.flags = 0;
 	pwrite(open(beside("sequence"), O_CREAT | O_WRONLY, 0644), &(uint64_t){ (uintptr_t)&area->sequence }, 8, 0);
 	ready();
@@ -134,7 +134,7 @@ static int lead(void)
 
 static int be_led_by_signal(void)
 {
-	/* As the kernel has it: the C library lets nobody handle this one. */
+	/* The kernel's structure: the C library refuses handlers of this signal. */
 	struct {
 		void (*handler)(void);
 		unsigned long flags;
@@ -146,7 +146,7 @@ static int be_led_by_signal(void)
 	daemonize();
 	syscall(SYS_rt_sigaction, libc_signal, &action, NULL, sizeof(action.mask));
 	if (fork() == 0) {
-		/* Nothing that it would have to wait for when it is restored. */
+		/* The child has no files whose restore would take time. */
 		null = open("/dev/null", O_RDWR);
 		close(ready_pipe[1]);
 		for (i = 0; i < 3; i++)
@@ -155,7 +155,7 @@ static int be_led_by_signal(void)
 		for (;;)
 			pause();
 	}
-	/* What takes long enough to be stopped at. */
+	/* The restore of these files takes long enough to be stopped. */
 	for (i = 0; i < many_files; i++)
 		open("/etc/passwd", O_RDONLY);
 	ready();

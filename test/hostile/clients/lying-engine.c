@@ -1,9 +1,9 @@
 /*
- * lying-engine: takes the place of criu, and says what the file beside it says, which is called like it with `.says` behind.
- * Each line is a step: `receive`, `send HEX`, `send-lingering PORT HEX`, `stderr HEX`, `die`; `hold FILE` makes a process that it holds
- * as if it had restored it, and which makes FILE when it runs, `let-go` is what CRIU does with it in the end, `fork` leaves another process; `wait FILE` and `make
- * FILE` are for the order in which things happen. It is a program and no script, because engines of users without root are executed
- * from a descriptor.
+ * lying-engine: takes the place of criu, and obeys the file of its own name with `.says` appended. Each line is a step:
+ * `receive`, `send HEX`, `send-lingering PORT HEX`, `stderr HEX`, `die`; `hold FILE` makes a process that it holds as if it had
+ * restored it, and which creates FILE when it runs; `let-go` releases that process, as CRIU does in the end; `fork` leaves
+ * another process; `wait FILE` and `make FILE` put events in order. It is a program and no script, because the engines of users
+ * without root are executed from a descriptor.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,7 +30,7 @@ static size_t from_hex(const char *hex, char *bytes)
 	return length;
 }
 
-/* A message with a TCP socket that is full, and whose last close waits for whoever listens at that port to read. */
+/* Sends a message with a TCP socket that is full: its last close waits until the listener at that port reads. */
 static void send_lingering(int port, const char *hex)
 {
 	struct sockaddr_in there = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -56,10 +56,10 @@ static void send_lingering(int port, const char *hex)
 	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
 	if (sendmsg(3, &message, MSG_NOSIGNAL) < 0) {
 		perror("Error: no descriptor can be sent");
-		/* It would wait for the close itself. */
+		/* Exiting normally would wait for the close. */
 		kill(getpid(), SIGKILL);
 	}
-	/* The queue has the last one. */
+	/* The message in the queue holds the last copy. */
 	close(fd);
 }
 
@@ -69,7 +69,7 @@ static void hold(const char *trace)
 {
 	held = fork();
 	if (held == 0) {
-		/* It has nothing of the engine's. */
+		/* The held process has no descriptor of the engine's. */
 		close_range(0, ~0U, 0);
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 		raise(SIGSTOP);

@@ -1,13 +1,13 @@
 /*
- * Memory and files that somebody lets others read and not write. Each process prints its pid, has one shared mapping of a page that
- * is no part of a program, and sleeps.
+ * Memory and files that their owner lets others read and not write. Each process prints its pid, has one shared mapping of a page
+ * that is no part of a program, and sleeps.
  *
- *   mapped segment           makes a System V segment that everybody may read, and holds it
+ *   mapped segment           makes a System V segment that every user may read, and holds it
  *   mapped memfd             makes a memfd and holds it
- *   mapped file PATH         makes a file that everybody may write who gets there, and holds it
- *   mapped attach ID         holds a segment of somebody else's, for reading
- *   mapped view UID PATH     holds a file for reading, and no descriptor of it, and is UID then: what a service gives to those whom
- *                            it becomes; to be started by root
+ *   mapped file PATH         makes a file that every user who reaches it may write, and holds it
+ *   mapped attach ID         holds a segment of another user's, for reading
+ *   mapped view UID PATH     maps a file for reading, keeps no descriptor of it, and becomes UID, as a service does that becomes
+ *                            its users; to be started by root
  *   mapped apart UID         the same with a file in a mount namespace of its own, in a directory of root's
  */
 #define _GNU_SOURCE
@@ -59,7 +59,7 @@ static void view(const char *path, const char *uid)
 	must(fd >= 0 && mmap(NULL, page_size, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED, path);
 	close(fd);
 	must(!setgroups(0, NULL) && !setresgid(id, id, id) && !setresuid(id, id, id), uid);
-	/* As it would be by the next execve(2). */
+	/* The next execve(2) would make it dumpable, too. */
 	must(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0, "dumpable");
 }
 
@@ -74,7 +74,7 @@ int main(int argc, char **argv)
 
 		must(page != (char *)-1, "shmat");
 		memcpy(page, content, sizeof(content));
-		/* It goes with the last who is attached. */
+		/* The segment disappears with the last process that is attached. */
 		shmctl(id, IPC_RMID, NULL);
 	} else if (strcmp(what, "memfd") == 0) {
 		hold(memfd_create("bobs", 0));

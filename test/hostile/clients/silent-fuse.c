@@ -1,9 +1,9 @@
 /*
- * silent-fuse MOUNTPOINT UID LOG: a file system whose requests are read and never answered. Whoever asked cannot even be
- * killed then. LOG is there once it is mounted, and says which requests got no answer.
+ * silent-fuse MOUNTPOINT UID LOG: a file system that reads requests and never answers. A process that waits for an answer cannot
+ * even be killed. LOG exists after the mount, and lists the requests without an answer.
  *
- * silent-fuse MOUNTPOINT UID LOG flush: one that answers until a descriptor of one of its files is closed, or a mapping of one that
- * was written to ends, whatever that file is called, and is silent then; after SIGUSR1 it is silent altogether.
+ * silent-fuse MOUNTPOINT UID LOG flush: answers until a descriptor of any of its files is closed, or a mapping that was written
+ * to ends; that request gets no answer. After SIGUSR1 no request does.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -21,7 +21,7 @@ enum { file_size = 4096 };
 static volatile sig_atomic_t silent;
 static int fuse, log_fd = -1;
 
-/* What is in the log then has happened. */
+/* Written to the log only after it is true. */
 static void fall_silent(int signal)
 {
 	(void)signal;
@@ -54,7 +54,7 @@ static struct fuse_attr attributes_of(unsigned long long node)
 
 static void initialize(const struct fuse_in_header *in, const struct fuse_init_in *init)
 {
-	/* The times of a file are the kernel's to keep then, and to send when a mapping ends. */
+	/* With this flag the kernel keeps the times of a file, and sends them when a mapping ends. */
 	struct fuse_init_out out = {
 		.major = FUSE_KERNEL_VERSION, .minor = init->minor, .max_write = file_size, .flags = FUSE_WRITEBACK_CACHE
 	};
@@ -64,7 +64,7 @@ static void initialize(const struct fuse_in_header *in, const struct fuse_init_i
 	answer(in, 0, &out, sizeof(out));
 }
 
-/* @return 0 for a request that gets no answer. */
+/* @return 0 for a request that is to get no answer. */
 static int served(const struct fuse_in_header *in)
 {
 	struct fuse_entry_out entry = { .nodeid = 2, .attr = attributes_of(2) };
@@ -88,7 +88,7 @@ static int served(const struct fuse_in_header *in)
 		return 1;
 	case FUSE_ACCESS:
 	case FUSE_STATFS:
-		/* The kernel does without from then on. */
+		/* After this answer the kernel no longer asks. */
 		answer(in, ENOSYS, NULL, 0);
 		return 1;
 	case FUSE_RELEASE:

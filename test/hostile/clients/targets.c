@@ -1,18 +1,18 @@
 /*
- * Processes that somebody tries to have dumped. Each prints its pid when it is ready, and counts into FILE.
+ * Processes to be dumped. Each prints its pid when it is ready, and counts into FILE.
  *
- *   targets family UID CHILD_UID FILE    with a child that is somebody else's; to be started by root
+ *   targets family UID CHILD_UID FILE    with a child under another uid; to be started by root
  *   targets forest CHILDREN THREADS CHILD_UID UID FILE
- *                                        with CHILDREN children of so many threads, the first of which is somebody else's
- *   targets undumpable FILE              which nobody without privilege may trace
+ *                                        with CHILDREN children of so many threads, the first of which has another uid
+ *   targets undumpable FILE              which only a privileged process may trace
  *   targets breathe [filtered|baited|stopping] FILE
- *                                        makes FILE over and over, in two threads: nothing of it runs without leaving a trace;
- *                                        filtered: capset(2) does nothing and says that it did;
+ *                                        makes FILE over and over, in two threads: each instruction of it leaves a trace;
+ *                                        filtered: capset(2) does nothing and reports success;
  *                                        baited: with FILE.empty and FILE.page open to read and write;
  *                                        stopping: SIGSTOP for the process that the link FILE.aim names
- *   targets comet FILE                   makes FILE as soon as it holds CAP_CHECKPOINT_RESTORE, and is another process all the time
- *                                        from then on, until FILE.stop is there
- *   targets tree FILE                    three processes and a thread; what is counted goes through a pipe and shared memory
+ *   targets comet FILE                   makes FILE as soon as it holds CAP_CHECKPOINT_RESTORE, then forks and exits all the time,
+ *                                        until FILE.stop exists
+ *   targets tree FILE                    three processes and a thread; the count goes through a pipe and shared memory
  *   targets keyring FILE                 which does not count: in FILE is the serial number of its session keyring
  *   targets at PID FILE                  under a pid that is free; to be started by root
  */
@@ -96,7 +96,7 @@ static void grow(int grown, int threads, const char *uid)
 
 	close(ready_pipe[1]), close(0), close(1), close(2);
 	become(uid);
-	/* Nobody else would end it. */
+	/* Ends with its parent: the test knows only the parent's pid. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, 16384);
@@ -131,7 +131,7 @@ static void forest(int children, int threads, const char *child_uid, const char 
 	count_into(fd);
 }
 
-/* Puts the serial number of its session keyring where others count. */
+/* Writes the serial number of its session keyring in place of a count. */
 static void keyring(const char *file)
 {
 	char line[32];
@@ -180,7 +180,7 @@ static void *breathe(void *file)
 	const struct timespec pause = { .tv_nsec = is_stopping ? 1000 : 2 * 1000 * 1000 };
 
 	for (;;) {
-		/* A directory, because an open file would be part of the images, and then has to be there. */
+		/* A directory, because an open file would be part of the images and would have to exist at the restore. */
 		if (is_stopping)
 			stop_aim(file);
 		mkdir(file, 0755);
@@ -202,7 +202,7 @@ static int filter_capset(void)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
-/* As a process's memory looks, whose size is none, and as a segment of shared memory. */
+/* Files with the mode and size of a process's memory (0 bytes) and of a segment of shared memory. */
 static int take_baits(const char *file)
 {
 	char path[4096];

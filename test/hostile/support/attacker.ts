@@ -1,4 +1,4 @@
-/** A process of some user that does what it is told, one system call at a time (clients/attacker.c). */
+/** A process of some user that obeys a test, one system call at a time (clients/attacker.c). */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -9,11 +9,11 @@ import { as, type User } from './people.ts';
 
 const running = new Set<Attacker>();
 
-/** The number of the connection in an attacker, unless a test says another. */
+/** The number of the connection in an attacker, unless a test gives another number. */
 export const connection = 100;
 
 export interface AttackerOptions {
-  /** What starts it, in the place of the ordinary way into that user's rights. */
+  /** Starts the attacker in place of the ordinary way into that user's rights. */
   readonly under?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -31,13 +31,15 @@ export class AttackFailed extends Error {
 
 export class Attacker {
   readonly #child: ChildProcess;
-  /** Not its standard input, which Node closes when the process ends that was started first. */
+  /** Not its standard input: Node closes that when the first process ends. */
   readonly #commands: Writable;
   readonly #answers: string[] = [];
   readonly #waiting: ((answer: string | undefined) => void)[] = [];
   #ended = false;
 
-  /** Started by root, so that the command can be anything; by itself it becomes the user with an ordinary login's rights. */
+  /**
+   * Started by root, so that `under` can be any command; the default gives the process the rights of the user's ordinary login.
+   */
   constructor(user: User, { under = as(user), env = {} }: AttackerOptions = {}) {
     const [file, ...argv] = [...under, binary('attacker')];
     this.#child = spawn(file!, argv, {
@@ -55,12 +57,12 @@ export class Attacker {
       this.#ended = true;
       for (const waiting of this.#waiting.splice(0)) waiting(undefined);
     });
-    // It may have been killed, which its silence tells.
+    // The attacker may have been killed: then there is no answer.
     this.#commands.on('error', () => {});
     running.add(this);
   }
 
-  /** The pid of what was started first. After `fork` or in a pid namespace another process obeys. */
+  /** The pid of the first process. After `fork`, or in a pid namespace, another process obeys. */
   get pid(): number {
     return this.#child.pid!;
   }
@@ -79,7 +81,7 @@ export class Attacker {
     return value;
   }
 
-  /** Sends several commands in one write, so that as little as possible passes between them. */
+  /** Sends several commands in one write, so that as little time as possible passes between them. */
   async rush(...lines: string[]): Promise<void> {
     this.#commands.write(lines.map((line) => `${line}\n`).join(''));
     for (const line of lines) {
@@ -105,7 +107,7 @@ export class Attacker {
     return decoded.message;
   }
 
-  /** One request on a connection that is made before, and its reply. */
+  /** Connects, sends a request and receives its reply. */
   async ask(message: CriuReq | Uint8Array, address: string): Promise<CriuResp | 'closed'> {
     await this.connect(address);
     await this.send(message);

@@ -1,6 +1,6 @@
 /**
- * An attack, carried out twice: on the service, where it must fail, and on CRIU's own service, where it must succeed. An attack
- * that succeeds nowhere shows nothing.
+ * Attacks, each carried out twice: against the service, where it must fail, and against CRIU's own service, where it must
+ * succeed. An attack that succeeds nowhere proves nothing.
  */
 import assert from 'node:assert/strict';
 import { type CriuOpts, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
@@ -16,33 +16,36 @@ import { directoryOf, targetOf, type User } from './people.ts';
 
 export interface Outcome {
   readonly reply: CriuResp | 'closed';
-  /** Looked at in the world, not in the reply: the file is written, the process was dumped. */
+  /** Read from the system, not from the reply: the file was written, the process was dumped. */
   readonly succeeded: boolean;
-  /** Somebody who must not notice. */
+  /** A process that must not be affected. */
   readonly survivor?: Target;
 }
 
 export interface Attack {
-  /** What holds, as a sentence about the service. */
+  /** The guarantee, as a sentence about the service. */
   readonly guarantee: string;
   /** Called afresh for each of the two services. */
   readonly carriedOut: (this: Mocha.Context, address: string) => Promise<Outcome>;
   /**
-   * The reply of our service: refused with a sentence; a failure of CRIU's, whose reply has none, because the kernel refused
-   * what it tried; or served, but not as the attacker meant it.
+   * The reply of our service: refused with a sentence; or a failure of CRIU's, without a sentence, because the kernel refused; or
+   * served, in a way that gives the attacker nothing.
    */
   readonly refused: RegExp | 'by the kernel' | 'no: served';
-  /** Whether it is to be shown on CRIU's own service; where it is not, the table says why in a comment. */
+  /** Whether the attack is also carried out on CRIU's own service; if false, a comment in the table says why. */
   readonly bites: boolean | ((context: Mocha.Context) => void);
 }
 
-/** CRIU's own service runs beside ours while the suite does. */
+/** Runs CRIU's own service beside ours during the suite. */
 export function besideReference(): void {
   before(startReference);
   after(stopReference);
 }
 
-/** As the system tests' own; attackers end with their test, and so does what they have let loose to show that an attack bites. */
+/**
+ * Like the system tests' `it`; attackers end with their test, and so do processes restored unguarded to show that an attack
+ * bites.
+ */
 export function it(title: string, body: (this: Mocha.Context) => Promise<void>): void {
   systemIt(title, async function () {
     try {
@@ -71,14 +74,14 @@ export function show({ guarantee, carriedOut, refused, bites }: Attack): void {
   });
 }
 
-/** A reply that says no and why. */
+/** Requires a reply that refuses with this sentence. */
 export function assertRefused(reply: CriuResp | 'closed', sentence: RegExp): void {
   assert.ok(reply !== 'closed', 'there was no reply');
   assert.equal(reply.success, false, JSON.stringify(reply));
   assert.match(reply.cr_errmsg ?? '', sentence);
 }
 
-/** The service is there for others, whatever somebody does to it. */
+/** Requires that the service still serves this user. */
 export async function assertServed(user: 'alice' | 'bob', address = ourAddress): Promise<void> {
   const target = targetOf(user);
   const other = new Attacker(user);
@@ -92,7 +95,7 @@ export async function assertServed(user: 'alice' | 'bob', address = ourAddress):
   await target.kill();
 }
 
-/** Asks for a dump of somebody into a directory of one's own. Who was dumped is gone. */
+/** Asks for a dump of the target into a directory of the attacker's. A dumped target is gone. */
 export async function dumpOf(
   target: Target,
   by: User,
@@ -108,7 +111,7 @@ export async function dumpOf(
   return { reply, succeeded: !target.alive, survivor: target };
 }
 
-/** Without it root may not read the limits of another user's process, and CRIU as root gives up. */
+/** Without CAP_SYS_RESOURCE root may not read the limits of another user's process, and CRIU as root gives up. */
 export function needsSysResource(context: Mocha.Context): void {
   const effective = BigInt(`0x${statusLine(process.pid, 'CapEff')}`);
   if ((effective & (1n << 24n)) === 0n) {

@@ -1,4 +1,4 @@
-/** A process of alice's that holds a file of hers, which is something else when CRIU opens it for her again (clients/holder.c). */
+/** A process of alice's that holds a file of hers, which is exchanged before CRIU opens it for her again (clients/holder.c). */
 import {
   chmodSync,
   chownSync,
@@ -18,9 +18,9 @@ import { as, directoryOf, uids } from './people.ts';
 /** The number of its descriptor in that process. */
 export const heldDescriptor = 10;
 
-/** What CRIU compares: that what it opens is like what was open. */
+/** CRIU compares these with the file that it opens. */
 export interface Shape {
-  /** With the type of the file. */
+  /** Includes the type of the file. */
   readonly mode: number;
   readonly size: number;
 }
@@ -42,7 +42,7 @@ export class Held {
     if ((mode & 0o170000) === 0o040000) run('mkdir', path);
     else writeFileSync(path, Buffer.alloc(size));
     chownSync(path, uids.alice, uids.alice);
-    // For as long as it is hers, she may open it, whatever its mode is.
+    // As the owner alice may open it, whatever its mode is.
     chmodSync(path, 0o700);
     const argv = [...as('alice', ...unshackled()), binary('holder'), how, String(flags), path, path];
     const pid = Number(run(argv[0]!, ...argv.slice(1)));
@@ -50,12 +50,15 @@ export class Held {
     return new Held(path, await AlicesImages.of(pid));
   }
 
-  /** From here on a link is in its place. */
+  /** Puts a link in place of the file. */
   replaceBy(target: string): void {
     replaceByLink(this.#path, target);
   }
 
-  /** Has it write into what it holds. @returns the errno, 0 when it has written, or undefined when it does not run. */
+  /**
+   * Has the process write into the file that it holds. @returns the errno, 0 after a success, or undefined if the process does
+   * not run.
+   */
   async write(): Promise<number | undefined> {
     writeFileSync(`${this.#path}.go`, '');
     const result = `${this.#path}.result`;
@@ -68,7 +71,7 @@ export class Held {
   }
 }
 
-/** A link of alice's in the place of a file of hers. */
+/** Puts a link of alice's in place of a file of hers. */
 export function replaceByLink(path: string, target: string): void {
   rmSync(path, { recursive: true });
   symlinkSync(target, path);

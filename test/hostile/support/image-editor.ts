@@ -24,7 +24,7 @@ export async function editImages(files: readonly string[], change: object): Prom
   answers.removeAllListeners('line').removeAllListeners('close');
 }
 
-/** The run ends when nothing keeps it. */
+/** The run ends only after the editor has ended. */
 after(() => {
   editor?.child.stdin?.end();
 });

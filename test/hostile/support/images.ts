@@ -11,17 +11,20 @@ import { Attacker } from './attacker.ts';
 import { editImages } from './image-editor.ts';
 import { as, asCapable, directoryOf, uids } from './people.ts';
 
-/** Those of which a test shows what becomes of them where nobody looks. */
+/** Images that a test restores without verification, to show the effect. */
 const unguarded = new Set<AlicesImages>();
 
 /** CAP_CHECKPOINT_RESTORE, in the two halves that images have. */
 export const checkpointRestore = [0, 1 << 8];
 export const checkpointRestoreBit = 1n << 40n;
 
-/** Who has not answered in so many looks at its log probably will not: its restorer spins, and keeps a processor from others. */
+/**
+ * An engine that has not answered after so many looks at its log is taken to be stuck: its restorer spins and occupies a
+ * processor.
+ */
 const enoughLooks = 25;
 
-/** None of one that has ended. */
+/** Empty for a process that has ended. */
 function tidsOf(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/task`);
@@ -33,7 +36,7 @@ function tidsOf(pid: number): string[] {
 export class AlicesImages {
   readonly directory = directoryOf('alice');
   readonly pid: number;
-  /** There as soon as one instruction of the process runs, in whichever of its two threads. */
+  /** Created by the first instruction of the process, in either of its two threads. */
   readonly trace: string;
 
   private constructor(pid: number, trace: string) {
@@ -42,8 +45,8 @@ export class AlicesImages {
   }
 
   /**
-   * Of a process that leaves a trace wherever it runs, and does not run any more.
-   * @param how a comet leaves one where it holds the capability, and cannot be caught then.
+   * Images of a process that leaves a trace wherever it runs; the process itself is gone.
+   * @param how a comet leaves its trace once it holds the capability, and then cannot be caught.
    */
   static async make(how?: 'filtered' | 'baited' | 'stopping' | 'comet'): Promise<AlicesImages> {
     const trace = join(directoryOf('alice'), 'trace');
@@ -56,7 +59,7 @@ export class AlicesImages {
     return images;
   }
 
-  /** Of any process of hers, which leaves no trace of its own. */
+  /** Images of any process of hers; the process leaves no trace. */
   static async of(pid: number): Promise<AlicesImages> {
     const images = new AlicesImages(pid, join(directoryOf('alice'), 'trace'));
     await images.dump(false);
@@ -71,7 +74,7 @@ export class AlicesImages {
 
   private async dump(byRoot: boolean): Promise<void> {
     if (byRoot) {
-      // Seccomp filters are shown to nobody but root; images may have been edited to have them.
+      // Only root can see seccomp filters; alice could have edited her images to contain them.
       run('criu', 'dump', '--tree', String(this.pid), '--images-dir', this.directory);
       run('chown', '--recursive', 'alice:alice', this.directory);
       return;
@@ -119,13 +122,13 @@ export class AlicesImages {
     );
   }
 
-  /** Somebody may hold it: then what it is to do has to wait. */
+  /** False while the process is traced or frozen: its next step then has to wait. */
   get runsFreely(): boolean {
     try {
       const events = readFileSync(`/sys/fs/cgroup${cgroupOf(this.pid)}/cgroup.events`, 'latin1');
       return isAlive(this.pid) && statusLine(this.pid, 'TracerPid') === '0' && !events.includes('frozen 1');
     } catch {
-      // It has ended.
+      // The process has ended.
       return false;
     }
   }
@@ -141,8 +144,8 @@ export class AlicesImages {
   }
 
   /**
-   * The same, and alice leaves when CRIU will never answer: 4.1.1 waits for ever for a thread that has ended because the kernel
-   * did not let it be what the image says.
+   * Like restore(), but alice leaves if CRIU will never answer: 4.1.1 waits for ever for a thread that ended because the kernel
+   * refused the credentials in its image.
    */
   async restoreOrLeave(
     alice: Attacker = new Attacker('alice'),
@@ -171,7 +174,7 @@ export class AlicesImages {
     return existsSync(log) && readFileSync(log, 'utf8').includes('Error (criu/pie/');
   }
 
-  /** What a service without that guard would do: root's CRIU, or one that is alice with the capability of an engine. */
+  /** Restores as a service without that guard would: by root's CRIU, or by CRIU as alice with the capability of an engine. */
   async restoreUnguarded(by: 'root' | 'engine', ...how: '--no-new-privs'[]): Promise<boolean> {
     await this.#gone();
     unguarded.add(this);
@@ -189,7 +192,7 @@ export class AlicesImages {
     return succeeds(argv[0]!, ...argv.slice(1));
   }
 
-  /** Ends whatever became of them. */
+  /** Ends every process restored from these images. */
   async end(): Promise<void> {
     writeFileSync(`${this.trace}.stop`, '');
     if (isAlive(this.pid)) endProcess(this.pid);
@@ -197,18 +200,18 @@ export class AlicesImages {
   }
 }
 
-/** They may hold what engines have, which must be in nobody's hands when a test is over. */
+/** Such processes may hold the capability of engines, which no process may keep after a test. */
 export async function endUnguarded(): Promise<void> {
   for (const images of unguarded) await images.end();
   unguarded.clear();
 }
 
-/** The container's root cannot give a task all that a bounding set needs, unless the task may not gain anything anyway. */
+/** The container's root cannot give a task its full bounding set, except to a task with no_new_privs. */
 export function unshackled(): string[] {
   return inVm ? [] : ['--no-new-privs'];
 }
 
-/** Nothing of the tree is there, and nothing of it ever ran. */
+/** Requires that no process of the tree exists, and that none of its instructions ever ran. */
 export async function assertNeverRan(images: AlicesImages): Promise<void> {
   await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
   assert.equal(images.ran, false, 'an instruction of the restored process ran');
@@ -234,7 +237,7 @@ export async function notifiedOf(images: AlicesImages, script: string): Promise<
   return alice;
 }
 
-/** alice says yes to whatever she is told before. */
+/** alice says yes to all earlier notifications. */
 export async function waitFor(alice: Attacker, script: string): Promise<void> {
   for (;;) {
     const message = await alice.receive();
@@ -244,14 +247,14 @@ export async function waitFor(alice: Attacker, script: string): Promise<void> {
   }
 }
 
-/** The engine that has become her, of which there is one. */
+/** The single engine that has become alice. */
 export function alicesEngine(): number {
   const engine = engines().find((pid) => statusLine(pid, 'Uid')?.startsWith(`${uids.alice}\t`));
   assert.ok(engine !== undefined, 'there is no engine that has become alice');
   return engine;
 }
 
-/** What she is told from here on, to all of which she says yes, ends with her reply. */
+/** alice says yes to all further notifications until her reply. */
 export async function waitForReply(alice: Attacker): Promise<CriuResp | 'closed'> {
   for (;;) {
     const message = await alice.receive();

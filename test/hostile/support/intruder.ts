@@ -1,4 +1,4 @@
-/** A process of alice's that takes another one over, if what it has open leads into that (clients/intruder.c). */
+/** A process of alice's that takes over the process into which its open files lead (clients/intruder.c). */
 import { chmodSync, chownSync, copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodeResponse } from '../../../src/protocol/codec.ts';
@@ -9,7 +9,7 @@ import { replaceByLink } from './held.ts';
 import { AlicesImages, unshackled } from './images.ts';
 import { as, directoryOf, uids } from './people.ts';
 
-/** The code that is written is for one processor. */
+/** The machine code is written for x86-64. */
 export function needsX64(context: Mocha.Context): void {
   if (process.arch !== 'x64') cannotShowHere(context, 'the code that takes an engine over is for x86-64');
 }
@@ -23,13 +23,13 @@ export class Intruder {
     this.images = images;
   }
 
-  /** Dumped, with two files open that are what she has written into her directory. */
+  /** An intruder that was dumped with two files of alice's directory open. */
   static async make(): Promise<Intruder> {
     const directory = directoryOf('alice');
     const program = join(directory, 'intruder');
     copyFileSync(binary('intruder'), program);
     chmodSync(program, 0o755);
-    // Of the modes and the size of what will be in their place.
+    // With the modes and the size of the files that replace them.
     for (const [name, mode] of [
       ['mem', 0o600],
       ['maps', 0o444],
@@ -42,17 +42,17 @@ export class Intruder {
     return new Intruder(directory, await AlicesImages.of(Number(run(file!, ...argv))));
   }
 
-  /** From here on its files are those of another process. */
+  /** From here on its files lead to those of another process. */
   aimAt(pid: number): void {
     for (const name of ['mem', 'maps']) replaceByLink(join(this.#directory, name), `/proc/${pid}/${name}`);
   }
 
-  /** What a process that was taken over says to the service in the place of the engine. */
+  /** The message that a process which was taken over sends to the service in the engine's place. */
   reply(message: CriuResp): void {
     writeFileSync(join(this.#directory, 'reply'), encodeResponse(message), { mode: 0o644 });
   }
 
-  /** Has it write, if it runs. It may be frozen, or there may be none. @returns what it says of it. */
+  /** Has the intruder write, if it runs. It may be frozen or missing. @returns its report. */
   async go(): Promise<string> {
     writeFileSync(join(this.#directory, 'go'), '');
     await eventually(
@@ -62,13 +62,13 @@ export class Intruder {
     return this.#result ?? 'it did not run';
   }
 
-  /** The pid of what was executed in the place of somebody else. */
+  /** The pid of the process that the code in the victim executed. */
   get taken(): number | undefined {
     const path = join(this.#directory, 'taken');
     return existsSync(path) ? Number(readFileSync(path, 'utf8')) : undefined;
   }
 
-  /** It was executed by somebody who had the capability, and has it now, whether or not it was ended since. */
+  /** Whether that process got the capability from the victim, even if it has ended since. */
   get holdsCapability(): boolean {
     const path = join(this.#directory, 'holds');
     return existsSync(path) && readFileSync(path, 'utf8') !== '0\n';

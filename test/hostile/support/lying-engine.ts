@@ -1,4 +1,4 @@
-/** A service whose criu says what a test has it say (clients/lying-engine.c): what a bug in CRIU would let alice say. */
+/** A service whose criu says the lines of a test (clients/lying-engine.c): a bug in CRIU could let alice say the same. */
 import { chmodSync, copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodeResponse } from '../../../src/protocol/codec.ts';
@@ -11,14 +11,14 @@ export type Saying =
   | 'receive'
   | 'die'
   | { readonly send: CriuResp | 'no message' }
-  /** A process as if it was restored, which makes the file when it runs; and lets go of it, as CRIU does in the end. */
+  /** hold: a process as if it was restored, which creates the file when it runs. let-go: releases it, as CRIU does in the end. */
   | { readonly hold: string }
   | 'let-go'
-  /** Another process, which the engine leaves behind. */
+  /** Another process, which outlives the engine. */
   | 'fork'
-  /** With a TCP socket that is connected to this port of 127.0.0.1, and whose last close waits until it is read from. */
+  /** With a TCP socket that is connected to this port of 127.0.0.1. Its last close waits until the peer reads. */
   | { readonly send: CriuResp | 'no message'; readonly lingersAt: number }
-  /** For a file that somebody makes; makes one. */
+  /** wait: until the file exists. make: creates it. */
   | { readonly wait: string }
   | { readonly make: string }
   /** Its last words. */
@@ -34,7 +34,7 @@ export class LyingEngine {
   }
 
   static async start(): Promise<LyingEngine> {
-    // Not called criu: those that wait for root's requests are none that a test may have left behind.
+    // Not called criu: the tests count processes of that name that wait for root's requests as leftovers.
     const path = join(directoryOf('root'), 'liar');
     copyFileSync(binary('lying-engine'), path);
     chmodSync(path, 0o755);

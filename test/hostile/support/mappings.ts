@@ -1,4 +1,4 @@
-/** What alice has mapped for reading and may not write, and her way to it (clients/mapped.c). */
+/** Files that alice has mapped for reading and may not write, and her way to them (clients/mapped.c). */
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -19,7 +19,7 @@ export class Mapping {
   /** The link that the kernel has for it. */
   readonly link: string;
 
-  /** @param name what its file is called in the maps. */
+  /** @param name of its file in the maps. */
   constructor(pid: number, name: RegExp) {
     this.pid = pid;
     const line = readFileSync(`/proc/${pid}/maps`, 'latin1')
@@ -48,14 +48,14 @@ export function mapped(under: string[], ...argv: string[]): number {
 
 const view = (path: string): number => mapped([], 'view', String(uids.alice), path);
 
-/** What bob's process has open, as root sees it. */
+/** A file that bob's process has open, by the path that root uses. */
 const linkOf = ({ link }: Mapping): string => link;
 
 export interface Kind {
   readonly what: string;
-  /** The mode of what is behind it, which says more than whoever gave it to her. */
+  /** The mode of the file, as the kernel reports it: it may allow more than its owner gave to alice. */
   readonly mode: number;
-  /** @returns whoever may write it, and a process of hers that has it mapped. */
+  /** @returns a process that may write the file, and a process of hers that has it mapped. */
   readonly make: () => { readonly owner: Mapping; readonly hers: Mapping };
 }
 
@@ -106,17 +106,17 @@ export const mappedKinds: readonly Kind[] = [
   },
 ];
 
-/** What came of it, with all that helps to find out why. */
+/** The outcome, with everything that helps to explain it. */
 export interface Written {
   readonly written: boolean;
   readonly said: string;
 }
 
-/** Has a process restored that held a file of hers, in whose place a link leads to the mapping; and has it write. */
+/** Restores a process that held a file of hers, with a link to the mapping in place of that file, and has it write. */
 export async function writeThrough({ mode, make }: Kind, how: How): Promise<Written> {
   const { owner, hers } = make();
   assert.equal(owner.content, content);
-  // By herself she cannot.
+  // alice cannot open it herself.
   const alice = new Attacker('alice');
   await assert.rejects(
     alice.do('open', 20, O_RDWR, hers.link),

@@ -1,4 +1,4 @@
-/** alice, bob and root: what is theirs. */
+/** alice, bob and root: their rights, directories and processes. */
 import {
   chmodSync,
   chownSync,
@@ -16,7 +16,10 @@ export type User = 'root' | 'alice' | 'bob';
 
 export const uids: Readonly<Record<User, number>> = { root: 0, alice: 1500, bob: 1501 };
 
-/** What starts a program with the rights that a login gives to this user. A container's pid 1 has inheritable capabilities, a login has none. */
+/**
+ * The command that starts a program with the rights of a login of this user. Unlike a login, a container's pid 1 has inheritable
+ * capabilities.
+ */
 export function as(user: User, ...options: string[]): string[] {
   if (user === 'root') return options.length > 0 ? ['setpriv', ...options, '--'] : [];
   return [
@@ -30,7 +33,7 @@ export function as(user: User, ...options: string[]): string[] {
   ];
 }
 
-/** The same, and with CAP_CHECKPOINT_RESTORE, as pam_cap(8) gives it to those whom /etc/security/capability.conf names. */
+/** Like as(), with CAP_CHECKPOINT_RESTORE, as pam_cap(8) grants it to the users that /etc/security/capability.conf names. */
 export function asCapable(user: Exclude<User, 'root'>, ...options: string[]): string[] {
   const capable = ['--inh-caps=-all,+checkpoint_restore', '--ambient-caps=+checkpoint_restore'];
   return [
@@ -56,21 +59,21 @@ export function startCounting(user: User, options: readonly string[], ...command
 }
 
 /**
- * A process of this user's that counts. A container's bounding set lacks something, and without root only a process that may not
- * gain anything can be restored there.
+ * A process of this user's that counts. A container's bounding set lacks capabilities, and without root only a process with
+ * no_new_privs can be restored there.
  */
 export function targetOf(user: User, ...options: string[]): Target {
   const unshackled = inVm || user === 'root' || options.includes('--no-new-privs') ? [] : ['--no-new-privs'];
   return startCounting(user, [...options, ...unshackled], binary('counter'));
 }
 
-/** A file of root's that everybody may read and only root may write, and what became of it. */
+/** A file of root's that every user may read and only root may write, and a check of its content. */
 export class RootsFile {
   readonly path = join(freshDirectory(), 'roots');
   readonly #content = 'written by root\n';
 
   constructor() {
-    // The directory is anybody's to search, so that nothing but the file itself is in the way.
+    // Every user may search the directory, so that only the mode of the file itself protects it.
     chmodSync(join(this.path, '..'), 0o755);
     writeFileSync(this.path, this.#content, { mode: 0o644 });
   }
@@ -81,7 +84,7 @@ export class RootsFile {
   }
 }
 
-/** A copy of a program that its file makes more than whoever starts it. */
+/** A copy of a program whose file gives it more rights than its user has. */
 export function privilegedProgram(name: string, mode: number, capabilities?: string, group = 0): string {
   const path = join(directoryOf('root'), name);
   copyFileSync(binary(name), path);
@@ -91,7 +94,7 @@ export function privilegedProgram(name: string, mode: number, capabilities?: str
   return path;
 }
 
-/** A configuration of CRIU's with a script, and what tells that it ran, and as whom. */
+/** A configuration of CRIU's with a script, and a mark that tells whether it ran, and as which user. */
 export class Script {
   readonly config: string;
   readonly #mark: string;

@@ -1,11 +1,11 @@
-/** A FUSE file system that answers nothing, or stops to answer at a moment of its owner's choice (clients/silent-fuse.c). */
+/** A FUSE file system that answers nothing, or falls silent at a moment of its owner's choice (clients/silent-fuse.c). */
 import { execFileSync, spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { binary, cannotShowHere, eventually, run, succeeds } from '../../system/support/bench.ts';
 import { directoryOf, type User, uids } from './people.ts';
 
-/** The kernel and the device of FUSE, which not every container may have. */
+/** Some containers lack the kernel module or the device of FUSE. */
 export function needsFuse(context: Mocha.Context): void {
   succeeds('modprobe', 'fuse');
   if (!existsSync('/dev/fuse')) run('mknod', '-m', '666', '/dev/fuse', 'c', '10', '229');
@@ -28,7 +28,7 @@ export class SilentMount {
     this.#pid = pid;
   }
 
-  /** Mounted by root, in the mount namespace of all, as fusermount3 would have done it for this user. */
+  /** Mounted by root, in the mount namespace of the machine, as fusermount3 would have done it for this user. */
   static of(user: User, ...from: 'flush'[]): SilentMount {
     const path = directoryOf(user);
     const log = join(directoryOf('root'), 'asked');
@@ -39,12 +39,12 @@ export class SilentMount {
     return new SilentMount(path, log, child.pid!);
   }
 
-  /** A file in it: whatever its name is, where the first thing without an answer is that it is closed. */
+  /** A file in it; any name will do. The first request without an answer is its close. */
   get file(): string {
     return join(this.path, 'file');
   }
 
-  /** Somebody waits for an answer. */
+  /** Waits until a process waits for an answer. */
   asked(): Promise<void> {
     return eventually('the file system is asked for something', () => /^\d/m.test(this.#said));
   }
@@ -55,7 +55,7 @@ export class SilentMount {
     return eventually('the file system is silent', () => this.#said.includes('silent'));
   }
 
-  /** The end of its server frees whoever waits. Once is enough. */
+  /** The end of its server frees all processes that wait. Idempotent. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;

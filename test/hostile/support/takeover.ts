@@ -1,4 +1,4 @@
-/** Ways of alice's to have her tree write into an engine of hers. */
+/** Ways for alice to have her tree write into an engine of hers. */
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,13 +12,13 @@ import { AlicesImages, alicesEngine, restoreUntil, waitFor, waitForReply } from 
 import type { Intruder } from './intruder.ts';
 import { directoryOf, targetOf } from './people.ts';
 
-/** How long a restore is waited for that may have to wait for the engine that is held meanwhile. */
+/** How long the test waits for a restore, which itself may have to wait for the held engine. */
 const patienceMs = 5000;
 
-/** What she has under her control while her tree runs, and what makes it go on. */
+/** An engine that she controls while her tree runs, and the action that makes it go on. */
 export interface Victim {
   readonly pid: number;
-  /** Called once: whatever it executes then, it has executed when this is over. */
+  /** Called once. When it returns, the engine has executed all code that it will. */
   readonly goOn: () => Promise<unknown>;
 }
 
@@ -62,7 +62,7 @@ export async function answerAll(alice: Attacker): Promise<CriuResp | 'closed'> {
   return waitForReply(alice);
 }
 
-/** The engine that restores the tree is the one that the tree writes into. @returns how far it came. */
+/** The tree writes into the engine that restores it. @returns how far the attack came. */
 export async function takeOverOwnEngine(intruder: Intruder): Promise<string> {
   const { alice, engine } = await restoreUntil(intruder.images, 'pre-restore');
   intruder.aimAt(engine);
@@ -73,7 +73,7 @@ export async function takeOverOwnEngine(intruder: Intruder): Promise<string> {
   return how;
 }
 
-/** Has the tree write at the moment at which it runs and she has yet to answer, if that comes. */
+/** Has the tree write while it runs and alice has yet to answer, if that moment comes. */
 async function whileItRuns(intruder: Intruder, alice: Attacker): Promise<string> {
   try {
     await waitFor(alice, 'post-resume');
@@ -85,11 +85,11 @@ async function whileItRuns(intruder: Intruder, alice: Attacker): Promise<string>
   return how;
 }
 
-/** Another engine of hers is. */
+/** The tree writes into another engine of hers. @returns how far the attack came. */
 export async function takeOver(intruder: Intruder, begin: (typeof victims)[string]): Promise<string> {
   const { pid, goOn } = await begin(intruder);
   intruder.aimAt(pid);
-  // It may be refused, or not begin before the other one is over.
+  // The restore may be refused, or begin only after the other engine's session.
   const reply = await Promise.race([intruder.images.restore(), sleep(patienceMs, 'none')]);
   const how = `${JSON.stringify(reply)}, ${await intruder.go()}`;
   await goOn();
