@@ -36,7 +36,7 @@ async function rest(): Promise<void> {
 
 describe('a process unrelated to alice’s engines', () => {
   for (const kind of bystanderKinds) {
-    it(`lives on after a CHECK of hers if it is one ${kind.what}`, async () => {
+    it(`lives on after a CHECK of hers (a process ${kind.what})`, async () => {
       await check();
       await rest();
       assert.equal(harmDoneTo(kind), undefined);

@@ -120,7 +120,7 @@ describe('a target of alice’s dump', () => {
     }
   });
 
-  it('cannot be a process of hers in its own pid namespace if the kernel forbids that', async () => {
+  it('cannot be a process of hers with a child in its own user and pid namespace', async () => {
     const [file, ...argv] = as('alice');
     const target = run(
       file!,

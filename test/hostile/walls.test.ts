@@ -20,7 +20,7 @@ interface Service {
   readonly what: string;
   readonly without: readonly Wall[];
   /** The fate of other engines of hers, which may exist while a tree of hers runs. */
-  readonly others: 'not taken over' | 'ended with what it executes' | 'taken over';
+  readonly others: 'not taken over' | 'taken over, then ended' | 'taken over';
   readonly own: 'not taken over' | 'taken over';
   /** The file that she may only read. `not asked`: this wall does not concern it. */
   readonly mapped: 'not written' | 'written' | 'not asked';
@@ -54,7 +54,7 @@ const services: readonly Service[] = [
     what: 'that lets a tree run after its engine exited, without the other walls',
     without: ['asleep', 'undumpable', 'held'],
     own: 'not taken over',
-    others: 'ended with what it executes',
+    others: 'taken over, then ended',
     mapped: 'not asked',
   },
   {
@@ -92,12 +92,12 @@ for (const { what, without, own, others, mapped } of services) {
       else await eventually('what was executed has ended', () => !isAlive(taken!));
     }
 
-    it(`has the engine ${own} that restores the tree which writes into it`, async () => {
+    it(`has an engine ${own} by the tree that it restores`, async () => {
       await judge(own, await takeOverOwnEngine(intruder));
     });
 
     for (const [doing, begin] of Object.entries(engines)) {
-      it(`has an engine ${others} that ${doing}`, async () => {
+      it(`has another engine ${others} (it ${doing})`, async () => {
         await judge(others, await takeOver(intruder, begin));
       });
     }

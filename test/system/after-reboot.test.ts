@@ -1,4 +1,4 @@
-/** What is there when the machine has been started again: a run of its own, the second of run.sh. */
+/** State after the machine has been started again: the second run of run.sh. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { succeeds } from './support/bench.ts';
@@ -11,7 +11,7 @@ import { show } from './support/unit.ts';
 describe('over a reboot', () => {
   const left = findLeft();
 
-  itElsewhere('the socket stays enabled and listens, and nothing runs yet', () => {
+  itElsewhere('the socket stays enabled and listens, and no service runs yet', () => {
     assert.notEqual(bootId(), left.bootId);
     assert.equal(succeeds('systemctl', 'is-enabled', 'criu.socket'), true);
     assert.deepEqual(show('criu.socket', 'ActiveState', 'SubState'), {
@@ -21,7 +21,7 @@ describe('over a reboot', () => {
     assert.equal(show('criu.service', 'ActiveState').ActiveState, 'inactive');
   });
 
-  itElsewhere('a process that was dumped before counts on where it was', async () => {
+  itElsewhere('a process that was dumped before the reboot counts on from its last number', async () => {
     const target = new Target(left.pid, left.countFile);
     assert.equal(target.alive, false);
     assert.equal(target.count, left.count);

@@ -1,4 +1,4 @@
-/** Engines that were started before their request, and answers that are kept: with real CRIU, nothing of them shows. */
+/** Engines that were started ahead of their request, and stored answers: with real CRIU, the caller sees no difference. */
 import assert from 'node:assert/strict';
 import {
   chmodSync,
@@ -31,13 +31,13 @@ async function dump(target: Target, address?: string, leave_running = true): Pro
   });
 }
 
-/** An engine of which all that is known is its pid has ended. */
+/** Waits until engines have exited that the test knows by their pids only. */
 async function assertLeaves(pids: readonly number[]): Promise<void> {
   await eventually(`the engines ${pids} leave`, () => !pids.some(isAlive));
 }
 
 describe('engines that were started ahead', () => {
-  it('serve one request each, and others take their places', async () => {
+  it('serve one request each, and are replaced', async () => {
     const before = await allWait();
     assert.equal(await dump(Target.start()), true);
     const used = before.filter((pid) => !waitingEngines().includes(pid));
@@ -46,24 +46,24 @@ describe('engines that were started ahead', () => {
     assert.equal((await allWait()).filter((pid) => before.includes(pid)).length, before.length - 1);
   });
 
-  it('hold nothing but their stdio and their connection, and are root', async () => {
+  it('are root’s, and hold only their stdio and their connection', async () => {
     for (const pid of await allWait()) {
       assert.equal(statusLine(pid, 'Uid'), '0\t0\t0\t0');
       assert.equal(readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0')[0]?.startsWith('PATH='), true);
     }
   });
 
-  it('may be killed while they wait, and no request notices', async () => {
+  it('may be killed while they wait, and the next request succeeds', async () => {
     const target = Target.start();
     for (let i = 0; i < 3; i += 1) {
-      // No pause: at the time of the request they may be about to end, have ended, or be replaced.
+      // No pause: when the request comes they may be about to exit, have exited, or be replaced.
       for (const pid of await allWait()) endProcess(pid);
       assert.equal(await dump(target), true);
     }
     await target.assertCountsOn();
   });
 
-  it('may be killed with a restore unread, and it is restored once', async () => {
+  it('may be killed before they read a restore, which is then carried out once', async () => {
     const target = Target.start();
     const images = freshDirectory();
     await withOpen([images], async (fd) => {
@@ -85,7 +85,7 @@ describe('engines that were started ahead', () => {
     await target.assertCountsOn();
   });
 
-  it('are not used any more when the configuration that they have read was changed', async () => {
+  it('are replaced if the configuration changed after they read it', async () => {
     const [first, second] = [Target.start(), Target.start()];
     const before = existsSync(configuration) ? readFileSync(configuration) : undefined;
     await allWait();
@@ -103,14 +103,14 @@ describe('engines that were started ahead', () => {
     await second.assertGone();
   });
 
-  it('are started anew by a reload', async () => {
+  it('are replaced by a reload', async () => {
     const before = await allWait();
     run('systemctl', 'reload', 'criu.service');
     await assertLeaves(before);
     await allWait();
   });
 
-  it('leave with the service, whether it is stopped or killed', async () => {
+  it('exit with the service, whether it is stopped or killed', async () => {
     for (const how of ['stop', 'kill']) {
       await ask({ type: ReqType.VERSION });
       const waiting = await allWait();
@@ -134,7 +134,7 @@ describe('a criu that is replaced while the service runs', () => {
       for (let i = 0; i < 2; i += 1) {
         assert.equal((await ask({ type: ReqType.VERSION }, service.address)).success, true);
       }
-      // As a package manager does it: a file of its own, renamed over the old one.
+      // As a package manager does it: a new file, renamed over the old file.
       writeFileSync(`${criu}.new`, '#!/bin/sh\nexit 3\n', { mode: 0o755 });
       renameSync(`${criu}.new`, criu);
       const target = Target.start();
@@ -148,8 +148,8 @@ describe('a criu that is replaced while the service runs', () => {
   });
 });
 
-describe('answers that are kept', () => {
-  it('are those of an engine, for root and for a user, and need none', async () => {
+describe('stored answers', () => {
+  it('equal the answer of an engine, for root and for a user, without an engine', async () => {
     await ask({ type: ReqType.VERSION });
     run('systemctl', 'reload', 'criu.service');
     const features = { mem_track: true, lazy_pages: true, pidfd_store: true };
@@ -166,12 +166,12 @@ describe('answers that are kept', () => {
     );
   });
 
-  it('outlive a service that leaves, and nothing that changes them', async () => {
+  it('outlive the service, and are dropped by a reload and by another criu', async () => {
     const request = { type: ReqType.VERSION };
     const real = await ask(request);
     const { identity, answers } = JSON.parse(readFileSync(keptAnswers, 'utf8'));
     assert.equal(statSync(keptAnswers).mode & 0o777, 0o600);
-    // To be told from one that an engine has given.
+    // A mark that tells it from an answer of an engine.
     const [[question, answer]] = answers as [[string, string]];
     const marked = decodeResponse(Buffer.from(answer, 'latin1'), 'strict');
     assert.ok(marked.kind === 'response');

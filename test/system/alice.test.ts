@@ -1,4 +1,4 @@
-/** What the service is for: a user without root dumps and restores what is theirs. */
+/** The purpose of the service: a user without root dumps and restores processes of their own. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,7 +15,7 @@ import { Instance } from './support/instance.ts';
 import { childrenOf, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
-/** Many processes, which end with the input of the first. */
+/** Many processes, which exit when the input of the first ends. */
 const sleepers = `
 import os, sys
 read, write = os.pipe()
@@ -33,14 +33,14 @@ interface Answers {
   readonly reply: CriuResp;
 }
 
-/** As a restore is that lost its service before it was verified. */
+/** Like a restore that lost its service before it was verified. */
 const inScope = ['--quiet', '--scope', '--collect', '--unit=criu-restore-left', '--slice=user-1501.slice'];
 const holdingCapability = [
   ...['setpriv', '--reuid=bob', '--regid=bob', '--init-groups'],
   ...['--inh-caps=-all,+checkpoint_restore', '--ambient-caps=+checkpoint_restore', '--'],
 ];
 
-/** alice asks, and says yes to whatever is announced, after a pause. */
+/** alice asks, and says yes to all notifications, after a pause. */
 async function ask(
   type: ReqType,
   images: string,
@@ -67,12 +67,12 @@ async function ask(
   return { scripts, reply: message as CriuResp };
 }
 
-/** As pam_loginuid(8) does; a container may not. */
+/** As pam_loginuid(8) does; in a container it may be forbidden. */
 const setLoginUid = `echo ${uids.alice} 2>/dev/null >/proc/self/loginuid || true`;
 
 const capabilitySets = ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'];
 
-/** alice with limits, a priority, a mask and groups that nobody else has; /etc/group does not give her these, as some logins do. */
+/** alice with unusual limits, priority, mask and groups; the groups are not those of /etc/group, as in some logins. */
 function unlikeOthers(...options: string[]): string[] {
   const alice = as('alice', ...options);
   return [
@@ -83,7 +83,7 @@ function unlikeOthers(...options: string[]): string[] {
   ];
 }
 
-/** What of a process must be the same before its dump and after its restore. */
+/** Properties of a process that must be the same before its dump and after its restore. */
 function traitsOf(pid: number): Record<string, string | undefined> {
   const credentials = ['Uid', 'Gid', 'Groups', ...capabilitySets];
   const lines = [...credentials, 'NoNewPrivs', 'Seccomp', 'Umask'];
@@ -91,7 +91,7 @@ function traitsOf(pid: number): Record<string, string | undefined> {
   return {
     ...Object.fromEntries(lines.map((name) => [name, statusLine(pid, name)])),
     ...Object.fromEntries(files.map((name) => [name, readFileSync(`/proc/${pid}/${name}`, 'utf8')])),
-    // Field 19 of proc_pid_stat(5), counted from the one behind the name.
+    // Field 19 of proc_pid_stat(5), counted from the field behind the name.
     nice: readFileSync(`/proc/${pid}/stat`, 'latin1')
       .replace(/^.*\) /, '')
       .split(' ')[16],
@@ -103,7 +103,7 @@ function tree(): Target {
 }
 
 describe('alice', () => {
-  it('dumps a tree of hers and restores it, and it goes on', async () => {
+  it('dumps a tree of hers and restores it, and it counts on', async () => {
     const target = tree();
     const images = directoryOf('alice');
     const before = traitsOf(target.pid);
@@ -124,12 +124,12 @@ describe('alice', () => {
     assert.ok(target.count > stoppedAt);
     assert.equal(childrenOf(target.pid).length, 2);
     assert.equal(readdirSync(`/proc/${target.pid}/task`).length, 2);
-    // Whoever has no login uid has an engine with its own uid as one, and so has what that restores.
+    // A caller without a login uid gets an engine whose login uid is the caller's uid, and so have its restored processes.
     const login = before.loginuid === undefined ? {} : { loginuid: String(uids.alice) };
     assert.deepEqual(traitsOf(target.pid), { ...before, ...login });
   });
 
-  it('gets back what she had, where it is not what others have', async () => {
+  it('gets her own limits, groups and priorities back, even if they are unusual', async () => {
     const own = unlikeOthers();
     const [program, ...argv] = [...unlikeOthers(...unshackled()), binary('targets'), 'tree'];
     const file = join(directoryOf('alice', 0o777), 'count');
@@ -151,8 +151,8 @@ describe('alice', () => {
     assert.deepEqual(traitsOf(target.pid), before);
   });
 
-  it('gets back no process that holds more than she does', async () => {
-    // Whoever is root's child has what no login gives: what is restored has what she has, who asks.
+  it('gets back no process with more capabilities than she has', async () => {
+    // A child of root's has sets that no login gives: the restored process gets those of the caller, alice.
     const target = tree();
     const images = directoryOf('alice');
     await ask(ReqType.DUMP, images, { pid: target.pid });
@@ -173,7 +173,7 @@ describe('alice', () => {
     }
   });
 
-  it('gets back a session keyring that is the process’s own, neither hers nor the service’s', async () => {
+  it('gets back a process with a session keyring of its own, neither hers nor the service’s', async () => {
     const target = startCounting('alice', unshackled(), binary('targets'), 'keyring');
     await eventually('it says which keyring it has', () => target.count > 0);
     const images = directoryOf('alice');
@@ -183,14 +183,14 @@ describe('alice', () => {
     const { reply } = await ask(ReqType.RESTORE, images, {});
     assert.equal(reply.success, true, JSON.stringify(reply));
     await eventually('it has another one', () => target.count !== before);
-    // As she sees them: keyrings of the service's are none that she may look at.
+    // As alice sees them: she may not look at keyrings of the service's.
     const [file, ...argv] = as('alice');
     const serial = target.count.toString(16).padStart(8, '0');
     const keys = run(file!, ...argv, 'cat', '/proc/keys');
     assert.match(keys, new RegExp(`^${serial} .* 1500 +1500 keyring +_ses`, 'm'));
   });
 
-  it('keeps no_new_privs, where callers that have it are served', async () => {
+  it('keeps no_new_privs, under --allow-no-new-privs', async () => {
     const service = await Instance.start('--allow-no-new-privs');
     const own = as('alice', '--no-new-privs');
     try {
@@ -209,12 +209,12 @@ describe('alice', () => {
     }
   });
 
-  it('finds what was restored in a scope of its own in her slice, and an administrator stops it there', async () => {
+  it('finds her restored process in a scope of its own in her slice, where an administrator can stop it', async () => {
     const target = tree();
     const images = directoryOf('alice');
     await ask(ReqType.DUMP, images, { pid: target.pid });
     await target.assertGone();
-    // As from a session of hers: it is the slice of whoever asks.
+    // As from a session of hers: the scope goes into the slice of the caller.
     const session = [
       'systemd-run',
       '--quiet',
@@ -233,8 +233,9 @@ describe('alice', () => {
     await target.assertGone();
   });
 
-  // A service that starts ends what an earlier one may have left of a restore that nobody has verified. It looks until it finds no more.
-  it('restores as the one who starts the service, while that ends what was left', async () => {
+  // At its start, a service ends leftovers of an earlier service's unverified restores, and repeats the search until it finds
+  // none.
+  it('may be the first caller of a starting service: her restore survives the search for leftovers', async () => {
     const target = tree();
     const images = directoryOf('alice');
     const dumped = await ask(ReqType.DUMP, images, { pid: target.pid });
@@ -259,7 +260,7 @@ describe('alice', () => {
         as('alice'),
         async () => {
           await eventually('what was left is gone', () => left.exitCode !== null || left.signalCode !== null);
-          // Longer than another look takes.
+          // Longer than another pass of the search takes.
           await new Promise((resolve) => setTimeout(resolve, 1000));
         },
       );
@@ -273,7 +274,7 @@ describe('alice', () => {
     }
   });
 
-  it('lets a process run on after its dump', async () => {
+  it('can have a process run on after its dump', async () => {
     const target = tree();
     const opts = { pid: target.pid, leave_running: true };
     const { reply } = await ask(ReqType.DUMP, directoryOf('alice'), opts);
@@ -281,7 +282,7 @@ describe('alice', () => {
     await target.assertCountsOn();
   });
 
-  it('hears of each step that she wants to hear of', async () => {
+  it('is notified of each step on request', async () => {
     const target = tree();
     const images = directoryOf('alice');
     const dumped = await ask(ReqType.DUMP, images, { pid: target.pid, notify_scripts: true });
@@ -295,7 +296,7 @@ describe('alice', () => {
   });
 
   it('gets one failed reply to a pre-dump, and the process runs on', async () => {
-    // CRIU 4.1.1 opens /proc/PID/clear_refs for reading, too, and only root may: it has no tracking of memory without root.
+    // CRIU 4.1.1 opens /proc/PID/clear_refs for reading, too, which only root may: without root there is no tracking of memory.
     const target = tree();
     const opts = { pid: target.pid, track_mem: true };
     const { reply } = await ask(ReqType.PRE_DUMP, directoryOf('alice'), opts);
@@ -303,8 +304,8 @@ describe('alice', () => {
     await target.assertCountsOn();
   });
 
-  it('dumps herself through libcriu, and reads "restored" after she was restored', async () => {
-    // Where her processes need no_new_privs to be restorable, so does she who asks.
+  it('dumps herself through libcriu, and reads "restored" after her restore', async () => {
+    // If her processes need no_new_privs to be restorable, so does she as the caller.
     const service = inVm ? undefined : await Instance.start('--allow-no-new-privs');
     const address = service?.address ?? ourAddress;
     const own = as('alice', ...unshackled());

@@ -1,4 +1,4 @@
-/** Every system test, in the order in which they are read best. */
+/** Every system test, in a readable order. */
 import './pycriu.test.ts';
 import './libcriu.test.ts';
 import './client.test.ts';
@@ -26,6 +26,6 @@ import './limits.test.ts';
 import './journal.test.ts';
 import '../hostile/all.ts';
 import './rpm.test.ts';
-// These come last: the package is removed, and the machine is left as it is to be found after a reboot.
+// These come last: the package is removed, and the machine is prepared for the tests after a reboot.
 import './package.test.ts';
 import './before-reboot.test.ts';

@@ -1,4 +1,4 @@
-/** The last of the tests before the machine is started again (run.sh): after-reboot.test.ts has the other half. */
+/** The last of the tests before the machine is started again (run.sh). after-reboot.test.ts is the other half. */
 import { ReqType } from '../../src/protocol/messages.ts';
 import { freshDirectory } from './support/bench.ts';
 import { ask, withOpen } from './support/client.ts';

@@ -1,4 +1,4 @@
-/** What a process holds by its user's own right is no reason not to restore it: it comes back with things of every kind. */
+/** A restored process may hold everything that its user may hold: a test for each kind. */
 import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { ReqType } from '../../src/protocol/messages.ts';
@@ -10,7 +10,7 @@ import { binary } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
 import type { Target } from './support/targets.ts';
 
-/** Each a function of clients/belongings.c. */
+/** Each key is a function of clients/belongings.c. */
 const kinds: Readonly<Record<string, string>> = {
   files: 'files that she may read, write or find',
   mappings: 'mappings of files',
@@ -19,17 +19,17 @@ const kinds: Readonly<Record<string, string>> = {
   pipes: 'pipes and a FIFO',
   sockets: 'sockets of the Unix domain',
   events: 'sets of events, timers and signals',
-  devices: 'devices that are everybody’s',
-  terminal: 'a terminal that it has made',
-  processes: 'files of /proc: its own, its child’s, and what everybody may read',
+  devices: 'devices that every user may open',
+  terminal: 'a terminal of its own',
+  processes: 'files of /proc: its own, its child’s, and public files',
   pidfd: 'a pidfd',
   aio: 'a ring of asynchronous requests',
-  workplace: 'a working directory that is hers alone',
+  workplace: 'a working directory that only she may enter',
   'deleted-workplace': 'a working directory that was deleted',
-  threads: 'threads that share all of it',
+  threads: 'threads that share its files',
 };
 
-/** What its descriptors are, but for numbers that the kernel gives. */
+/** The targets of its descriptors, without the numbers that the kernel chooses. */
 function belongings({ pid }: Target): string[] {
   return readdirSync(`/proc/${pid}/fd`)
     .map((fd) => `${fd} ${readlinkSync(`/proc/${pid}/fd/${fd}`)}`.replace(/:\[\d+\]$/, ''))
@@ -41,7 +41,7 @@ describe('alice gets back a process that holds', () => {
   for (const [kind, what] of Object.entries(kinds)) {
     it(what, async () => {
       const target = startCounting('alice', unshackled(), binary('belongings'), kind);
-      // Then it is done with what it told its readiness by.
+      // When the process counts, it has closed the pipe that reported its readiness.
       await target.assertCountsOn();
       const before = belongings(target);
       const images = directoryOf('alice');

@@ -24,7 +24,7 @@ await build({
   logLevel: 'warning',
 });
 
-// The TypeScript example, with the client library where its readers have it.
+// The TypeScript example, with the client library in the place that its readers use.
 await build({
   entryPoints: ['examples/typescript/checkpoint.ts'],
   outfile: join(payload, 'examples', 'checkpoint.mjs'),

@@ -17,7 +17,7 @@ const ways: readonly [string, CriuClient][] = [
 
 for (const [way, client] of ways) {
   describe(`the client library ${way}`, () => {
-    it('dumps a process, which is gone then, and restores it, which counts on', async () => {
+    it('dumps a process, which is then gone, and restores it, and it counts on', async () => {
       const target = Target.start();
       const imagesDir = freshDirectory();
       assert.deepEqual(await client.dump({ pid: target.pid, imagesDir }), { restored: false });
@@ -29,7 +29,7 @@ for (const [way, client] of ways) {
       await target.assertCountsOn();
     });
 
-    it('makes images that are root’s alone to read', async () => {
+    it('makes images that only root can read', async () => {
       const target = Target.start();
       const imagesDir = freshDirectory();
       await client.dump({ pid: target.pid, imagesDir, leaveRunning: true });
@@ -46,7 +46,7 @@ for (const [way, client] of ways) {
       await target.assertCountsOn();
     });
 
-    it('knows the version of the installed criu, what it can do, and that it is good enough', async () => {
+    it('reports the version and the features of the installed criu, and that it is sufficient', async () => {
       const { major, minor } = await client.version();
       assert.match(run('criu', '--version'), new RegExp(`^Version: ${major}\\.${minor}(\\.|$)`, 'm'));
       assert.equal((await client.features()).pidfdStore, true);
@@ -56,7 +56,7 @@ for (const [way, client] of ways) {
       await client.cpuinfoCheck({ imagesDir });
     });
 
-    it('hears each step of a dump and of a restore, with the pid where there is one', async () => {
+    it('passes on each step of a dump and of a restore, with its pid if it has one', async () => {
       const target = Target.start();
       const imagesDir = freshDirectory();
       const heard: string[] = [];
@@ -76,7 +76,7 @@ for (const [way, client] of ways) {
       await target.assertCountsOn();
     });
 
-    it('makes CRIU roll back when a handler throws, and the process counts on', async () => {
+    it('makes CRIU roll back if a handler throws, and the process counts on', async () => {
       const target = Target.start();
       const cause = new Error('not now');
       const notifications = {
@@ -92,7 +92,7 @@ for (const [way, client] of ways) {
       await target.assertCountsOn();
     });
 
-    it('makes CRIU roll back when it is aborted, and the process counts on', async () => {
+    it('makes CRIU roll back if it is aborted, and the process counts on', async () => {
       const target = Target.start();
       const abort = new AbortController();
       const notifications = { postDump: () => abort.abort() };
@@ -101,7 +101,7 @@ for (const [way, client] of ways) {
       await target.assertCountsOn();
     });
 
-    it('says why a restore failed, and where CRIU’s log is', async () => {
+    it('reports the cause of a failed restore, and the path of CRIU’s log', async () => {
       const target = Target.start();
       const imagesDir = freshDirectory();
       await client.dump({ pid: target.pid, imagesDir, leaveRunning: true });
@@ -114,7 +114,7 @@ for (const [way, client] of ways) {
       await target.assertCountsOn();
     });
 
-    it('sends the pages of a dump to a page server, and restores what that wrote', async () => {
+    it('sends the pages of a dump to a page server, and restores the images that it wrote', async () => {
       const target = Target.start();
       const [pages, images] = [freshDirectory(), freshDirectory()];
       const { port } = await client.pageServer({ imagesDir: pages, ps: { address: '127.0.0.1', port: 0 } });
@@ -147,7 +147,7 @@ for (const [way, client] of ways) {
 }
 
 describe('the TypeScript example', () => {
-  it('dumps and restores a process of alice’s, as alice, and tells her what it may not do', async () => {
+  it('dumps and restores a process of alice’s, as alice, and reports a refusal to her', async () => {
     const target = startCounting('alice', unshackled(), binary('counter'));
     const images = directoryOf('alice');
     const alice = (...argv: string[]): string => {
@@ -171,7 +171,7 @@ describe('the TypeScript example', () => {
 });
 
 describe('the client library of the package', () => {
-  it('is found by Node as Debian finds modules', async () => {
+  it('is found by Node where Debian puts modules', async () => {
     const program =
       "new (require('criu-service').CriuClient)().version().then(({ major }) => console.log(major))";
     assert.match(run('node', '-e', program), /^\d+\n$/);

@@ -1,20 +1,20 @@
 /**
- * Good and bad requests, sent alike to CRIU's own `criu service` and to ours. Where the two differ on purpose the row
- * says why, and what each of them answers; everywhere else the replies must be the same.
+ * Good and bad requests, sent alike to CRIU's own `criu service` and to ours. If the two differ on purpose, the row says why and
+ * has both answers; otherwise the replies must be the same.
  */
 
 import { encodeRequest } from '../../src/protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType } from '../../src/protocol/messages.ts';
 import type { World } from './support/world.ts';
 
-/** What is compared of a reply; `closed` is an end of the connection without one. */
+/** The part of a reply that is compared; `closed`: the connection ended without a reply. */
 export type Outcome = Readonly<Record<string, unknown>> | 'closed';
 
 export interface Row {
   readonly what: string;
-  /** A message, or the bytes of none. */
+  /** A message, or bytes that are no message. */
   readonly send: (world: World) => CriuReq | Uint8Array;
-  /** Set where we differ, and why. `since42`: what CRIU answers from 4.2 on, if something else. */
+  /** Set if our reply differs on purpose. `since42`: CRIU's reply from 4.2 on, if it changed. */
   readonly differs?: {
     readonly why: string;
     readonly criu: Outcome;
@@ -51,7 +51,7 @@ function request(type: ReqType, what: string, given: Options = () => ({}), more:
   };
 }
 
-/** A dump of the world's target that lets it run on. */
+/** A dump of the world's target, which runs on. */
 function dump(what: string, given: Options = () => ({}), more: Partial<Row> = {}): Row {
   return request(
     ReqType.DUMP,
@@ -76,7 +76,7 @@ function keepOpen(type: ReqType, ours: Outcome): Row {
     what: `keep_open with ${ReqType[type]}`,
     send: (world) => ({ type, opts: { images_dir_fd: world.images, pid: noSuchPid }, keep_open: true }),
     differs: {
-      why: 'CRIU closes the connection without a reply; a client deserves one',
+      why: 'CRIU closes the connection without a reply; we reply',
       criu: 'closed',
       ours,
     },
@@ -86,10 +86,10 @@ function keepOpen(type: ReqType, ours: Outcome): Row {
 const noSuchPid = 3_999_999;
 const badFd = 4095;
 
-const noMessage = 'CRIU closes the connection where it cannot parse; we say that we could not';
+const noMessage = 'CRIU closes the connection if it cannot parse; we report the error';
 const notParsed = { why: noMessage, criu: 'closed', ours: failure(ReqType.EMPTY, EINVAL) } as const;
 
-const noErrno = 'CRIU refuses it without an errno; we give one';
+const noErrno = 'CRIU refuses it without an errno; our reply has an errno';
 const notServed = {
   why: noErrno,
   criu: { type: ReqType.EMPTY, success: false },
@@ -97,7 +97,7 @@ const notServed = {
 } as const;
 
 const lent = {
-  why: 'CRIU before 4.2 cannot open its log without a directory; we lend it one',
+  why: 'CRIU before 4.2 cannot open its log without a directory; we lend it a directory',
   criu: { type: ReqType.CHECK, success: false },
   since42: { type: ReqType.CHECK, success: true },
   ours: { type: ReqType.CHECK, success: true },
@@ -121,20 +121,20 @@ const features: Row[] = (
 }));
 
 export const compareTable: readonly Row[] = [
-  // What both serve.
+  // Requests that both serve.
   { what: 'VERSION', send: () => ({ type: ReqType.VERSION }) },
-  request(ReqType.VERSION, 'with options, which mean nothing to it', () => ({ pid: noSuchPid })),
+  request(ReqType.VERSION, 'with options, which it ignores', () => ({ pid: noSuchPid })),
   ...features,
   request(ReqType.CHECK, 'with an images directory'),
   request(ReqType.CHECK, 'with a log file', () => ({ log_file: 'check.log', log_level: 4 })),
   request(ReqType.CHECK, 'with both directories', (world) => ({ work_dir_fd: world.work })),
-  request(ReqType.CPUINFO_DUMP, 'and nothing else'),
+  request(ReqType.CPUINFO_DUMP, 'without further options'),
   request(ReqType.CPUINFO_DUMP, 'with cpu_cap', () => ({ cpu_cap: 1 })),
   request(ReqType.CPUINFO_CHECK, 'against this machine', (world) => ({ images_dir_fd: world.cpuinfo })),
   dump('of a process that runs on'),
   dump('with a work directory', (world) => ({ work_dir_fd: world.work, log_file: 'dump.log' })),
-  dump('with a name for its log and no level', () => ({ log_file: 'dump.log', log_level: 2 })),
-  dump('with options that this process has no use for', () => ({
+  dump('with a log file and the default level', () => ({ log_file: 'dump.log', log_level: 2 })),
+  dump('with options that do not matter to this process', () => ({
     ext_unix_sk: true,
     tcp_established: true,
     file_locks: true,
@@ -143,7 +143,7 @@ export const compareTable: readonly Row[] = [
     timeout: 20,
     link_remap: true,
   })),
-  dump('without care for cgroups', () => ({ manage_cgroups_mode: 0 })),
+  dump('that ignores cgroups', () => ({ manage_cgroups_mode: 0 })),
   dump('with track_mem', () => ({ track_mem: true }), { softDirty: true }),
   restore('of a process that was killed'),
   restore('with a work directory and a log file', (world) => ({
@@ -164,18 +164,18 @@ export const compareTable: readonly Row[] = [
     softDirty: true,
   }),
 
-  // Processes that are not there.
+  // Missing processes.
   ...[ReqType.DUMP, ReqType.PRE_DUMP, ReqType.SINGLE_PRE_DUMP].map((type) =>
     request(type, 'of a pid that does not exist', () => ({ pid: noSuchPid })),
   ),
   {
-    what: 'WAIT_PID for a process that is nobody’s child',
+    what: 'WAIT_PID for a pid that is not a child',
     send: () => ({ type: ReqType.WAIT_PID, pid: noSuchPid }),
   },
   { what: 'WAIT_PID without a pid', send: () => ({ type: ReqType.WAIT_PID }) },
   request(ReqType.RESTORE, 'of a pid that is taken', (world) => ({ images_dir_fd: world.running })),
 
-  // Directories that are none.
+  // Missing directories.
   ...[ReqType.DUMP, ReqType.RESTORE].map((type) =>
     request(type, 'with an images_dir_fd that is not open', () => ({ images_dir_fd: badFd, pid: noSuchPid })),
   ),
@@ -193,9 +193,9 @@ export const compareTable: readonly Row[] = [
       () => ({ images_dir_fd: badFd, pid: noSuchPid }),
       {
         differs: {
-          why: 'CRIU loses the errno with the child process that set it; we looked before there was one',
+          why: 'CRIU loses the errno with the child process that set it; we check before an engine starts',
           criu: { type, success: false },
-          // A CHECK opens no directory any more.
+          // From 4.2 on a CHECK opens no directory.
           ...(type === ReqType.CHECK ? { since42: { type, success: true } } : {}),
           ours: failure(type, EBADRQC),
         },
@@ -205,9 +205,12 @@ export const compareTable: readonly Row[] = [
   ...[ReqType.DUMP, ReqType.RESTORE].flatMap((type) => [
     request(type, 'with a work_dir_fd that is not open', () => ({ work_dir_fd: badFd, pid: noSuchPid })),
     request(type, 'with a negative work_dir_fd', () => ({ work_dir_fd: -1, pid: noSuchPid })),
-    request(type, 'with a file for a directory', (world) => ({ images_dir_fd: world.file, pid: noSuchPid })),
+    request(type, 'with a file in place of a directory', (world) => ({
+      images_dir_fd: world.file,
+      pid: noSuchPid,
+    })),
     request(type, 'without a directory', () => ({ images_dir_fd: -1, pid: noSuchPid })),
-    request(type, 'with an images_dir that is not there', () => ({
+    request(type, 'with an images_dir that does not exist', () => ({
       images_dir_fd: -1,
       images_dir: '/nonexistent',
       pid: noSuchPid,
@@ -218,7 +221,7 @@ export const compareTable: readonly Row[] = [
       pidfd_store_sk: badFd,
       pid: noSuchPid,
     })),
-    request(type, 'with a config_file that is not there', () => ({
+    request(type, 'with a config_file that does not exist', () => ({
       config_file: '/nonexistent',
       pid: noSuchPid,
     })),
@@ -226,9 +229,9 @@ export const compareTable: readonly Row[] = [
 
   // Images that are missing or broken.
   request(ReqType.RESTORE, 'from an empty directory'),
-  request(ReqType.RESTORE, 'from an inventory that is none', (world) => ({ images_dir_fd: world.broken })),
+  request(ReqType.RESTORE, 'from an invalid inventory', (world) => ({ images_dir_fd: world.broken })),
   request(ReqType.CPUINFO_CHECK, 'without an image'),
-  dump('with a parent that is not there', () => ({ parent_img: '../nonexistent' }), { softDirty: true }),
+  dump('with a parent that does not exist', () => ({ parent_img: '../nonexistent' }), { softDirty: true }),
 
   // Values that CRIU does not know.
   ...[
@@ -250,21 +253,21 @@ export const compareTable: readonly Row[] = [
     { unprivileged: true },
     { tls: true, ps: { address: '127.0.0.1', port: 1 } },
   ].map((given) => dump(`with ${JSON.stringify(given)}`, () => given as Partial<CriuOpts>)),
-  request(ReqType.PAGE_SERVER, 'with an address that is none', () => ({
+  request(ReqType.PAGE_SERVER, 'with an invalid address', () => ({
     ps: { address: '999.1.1.1', port: 0 },
   })),
   request(ReqType.PAGE_SERVER, 'with an address of another machine', () => ({
     ps: { address: '192.0.2.1', port: 0 },
   })),
-  restore('with a namespace to join that is none', () => ({
+  restore('with an invalid namespace to join', () => ({
     join_ns: [{ ns: 'net', ns_file: '/nonexistent' }],
   })),
-  restore('below a root that is not there', () => ({ root: '/nonexistent' })),
-  restore('with an LSM profile that is none', () => ({ lsm_profile: 'nonsense' })),
+  restore('below a root that does not exist', () => ({ root: '/nonexistent' })),
+  restore('with an invalid LSM profile', () => ({ lsm_profile: 'nonsense' })),
 
-  // The wire.
-  bytes('VERSION with a field that nobody knows', '080ad03e01'),
-  bytes('a type that a later one replaces', '0809080a'),
+  // The encoding.
+  bytes('VERSION with an unknown field', '080ad03e01'),
+  bytes('a type that a second type replaces', '0809080a'),
   bytes('a bool of 2', '080a2002'),
   bytes('a varint that is not minimal', '088a00'),
   bytes('a field of the wrong wire type', '0a0161', { differs: notParsed }),
@@ -274,14 +277,14 @@ export const compareTable: readonly Row[] = [
   // DUMP of pid 3999999.
   bytes('options without images_dir_fd', '0801120510ff91f401'),
 
-  // Where a person is better served with an answer.
+  // Requests to which we give a better answer.
   { what: 'EMPTY', send: () => ({ type: ReqType.EMPTY }), differs: notServed },
   {
-    what: 'NOTIFY that nobody asked for',
+    what: 'NOTIFY without a notification',
     send: () => ({ type: ReqType.NOTIFY, notify_success: true }),
     differs: notServed,
   },
-  bytes('a type that nobody knows', '0863', { differs: notServed }),
+  bytes('an unknown type', '0863', { differs: notServed }),
   bytes('a type below zero', '08ffffffffffffffffff01', { differs: notServed }),
   keepOpen(ReqType.DUMP, failedDump(EINVAL)),
   keepOpen(ReqType.RESTORE, failedRestore(EINVAL)),
@@ -300,7 +303,7 @@ export const compareTable: readonly Row[] = [
   request(ReqType.CHECK, 'without a directory', () => ({ images_dir_fd: -1 }), { differs: lent }),
   restore('as a sibling', () => ({ rst_sibling: true }), {
     differs: {
-      why: 'the sibling would be a child of the service; CRIU forbids it outside of swrk as well, without saying so',
+      why: 'the sibling would be a child of the service; CRIU forbids it outside of swrk, too, without a reason',
       criu: failedRestore(EBADRQC),
       ours: failedRestore(EPERM),
     },

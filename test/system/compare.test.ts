@@ -1,4 +1,4 @@
-/** CRIU's own service is the specification: the same request, sent to both, gets the same reply. */
+/** CRIU's own service is the specification: the same request, sent to both services, gets the same reply. */
 import assert from 'node:assert/strict';
 import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { compareTable, type Outcome, type Row } from './compare-table.ts';
@@ -10,10 +10,10 @@ import { referenceAddress, startReference, stopReference } from './support/refer
 import { killTargets } from './support/targets.ts';
 import { closeWorld, makeWorld, type World, withFreshDirectories } from './support/world.ts';
 
-/** Type, success, errno, and what there is of submessages, with those of their values that do not depend on chance. */
+/** Type, success, errno and the submessages of a reply, with those of their values that do not depend on chance. */
 function outcomeOf(reply: CriuResp): Outcome {
   const outcome: Record<string, unknown> = { type: reply.type, success: reply.success };
-  // An errno of 0 says as much as none.
+  // An errno of 0 means the same as a missing errno.
   if (reply.cr_errno) outcome.errno = reply.cr_errno;
   if (reply.dump) outcome.dump = reply.dump.restored;
   if (reply.restore) outcome.restored = reply.restore.pid;
@@ -25,7 +25,7 @@ function outcomeOf(reply: CriuResp): Outcome {
   return outcome;
 }
 
-/** Sends a row to one of the services, takes the first reply, and undoes what it did. */
+/** Sends a row to one of the services, takes the first reply, and undoes its effect. */
 async function play(row: Row, address: string, shared: Omit<World, 'images' | 'work'>): Promise<Outcome> {
   const message = row.send(withFreshDirectories(shared));
   const client = new Client(address);
@@ -44,7 +44,7 @@ async function kill(pid: number): Promise<void> {
   await eventually(`process ${pid} is gone`, () => !isAlive(pid));
 }
 
-describe('the same request to criu service and to ours', () => {
+describe('a request gets the same reply from criu service and from ours', () => {
   let shared: Omit<World, 'images' | 'work'>;
   let isCriu42: boolean;
 

@@ -1,4 +1,4 @@
-/** criuctl as root, where alice has prepared something: nothing of root's goes where she can read it, or leads. */
+/** criuctl as root in directories that alice has prepared: it writes neither to files that she can read nor through her links. */
 import assert from 'node:assert/strict';
 import {
   chmodSync,
@@ -22,7 +22,7 @@ import { assertAllIsTold, journal } from './support/journal.ts';
 import { pageServers } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
-/** A directory of alice's with a file for the memory of a process, and links to where only root may write. */
+/** A directory of alice's with a file for the memory of a process, and links to files that only root may write. */
 class PlantedDirectory {
   readonly path = directoryOf('alice');
   readonly overwritten = new RootsFile();
@@ -44,7 +44,7 @@ class PlantedDirectory {
     chmodSync(path, 0o666);
   }
 
-  /** What alice can read, or has had written. */
+  /** The files that alice can now read, or that were written through her links. */
   get got(): string[] {
     const filled = readdirSync(this.path).filter(
       (name) => name.endsWith('.img') && statSync(join(this.path, name)).size > 0,
@@ -57,7 +57,7 @@ class PlantedDirectory {
   }
 }
 
-/** How many requests of others the service has heard of. */
+/** The number of requests that the service has received from other processes. */
 async function requests(): Promise<number> {
   await assertAllIsTold();
   const own = `${process.pid}`;
@@ -65,7 +65,7 @@ async function requests(): Promise<number> {
     .length;
 }
 
-/** What asks CRIU to write: the words of each verb, given the pid of a process. */
+/** Requests that make CRIU write: the words of each verb, given the pid of a process. */
 const writing: Readonly<Record<string, (pid: number) => string[]>> = {
   dump: (pid) => ['dump', `${pid}`, '-R'],
   'pre-dump': (pid) => ['pre-dump', `${pid}`],
@@ -76,9 +76,9 @@ const writing: Readonly<Record<string, (pid: number) => string[]>> = {
   restore: () => ['restore'],
 };
 
-describe('criuctl as root in directories of others', () => {
+describe('criuctl as root in directories of other users', () => {
   for (const [verb, words] of Object.entries(writing)) {
-    it(`writes nothing by ${verb} into one of alice’s, or through what she has planted there, and asks nobody`, async () => {
+    it(`with ${verb} writes neither into a directory of alice’s nor through her links, and sends no request`, async () => {
       const target = Target.start();
       const planted = new PlantedDirectory();
       const before = await requests();
@@ -90,7 +90,7 @@ describe('criuctl as root in directories of others', () => {
     });
   }
 
-  it('gives alice root’s memory, and writes where her links lead, when it is told to trust her', async () => {
+  it('gives alice root’s memory, and writes through her links, if it is told to trust her', async () => {
     const target = Target.start();
     const planted = new PlantedDirectory();
     must(criuctl('dump', `${target.pid}`, '-R', '-D', planted.path, '--trust-images'));
@@ -100,7 +100,7 @@ describe('criuctl as root in directories of others', () => {
     await target.assertCountsOn();
   });
 
-  it('writes no log and no statistics of a dump, a restore or a page server into one of alice’s', async () => {
+  it('writes no log and no statistics of a dump, a restore or a page server into a directory of alice’s', async () => {
     const target = Target.start();
     const planted = new PlantedDirectory();
     const images = freshDirectory();
@@ -114,7 +114,7 @@ describe('criuctl as root in directories of others', () => {
     await target.assertCountsOn();
   });
 
-  it('writes no pid into one of alice’s, and restores nothing then', async () => {
+  it('writes no pid into a directory of alice’s, and then restores nothing', async () => {
     const target = Target.start();
     const images = freshDirectory();
     const hers = directoryOf('alice');
@@ -132,7 +132,7 @@ describe('criuctl as root in directories of others', () => {
     await target.assertCountsOn();
   });
 
-  it('goes through no directory of alice’s to one of root’s, and over no link of hers in /var/tmp', async () => {
+  it('refuses a path through a directory of alice’s, and a link of hers in /var/tmp', async () => {
     const target = Target.start();
     const hers = directoryOf('alice');
     const below = join(hers, 'roots');
@@ -182,7 +182,7 @@ describe('criuctl as root in directories of others', () => {
     assert.deepEqual(planted.got, []);
     run('find', planted.path, '-type', 'l', '-delete');
     must(dump());
-    // And again: what is there now are images of root's own.
+    // The second dump finds images of root's own.
     must(dump());
     await target.assertCountsOn();
   });
@@ -201,7 +201,7 @@ describe('criuctl as root in directories of others', () => {
     await target.assertCountsOn();
   });
 
-  it('dumps on top of no images of alice’s', async () => {
+  it('takes no images of alice’s as the parent of a dump', async () => {
     const target = Target.start();
     const images = freshDirectory();
     const hers = directoryOf('alice');
@@ -214,7 +214,7 @@ describe('criuctl as root in directories of others', () => {
     await target.assertCountsOn();
   });
 
-  it('does not believe a file system that a user may have mounted, whoever owns what is on it', async () => {
+  it('refuses a file system that a user may have mounted, whoever owns the files on it', async () => {
     const target = Target.start();
     const stick = freshDirectory();
     const [lower, upper] = [freshDirectory(), freshDirectory()];
@@ -230,7 +230,7 @@ describe('criuctl as root in directories of others', () => {
     await target.assertCountsOn();
   });
 
-  it('does not wait for a file system of alice’s that answers nothing', async function () {
+  it('refuses a file system of alice’s that answers nothing, without waiting for it', async function () {
     const opened = 'test -e /dev/fuse || mknod -m 666 /dev/fuse c 10 229; : <>/dev/fuse';
     if (!inVm && !succeeds('sh', '-c', opened)) cannotShowHere(this, 'the container may not open /dev/fuse');
     const target = Target.start();

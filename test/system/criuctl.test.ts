@@ -12,13 +12,13 @@ import { it } from './support/it.ts';
 import { childrenOf, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
-/** What a person sees at a terminal: everything that was written to it. */
+/** The output at a terminal: everything that was written to it. */
 function atTerminalAs(user: User, ...argv: string[]): { readonly status: number; readonly screen: string } {
   const [file, ...rest] = [...as(user), '/usr/bin/python3', script('terminal.py'), 'criuctl', ...argv];
   return JSON.parse(run(file!, ...rest));
 }
 
-/** The last words of a bar: cursor movements and colours are for the terminal. */
+/** The output without cursor movements and colours. */
 function bare(screen: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are what is removed
   return screen.replace(/\x1b\[[0-9;?]*[A-Za-z]/g, '').replaceAll('\r', '\n');
@@ -26,7 +26,10 @@ function bare(screen: string): string {
 
 const alicesTarget = (): Target => startCounting('alice', unshackled(), binary('counter'));
 
-/** The words of each line after the last of them was completed by a shell with its user's usual settings. There must be one way to do it. */
+/**
+ * The words of each line after a shell with its user's usual settings has completed the last of them. The completion must be
+ * unique.
+ */
 function completed(shell: 'bash' | 'zsh' | 'fish', lines: readonly string[]): string[][] {
   const typed = lines.map((line) => `criuctl ${line}`);
   if (shell !== 'fish') {
@@ -41,7 +44,7 @@ function completed(shell: 'bash' | 'zsh' | 'fish', lines: readonly string[]): st
 }
 
 describe('criuctl', () => {
-  it('dumps and restores as the specification’s example says it, and prints nothing but the pid', async () => {
+  it('dumps and restores as the specification’s example says it, and prints only the pid', async () => {
     const target = Target.start();
     const images = freshDirectory();
     const dumped = must(criuctl('dump', '-t', `${target.pid}`, '-D', images));
@@ -63,7 +66,7 @@ describe('criuctl', () => {
     await target.assertCountsOn();
   });
 
-  it('shows alice a bar with phases at a terminal, and a summary afterwards', async () => {
+  it('shows alice a bar with phases at a terminal, and then a summary', async () => {
     const target = alicesTarget();
     const images = directoryOf('alice');
     const dump = atTerminalAs('alice', 'dump', `${target.pid}`, '-D', images);
@@ -80,7 +83,7 @@ describe('criuctl', () => {
     const restored = bare(restore.screen);
     assert.equal(restore.status, 0, restored);
     assert.match(restored, /restore \|█+\| 100% of [0-9.]+ [KM]iB {2}done/);
-    // A phase that is over before the next frame is not drawn.
+    // A phase that ends before the next frame is not drawn.
     assert.match(restored, /\d+% of [0-9.]+ [KM]iB {2}(starting|restored|letting it run|running)/);
     assert.match(restored, new RegExp(`^Process ${target.pid} runs again$`, 'm'));
     assert.match(restored, /^pages restored {2}[1-9]/m);
@@ -104,7 +107,7 @@ describe('criuctl', () => {
     await target.assertCountsOn();
   });
 
-  it('checks, and knows the version and the features, without leaving anything', async () => {
+  it('checks, and reports the version and the features, without leaving a file', async () => {
     for (const user of ['root', 'alice'] as const) {
       assert.equal(must(criuctlAs(user, 'check')).stdout, '');
       assert.match(must(criuctlAs(user, 'version')).stdout, /^\d+\.\d+(\.\d+)?\n$/);
@@ -122,7 +125,7 @@ describe('criuctl', () => {
     must(criuctl('cpuinfo', 'check', '-D', images));
   });
 
-  it('says how to start a service that is not there', async () => {
+  it('tells how to start a service that does not run', async () => {
     run('systemctl', 'stop', 'criu.socket', 'criu.service');
     try {
       failed(
@@ -138,7 +141,7 @@ describe('criuctl', () => {
     must(criuctl('version'));
   });
 
-  it('says that a process belongs to somebody else, and it runs on', async () => {
+  it('reports that a process belongs to another user, and the process runs on', async () => {
     const target = Target.start();
     const dumped = criuctlAs('alice', 'dump', `${target.pid}`, '-D', directoryOf('alice'));
     failed(dumped, 3, /has the uid 0, and yours is 1500/, /belongs to root/);
@@ -146,7 +149,7 @@ describe('criuctl', () => {
     failed(criuctl('dump', '2147483', '-D', freshDirectory()), 1, /ended|no such process/);
   });
 
-  it('says that a directory is missing, and whose images it does not trust', async () => {
+  it('reports a missing directory, and a directory whose images it does not trust', async () => {
     failed(criuctl('dump', '1', '-D', '/no/images'), 5, /Create it: mkdir -p \/no\/images/);
     failed(criuctl('restore', '-D', '/no/images'), 5, /with -D/);
     const target = Target.start();
@@ -165,7 +168,7 @@ describe('criuctl', () => {
     await target.assertCountsOn();
   });
 
-  it('says who has the pid that a restore needs', async () => {
+  it('names the process that has the pid of a restore', async () => {
     const target = Target.start();
     const images = freshDirectory();
     must(criuctl('dump', `${target.pid}`, '-R', '-D', images));
@@ -180,7 +183,7 @@ describe('criuctl', () => {
     await target.assertCountsOn();
   });
 
-  it('says that a disk is full, and the process runs on', async () => {
+  it('reports a full disk, and the process runs on', async () => {
     const target = Target.start();
     const images = freshDirectory();
     run('mount', '-t', 'tmpfs', '-o', 'size=64k,mode=700', 'tmpfs', images);
@@ -237,10 +240,10 @@ describe('criuctl', () => {
   });
 
   for (const shell of ['bash', 'zsh', 'fish'] as const) {
-    it(`is completed by ${shell} from what the package has installed`, async () => {
+    it(`is completed by ${shell} with the files of the package`, async () => {
       const lines = ['du', 'dump --leave-r', 'cpuinfo ch', 'restore -D /usr/share/bash-compl'];
       assert.deepEqual(
-        // A slash at the end is each shell's own affair.
+        // Some shells add a slash at the end.
         completed(shell, lines).map((words) => words.join(' ').replace(/\/$/, '')),
         ['dump', 'dump --leave-running', 'cpuinfo check', 'restore -D /usr/share/bash-completion'],
       );

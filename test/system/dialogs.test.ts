@@ -7,7 +7,7 @@ import { freshDirectory } from './support/bench.ts';
 import { Client, withOpen } from './support/client.ts';
 import { it } from './support/it.ts';
 
-/** Sends each request when the reply before it has come. */
+/** Sends each request after the reply to the request before it. */
 async function dialog(requests: CriuReq[]): Promise<{ replies: CriuResp[]; client: Client }> {
   const client = new Client();
   const replies: CriuResp[] = [];
@@ -20,7 +20,7 @@ async function dialog(requests: CriuReq[]): Promise<{ replies: CriuResp[]; clien
 }
 
 describe('a dialog with keep_open', () => {
-  it('is answered request by request, and ends with the one that does not ask for more', async () => {
+  it('is answered request by request, and ends after the request without keep_open', async () => {
     const images = freshDirectory();
     await withOpen([images], async (fd) => {
       const { replies, client } = await dialog([

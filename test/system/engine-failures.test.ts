@@ -1,4 +1,4 @@
-/** Engines that are missing or die, and callers that leave or object: one reply, and the target is as it was. */
+/** Engines that are missing or die, and callers that leave or object: the caller gets one reply, and the target is as it was. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
@@ -12,9 +12,9 @@ import { childrenOf, statusLine, waitsAhead } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 import { mainPid } from './support/unit.ts';
 
-/** What CRIU says before, between and after its work, in this order, where nothing of a tree is in a namespace of its own. */
+/** CRIU's notifications before, during and after its work, in this order, for a tree without namespaces of its own. */
 const dumpScripts = ['pre-dump', 'query-ext-files', 'post-dump'] as const;
-/** Of a tree that lives in a network namespace of its own and is to run on: CRIU holds its network still meanwhile. */
+/** For a tree in a network namespace of its own that is to run on: CRIU locks its network meanwhile. */
 const networkScripts = [
   'pre-dump',
   'network-lock',
@@ -24,7 +24,7 @@ const networkScripts = [
 ] as const;
 const restoreScripts = ['pre-restore', 'post-restore', 'pre-resume', 'post-resume'] as const;
 
-/** Brings a dump to the notification `script` and hands over the connection, on which CRIU waits for the answer. */
+/** Brings a dump to the notification `script` and passes on the connection, on which CRIU waits for the answer. */
 async function dumpUntil(
   script: (typeof dumpScripts)[number],
   then: (client: Client, target: Target) => Promise<void>,
@@ -50,14 +50,14 @@ async function passThrough(client: Client, scripts: readonly string[], until: st
   }
 }
 
-/** The one engine that has a request. Another one that was started in its place is on its way to waiting. */
+/** The only engine that has a request. Its replacement may not have finished its start. */
 async function engineAtWork(): Promise<number> {
   const notWaiting = () => childrenOf(mainPid()).filter((pid) => !waitsAhead(pid));
   await eventually('all engines wait but the one at work', () => notWaiting().length === 1);
   return notWaiting()[0]!;
 }
 
-/** What CRIU was asked to do ends once: for the caller, and in the journal. */
+/** The request fails once: for the caller, and in the journal. */
 async function assertFailsOnce(client: Client, type: ReqType, ...record: string[]): Promise<void> {
   const reply = await client.only();
   assert.deepEqual([reply.type, reply.success], [type, false]);
@@ -72,7 +72,7 @@ async function assertFailsOnce(client: Client, type: ReqType, ...record: string[
 
 describe('an engine that waits for the answer to a notification', () => {
   for (const script of dumpScripts) {
-    it(`gets its caller one reply when it is killed at ${script}, and the target runs again, which the journal says`, async () => {
+    it(`costs its caller one failed reply if it is killed at ${script}; the target runs on, which the journal says`, async () => {
       await dumpUntil(script, async (client, target) => {
         process.kill(await engineAtWork(), 'SIGKILL');
         await assertFailsOnce(client, ReqType.DUMP, `CRIU_TARGET_PID=${target.pid}`);
@@ -86,7 +86,7 @@ describe('an engine that waits for the answer to a notification', () => {
   }
 
   for (const script of ['network-lock', 'network-unlock'] as const) {
-    it(`gets its caller one reply when it is killed at ${script}, and a target with a network of its own runs again`, async () => {
+    it(`costs its caller one failed reply if it is killed at ${script}, and a target with a network of its own runs on`, async () => {
       const file = join(freshDirectory(), 'count');
       const target = new Target(Number(run('unshare', '--net', binary('counter'), file)), file);
       await withOpen([freshDirectory()], async (fd) => {
@@ -99,7 +99,7 @@ describe('an engine that waits for the answer to a notification', () => {
         await eventually('the journal says how the process is', () => {
           return journal(`CRIU_TARGET_PID=${target.pid}`, `MESSAGE_ID=${messageIds.treeRuns}`).length === 1;
         });
-        // The lock that a killed CRIU leaves is where criu.catalog says that it is.
+        // The lock that a killed CRIU leaves is in the place that criu.catalog names.
         const rules = run('nsenter', `--net=/proc/${target.pid}/ns/net`, 'iptables-save');
         assert.equal(/^:CRIU /m.test(rules), script === 'network-unlock', rules);
       });
@@ -107,7 +107,7 @@ describe('an engine that waits for the answer to a notification', () => {
   }
 
   for (const script of ['pre-dump', 'post-dump'] as const) {
-    it(`rolls the dump back when the caller leaves at ${script}`, async () => {
+    it(`rolls the dump back if the caller leaves at ${script}`, async () => {
       await dumpUntil(script, async (client, target) => {
         client.close();
         await eventually('the engine leaves', () => engines().length === 0);
@@ -115,7 +115,7 @@ describe('an engine that waits for the answer to a notification', () => {
       });
     });
 
-    it(`rolls the dump back when the caller says no at ${script}, with one failing reply`, async () => {
+    it(`rolls the dump back if the caller says no at ${script}, with one failing reply`, async () => {
       await dumpUntil(script, async (client, target) => {
         const reply = await client.answer(false).only();
         assert.deepEqual([reply.type, reply.success], [ReqType.DUMP, false]);
@@ -124,7 +124,7 @@ describe('an engine that waits for the answer to a notification', () => {
     });
   }
 
-  it('takes something else than an answer for a no', async () => {
+  it('takes another message in place of an answer as a no', async () => {
     await dumpUntil('pre-dump', async (client, target) => {
       const reply = await client.send({ type: ReqType.VERSION }).only();
       assert.deepEqual([reply.type, reply.success], [ReqType.DUMP, false]);
@@ -135,7 +135,7 @@ describe('an engine that waits for the answer to a notification', () => {
 
 describe('an engine that restores', () => {
   for (const script of restoreScripts) {
-    it(`gets its caller one reply when it is killed at ${script}, which the journal says`, async () => {
+    it(`costs its caller one failed reply if it is killed at ${script}, which the journal says`, async () => {
       const target = Target.start();
       const directory = freshDirectory();
       await withOpen([directory], async (fd) => {
@@ -148,14 +148,14 @@ describe('an engine that restores', () => {
         process.kill(await engineAtWork(), 'SIGKILL');
         await assertFailsOnce(client, ReqType.RESTORE, `CRIU_IMAGES_DIR=${directory}`);
       });
-      // Between these two it is in CRIU's hands, waits for it, and has to be ended by somebody who knows that.
+      // Between these two notifications CRIU holds the tree, which has to be killed if CRIU dies.
       if (target.alive && script !== 'post-restore') await target.assertCountsOn();
     });
   }
 });
 
 describe('a service without an engine', () => {
-  it('answers each request once, with a sentence that says what to do', async () => {
+  it('answers each request once, with a sentence that says how to get an engine', async () => {
     const service = await Instance.start('--criu', '/nonexistent/criu');
     try {
       for (const type of [ReqType.VERSION, ReqType.CHECK]) {
@@ -169,7 +169,7 @@ describe('a service without an engine', () => {
     }
   });
 
-  it('says so for a dump, and leaves the target alone', async () => {
+  it('reports it for a dump, and leaves the target alone', async () => {
     const service = await Instance.start('--criu', '/nonexistent/criu');
     try {
       const target = Target.start();
@@ -184,7 +184,7 @@ describe('a service without an engine', () => {
   });
 });
 
-describe('a client that says nothing', () => {
+describe('a silent client', () => {
   it('gets one reply at the deadline, and its connection is closed', async () => {
     const service = await Instance.start('--request-timeout', '1');
     try {
@@ -196,7 +196,7 @@ describe('a client that says nothing', () => {
     }
   });
 
-  it('may leave before it has said anything', async () => {
+  it('may leave before it has sent a request', async () => {
     new Client(ourAddress).close();
   });
 });

@@ -1,4 +1,4 @@
-/** The example programs of the package, as a reader of the documentation uses them: from where the package has put them. */
+/** The example programs of the package, used as the documentation tells a reader, from the place where the package puts them. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -10,12 +10,12 @@ import { Target } from './support/targets.ts';
 
 const examples = '/usr/share/doc/criu-service/examples';
 
-/** The container's bounding set lets a task of a user be restored only with no_new_privs. */
+/** In the container, the bounding set allows a restore of a user's task only with no_new_privs. */
 function startTarget(user: User): Target {
   return user === 'root' ? Target.start() : targetOf(user, ...(inVm ? [] : ['--no-new-privs']));
 }
 
-/** Compiled by the Makefile beside it, in a copy: the package's own files stay as they are. */
+/** Compiled by the Makefile beside it, in a copy, because the package's own files must not change. */
 function compiled(): string[] {
   const directory = freshDirectory();
   run('cp', '-r', `${examples}/c`, directory);
@@ -41,7 +41,7 @@ for (const [language, program] of [
     }
 
     for (const user of ['root', 'alice'] as const) {
-      it(`dumps a process of ${user}'s, which is gone then, and restores it, which counts on`, async () => {
+      it(`dumps a process of ${user}'s, which is then gone, and restores it, and it counts on`, async () => {
         const target = startTarget(user);
         const images = directoryOf(user);
         assert.deepEqual(runAs(user, 'dump', `${target.pid}`, images), {
@@ -58,7 +58,7 @@ for (const [language, program] of [
       });
     }
 
-    it("says what became of a request of alice's for a process of root's", async () => {
+    it("reports the refusal of a request of alice's for a process of root's", async () => {
       const target = Target.start();
       const images = directoryOf('alice');
       const { status, output } = runAs('alice', 'dump', `${target.pid}`, images);
@@ -67,13 +67,13 @@ for (const [language, program] of [
       await target.assertCountsOn();
     });
 
-    it('says which directory it cannot open', async () => {
+    it('names the directory that it cannot open', async () => {
       const { status, output } = runAs('root', 'restore', '/nonexistent');
       assert.equal(status, 1);
       assert.match(output, /\/nonexistent: No such file or directory/);
     });
 
-    it('says how it is used', async () => {
+    it('prints its usage', async () => {
       const { status, output } = runAs('root', 'dump');
       assert.equal(status, 2);
       assert.match(output, /^usage: /);

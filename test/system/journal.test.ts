@@ -1,4 +1,4 @@
-/** The journal as an operator reads it: what records say, what explains them, and that nobody can forge or drown them. */
+/** The journal as an operator reads it: records, their explanations, and their protection against forgery and floods. */
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
 import { ReqType } from '../../src/protocol/messages.ts';
@@ -14,7 +14,7 @@ import { assertAllIsTold, cursor, type Entry, journal, journalOf, records } from
 import { Target } from './support/targets.ts';
 import { mainPid, show } from './support/unit.ts';
 
-/** The records of criu.service since then. */
+/** The records of criu.service since this cursor. */
 function since(before: string, ...matches: string[]): Entry[] {
   return journal(`--after-cursor=${before}`, ...matches);
 }
@@ -32,7 +32,7 @@ describe('the record of a request', () => {
     assert.ok(Number(done?.CRIU_ENGINE_PID) > 1);
   });
 
-  it('warns where root names a directory that others can write, and serves root', async () => {
+  it('warns if root names a directory that others can write, and root is served', async () => {
     const target = Target.start();
     const [roots, hers] = [freshDirectory(), directoryOf('alice')];
     const warningsOf = (directory: string): (string | undefined)[] =>
@@ -47,7 +47,7 @@ describe('the record of a request', () => {
       };
       await dump(safe!);
       await dump(shared!);
-      // Its process runs, so that nothing comes of it.
+      // The process still runs, so that the restore fails.
       assert.equal((await ask({ type: ReqType.RESTORE, opts: { images_dir_fd: shared! } })).success, false);
       await dump(safe!, shared!);
     });
@@ -64,7 +64,7 @@ describe('the record of a request', () => {
     await target.assertCountsOn();
   });
 
-  it('has what CRIU said, in its log, of a failure', async () => {
+  it('contains the errors in CRIU’s log after a failure', async () => {
     const directory = freshDirectory();
     await withOpen([directory], async (fd) => {
       const opts = { images_dir_fd: fd, log_file: 'restore.log', log_level: 4 };
@@ -76,7 +76,7 @@ describe('the record of a request', () => {
     });
   });
 
-  it('names the unit of what a user without root restored', async () => {
+  it('names the unit of a process that a user without root restored', async () => {
     const images = await AlicesImages.make();
     const reply = await images.restore();
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
@@ -89,7 +89,7 @@ describe('the record of a request', () => {
     run('systemctl', 'kill', '--signal=KILL', restored!.CRIU_SCOPE!);
   });
 
-  it('is explained, with what to do, by journalctl --catalog', async () => {
+  it('is explained, with advice, by journalctl --catalog', async () => {
     const before = cursor();
     await assertAllIsTold();
     const text = run(
@@ -106,8 +106,8 @@ describe('the record of a request', () => {
   });
 });
 
-describe('what alice writes into the journal', () => {
-  it('is never a record, a field or a terminal sequence of her own', async () => {
+describe('text of alice’s in the journal', () => {
+  it('never becomes a record, a field or a terminal sequence of her own', async () => {
     const before = cursor();
     const evil = 'x\nMESSAGE=forged\nCRIU_RESULT=done\n\x1b[2Jend';
     const alice = new Attacker('alice');
@@ -131,8 +131,8 @@ describe('what alice writes into the journal', () => {
     assert.deepEqual(since(before, 'CRIU_RESULT=done', `CRIU_CALLER_UID=${uids.alice}`), []);
   });
 
-  it('is a bounded number of records, and no flood of hers hides what was done for her or for bob', async () => {
-    // A service of its own: alice has used up her records there.
+  it('is limited in number of records, and hides neither her own dumps nor bob’s records', async () => {
+    // A service of its own, because alice uses her records up.
     const service = await Instance.start();
     try {
       const alice = new Attacker('alice');
@@ -166,13 +166,13 @@ describe('what alice writes into the journal', () => {
 });
 
 describe('a directory that CRIU cannot write', () => {
-  it('that has no room is one failed reply, the process runs on, and the record says why', async () => {
+  it('costs one failed reply if it is full; the process runs on, and the record says why', async () => {
     const directory = freshDirectory();
     run('mount', '-t', 'tmpfs', '-o', 'size=64k', 'none', directory);
     await failing(directory, /No space left/).finally(() => run('umount', directory));
   });
 
-  it('that is read-only is one failed reply, and the process runs on', async () => {
+  it('costs one failed reply if it is read-only, and the process runs on', async () => {
     const directory = freshDirectory();
     run('mount', '-t', 'tmpfs', '-o', 'ro', 'none', directory);
     await failing(directory, /nothing can be written/).finally(() => run('umount', directory));
@@ -210,7 +210,7 @@ describe('a journal that is down', () => {
     return target;
   };
 
-  /** Records are kept for a journal that comes back. */
+  /** Records are kept until the journal is back. */
   const assertToldLater = async (target: Target): Promise<void> => {
     await eventually('its records are there', () => {
       const told = journal(`CRIU_TARGET_PID=${target.pid}`).map(({ MESSAGE_ID }) => MESSAGE_ID);
@@ -218,7 +218,7 @@ describe('a journal that is down', () => {
     });
   };
 
-  it('because it is stuck keeps nobody from being served, and has the records when it goes on', async () => {
+  it('because it is stuck delays no request, and gets the records when it goes on', async () => {
     const journald = mainPid('systemd-journald.service');
     process.kill(journald, 'SIGSTOP');
     let target: Target;
@@ -231,7 +231,7 @@ describe('a journal that is down', () => {
     await assertToldLater(target);
   });
 
-  it('because it was stopped, its socket too, keeps nobody from being served, and has the records when it is back', async () => {
+  it('because it was stopped with its socket delays no request, and gets the records when it is back', async () => {
     const { TriggeredBy } = show('systemd-journald.service', 'TriggeredBy');
     const sockets = TriggeredBy!.split(' ');
     const states = () => sockets.map((socket) => `${socket} ${show(socket, 'ActiveState').ActiveState}`);
@@ -241,8 +241,8 @@ describe('a journal that is down', () => {
     try {
       target = await dump();
     } finally {
-      // Brings its sockets with it, in one transaction: one that was asked for by itself would fail if somebody has written to
-      // another meanwhile, and so started the service.
+      // Starts its sockets, too, in one transaction: starting a socket by itself would fail if a write to another socket had
+      // started the service meanwhile.
       run('systemctl', 'start', 'systemd-journald.service');
     }
     assert.deepEqual(states(), before);

@@ -1,4 +1,4 @@
-/** What is known of the kernel is found out once for users without root, by root, and none of them can say something else. */
+/** The cache of kernel features for users without root: root's process finds them out, once, and no user can change the cache. */
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -12,7 +12,7 @@ import { ourAddress } from './support/client.ts';
 
 const loaded = `Loaded kdat cache from ${keptKerndat}`;
 
-/** @returns what CRIU has logged. */
+/** @returns CRIU's log. */
 async function logOf(type: ReqType, images: string, opts: Partial<CriuOpts>): Promise<string> {
   const alice = new Client('alice');
   await alice.do('open', 10, 0, images);
@@ -28,10 +28,10 @@ async function logOf(type: ReqType, images: string, opts: Partial<CriuOpts>): Pr
 
 const isKept = () => existsSync(keptKerndat) && (statSync(keptKerndat).mode & 0o777) === 0o644;
 
-describe('what is known of the kernel', () => {
-  it('is kept after the first request that had an engine without root, and believed by the next ones', async () => {
+describe('the cache of kernel features', () => {
+  it('is written after the first request with an engine without root, and read by the next engines', async () => {
     rmSync(keptKerndat, { force: true });
-    // As an attempt leaves it that was cut short.
+    // As an interrupted attempt leaves it.
     mkdirSync(dirname(keptKerndat), { recursive: true });
     writeFileSync(`${keptKerndat}.tmp`, '');
     run('systemctl', 'reload-or-restart', 'criu.service');
@@ -48,7 +48,7 @@ describe('what is known of the kernel', () => {
     await target.assertCountsOn();
   });
 
-  it('is what root has had made, and nobody else can write', async () => {
+  it('is written for root, and only root can write it', async () => {
     await eventually('what was found out is kept', isKept);
     for (const path of [keptKerndat, dirname(keptKerndat)]) {
       assert.equal(statSync(path).uid, uids.root);
@@ -57,11 +57,11 @@ describe('what is known of the kernel', () => {
     }
   });
 
-  it('is found out anew when criu was replaced', async () => {
+  it('is renewed if criu was replaced', async () => {
     await eventually('what was found out is kept', isKept);
     const before = statSync(keptKerndat, { bigint: true }).mtimeNs;
     const { mode } = statSync('/usr/sbin/criu');
-    // Only the time of change tells.
+    // Only the time of change differs.
     chmodSync('/usr/sbin/criu', mode & 0o7777);
     const target = targetOf('alice');
     await logOf(ReqType.DUMP, directoryOf('alice'), { pid: target.pid, leave_running: true });

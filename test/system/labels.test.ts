@@ -1,4 +1,6 @@
-/** A caller under a security label of its own, here an AppArmor profile: the engine takes it over, and so does what is restored. */
+/**
+ * A caller under a security label of its own, here an AppArmor profile: its engine and its restored processes get the same label.
+ */
 import assert from 'node:assert/strict';
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +17,7 @@ const profile = 'criu-service-test';
 const label = `${profile} (enforce)`;
 const underIt = ['aa-exec', '--profile', profile, '--'];
 
-/** Where nobody under the profile may write, whoever owns it. */
+/** A directory that no process under the profile may write, not even its owner. */
 const barred = join(freshDirectory(), 'barred');
 
 function needsAppArmor(context: Mocha.Context): void {
@@ -23,7 +25,7 @@ function needsAppArmor(context: Mocha.Context): void {
     cannotShowHere(context, 'AppArmor is not active on this kernel');
   }
   const file = join(freshDirectory(), 'profile');
-  // CRIU maps files that have no name, and gives a process back the profile that it had.
+  // CRIU maps files that have no name, and restores the profile of a process.
   const rules = ['allow all,', `change_profile -> ${profile},`, `deny ${barred}/** wl,`];
   writeFileSync(file, `profile ${profile} flags=(attach_disconnected) {\n${rules.join('\n')}\n}\n`);
   run('apparmor_parser', '--replace', '--skip-cache', file);
@@ -33,7 +35,7 @@ const labelOf = (pid: number) => readFileSync(`/proc/${pid}/attr/current`, 'lati
 
 const counter = (...under: string[]): Target => startCounting('alice', [], ...under, binary('counter'));
 
-/** alice asks under the profile, and goes on when `meanwhile` has looked at the first thing that the engine says. */
+/** alice asks under the profile; `meanwhile` runs at the first notification, and then she answers. */
 async function ask(
   type: ReqType,
   images: string,
@@ -57,7 +59,7 @@ async function ask(
 }
 
 describe('a caller under an AppArmor profile', () => {
-  it('has an engine under it, and gets back a process that is under it', async function () {
+  it('gets an engine and a restored process under the same profile', async function () {
     needsAppArmor(this);
     const target = counter(...underIt);
     const images = directoryOf('alice');
@@ -73,7 +75,7 @@ describe('a caller under an AppArmor profile', () => {
     assert.equal(labelOf(target.pid), label);
   });
 
-  it('gets back nothing that has left it, where the images are of a process that was under none', async function () {
+  it('gets back a process under its profile, even if the images are of an unconfined process', async function () {
     needsAppArmor(this);
     const target = counter();
     const images = directoryOf('alice');
@@ -86,7 +88,7 @@ describe('a caller under an AppArmor profile', () => {
     assert.equal(labelOf(target.pid), label);
   });
 
-  it('has no images written where the profile lets nobody write, and its process runs on', async function () {
+  it('cannot dump to a directory that the profile denies, and the target runs on', async function () {
     needsAppArmor(this);
     mkdirSync(barred, { recursive: true });
     chmodSync(join(barred, '..'), 0o755);

@@ -19,7 +19,7 @@ class SelfDumper {
     this.target = new Target(pid, count);
   }
 
-  /** What it has written about libcriu's answers so far. */
+  /** The lines that it has written so far about libcriu's answers. */
   get reported(): string[] {
     return existsSync(this.#result)
       ? readFileSync(this.#result, 'utf8')
@@ -52,7 +52,7 @@ describe('a program on libcriu that dumps itself', () => {
     await dumper.target.assertCountsOn();
   });
 
-  it('runs on with a plain success when it asked for that, and its copy reads "restored"', async () => {
+  it('runs on with a plain success if it asked for that, and its copy reads "restored"', async () => {
     const dumper = new SelfDumper('leave-running');
     await dumper.reports('dump 0 errno 0');
     await dumper.target.assertCountsOn();
@@ -62,7 +62,7 @@ describe('a program on libcriu that dumps itself', () => {
     await dumper.target.assertCountsOn();
   });
 
-  it('gets the failing reply to a dump that fails in the middle, and runs on', async () => {
+  it('gets the failing reply to a dump that fails halfway, and runs on', async () => {
     const dumper = new SelfDumper('locked');
     await eventually('it reports', () => dumper.reported.length > 0);
     assert.match(dumper.reported[0]!, /^dump -52 /);

@@ -1,4 +1,4 @@
-/** A service that costs nothing while it has nothing to do, and that is started anew when it has stopped. */
+/** A service that exits while it is idle, and that systemd restarts if it hangs. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually, freshDirectory, inVm, run } from './support/bench.ts';
@@ -9,13 +9,13 @@ import { withSettings } from './support/settings.ts';
 import { Target } from './support/targets.ts';
 import { mainPid, show } from './support/unit.ts';
 
-/** Longer than what is looked at before each test takes. */
+/** Longer than the checks before each test take. */
 const idleSeconds = inVm ? 5 : 1.5;
 
-describe('a service with nothing to do', () => {
+describe('an idle service', () => {
   withSettings('ExecStart=', `ExecStart=/usr/lib/criu-service/criu-service --idle-timeout ${idleSeconds}`);
 
-  it('leaves, and is there again for the next request', async () => {
+  it('exits, and is started again for the next request', async () => {
     await ask({ type: ReqType.VERSION });
     const pid = mainPid();
     await eventually('it has left', () => mainPid() === 0 && !isAlive(pid));
@@ -23,7 +23,7 @@ describe('a service with nothing to do', () => {
     assert.equal(show('criu.service', 'Result').Result, 'success');
   });
 
-  it('stays while somebody is connected', async () => {
+  it('stays while a caller is connected', async () => {
     const client = new Client();
     const first = await client.send({ type: ReqType.VERSION, keep_open: true }).next();
     assert.ok(first !== 'closed' && first.success);
@@ -37,7 +37,7 @@ describe('a service with nothing to do', () => {
 describe('a stop of the service', () => {
   withSettings('TimeoutStopSec=2s');
 
-  it('waits for a dump at work beyond the time that systemd has set, and the dump succeeds', async () => {
+  it('waits for a dump at work beyond systemd’s timeout, and the dump succeeds', async () => {
     const target = Target.start();
     await withOpen([freshDirectory()], async (images) => {
       const client = new Client();
@@ -87,7 +87,7 @@ describe('a stop of the service with a caller that answers no notification', () 
 });
 
 describe('a reload', () => {
-  it('is told to systemd, which waits for its end, and stops nothing', async () => {
+  it('is reported to systemd, which waits for its end, and the service runs on', async () => {
     await ask({ type: ReqType.VERSION });
     const pid = mainPid();
     run('systemctl', 'reload', 'criu.service');
@@ -100,10 +100,10 @@ describe('a reload', () => {
   });
 });
 
-describe('a service that has stopped', () => {
+describe('a service that hangs', () => {
   withSettings('WatchdogSec=5s');
 
-  it('is started anew by the watchdog, and goes on with its sessions', async () => {
+  it('is restarted by the watchdog, and goes on with its sessions', async () => {
     const target = Target.start();
     await withOpen([freshDirectory()], async (images) => {
       const client = new Client();

@@ -1,4 +1,4 @@
-/** How much of the service one user may have, and what is cut off. */
+/** Limits of a user's share of the service, and of the time of a request. */
 import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
@@ -27,7 +27,7 @@ async function withInstance(options: string[], body: (service: Instance) => Prom
 }
 
 describe('a user with more connections than a user may have', () => {
-  it('gets one reply for each one too many, and others are served', async () => {
+  it('gets one reply for each excess connection, and other users are served', async () => {
     await withInstance(['--max-sessions-per-user', '3'], async ({ address }) => {
       const alice = new Attacker('alice');
       assert.equal(await alice.do('many', 3, address), '3');
@@ -37,7 +37,7 @@ describe('a user with more connections than a user may have', () => {
       assert.match(reply.cr_errmsg ?? '', /--max-sessions-per-user/);
       const bob = await new Attacker('bob').ask(version, address);
       assert.ok(bob !== 'closed' && bob.success);
-      // Root has no share but the whole.
+      // Root may use all connections.
       const held = [1, 2, 3, 4].map(() => new Client(address));
       assert.equal((await ask(version, address)).success, true);
       for (const client of held) client.close();
@@ -47,14 +47,14 @@ describe('a user with more connections than a user may have', () => {
         const served = await again.ask(version, address);
         return served !== 'closed' && served.success;
       };
-      // The service is told that she has gone by each connection of hers.
+      // The service learns of the end of each of her connections separately.
       let served = false;
       for (let asked = 0; asked < 10_000 && !served; asked += 1) served = await isServed();
       assert.ok(served, 'her places are free again');
     });
   });
 
-  it('costs nothing but her connections: no process, no memory to speak of, no time of others', async () => {
+  it('uses connections only: no process, little memory, and no time of other callers', async () => {
     const quiet = await quickest();
     const before = residentKiB(mainPid());
     const alice = new Attacker('alice');
@@ -84,7 +84,7 @@ async function quickest(): Promise<number> {
 }
 
 describe('a caller of another user namespace', () => {
-  it('is refused when it is accepted, whatever it asks', async () => {
+  it('is refused as soon as it is accepted, whatever it asks', async () => {
     const alice = new Attacker('alice', { under: [...as('alice'), 'unshare', '--user', '--map-root-user'] });
     const reply = await alice.ask(version, ourAddress);
     assert.ok(reply !== 'closed');
@@ -95,7 +95,7 @@ describe('a caller of another user namespace', () => {
 
 describe('a dump that is cut off', () => {
   for (const script of ['pre-dump', 'post-dump'] as const) {
-    it(`because ${script} is not answered is one reply, and the process runs on, which the journal says`, async () => {
+    it(`because ${script} is not answered gets one reply; the process runs on, which the journal says`, async () => {
       await withInstance(['--notify-timeout', '2'], async ({ address, unit }) => {
         const target = Target.start();
         await withOpen([freshDirectory()], async (fd) => {

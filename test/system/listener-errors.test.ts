@@ -1,4 +1,7 @@
-/** Whatever else systemd passes than one listening SEQPACKET socket is an error that says so, and an exit status, and an errno. */
+/**
+ * The service needs one listening SEQPACKET socket. If systemd passes anything else, the service exits with an error that says
+ * so, an exit status and an errno.
+ */
 import assert from 'node:assert/strict';
 import { createConnection } from 'node:net';
 import { constants } from 'node:os';
@@ -9,7 +12,7 @@ import { show } from './support/unit.ts';
 
 const program = '/usr/lib/criu-service/criu-service';
 
-/** Waits for a transient unit to fail, and looks at what it left. */
+/** Waits for a transient unit to fail, and checks its result. */
 async function failed(unit: string, errno: number, text: RegExp): Promise<void> {
   const state = () => show(`${unit}.service`, 'Result', 'ExecMainStatus', 'StatusErrno', 'StatusText');
   await eventually(`${unit} fails`, () => state().Result === 'exit-code');
@@ -29,13 +32,13 @@ function start(unit: string, properties: string[], command: string[] = [program]
   );
 }
 
-/** A socket unit with the service behind it; its queue is emptied, or it would start the service over and over. */
+/** A socket unit with the service behind it. Its queue is flushed, because it would start the service over and over. */
 function socketUnit(unit: string, ...listen: string[]): void {
   const sockets = [...listen, 'FlushPending=yes'].map((property) => `--socket-property=${property}`);
   run('systemd-run', '--quiet', `--unit=${unit}`, '--property=Type=notify', ...sockets, program);
 }
 
-describe('a listener that is not what it should be', () => {
+describe('the service refuses to start on', () => {
   it('a stream socket', async () => {
     socketUnit('criu-stream', 'ListenStream=/run/criu-stream.socket');
     const connection = createConnection('/run/criu-stream.socket').on('error', () => {});
@@ -60,23 +63,23 @@ describe('a listener that is not what it should be', () => {
   });
 
   it('a socket that does not listen', async () => {
-    // systemd connects to a socket that is named in OpenFile=.
+    // systemd connects to a socket that OpenFile= names.
     start('criu-connected', [`OpenFile=${ourAddress}`]);
     await failed('criu-connected', constants.errno.EINVAL, /does not listen/);
   });
 
-  it('no socket at all but a file', async () => {
+  it('a file in place of a socket', async () => {
     start('criu-file', ['OpenFile=/etc/hostname:file:read-only']);
     await failed('criu-file', constants.errno.ENOTSOCK, /is no socket/);
   });
 
-  it('an activation that passes nothing', async () => {
-    // systemd makes one dollar of two, and the shell its pid of what is left.
+  it('an activation without a socket', async () => {
+    // systemd turns two dollars into one, and the shell turns the remaining two into its pid.
     start('criu-nothing', [], ['/bin/sh', '-c', `LISTEN_FDS=0 LISTEN_PID=$$$$ exec ${program}`]);
     await failed('criu-nothing', constants.errno.EINVAL, /passed 0 sockets/);
   });
 
-  it('an address that somebody listens on already', async () => {
+  it('an address with another listener', async () => {
     start('criu-live', [], [program, '--address', ourAddress]);
     await failed('criu-live', constants.errno.EADDRINUSE, /Another process listens/);
   });

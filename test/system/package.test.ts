@@ -1,4 +1,4 @@
-/** The package, as an administrator meets it: what it brings, an upgrade, a removal. It is installed and enabled again in the end. */
+/** The package in an administrator's hands: its files, an upgrade, a removal. In the end it is installed and enabled again. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -35,7 +35,7 @@ function nextVersion(): { file: string; version: string } {
   return { file, version };
 }
 
-/** What dpkg knows of the installed package; undefined when it knows of none. */
+/** A field of the installed package in dpkg's database; undefined without such a package. */
 function field(which: string): string | undefined {
   const command = ['dpkg-query', '--show', `--showformat=\${${which}}`, name] as const;
   return succeeds(...command) ? run(...command).trim() : undefined;
@@ -48,7 +48,7 @@ function contents(): string[] {
 /** Whether a unit is enabled, and whether it runs. */
 const state = (unit: string) => show(unit, 'UnitFileState', 'ActiveState');
 
-/** Runs a command beside the tests. @returns its exit status and what it printed. */
+/** Runs a command beside the tests. @returns its exit status and its output. */
 function begin(file: string, ...argv: string[]): Promise<{ status: number | null; output: string }> {
   const child = spawn(file, argv, { stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
@@ -67,7 +67,7 @@ async function restored(target: Target, user: 'root' | 'alice'): Promise<void> {
 }
 
 describe('the package', () => {
-  it('brings no file that anybody but root can write, and no program with a privilege of its own', async () => {
+  it('contains only files that root alone can write, and only unprivileged programs', async () => {
     for (const path of contents()) {
       const { uid, gid, mode } = lstatSync(path);
       assert.deepEqual([uid, gid], [0, 0], path);
@@ -91,7 +91,7 @@ describe('the package', () => {
     });
   }
 
-  it('is upgraded while a dump runs, which is finished, and nobody who connects meanwhile is turned away', async function () {
+  it('is upgraded during a dump, which is finished, and callers that connect meanwhile are served', async function () {
     this.timeout(2 * packagePatienceMs);
     const target = Target.start();
     const before = { pid: mainPid(), socket: theSocket() };
@@ -123,7 +123,7 @@ describe('the package', () => {
     await target.assertCountsOn();
   });
 
-  // After these there is nothing to ask whether it is idle, which is what our own `it` does.
+  // After these the service is gone, so that our own `it` could not check whether it is idle.
   describe('that is removed', function () {
     this.timeout(packagePatienceMs);
     const survivors: Target[] = [];
@@ -149,13 +149,13 @@ describe('the package', () => {
       assert.equal(existsSync(ourAddress), false);
     });
 
-    global.it('leaves what was restored running', async () => {
+    global.it('leaves restored processes running', async () => {
       for (const target of survivors) await target.assertCountsOn();
     });
 
     global.it('leaves no file once it is purged', () => {
       run('dpkg', '--purge', name);
-      // Configuration that was left would be the status "rc".
+      // Leftover configuration would show as the status "rc".
       assert.equal(field('db:Status-Abbrev'), undefined);
       // Directories that other packages use, too, stay.
       assert.deepEqual(
@@ -166,7 +166,7 @@ describe('the package', () => {
     });
 
     describe('and installed by rpm', () => {
-      // With these presets of Fedora's nothing is enabled unless it is named.
+      // With this preset of Fedora's only units that are named are enabled.
       const preset = '/etc/systemd/system-preset/99-default-disable.preset';
       const explained = () => run('journalctl', '--list-catalog').includes('criu-service');
       let installed: string[];
@@ -174,7 +174,7 @@ describe('the package', () => {
       before(() => {
         mkdirSync(join(preset, '..'), { recursive: true });
         writeFileSync(preset, 'disable *\n');
-        // The entries of the other package stay in systemd's database until it is made anew.
+        // The entries of the other package stay in systemd's database until it is built anew.
         run('journalctl', '--update-catalog');
         assert.equal(explained(), false);
         rpm('--install', packageFile('rpm'));
@@ -197,10 +197,10 @@ describe('the package', () => {
         assert.equal(explained(), true);
       });
 
-      global.it('restarts on an upgrade the service that runs, and never the socket', async () => {
+      global.it('restarts a running service on an upgrade, and never the socket', async () => {
         const before = { pid: mainPid(), socket: theSocket() };
         assert.equal(isAlive(before.pid), true);
-        // The scripts of the package that comes run with what is left, and of the one that goes, as on an upgrade.
+        // The scripts of both the new and the old package run with the arguments of an upgrade.
         rpm('--reinstall', packageFile('rpm'));
         assert.notEqual(mainPid(), before.pid);
         assert.deepEqual(theSocket(), before.socket);
@@ -208,14 +208,14 @@ describe('the package', () => {
         assert.equal(show('criu.socket', 'UnitFileState').UnitFileState, 'enabled');
       });
 
-      global.it('starts no service on an upgrade that does not run', () => {
+      global.it('leaves a stopped service stopped on an upgrade', () => {
         run('systemctl', 'stop', 'criu.service');
         rpm('--reinstall', packageFile('rpm'));
         assert.equal(mainPid(), 0);
         assert.equal(show('criu.socket', 'ActiveState').ActiveState, 'active');
       });
 
-      global.it('is stopped and leaves nothing once it is erased', async () => {
+      global.it('is stopped and leaves no file once it is erased', async () => {
         assert.equal((await ask({ type: ReqType.VERSION })).success, true);
         rpm('--erase', 'criu-service');
         assert.deepEqual(
@@ -230,7 +230,7 @@ describe('the package', () => {
       global.it('is neither enabled nor started', () => {
         run('dpkg', '--install', packageFile('deb'));
         assert.deepEqual(state('criu.socket'), { ActiveState: 'inactive', UnitFileState: 'disabled' });
-        // It is enabled by its socket (Also=), which systemd calls indirect.
+        // Its socket enables it (Also=), which systemd calls indirect.
         assert.deepEqual(state('criu.service'), { ActiveState: 'inactive', UnitFileState: 'indirect' });
         assert.equal(existsSync(ourAddress), false);
       });

@@ -1,4 +1,6 @@
-/** Page servers of users without root: as they are, in a scope of their own, where others cannot reach them unless asked to. */
+/**
+ * Page servers of users without root: they run as their user, in a scope of their own, on the loopback unless asked otherwise.
+ */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,7 +29,7 @@ async function ask(
   return reply;
 }
 
-/** One that nobody has connected to would wait for ever. */
+/** A page server without a connection would wait for ever. */
 function it(title: string, body: () => Promise<void>): void {
   hostileIt(title, async () => {
     try {
@@ -40,7 +42,7 @@ function it(title: string, body: () => Promise<void>): void {
 
 const cgroupOf = (pid: number): string => parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
 
-/** Addresses on which somebody listens at this port, as the kernel has them. */
+/** Addresses with a listener at this port, as the kernel lists them. */
 function listensAt(port: number): string[] {
   return run('ss', '--no-header', '--tcp', '--listening', '--numeric', `sport = :${port}`)
     .split('\n')
@@ -49,7 +51,7 @@ function listensAt(port: number): string[] {
 }
 
 describe('a page server', () => {
-  it('of alice is alice, in a scope, on the loopback, and takes the pages of her dump', async () => {
+  it('of alice runs as alice, in a scope, on the loopback, and takes the pages of her dump', async () => {
     const images = directoryOf('alice');
     const { ps } = await ask(ReqType.PAGE_SERVER, images, {}, 'alice');
     const [pid, ...more] = pageServers();
@@ -76,14 +78,14 @@ describe('a page server', () => {
     );
   });
 
-  it('of alice outlives nothing that an administrator stops', async () => {
+  it('of alice ends if an administrator stops its scope', async () => {
     await ask(ReqType.PAGE_SERVER, directoryOf('alice'), {}, 'alice');
     const scope = cgroupOf(pageServers()[0]!).replace(/^.*\//, '');
     run('systemctl', 'stop', scope);
     await eventually('it is gone', () => pageServers().length === 0);
   });
 
-  it('of alice survives what ends a restore of hers', async () => {
+  it('of alice survives a restore of hers', async () => {
     const images = directoryOf('alice');
     const target = targetOf('alice');
     await ask(ReqType.DUMP, images, { pid: target.pid }, 'alice');

@@ -1,4 +1,4 @@
-/** Clients that nobody here wrote: Debian's pycriu, unmodified, over the service's socket. */
+/** An independent client: Debian's pycriu, unmodified, over the service's socket. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ describe('pycriu over the socket of the service', () => {
     pycriu('check', freshDirectory());
   });
 
-  it('asks for the version, and hears that of the installed criu', async () => {
+  it('asks for the version, and gets that of the installed criu', async () => {
     const { major, minor } = pycriu<{ major: number; minor: number }>('version');
     assert.match(run('criu', '--version'), new RegExp(`^Version: ${major}\\.${minor}(\\.|$)`, 'm'));
   });
@@ -26,7 +26,7 @@ describe('pycriu over the socket of the service', () => {
     assert.equal(features.pidfd_store, true);
   });
 
-  it('dumps a process, which is gone then, and restores it, which counts on', async () => {
+  it('dumps a process, which is then gone, and restores it, and it counts on', async () => {
     const target = Target.start();
     const images = freshDirectory();
     assert.deepEqual(pycriu('dump', target.pid, images), { restored: false });
@@ -37,13 +37,13 @@ describe('pycriu over the socket of the service', () => {
     assert.ok(target.count > stoppedAt);
   });
 
-  it('dumps a process that is to run on, which does', async () => {
+  it('dumps a process that is to run on, and it counts on', async () => {
     const target = Target.start();
     pycriu('dump', target.pid, freshDirectory(), 'leave-running');
     await target.assertCountsOn();
   });
 
-  it('dumps into and restores from a directory that only its own mount namespace has', async () => {
+  it('dumps to and restores from a directory that only its own mount namespace has', async () => {
     const target = Target.start();
     const command = 'mount -t tmpfs tmpfs /mnt && exec "$0" "$@"';
     const unshare = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', command];
@@ -93,7 +93,7 @@ describe('pycriu over the socket of the service', () => {
     await target.assertCountsOn();
   });
 
-  it('gets a page server that outlives its connection, dumps to it and restores what it wrote', async () => {
+  it('gets a page server that outlives its connection, dumps to it and restores the images that it wrote', async () => {
     const target = Target.start();
     const images = freshDirectory();
     const answer = pycriu<{ success: boolean; port: number }>('page_server', target.pid, images);
@@ -130,8 +130,8 @@ describe('pycriu over the socket of the service', () => {
   });
 
   it('receives the master of a restored terminal along with its notification', async () => {
-    // Of an engine of alice's it is the only descriptor that is taken. CRIU opens /dev/pts/ptmx, which is nobody's to open unless
-    // the file system is mounted with ptmxmode=; there alice gets no terminal back.
+    // This is the only descriptor that the service takes from an engine of alice's. CRIU opens /dev/pts/ptmx, which only root may
+    // open unless the file system is mounted with ptmxmode=; without that option alice gets no terminal back.
     const isForAll = (statSync('/dev/pts/ptmx').mode & 0o006) === 0o006;
     for (const user of isForAll ? (['root', 'alice'] as const) : (['root'] as const)) {
       const answer = pycriuUnder<{ scripts: string[]; fds: number; answer: string }>(

@@ -1,4 +1,7 @@
-/** What is root's, everybody else gets a refusal for, with a sentence that says why, and nothing happens to it. */
+/**
+ * Requests about processes of root's by other users: each is refused with a sentence that says why, and the processes are
+ * unharmed.
+ */
 import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { it } from './support/it.ts';
@@ -18,10 +21,10 @@ interface Answers {
 /** EMPTY and NOTIFY are no requests, whoever sends them. */
 const noRequest = ['EMPTY', 'NOTIFY'];
 
-/** What these tell is no secret, and they do nothing to anybody. */
+/** These answers are no secret, and the requests change nothing. */
 const forEverybody = ['VERSION', 'FEATURE_CHECK'];
 
-/** Each type that does something to somebody else has its refusal; `why` is in its sentence. */
+/** Requires a refusal for each type that affects other processes, with `why` in its sentence. */
 function assertRefused({ replies }: Answers, why: RegExp): void {
   assert.ok(Object.keys(replies).length >= 13);
   for (const [type, reply] of Object.entries(replies)) {
@@ -43,14 +46,14 @@ function assertRefused({ replies }: Answers, why: RegExp): void {
 
 describe('a caller that is not root', () => {
   for (const name of ['alice', 'bob']) {
-    it(`gets EPERM and a sentence for whatever is root’s, with each type of request (${name})`, async () => {
+    it(`gets EPERM and a sentence for each type of request about a process of root’s (${name})`, async () => {
       const target = Target.start();
       assertRefused(pycriuUnder(['runuser', '-u', name, '--'], 'every_type', target.pid), /./);
       await target.assertCountsOn();
     });
   }
 
-  it('gets them as root, too, without all of root’s capabilities', async () => {
+  it('gets them with uid 0, too, without all of root’s capabilities', async () => {
     const target = Target.start();
     const less = ['setpriv', '--bounding-set', '-sys_admin', '--inh-caps', '-all', '--'];
     assertRefused(pycriuUnder(less, 'every_type', target.pid), /capabilities/);

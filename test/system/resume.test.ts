@@ -1,4 +1,4 @@
-/** Nothing in flight is lost: a service that is killed or restarted in the middle of a request is no more than a pause to its caller. */
+/** Requests in flight survive: if the service is killed or restarted halfway through a request, its caller sees only a pause. */
 import assert from 'node:assert/strict';
 import { openSync } from 'node:fs';
 import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
@@ -12,7 +12,7 @@ import { engines } from './support/it.ts';
 import { Target } from './support/targets.ts';
 import { mainPid, show } from './support/unit.ts';
 
-/** How the service may go. */
+/** The ways in which the service may end. */
 const ways: readonly [string, () => Promise<void>][] = [
   ['killed', killed],
   [
@@ -70,7 +70,7 @@ function answerUnlessEnded(client: Client): void {
 
 for (const [how, goes] of ways) {
   describe(`a service that is ${how} in the middle of a request`, () => {
-    it('goes on with the dump of root’s that waits for an answer', async () => {
+    it('goes on with a dump of root’s that waits for an answer', async () => {
       const target = Target.start();
       await withOpen([freshDirectory()], async (images) => {
         const client = new Client();
@@ -90,14 +90,14 @@ for (const [how, goes] of ways) {
       await assertStoreIsEmpty();
     });
 
-    it('delivers what an engine said while nobody was there', async () => {
+    it('delivers an engine’s messages that came meanwhile', async () => {
       const target = Target.start();
       await withOpen([freshDirectory()], async (images) => {
         const client = new Client();
         const opts = { images_dir_fd: images, pid: target.pid, notify_scripts: true, leave_running: true };
         client.send({ type: ReqType.DUMP, opts });
         await client.notified('pre-dump');
-        // An answer that is on its way when the service goes, and the engine's next message with it.
+        // The answer is in flight when the service ends, and so is the engine's next message.
         client.answer(true);
         await goes();
         await assertGoesThrough(client, ['query-ext-files', 'post-dump']);
@@ -140,7 +140,7 @@ for (const [how, goes] of ways) {
       await assertStoreIsEmpty();
     });
 
-    it('verifies what alice restores all the same, and lets it run', async () => {
+    it('verifies alice’s restore, and lets it run', async () => {
       const images = await AlicesImages.make();
       try {
         const { alice } = await restoreUntil(images, 'post-restore');
@@ -163,7 +163,7 @@ for (const [how, goes] of ways) {
       await assertStoreIsEmpty();
     });
 
-    it('lets nothing of alice’s run that is more than she is', async () => {
+    it('does not let alice’s restore run with more rights than she has', async () => {
       const images = await AlicesImages.make();
       await images.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore });
       try {
@@ -201,9 +201,9 @@ function openDirectory(): { images_dir_fd: number } {
 }
 
 describe('a service that is restarted', () => {
-  it('keeps a connection on which nothing was asked yet', async () => {
+  it('keeps a connection without a request', async () => {
     const client = new Client();
-    // Accepted, when a later one is answered.
+    // When a later connection is answered, this connection has been accepted.
     await ask({ type: ReqType.VERSION });
     run('systemctl', 'restart', 'criu.service');
     const reply = await client.send({ type: ReqType.VERSION }).only();

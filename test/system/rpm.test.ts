@@ -1,4 +1,4 @@
-/** The package for Fedora and its relatives, before anything is done with it: what is in it, and what it says of itself. */
+/** The package for Fedora and its relatives, before it is installed: its files and its metadata. */
 import assert from 'node:assert/strict';
 import { lstatSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -7,7 +7,7 @@ import { freshDirectory, run } from './support/bench.ts';
 import { itElsewhere } from './support/it.ts';
 import { packageFile, rpm } from './support/package.ts';
 
-/** Where the two distributions have what is in both packages. */
+/** The places of shared files in the two distributions. */
 const places: readonly (readonly [debian: RegExp, fedora: string])[] = [
   [/^usr\/lib\/[^/]+-linux-gnu\/nodejs\//, 'usr/lib/node_modules/'],
   [/^usr\/share\/zsh\/vendor-completions\//, 'usr/share/zsh/site-functions/'],
@@ -56,23 +56,20 @@ describe('the rpm', () => {
       const [here, there] = [join(unpacked.deb, path), join(unpacked.rpm, moved(path))];
       if (lstatSync(here).isSymbolicLink()) assert.equal(readlinkSync(there), readlinkSync(here), path);
       else if (!/\.(node|so)$/.test(path)) assert.equal(lstatSync(there).mode, lstatSync(here).mode, path);
-      // Each is stripped in the manner of its distribution, and Debian refers to a licence that it has on every machine.
+      // Each distribution strips binaries in its own manner, and Debian refers to a licence that is on every machine.
       if (!/\.(node|so)$|launcher$|copyright$/.test(path))
         assert.deepEqual(readFileSync(there), readFileSync(here), path);
     }
   });
 
-  itElsewhere(
-    'has no file that anybody but root can write, and no program with a privilege of its own',
-    () => {
-      for (const line of lines('%{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEMODES:octal} %{FILENAMES}')) {
-        assert.match(line, /^root:root (120777|[0-7]*0[0-7][0145][0145]) \//);
-      }
-      assert.equal(query('[%{FILECAPS}]'), '');
-    },
-  );
+  itElsewhere('contains only files that root alone can write, and only unprivileged programs', () => {
+    for (const line of lines('%{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEMODES:octal} %{FILENAMES}')) {
+      assert.match(line, /^root:root (120777|[0-7]*0[0-7][0145][0145]) \//);
+    }
+    assert.equal(query('[%{FILECAPS}]'), '');
+  });
 
-  itElsewhere('runs from where it was unpacked', () => {
+  itElsewhere('runs from the directory where it was unpacked', () => {
     const program = (path: string) => run(join(unpacked.rpm, path), '--version');
     assert.equal(program('usr/sbin/criu-service'), `criu-service ${version}\n`);
     assert.equal(program('usr/bin/criuctl'), `criuctl ${version}\n`);
@@ -102,7 +99,7 @@ describe('the rpm', () => {
   });
 
   itElsewhere(
-    'provides itself and the npm packages that are bundled, and nothing that somebody else may mean',
+    'provides itself and the npm packages that are bundled, and no name that another package may use',
     () => {
       const provides = lines('%{PROVIDENAME}').filter((name) => !name.startsWith('criu-service'));
       assert.ok(
@@ -115,9 +112,9 @@ describe('the rpm', () => {
     },
   );
 
-  itElsewhere('tells neither when nor where it was built', () => {
+  itElsewhere('is reproducible: it contains neither the time nor the place of its build', () => {
     assert.equal(query('%{BUILDHOST}'), 'localhost');
-    // The times are those of the last change that is written down, of which rpm takes the day.
+    // The times are those of the last entry in the change log, of which rpm takes the day.
     const times = new Set([query('%{BUILDTIME}'), ...lines('%{FILEMTIMES}')]);
     const dayOf = (seconds: string) => Math.floor(Number(seconds) / 86_400);
     assert.equal(times.size, 1, [...times].join(' '));

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs inside a bench, as root: installs the package as an administrator would, and tests it with real CRIU; then once more after
-# a reboot, what must be there then.
+# Runs inside a bench, as root: installs the package as an administrator would, and tests it with real CRIU; after a reboot it
+# runs the tests of the state that must be left.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")" || exit
 out=${BENCH_OUT:-/bench/out}
@@ -33,6 +33,6 @@ if [ -e soak ]; then
 fi
 
 run_tests ./system-tests.cjs
-# What is to be found after it was left by the last of the tests, unless those were narrowed to others.
+# The last of the tests leaves this file for the run after the reboot, unless TESTS excludes it.
 [ ! -e /var/lib/bench/other-boot.json ] || touch /bench/reboot
 exit "$code"

@@ -1,6 +1,6 @@
 /**
- * A scope whose only process ended while systemd put it there, as a launcher does whose service is killed at that moment. systemd
- * waits for its last process to leave, which it never had.
+ * A scope whose only process exited while systemd put it there, like a launcher whose service is killed at that moment. systemd
+ * waits for the last process to leave a scope that never had a process.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -14,7 +14,7 @@ import { itElsewhere } from './support/it.ts';
 import { statusLine } from './support/proc.ts';
 import { show } from './support/unit.ts';
 
-/** The parent of a process that has ended. It does not wait for its child before its own input ends. */
+/** The parent of a process that has exited. It waits for its child only after its own input has ended. */
 const parent = `
 import os, sys
 pid = os.fork()
@@ -23,7 +23,7 @@ print(pid, flush=True)
 sys.stdin.read()
 `;
 
-/** A process that has ended and that its parent has not waited for: the kernel moves it into no cgroup. */
+/** A zombie, for which its parent has not waited: the kernel moves it into no cgroup. */
 class Ended {
   readonly pid: number;
   readonly #parent: ChildProcess;
@@ -44,7 +44,7 @@ class Ended {
     return ended;
   }
 
-  /** Its parent leaves it to pid 1. */
+  /** Its parent exits and leaves it to pid 1. */
   async vanish(): Promise<void> {
     this.#parent.stdin!.end();
     await eventually('nothing is left of it', () => !existsSync(`/proc/${this.pid}`));
@@ -57,12 +57,12 @@ function activeState(name: string): string | undefined {
 
 const children: ChildProcess[] = [];
 
-describe('a scope of a process that ended while it was put there', () => {
+describe('a scope of a process that exited while it was put there', () => {
   afterEach(() => {
     for (const child of children.splice(0)) child.kill('SIGKILL');
   });
 
-  itElsewhere('does not stay, and who asked for it hears that the process is gone', async () => {
+  itElsewhere('is stopped, and its requester is told that the process is gone', async () => {
     const name = 'criu-restore-unborn.scope';
     const ended = await Ended.make();
     const started = native.startScope({
@@ -80,7 +80,7 @@ describe('a scope of a process that ended while it was put there', () => {
   });
 
   itElsewhere(
-    'is stopped by the next start of the service where nobody else did, and no scope with a process in it is',
+    'is stopped by the next start of the service if its requester did not, and scopes with processes stay',
     async () => {
       const [empty, lived] = ['criu-restore-empty.scope', 'criu-restore-lived.scope'];
       const ended = await Ended.make();
@@ -101,9 +101,9 @@ describe('a scope of a process that ended while it was put there', () => {
   );
 });
 
-describe('the capability of engines in a scope of a restore', () => {
+describe('a process in the scope of a restore that holds the capability of engines', () => {
   itElsewhere(
-    'is ended by the next start where nobody may hold it, and stays where it is root’s to have restored',
+    'is ended by the next start if no restore was verified, and lives on if root restored it',
     async () => {
       const unverified = holder('criu-restore-left');
       const roots = holder('criu-restore-capable-left');
@@ -121,7 +121,7 @@ describe('the capability of engines in a scope of a restore', () => {
           const message = `Ended process ${unverified.pid}, which a restore has left that nobody verified`;
           return run('journalctl', '--boot', '--unit=criu.service', '--output=cat').includes(message);
         });
-        // All that there is to end is ended in one pass.
+        // A single pass ends all leftovers.
         assert.equal(roots.signalCode ?? roots.exitCode, null);
       } finally {
         roots.kill('SIGKILL');
@@ -131,7 +131,7 @@ describe('the capability of engines in a scope of a restore', () => {
   );
 });
 
-/** A process of bob's with nothing but that capability, in a scope. */
+/** A process of bob's with no capability but CAP_CHECKPOINT_RESTORE, in a scope. */
 function holder(unit: string): ChildProcess {
   const bob = ['setpriv', '--reuid=bob', '--regid=bob', '--init-groups'];
   const capable = ['--inh-caps=-all,+checkpoint_restore', '--ambient-caps=+checkpoint_restore', '--'];
@@ -139,7 +139,7 @@ function holder(unit: string): ChildProcess {
   return spawn('systemd-run', [...scope, ...bob, ...capable, 'sleep', '1000'], { stdio: 'inherit' });
 }
 
-/** As the service asks for one, but for what it does when that fails. */
+/** Like the service's request for a scope, without its cleanup after a failure. */
 function startScope(name: string, pid: number): void {
   const manager = [
     'org.freedesktop.systemd1',

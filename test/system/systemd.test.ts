@@ -1,4 +1,4 @@
-/** What an operator sees: systemctl and journalctl. */
+/** The view of an operator: systemctl and journalctl. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -25,7 +25,7 @@ async function status(pattern: RegExp): Promise<void> {
 }
 
 describe('criu.service under systemd', () => {
-  it('is started by the first connection, says that it is ready, and serves that connection', async () => {
+  it('is started by the first connection, reports that it is ready, and serves that connection', async () => {
     run('systemctl', 'stop', 'criu.service');
     assert.equal(show('criu.service', 'ActiveState').ActiveState, 'inactive');
     assert.equal(show('criu.socket', 'ActiveState').ActiveState, 'active');
@@ -36,7 +36,7 @@ describe('criu.service under systemd', () => {
     assert.match(run('ps', '-o', 'args=', '-p', after.MainPID!), /criu-service/);
   });
 
-  it('says in its status what it serves and has served', async () => {
+  it('counts its connections and requests in its status', async () => {
     run('systemctl', 'restart', 'criu.service');
     await status(/^Serving 0 of 0 connections; 0 requests done, 0 failed, 0 refused$/);
     await ask({ type: ReqType.VERSION });
@@ -98,7 +98,7 @@ describe('criu.service under systemd', () => {
     assert.equal(failed!.PRIORITY, priority.warning);
   });
 
-  it('stops when it is told to, and its socket starts it again', async () => {
+  it('stops on request, and its socket starts it again', async () => {
     await ask({ type: ReqType.VERSION });
     const before = mainPid();
     run('systemctl', 'stop', 'criu.service');
@@ -111,7 +111,7 @@ describe('criu.service under systemd', () => {
     assert.notEqual(mainPid(), before);
   });
 
-  it('gives a connection that has asked nothing its one reply when it stops', async () => {
+  it('gives a silent connection one reply when it stops', async () => {
     await ask({ type: ReqType.VERSION });
     const waiting = new Client();
     await status(/^Serving 0 of 1 connections/);
@@ -122,7 +122,7 @@ describe('criu.service under systemd', () => {
     assert.match(reply.cr_errmsg ?? '', /stopping/);
   });
 
-  it('finishes a dump that is under way when it is told to stop', async () => {
+  it('finishes a dump in flight when it is told to stop', async () => {
     const target = Target.start();
     await withOpen([freshDirectory()], async (fd) => {
       const client = new Client().send({
@@ -161,7 +161,7 @@ describe('criu.service under systemd', () => {
 });
 
 describe('criu.socket and criu.service', () => {
-  it('are as systemd wants units to be', async () => {
+  it('pass systemd-analyze verify', async () => {
     const { status, stdout, stderr } = spawnSync(
       'systemd-analyze',
       ['verify', '--recursive-errors=no', 'criu.socket', 'criu.service', 'criu-kerndat.service'],
@@ -172,7 +172,7 @@ describe('criu.socket and criu.service', () => {
 });
 
 describe('a service that systemd does not hear', () => {
-  /** Started by its socket, as the real one is. Its store, its status and its readiness go nowhere. */
+  /** Started by its socket, as the real service is. Its store, its status and its readiness go nowhere. */
   async function withoutListener(
     notifySocket: string,
     body: (address: string) => Promise<void>,
@@ -199,7 +199,7 @@ describe('a service that systemd does not hear', () => {
     }
   }
 
-  /** A socket that nobody holds any more. */
+  /** A socket that its owner has closed. */
   function abandonedSocket(): string {
     const path = join(freshDirectory(), 'notify');
     const script = 'import socket, sys; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).bind(sys.argv[1])';
@@ -211,7 +211,7 @@ describe('a service that systemd does not hear', () => {
     ['removed', () => '/run/gone/notify'],
     ['closed', abandonedSocket],
   ] as const) {
-    it(`because its socket for that was ${how} answers requests and carries dumps through`, async () => {
+    it(`because its notification socket was ${how} answers requests and finishes dumps`, async () => {
       await withoutListener(socket(), async (address) => {
         assert.equal((await ask({ type: ReqType.VERSION }, address)).success, true);
         const target = Target.start();

@@ -1,4 +1,4 @@
-/** What this machine does not have, or cannot do: each is a sentence that says what to do, in the reply and in the journal. */
+/** Features that the machine lacks: each refusal says how to mend it, in the reply and in the journal. */
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { ourAddress } from './support/client.ts';
 import { Instance } from './support/instance.ts';
 import { journalOf } from './support/journal.ts';
 
-/** What alice is answered, and what the journal has about it. */
+/** alice's refusal, which the journal must contain, too. */
 async function refusalOf(
   type: ReqType,
   opts: Partial<CriuOpts>,
@@ -31,8 +31,8 @@ async function refusalOf(
   return new RegExp(sentence.replaceAll(/[^\w ]/g, '.'));
 }
 
-describe('what cannot be done here', () => {
-  it('is said of a CRIU before 3.18', async () => {
+describe('a refusal with advice', () => {
+  it('names a CRIU before 3.18', async () => {
     const file = join(directoryOf('root'), 'criu');
     writeFileSync(file, '#!/bin/sh\necho Version: 3.17.1\n');
     chmodSync(file, 0o755);
@@ -45,7 +45,7 @@ describe('what cannot be done here', () => {
     }
   });
 
-  it('is said of a CRIU that is not installed', async () => {
+  it('names a CRIU that is not installed', async () => {
     const service = await Instance.start('--criu', '/usr/sbin/no-such-criu');
     try {
       const sentence = await refusalOf(ReqType.CPUINFO_DUMP, {}, service.address, service.unit);
@@ -55,14 +55,14 @@ describe('what cannot be done here', () => {
     }
   });
 
-  it('is said of a process that only root could restore, and it runs on', async () => {
+  it('names a process that only root could restore, which runs on', async () => {
     const target = startCounting('alice', ['--bounding-set=-sys_boot'], binary('counter'));
     const sentence = await refusalOf(ReqType.DUMP, { pid: target.pid });
     assert.match(sentence.source, /CAP_SYS_BOOT.* only root could restore/);
     await target.assertCountsOn();
   });
 
-  it('is said of tracking memory, and the process runs on', async () => {
+  it('names the tracking of memory, and the process runs on', async () => {
     const target = startCounting('alice', ['--no-new-privs'], binary('counter'));
     for (const [type, opts] of [
       [ReqType.PRE_DUMP, {}],
@@ -74,7 +74,7 @@ describe('what cannot be done here', () => {
     }
   });
 
-  it('is said of Yama where it keeps users from tracing, and not where it does not', async function () {
+  it('names Yama if it forbids users to trace, and only then', async function () {
     const knob = '/proc/sys/kernel/yama/ptrace_scope';
     if (!existsSync(knob)) cannotShowHere(this, 'this kernel has no Yama');
     const target = startCounting('alice', ['--no-new-privs'], binary('counter'));
@@ -100,7 +100,7 @@ describe('what cannot be done here', () => {
       writeFileSync(knob, '0');
       assert.ok(await ask(ReqType.DUMP, { pid: target.pid }));
       await target.assertGone();
-      // What an engine restores descends from it, which is enough for scope 1.
+      // A process that an engine restores descends from the engine, which is enough for scope 1.
       writeFileSync(knob, '1');
       assert.ok(await ask(ReqType.RESTORE, {}));
       await target.assertCountsOn();

@@ -1,6 +1,6 @@
 /*
- * belongings KIND FILE: a process that holds something of this kind, all of it by its own right, and counts into FILE. What needs
- * a place has it beside FILE.
+ * belongings KIND FILE: a process that holds files of this kind, all by its own right, and counts into FILE. Files of its own lie
+ * beside FILE.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,7 +25,7 @@
 
 static char beside[64];
 
-/* Dies with a word of what failed. */
+/* Exits with a message if the call failed. */
 static long must(long value, const char *what)
 {
 	if (value == -1) {

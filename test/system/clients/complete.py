@@ -1,6 +1,5 @@
-"""
-complete.py DIRECTORY bash|zsh TEXT...: types each TEXT, a tab and a return at an interactive shell, as its user would who has switched
-completion on, and prints the words that the shell then gave to criuctl, as JSON: an array for each. DIRECTORY is for the shell's
+"""complete.py DIRECTORY bash|zsh TEXT...: types each TEXT, a tab and a return at an interactive shell with completion switched
+on, and prints the words that the shell then gave to criuctl, as JSON: an array for each TEXT. DIRECTORY is for the shell's
 start-up files.
 """
 import json
@@ -17,8 +16,8 @@ if shell == "bash":
     start = f". /usr/share/bash-completion/bash_completion\nPS1='{ready}'\n"
     argv, variables = ["bash", "--noprofile", "--rcfile", os.path.join(directory, ".bashrc"), "-i"], {}
 else:
-    # compinit reads a line of each of a thousand files, a minute's work under emulation. Here it looks where packages install theirs, and
-    # at the completion system itself; the rest is loaded by name.
+    # compinit reads a line of each of a thousand files, a minute's work under emulation. Here it reads only the directory of
+    # packages and the completion system itself; the other functions are loaded by name.
     start = f"""
 all=($fpath)
 fpath=(/usr/share/zsh/vendor-completions ${{(M)fpath:#*/Completion(|/Base|/Zsh)}})
@@ -38,7 +37,7 @@ if pid == 0:
 
 
 def read_until(end):
-    """The shell has read no key before its prompt is there."""
+    """The shell reads keys only after its prompt."""
     screen = ""
     while end not in screen:
         try:
@@ -51,7 +50,7 @@ completed = []
 read_until(ready)
 for text in texts:
     os.write(terminal, f"{text}\t\n".encode())
-    # A shell may draw its prompt anew when it has completed something.
+    # A shell may draw its prompt again after a completion.
     while not os.path.exists(words):
         read_until(ready)
     with open(words) as file:

@@ -1,4 +1,4 @@
-/* counter FILE: counts into FILE in the background and prints its pid. It knows nothing of CRIU. */
+/* counter FILE: counts into FILE in the background and prints its pid. It does not use CRIU. */
 #define _GNU_SOURCE
 #include "daemonize.h"
 #include "counting.h"

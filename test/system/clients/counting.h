@@ -1,6 +1,6 @@
 /*
- * Counts into a file, with the number also in many pages of memory: a process that came back with one page of another
- * moment would notice, and write "corrupt" instead.
+ * Counts into a file, with the number also in many pages of memory: if a restored process finds a page of another moment, it
+ * writes "corrupt" instead.
  */
 #include <fcntl.h>
 #include <stdio.h>

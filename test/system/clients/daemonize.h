@@ -1,6 +1,6 @@
 /*
- * Leaves the caller's session, terminal and descriptors behind, as a process must that is to be dumped on its own:
- * CRIU refuses a tree whose session leader, or the other end of whose pipes, is somewhere else.
+ * Leaves the caller's session, terminal and descriptors behind, as a process must that is to be dumped by itself: CRIU refuses a
+ * tree whose session leader, or the other end of whose pipes, is outside of it.
  */
 #include <fcntl.h>
 #include <stdio.h>

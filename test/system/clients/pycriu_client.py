@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Debian's pycriu, unmodified, talking to the service: pycriu_client.py ADDRESS VERB ARGUMENT...
 
-Each verb prints one JSON object. What pycriu's class has a method for goes through that method; the rest (it has none for
-VERSION, FEATURE_CHECK, PAGE_SERVER and the PRE_DUMP loop) through pycriu's own messages on a socket, as CRIU's tests do it.
+Each verb prints a JSON object. Requests for which pycriu's class has a method go through that method; the others (VERSION,
+FEATURE_CHECK, PAGE_SERVER and the PRE_DUMP loop) through pycriu's own messages on a socket, as in CRIU's tests.
 """
 import ctypes
 import json
@@ -83,11 +83,11 @@ def restore(directory, *flags):
 
 
 def dump_and_restore(pid, directory):
-    """In one process, for a caller whose mount namespace ends with it."""
+    """In a single process, for a caller whose mount namespace ends with it."""
     os.makedirs(directory)
     dump(pid, directory)
     files = os.listdir(directory)
-    # CRIU mounts its cgroup yard in the work directory, which no process may do in another mount namespace than its own.
+    # CRIU mounts its cgroup yard in the work directory, which a process may do only in its own mount namespace.
     return {"files": files, **restore(directory, "ignore-cgroups")}
 
 
@@ -97,7 +97,7 @@ def single_pre_dump(pid, directory):
 
 
 def pre_dump(pid, directory):
-    """pycriu's own pre_dump(), which closes the connection where the loop would go on."""
+    """pycriu's own pre_dump(), which closes the connection after the first round of the loop."""
     c = client(directory)
     c.opts.pid = int(pid)
     c.opts.track_mem = True
@@ -122,7 +122,7 @@ def pre_dump_loop(pid, directory, rounds):
 
 
 def page_server(pid, directory):
-    """The server is asked for on one connection, which is closed before the dump comes on another."""
+    """The server is requested on a connection that is closed before the dump comes on another."""
     s = connect()
     r = request(rpc.PAGE_SERVER, directory, log_file="page-server.log", log_level=4)
     r.opts.ps.address = "127.0.0.1"
@@ -179,7 +179,7 @@ def notifications(pid, directory):
 
 
 def echo(master, word):
-    """What the terminal, and then the cat on it, answer to a word."""
+    """Writes a word; returns the echo of the terminal and then the output of its cat."""
     os.write(master, word + b"\n")
     answer = b""
     while answer.count(word + b"\r\n") < 2:
@@ -188,13 +188,15 @@ def echo(master, word):
 
 
 def orphan_terminal(directory):
-    """A process on a terminal whose master is outside of the dump gets a new one, and the caller gets its master."""
+    """Restores a process on a terminal whose master was outside of the dump: it gets a new terminal, and the caller gets its
+    master.
+    """
     import pty
 
     pid, master = pty.fork()
     if pid == 0:
         if os.getuid() != 0:
-            # A container's bounding set lacks something, which only a process that may gain nothing can be restored with.
+            # A container's bounding set lacks capabilities, so that only a process with no_new_privs can be restored.
             ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
         os.execv("/bin/cat", ["cat"])
     echo(master, b"before")
@@ -223,7 +225,9 @@ def orphan_terminal(directory):
 
 
 def every_type(pid):
-    """What each request type is answered, and that the connection is closed then: none is for a caller without privilege."""
+    """The answer to each request type, and whether the connection is then closed: these requests are not for an unprivileged
+    caller.
+    """
     replies = {}
     for name, kind in rpc.criu_req_type.items():
         s = connect()
@@ -233,7 +237,7 @@ def every_type(pid):
             r = request(kind)
             r.features.mem_track = True
         else:
-            # Somebody else's process, and a file of options that only root may bring.
+            # A process of another user, and a file of options that only root may name.
             r = request(kind, "/tmp", pid=int(pid), config_file="/nonexistent")
         reply = ask(s, r)
         replies[name] = {

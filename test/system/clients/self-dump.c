@@ -1,6 +1,6 @@
 /*
- * self-dump ADDRESS IMAGES_DIR RESULT_FILE COUNT_FILE plain|leave-running|loop|locked: asks the service to dump the very
- * process that asks, through libcriu, writes what libcriu returned into RESULT_FILE, and counts on.
+ * self-dump ADDRESS IMAGES_DIR RESULT_FILE COUNT_FILE plain|leave-running|loop|locked: asks the service to dump this process
+ * itself, through libcriu, writes the result of libcriu into RESULT_FILE, and counts on.
  */
 #define _GNU_SOURCE
 #include <criu/criu.h>
@@ -14,7 +14,7 @@
 static const char *address, *images, *result_file, *count_file, *how;
 static int rounds;
 
-/* Opened and closed for each line: a file that grew since the dump would not be restored. */
+/* Opened and closed for each line: a process with a file that grew since the dump would not be restored. */
 static void report(const char *what, int value, int error)
 {
 	FILE *file = fopen(result_file, "a");
@@ -25,7 +25,7 @@ static void report(const char *what, int value, int error)
 	fclose(file);
 }
 
-/* Each round has a directory of its own, which says where the one before is. */
+/* Each round has its own directory, with the previous directory as its parent. */
 static void use_directory(int round)
 {
 	char path[4096], parent[16];
@@ -50,7 +50,7 @@ static int more(criu_predump_info info)
 
 static int dump(void)
 {
-	/* Setting an address is what makes libcriu talk to a service instead of starting criu itself. */
+	/* With an address, libcriu talks to a service instead of starting criu itself. */
 	if (criu_init_opts() || criu_set_service_address(address))
 		return -1000;
 	criu_set_log_file("self-dump.log");
@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 	fd = open(count_file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0 || pwrite(fd, "00000000000000000000\n", 21, 0) != 21)
 		return 1;
-	/* Without file_locks in its options CRIU refuses a locked file, in the middle of the dump. */
+	/* Without file_locks in its options CRIU refuses a locked file, halfway through the dump. */
 	if (strcmp(how, "locked") == 0 && flock(fd, LOCK_EX))
 		return 1;
 	ready();

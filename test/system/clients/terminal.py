@@ -1,4 +1,4 @@
-"""terminal.py COMMAND...: runs it at a terminal of its own, and prints what was on the screen and how it ended, as JSON."""
+"""terminal.py COMMAND...: runs it at a terminal of its own, and prints the screen and the exit status, as JSON."""
 import json
 import os
 import pty

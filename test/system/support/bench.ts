@@ -1,13 +1,13 @@
-/** The machine that the tests run on, and what lies beside them in it. */
+/** The machine that the tests run on, and the files beside the tests. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Where the tests and what they need lie. */
+/** The directory of the tests and their files. */
 export const payload = dirname(fileURLToPath(import.meta.url));
 
-/** Set by the bench: `container` shares the kernel of its host, `vm` has Debian's own and lacks nothing. */
+/** Set by the bench: `container` shares the kernel of its host, `vm` has Debian's own kernel with all features. */
 export const inVm = process.env.BENCH === 'vm';
 
 /** A compiled client or target. */
@@ -19,14 +19,14 @@ export function script(name: string): string {
   return join(payload, 'clients', name);
 }
 
-/** An example of ours, as its readers would run it. */
+/** An example of ours, in the form that its readers run. */
 export function example(name: string): string {
   return join(payload, 'examples', name);
 }
 
 /**
- * Marks the running test as not run, with the reason. In the VM it fails instead: there everything has to be shown.
- * To be called in the test itself.
+ * Marks the running test as not run, with the reason. In the VM it fails instead, because the VM must show everything. To be
+ * called in the test itself.
  */
 export function cannotShowHere(context: Mocha.Context, reason: string): never {
   if (inVm) throw new Error(`The VM must be able to show this: ${reason}`);
@@ -61,7 +61,7 @@ export function succeeds(file: string, ...argv: string[]): boolean {
   }
 }
 
-/** Longer than anything takes under emulation, or beside others that have the processors, too. */
+/** Longer than any event takes under emulation, or beside other load. */
 const patienceMs = 200_000;
 
 /** Polls until `condition` holds; the limit only keeps a broken run from hanging. */

@@ -1,6 +1,6 @@
 /**
- * Processes that look like what an engine might leave behind, and have nothing to do with any: those of a user who has sandboxes,
- * containers and programs that are more than the user is. They are started once, and live on whatever a test does.
+ * Processes unrelated to engines that look like their leftovers: those of a user with sandboxes, containers and programs with
+ * more rights than the user. They are started once, and must survive every test.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -12,9 +12,9 @@ import { cgroupOf, childrenOf, endProcess, statusLine } from './proc.ts';
 
 export interface Kind {
   readonly what: string;
-  /** What makes it, and then is it. */
+  /** Starts the process, and becomes it. */
   readonly command: () => string[];
-  /** It has become what it is to be. */
+  /** Whether the process has reached its final state. */
   readonly ready: (pid: number) => boolean;
 }
 
@@ -86,13 +86,13 @@ function familyOf(pid: number): number[] {
   return [pid, ...childrenOf(pid).flatMap(familyOf)];
 }
 
-/** As they are started one beside the other, half of them in the slice of their user, where most processes of a user are. */
+/** The bystanders start in parallel, half of them in the slice of their user, like most processes of a user. */
 const slice = ['--quiet', '--scope', '--collect', `--slice=user-${uids.alice}.slice`];
 
 class Bystander {
   readonly kind: Kind;
   readonly #child: ChildProcess;
-  /** Each process of it, and when that was started: a pid alone may be somebody else's by now. */
+  /** Each of its processes, with its start time: a pid alone may belong to another process by now. */
   #since: ReadonlyMap<number, string> = new Map();
 
   private constructor(kind: Kind, child: ChildProcess) {
@@ -118,7 +118,7 @@ class Bystander {
     return [...this.#since.keys()];
   }
 
-  /** @returns what has become of it; undefined when it lives on. */
+  /** @returns its fate; undefined while it is unharmed. */
   get harm(): string | undefined {
     const { signalCode } = this.#child;
     for (const [pid, start] of this.#since) {
@@ -132,14 +132,14 @@ class Bystander {
   }
 
   end(): void {
-    // The last first: the end of the first process of a pid namespace is that of all in it.
+    // In reverse order: the end of the first process of a pid namespace ends all processes in it.
     for (const [pid, start] of [...this.#since].reverse()) {
       if (startOf(pid) === start) endProcess(pid);
     }
   }
 }
 
-/** In ticks since boot; undefined for one that is gone or a zombie. */
+/** In ticks since boot; undefined for a process that is gone or a zombie. */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
@@ -157,7 +157,7 @@ function isFrozen(pid: number): boolean {
 
 let bystanders: Bystander[] = [];
 
-/** Has one of each kind there; those that live on stay as they are. */
+/** Ensures a bystander of each kind; those that are unharmed stay. */
 export async function startBystanders(): Promise<void> {
   for (const bystander of bystanders) if (bystander.harm !== undefined) bystander.end();
   const there = bystanders.filter(({ harm }) => harm === undefined);
@@ -166,13 +166,13 @@ export async function startBystanders(): Promise<void> {
   bystanders = [...there, ...(await Promise.all(started))];
 }
 
-/** Who may hold the capability. */
+/** Processes that may hold the capability. */
 export function bystanderPids(): ReadonlySet<number> {
   return new Set(bystanders.flatMap(({ pids }) => pids));
 }
 
 export async function assertBystandersLiveOn(): Promise<void> {
-  // What was frozen for a look at it is thawed by the end of that look; what has ended stays so.
+  // Cgroups frozen for a search are thawed at its end; a process that has ended stays so.
   await eventually('they are left alone', () => harmed().every((harm) => harm.includes('has ended'))).catch(
     () => {},
   );
@@ -185,12 +185,12 @@ function harmed(): string[] {
   );
 }
 
-/** @returns what has become of the process of this kind; undefined when it lives on. */
+/** @returns the fate of the process of this kind; undefined while it is unharmed. */
 export function harmDoneTo(kind: Kind): string | undefined {
   return bystanders.find((each) => each.kind === kind)!.harm;
 }
 
-// Before any process is dumped whose pid one of them could take.
+// First of all, because a bystander could take the pid of a dumped process.
 before(startBystanders);
 after(() => {
   for (const bystander of bystanders) bystander.end();

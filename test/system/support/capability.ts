@@ -1,6 +1,6 @@
 /**
- * The invariant of this service: whoever is not root holds CAP_CHECKPOINT_RESTORE in an engine and only while that is at work. It is
- * looked for wherever it might be, and not where the service would look.
+ * The invariant of this service: apart from root, only an engine at work holds CAP_CHECKPOINT_RESTORE. The tests look at all
+ * processes, not only where the service looks.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { bitOf } from '../../../src/policy/capabilities.ts';
@@ -10,13 +10,13 @@ import { cgroupOf, endProcess } from './proc.ts';
 
 const CAP_CHECKPOINT_RESTORE = bitOf('CHECKPOINT_RESTORE');
 
-/** A process that holds it, with all that helps to find out whence it came. */
+/** A process that holds the capability, with everything that helps to find its origin. */
 export interface Holder {
   readonly pid: number;
   readonly description: string;
 }
 
-/** Processes without root in our user namespace of which some thread holds the capability. */
+/** Processes without root in our user namespace with a thread that holds the capability. */
 export function holders(except: ReadonlySet<number>): Holder[] {
   const found: Holder[] = [];
   for (const name of readdirSync('/proc')) {
@@ -26,7 +26,7 @@ export function holders(except: ReadonlySet<number>): Holder[] {
       const thread = readdirSync(`/proc/${pid}/task`).find((tid) => holdsIt(`/proc/${pid}/task/${tid}`));
       if (thread !== undefined) found.push({ pid, description: describeProcess(pid, thread) });
     } catch {
-      // It has ended.
+      // The process has ended.
     }
   }
   return found;
@@ -36,9 +36,9 @@ function holdsIt(thread: string): boolean {
   const text = readFileSync(`${thread}/status`, 'latin1');
   const { uids, permitted, effective, ambient } = parseThreadStatus(text);
   if (((permitted | effective | ambient) & CAP_CHECKPOINT_RESTORE) === 0n) return false;
-  // What has ended keeps its numbers until its parent has asked for them.
+  // A zombie keeps its credentials until its parent waits for it.
   if ('ZX'.includes(parseTracing(text).state) || uids.includes(0)) return false;
-  // In another user namespace it means nothing here.
+  // The capability of another user namespace has no effect here.
   return readlinkSync(`${thread}/ns/user`) === readlinkSync('/proc/self/ns/user');
 }
 
@@ -51,7 +51,7 @@ function describeProcess(pid: number, thread: string): string {
   return `${pid} (${of('comm')}, ${command}) in ${cgroupOf(pid)}: ${lines.join(', ').replaceAll('\t', ' ')}`;
 }
 
-/** Every session of the test is over by then, or about to be. */
+/** To be called when all sessions of the test are over, or about to end. */
 export async function assertNobodyHolds(except: ReadonlySet<number>): Promise<void> {
   try {
     await eventually('nobody without root holds the capability', () => holders(except).length === 0);
@@ -61,7 +61,7 @@ export async function assertNobodyHolds(except: ReadonlySet<number>): Promise<vo
   }
 }
 
-/** Each test is to be judged by what it has left itself. */
+/** Ends leftovers, so that each test is judged only by its own. */
 export async function endHolders(except: ReadonlySet<number>): Promise<void> {
   await eventually('the holders of the capability have ended', () => {
     const left = holders(except);

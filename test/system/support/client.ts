@@ -9,7 +9,7 @@ const patienceMs = 200_000;
 
 const largestReply = 1 << 20;
 
-/** Where systemd listens for us. */
+/** The socket of systemd for the service. */
 export const ourAddress = '/run/criu-service.socket';
 
 export class Client {
@@ -60,7 +60,7 @@ export class Client {
     return replies;
   }
 
-  /** The one reply before the connection is closed; more or fewer are an error. */
+  /** The single reply before the connection is closed; more or fewer are an error. */
   async only(): Promise<CriuResp> {
     const replies = await this.all();
     if (replies.length !== 1) throw new Error(`${replies.length} replies instead of one`);
@@ -91,7 +91,7 @@ export class Client {
   }
 }
 
-/** Sends one request on a connection of its own and returns the one reply. */
+/** Sends a request on a connection of its own and returns the single reply. */
 export function ask(message: CriuReq, address: string = ourAddress): Promise<CriuResp> {
   return new Client(address).send(message).only();
 }

@@ -1,4 +1,4 @@
-/** The criuctl of the package, as somebody calls it in a script. */
+/** The criuctl of the package, as a script calls it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { as, type User } from '../../hostile/support/people.ts';
@@ -9,7 +9,7 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** One that waits for ever is ended, and has no status. */
+/** A criuctl that waits for ever is killed, and has no status. */
 const patienceMs = 110_000;
 
 export function criuctlAs(user: User, ...argv: string[]): Ended {

@@ -1,4 +1,4 @@
-/** A second service beside the installed one, with options of its own. It listens by itself, without systemd's socket. */
+/** A second service beside the installed service, with options of its own. It listens by itself, without systemd's socket. */
 import { existsSync, rmSync } from 'node:fs';
 import { eventually, run } from './bench.ts';
 

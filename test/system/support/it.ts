@@ -1,7 +1,6 @@
 /**
- * mocha's `it`, with a look at what is left behind after each test: a service that serves every request and keeps one
- * descriptor or one process of each is broken all the same, and so is one that leaves its capability to somebody, or ends
- * processes that no engine has made.
+ * mocha's `it`, with a check for leftovers after each test: a service is broken if it serves every request and keeps a descriptor
+ * or a process of each, if it leaves its capability in another process, or if it ends processes that no engine made.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync } from 'node:fs';
@@ -16,13 +15,13 @@ import { referencePid } from './reference.ts';
 import { assertNoTargetIsHeld, killTargets, presentTargets } from './targets.ts';
 import { mainPid } from './unit.ts';
 
-/** How many engines an idle service has started ahead (--engines-ahead). */
+/** The number of engines that an idle service has started ahead (--engines-ahead). */
 const ahead = 2;
 
-/** What the service has of an engine that waits: a connection, a pidfd, and what it writes to stderr. */
+/** The service's descriptors of a waiting engine: a connection, a pidfd, and its stderr. */
 const fdsOfEngine = 3;
 
-/** The service that is looked at, and how many descriptors it had when it had served one request and was idle. */
+/** The service under test, and its number of descriptors when it was idle after a request. */
 let known: { pid: number; fds: number } | undefined;
 
 export function it(title: string, body: (this: Mocha.Context) => Promise<void>): void {
@@ -32,7 +31,7 @@ export function it(title: string, body: (this: Mocha.Context) => Promise<void>):
     try {
       await body.call(this);
       assertNoTargetIsHeld();
-      // Before the targets are killed: they may be what holds it.
+      // Before the targets are killed: they may hold the capability.
       await assertNobodyHolds(bystanderPids());
     } finally {
       await killTargets(shared);
@@ -41,7 +40,7 @@ export function it(title: string, body: (this: Mocha.Context) => Promise<void>):
   });
 }
 
-/** For a test of something else than the service that runs: it must neither leave the capability behind nor harm anybody. */
+/** For a test of other programs than the running service: it must neither leave the capability behind nor harm bystanders. */
 export function itElsewhere(title: string, body: (this: Mocha.Context) => Promise<void> | void): void {
   global.it(title, async function () {
     await startBystanders();
@@ -49,7 +48,7 @@ export function itElsewhere(title: string, body: (this: Mocha.Context) => Promis
       await body.call(this);
       await assertNobodyHolds(bystanderPids());
     } finally {
-      // A test that follows is not to be blamed.
+      // The next test is not to blame.
       await endHolders(bystanderPids());
     }
     await assertBystandersLiveOn();
@@ -58,14 +57,14 @@ export function itElsewhere(title: string, body: (this: Mocha.Context) => Promis
 
 async function knowTheIdleService(): Promise<void> {
   if (known && isAlive(known.pid)) return;
-  // What is loaded for the first request only (the log, for one) belongs to an idle service from then on.
+  // Files that the service opens for its first request (the log, for example) belong to an idle service from then on.
   await ask({ type: ReqType.VERSION });
   const pid = mainPid();
   await allWait(pid);
   known = { pid, fds: await settled(() => openFds(pid).length) };
 }
 
-/** What a count comes to: the log opens its connection to the journal beside the event loop. */
+/** The value at which a count settles: the log opens its connection to the journal beside the event loop. */
 export async function settled(count: () => number): Promise<number> {
   for (let last = -1; ; ) {
     const now = count();
@@ -75,7 +74,7 @@ export async function settled(count: () => number): Promise<number> {
   }
 }
 
-/** Processes called criu that belong to no instance of CRIU's own service, and have a request. */
+/** Processes called criu with a request that do not belong to CRIU's own service. */
 export function engines(): number[] {
   const reference = referencePid();
   return processesNamed('criu').filter(
@@ -88,7 +87,7 @@ export function waitingEngines(pid: number = mainPid()): number[] {
   return childrenOf(pid).filter(waitsAhead);
 }
 
-/** Waits until a service is idle, which is when its only children are the engines for the next requests. @returns those. */
+/** Waits until a service is idle: then its only children are the engines for the next requests. @returns those. */
 export async function allWait(pid: number = mainPid()): Promise<number[]> {
   await eventually(
     `${ahead} engines wait, and nothing else is there`,
@@ -101,7 +100,7 @@ async function assertNothingIsLeft(): Promise<void> {
   await eventually(`no engine is left (${engines()})`, () => engines().length === 0);
   const lent = readdirSync(tmpdir()).filter((name) => name.startsWith('criu-check-'));
   assert.deepEqual(lent, [], 'a directory that was lent is left');
-  // A test may have stopped the service: the next one finds another.
+  // A test may have stopped the service: the next test starts another.
   if (!known || !isAlive(known.pid)) return;
   const { pid, fds } = known;
   await eventually('the service has no child but engines that wait', () => {

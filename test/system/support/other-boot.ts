@@ -1,4 +1,4 @@
-/** What the tests before a reboot leave for those after it. */
+/** Data that the tests before a reboot leave for those after it. */
 import { readFileSync, writeFileSync } from 'node:fs';
 
 /** On the disk of the machine: /tmp and /run do not outlive a reboot. */
@@ -12,7 +12,7 @@ export interface Left {
   readonly count: number;
 }
 
-/** Of this boot alone, see random(4). */
+/** Different for each boot, see random(4). */
 export function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 }

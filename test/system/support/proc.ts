@@ -1,7 +1,7 @@
-/** What /proc says of processes. */
+/** Readers of /proc. */
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** One line of /proc/PID/status; undefined when the process is gone. */
+/** A line of /proc/PID/status; undefined if the process is gone. */
 export function statusLine(pid: number, name: string): string | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/status`, 'utf8');
@@ -11,18 +11,18 @@ export function statusLine(pid: number, name: string): string | undefined {
   }
 }
 
-/** Alive: there, and no zombie. */
+/** Alive: exists, and is no zombie. */
 export function isAlive(pid: number): boolean {
   const state = statusLine(pid, 'State');
   return state !== undefined && !state.startsWith('Z') && !state.startsWith('X');
 }
 
-/** Its path below the root of the hierarchy. */
+/** The path of its cgroup below the root of the hierarchy. */
 export function cgroupOf(pid: number): string {
   return /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'latin1'))![1]!;
 }
 
-/** Kills it, if nobody else has. */
+/** Kills the process. Idempotent. */
 export function endProcess(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
@@ -50,7 +50,9 @@ export function processesNamed(name: string): number[] {
     .filter((pid) => commOf(pid) === name);
 }
 
-/** Page servers of whichever service. CRIU tells the pid of one only for PAGE_SERVER_CHLD; for PAGE_SERVER it says 0. */
+/**
+ * Page servers of every service. CRIU reports the pid of a page server only for PAGE_SERVER_CHLD; for PAGE_SERVER it reports 0.
+ */
 export function pageServers(): number[] {
   return processesNamed('criu').filter((pid) => {
     try {
@@ -69,7 +71,7 @@ export function childrenOf(pid: number): number[] {
     .map(Number);
 }
 
-/** An engine that was started ahead and has no request yet: it holds its stdio and its connection, and nothing else. */
+/** An engine that was started ahead and has no request yet: it holds only its stdio and its connection. */
 export function waitsAhead(pid: number): boolean {
   try {
     return commOf(pid) === 'criu' && openFds(pid).join() === '0,1,2,3';

@@ -1,4 +1,4 @@
-/** CRIU's own service, as a unit of its own like ours: CRIU treats a target in another cgroup than its own differently. */
+/** CRIU's own service, in a unit of its own like ours: CRIU treats a target in another cgroup than its own differently. */
 import { chmodSync, existsSync, rmSync } from 'node:fs';
 import { eventually, run } from './bench.ts';
 import { mainPid } from './unit.ts';
@@ -23,7 +23,7 @@ export async function startReference(): Promise<void> {
     log,
   );
   await eventually('the reference listens', () => existsSync(referenceAddress));
-  // For everybody, which it was by itself before CRIU 4.2.1.
+  // For every user, as CRIU itself made it before 4.2.1.
   chmodSync(referenceAddress, 0o666);
   pid = mainPid(unit);
 }

@@ -1,10 +1,10 @@
-/** Settings of criu.service that a test needs, in a drop-in that lasts as long as the machine runs. */
+/** Settings of criu.service that a test needs, in a drop-in that lasts until the machine stops. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { run } from './bench.ts';
 
 const dropIn = '/run/systemd/system/criu.service.d';
 
-/** For the tests of one suite, in whose body it is called. Whatever they leave is stopped. */
+/** To be called in the body of a suite, for its tests. The service is stopped before and after them. */
 export function withSettings(...lines: string[]): void {
   before(() => {
     mkdirSync(dropIn, { recursive: true });

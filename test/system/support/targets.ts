@@ -1,4 +1,4 @@
-/** Processes to be dumped, and what can be said of them afterwards. */
+/** Processes to be dumped, and checks of their state afterwards. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,12 +8,12 @@ import { endProcess, isAlive, statusLine } from './proc.ts';
 const started = new Set<Target>();
 
 /**
- * A process that counts into a file (clients/counting.h). It leaves its parent, session and terminal behind by itself,
- * so nothing of it lies outside of a dump.
+ * A process that counts into a file (clients/counting.h). It leaves its parent, session and terminal behind by itself, so that a
+ * dump of it is complete.
  */
 export class Target {
   readonly pid: number;
-  /** Where it counts. */
+  /** The file with its count. */
   readonly file: string;
 
   constructor(pid: number, file: string) {
@@ -31,12 +31,12 @@ export class Target {
     return isAlive(this.pid);
   }
 
-  /** What it has counted to. */
+  /** The last number. */
   get count(): number {
     return Number(readFileSync(this.file, 'utf8'));
   }
 
-  /** It is there, nobody traces or stops it, and it counts on. */
+  /** The process exists, is neither traced nor stopped, and counts on. */
   async assertCountsOn(): Promise<void> {
     assert.ok(this.alive, `process ${this.pid} is gone`);
     const before = this.count;
@@ -52,7 +52,7 @@ export class Target {
     assert.match(statusLine(this.pid, 'State') ?? 'gone', /^[SR]/);
   }
 
-  /** It is gone, and stays where it had counted to. */
+  /** The process is gone, and its count stays. */
   async assertGone(): Promise<void> {
     await eventually(`process ${this.pid} is gone`, () => !this.alive);
   }
@@ -64,7 +64,7 @@ export class Target {
   }
 }
 
-/** A target that is frozen, stopped or traced when a test is over was left behind by somebody. */
+/** A target that is frozen, stopped or traced when a test is over is a leftover. */
 export function assertNoTargetIsHeld(): void {
   for (const target of started) {
     if (!target.alive) continue;
@@ -77,7 +77,7 @@ export function assertNoTargetIsHeld(): void {
   }
 }
 
-/** The targets that are there now: those that a suite shares, when asked before a test. */
+/** The present targets: before a test, those that a suite shares. */
 export function presentTargets(): ReadonlySet<Target> {
   return new Set(started);
 }

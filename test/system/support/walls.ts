@@ -1,26 +1,26 @@
-/** Services that lack walls against attacks, so that each of the others is seen to hold alone (test/variants). */
+/** Services that lack walls against attacks, which shows that each other wall holds alone (test/variants). */
 import { copyFileSync, cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { payload } from './bench.ts';
 import { withSettings } from './settings.ts';
 
-/** Of the library that engines are run with (native/engine-preload). */
+/** Walls of the library that engines run with (native/engine-preload). */
 const ofLibrary = {
-  /** The capability is in effect for the calls that need it, and for no other. */
+  /** The capability is in effect only for the calls that need it. */
   asleep: true,
-  /** An engine is not dumpable, so that it is nobody's to open. */
+  /** An engine is not dumpable, so that only root can open it. */
   undumpable: true,
-  /** Nobody leads what is being restored to code of its own. */
+  /** A process cannot be diverted to code of its own during its restore. */
   unled: true,
-  /** The kernel clears a restartable sequence when it is registered, which no library can do. */
+  /** The kernel clears a restartable sequence at its registration, which no library can do. */
   cleared: true,
 };
 
-/** Of the service. */
+/** Walls of the service. */
 const ofService = {
-  /** A tree that lets its engine go stands still until that has gone, and what an engine leaves is looked for. */
+  /** A tree that was released stands still until its engine has exited and the search for leftovers is over. */
   apart: true,
-  /** What a restored tree holds is looked at before it runs. */
+  /** The files that a restored tree holds are examined before it runs. */
   held: true,
 };
 
@@ -29,7 +29,7 @@ export type Wall = keyof typeof ofLibrary | keyof typeof ofService;
 const installed = '/usr/lib/criu-service';
 const variant = '/usr/lib/criu-service-variant';
 
-/** For the tests of one suite, in whose body it is called. */
+/** To be called in the body of a suite, for its tests. */
 export function withoutWalls(...walls: readonly Wall[]): void {
   const among = (all: object): string =>
     Object.keys(all)

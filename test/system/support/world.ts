@@ -1,4 +1,4 @@
-/** What the rows of compare-table.ts refer to: directories by their descriptors in this process, and processes. */
+/** The world to which the rows of compare-table.ts refer: directories by their descriptors in this process, and processes. */
 import { closeSync, constants, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuOpts, ReqType } from '../../../src/protocol/messages.ts';
@@ -8,18 +8,18 @@ import { referenceAddress } from './reference.ts';
 import { Target } from './targets.ts';
 
 export interface World {
-  /** An empty directory, of this row and this service alone. */
+  /** An empty directory for a single row and service. */
   readonly images: number;
-  /** Another one. */
+  /** Another such directory. */
   readonly work: number;
   /** A process that runs, and images of it. */
   readonly target: Target;
   readonly running: number;
-  /** Images of a process that does not run any more. */
+  /** Images of a process that was killed. */
   readonly dumped: number;
   readonly dumpedPid: number;
   readonly cpuinfo: number;
-  /** A directory with an inventory that is none. */
+  /** A directory with an invalid inventory. */
   readonly broken: number;
   /** An open file. */
   readonly file: number;
@@ -33,7 +33,7 @@ function open(path: string): number {
   return fd;
 }
 
-/** What all rows share. CRIU's own service makes the images, so that both services are given the same ones. */
+/** The part that all rows share. CRIU's own service makes the images, so that both services are given the same. */
 export async function makeWorld(): Promise<Omit<World, 'images' | 'work'>> {
   const must = async (type: ReqType, opts: CriuOpts): Promise<void> => {
     const reply = await ask({ type, opts }, referenceAddress);
