@@ -80,12 +80,12 @@ describe('a socket that lingers, sent along by alice', () => {
 });
 
 describe('a directory of alice’s on a file system that never answers', () => {
-  for (const [what, byPath] of [
+  for (const [way, byPath] of [
     ['by descriptor', false],
     ['by path', true],
   ] as const) {
     // No bite on CRIU's own service: it forks for each connection. A service that opened the directory itself would stop here.
-    it(`blocks alice alone (${what})`, async function () {
+    it(`blocks alice alone (${way})`, async function () {
       needsFuse(this);
       const mount = SilentMount.of('alice');
       try {

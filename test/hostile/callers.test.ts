@@ -87,7 +87,7 @@ describe('a caller that changed after it connected', () => {
   });
 
   show({
-    guarantee: 'is refused if one of its threads has another uid',
+    guarantee: 'is refused if a thread of it has another uid',
     carriedOut: (address) => changing('root', address, (root) => root.do('thread', 'become-alice')),
     refused: /uids of thread \d+ \(1500 1500 1500 1500\) are not the 0 that connected/,
     bites: true,
@@ -104,22 +104,22 @@ describe('a caller that changed after it connected', () => {
 describe('a caller with uid 0 that is less than root', () => {
   besideReference();
 
-  const less: readonly { what: string; under: string[]; why: RegExp }[] = [
+  const less: readonly { defect: string; under: string[]; why: RegExp }[] = [
     {
-      what: 'lacks one of the service’s capabilities',
+      defect: 'lacks one of the service’s capabilities',
       under: as('root', '--bounding-set=-sys_admin', '--inh-caps=-all'),
       why: /without all the capabilities/,
     },
     {
-      what: 'is the root of a container’s pid namespace',
+      defect: 'is the root of a container’s pid namespace',
       under: ['unshare', '--pid', '--fork'],
       why: /pid namespace/,
     },
-    { what: 'has no_new_privs', under: as('root', '--no-new-privs'), why: /no_new_privs/ },
+    { defect: 'has no_new_privs', under: as('root', '--no-new-privs'), why: /no_new_privs/ },
   ];
-  for (const { what, under, why } of less) {
+  for (const { defect, under, why } of less) {
     show({
-      guarantee: `is refused if it ${what}`,
+      guarantee: `is refused if it ${defect}`,
       carriedOut: (address) => changing('root', address, async () => {}, { under }),
       refused: why,
       bites: true,
@@ -134,7 +134,7 @@ describe('a caller with uid 0 that is less than root', () => {
   });
 
   show({
-    guarantee: 'is refused with a seccomp filter in one thread',
+    guarantee: 'is refused with a seccomp filter in a single thread',
     carriedOut: (address) => changing('root', address, (root) => root.do('thread', 'filter')),
     refused: /seccomp/,
     bites: true,

@@ -50,7 +50,7 @@ const ofOneEngine = /\/criu\.service\/engine-[0-9a-f]+-\d+$/;
 // process.
 describe('an engine that alice ends, stops or starves', () => {
   for (const script of scripts) {
-    it(`costs one failed reply if it is killed at ${script}, and the target runs on`, async () => {
+    it(`costs a single failed reply if it is killed at ${script}, and the target runs on`, async () => {
       await at(script, async (alice, engine, target) => {
         await alice.do('kill', engine, SIGKILL);
         const reply = await alice.receive();
@@ -80,11 +80,11 @@ describe('an engine that alice ends, stops or starves', () => {
       });
     });
 
-    for (const [what, limit] of [
+    for (const [resource, limit] of [
       ['files', RLIMIT_FSIZE],
       ['descriptors', RLIMIT_NOFILE],
     ] as const) {
-      it(`gets one reply if it may have no more ${what} from ${script} on`, async () => {
+      it(`gets one reply if it may have no more ${resource} from ${script} on`, async () => {
         await at(script, async (alice, engine, target) => {
           // The capability that the engine holds and alice lacks does not protect the engine from prlimit(2) by an equal uid.
           await alice.do('prlimit', engine, limit, 0);

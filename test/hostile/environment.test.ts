@@ -103,8 +103,8 @@ describe('the name of a caller’s socket', () => {
     'as long as a name can be': Buffer.alloc(107, '%n').toString('hex'),
     'bytes that are no text': Buffer.alloc(107, 0xff).toString('hex'),
   };
-  for (const [what, name] of Object.entries(names)) {
-    it(`is ignored by the service (${what})`, async () => {
+  for (const [kind, name] of Object.entries(names)) {
+    it(`is ignored by the service (${kind})`, async () => {
       const alice = new Attacker('alice');
       await alice.do('open', 10, 0, directoryOf('alice'));
       await alice.do('connect', connection, ourAddress, name);

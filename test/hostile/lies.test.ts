@@ -47,7 +47,7 @@ const isLiar = (): boolean =>
   );
 
 // The bite: a service that ends the process which an engine names, instead of the engine's cgroup, ends bob's process here.
-describe('an engine that claims to have restored somebody else’s process', () => {
+describe('an engine that claims to have restored another user’s process', () => {
   let engine: LyingEngine;
   before(async () => {
     engine = await LyingEngine.start();
@@ -61,8 +61,8 @@ describe('an engine that claims to have restored somebody else’s process', () 
     failed: (pid) => ['receive', notify('pre-restore', pid), 'receive', restored(false, pid)],
     'dead during the examination': (pid) => ['receive', notify('pre-resume', pid), 'receive', 'die'],
   };
-  for (const [what, lie] of Object.entries(lies)) {
-    it(`gets no process of others signalled (${what})`, async () => {
+  for (const [fate, lie] of Object.entries(lies)) {
+    it(`gets no process of others signalled (${fate})`, async () => {
       const target = targetOf('bob');
       for (const named of [target.pid, 1, -1]) {
         engine.says(...lie(named));
@@ -84,7 +84,7 @@ describe('an engine that stays after its last message', () => {
   });
   after(() => engine.service.stop());
 
-  for (const [what, more, outcome] of [
+  for (const [how, more, outcome] of [
     [
       'with an invalid message',
       [{ send: 'no message' }],
@@ -92,7 +92,7 @@ describe('an engine that stays after its last message', () => {
     ],
     ['with its last message again', [restored(true, 1)], undefined],
   ] as const) {
-    it(`has no tree of its making run beside it (${what})`, async () => {
+    it(`has no tree of its making run beside it (${how})`, async () => {
       const directory = directoryOf('alice', 0o777);
       const [trace, said, never] = ['trace', 'said', 'never'].map((name) => join(directory, name));
       engine.says(
@@ -109,10 +109,7 @@ describe('an engine that stays after its last message', () => {
       const asked = askAsAlice(engine.service.address, ReqType.RESTORE, {});
       await eventually('the engine has said all', () => existsSync(said!));
       // The service ends an engine that does not leave.
-      await eventually(
-        'the engine has gone, or what it has restored runs',
-        () => existsSync(trace!) || !isLiar(),
-      );
+      await eventually('the engine has gone, or its tree runs', () => existsSync(trace!) || !isLiar());
       assert.ok(!existsSync(trace!) || !isLiar(), 'it runs beside its engine');
       const { reply } = await asked;
       if (outcome) assertRefused(reply, outcome);
@@ -135,7 +132,7 @@ describe('an engine that forks after its tree was verified', () => {
       assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
       await eventually('the tree runs', () => existsSync(trace));
       const liars = (): number[] => processesNamed('liar').filter(isAlive);
-      await eventually('what else it has made has ended', () =>
+      await eventually('its other process has ended', () =>
         liars().every((pid) => !cgroupOf(pid).includes('/engine-')),
       );
       for (const pid of liars()) endProcess(pid);
@@ -162,12 +159,12 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
   });
 
   const opts = { notify_scripts: true, orphan_pts_master: true };
-  for (const [what, script, asked] of [
+  for (const [how, script, asked] of [
     ['with another message, while a terminal is due', 'post-restore', opts],
     ['in the place of the terminal that is due', 'orphan-pts-master', opts],
     ['without a request for a terminal', 'orphan-pts-master', { notify_scripts: true }],
   ] as const) {
-    it(`is treated as lost, and delays alice alone (${what})`, async () => {
+    it(`is treated as lost, and delays alice alone (${how})`, async () => {
       const roots = targetOf('root');
       const lingersAt = (reader.address() as AddressInfo).port;
       const send = { type: ReqType.NOTIFY, success: true, notify: { script } };
@@ -188,11 +185,11 @@ describe('an engine that sends a descriptor whose close lasts as long as alice l
   }
 
   const reply = { type: ReqType.CPUINFO_DUMP, success: true };
-  for (const [what, send, leaves] of [
+  for (const [how, send, leaves] of [
     ['with an invalid message', 'no message', false],
     ['with its reply, after alice left', reply, true],
   ] as const) {
-    it(`delays alice alone (${what}, while the service is busy)`, async () => {
+    it(`delays alice alone (${how}, while the service is busy)`, async () => {
       const roots = targetOf('root');
       const lingersAt = (reader.address() as AddressInfo).port;
       const directory = directoryOf('alice', 0o777);
@@ -257,14 +254,14 @@ async function assertPlain(unit: string, caller: number): Promise<void> {
 
 // The bite: without sanitize() in src/systemd/log.ts the text is written raw. journald gets each field with its length.
 describe('text of alice’s that looks like records of the journal', () => {
-  it('stays on one line of one record (the name of an images directory)', async () => {
+  it('stays on a single line of its record (the name of an images directory)', async () => {
     const opts = { images_dir_fd: -1, images_dir: `/${forged}` };
     const { reply, caller } = await askAsAlice(ourAddress, ReqType.CPUINFO_DUMP, opts);
     assert.ok(reply !== 'closed' && !reply.success, JSON.stringify(reply));
     await assertPlain('criu.service', caller);
   });
 
-  it('stays on one line of one record (an engine’s last words, its error message, and the script it names)', async () => {
+  it('stays on a single line of its record (an engine’s last words, its error message, and the script it names)', async () => {
     const engine = await LyingEngine.start();
     const { CPUINFO_DUMP: type } = ReqType;
     try {

@@ -28,8 +28,8 @@ describe('a file that alice may only read, mapped by a process of hers', () => {
 
   for (const kind of mappedKinds) {
     for (const how of ['open', 'map'] as const) {
-      const what = how === 'open' ? 'an open file' : 'a mapping';
-      it(`is not written by her restored process in place of ${what} (${kind.what})`, async () => {
+      const place = how === 'open' ? 'an open file' : 'a mapping';
+      it(`is not written by her restored process in place of ${place} (${kind.what})`, async () => {
         const { written, said } = await writeThrough(kind, how);
         assert.equal(written, false, `she has written into it: ${said}`);
       });

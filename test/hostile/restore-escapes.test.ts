@@ -104,7 +104,7 @@ describe('a process that alice moved out of the scope of her restore', () => {
     assert.equal(images.ran, false);
   });
 
-  it('makes nothing run if it is the engine', async () => {
+  it('is ended if it is the engine, and the tree never runs', async () => {
     const { alice, engine } = await restoreUntil(images, 'post-restore');
     moveAway(engine);
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
@@ -113,7 +113,7 @@ describe('a process that alice moved out of the scope of her restore', () => {
     assert.equal(images.ran, false);
   });
 
-  it('makes nothing run if it is the engine, and she leaves', async () => {
+  it('is ended if it is the engine, and she leaves; the tree never runs', async () => {
     const { alice, engine } = await restoreUntil(images, 'post-restore');
     moveAway(engine);
     await alice.end();
@@ -134,11 +134,11 @@ describe('a process that alice moved out of the scope of her restore', () => {
 
   // alice reads the log of her restore to find the moment. A process that forks and exits all the time escapes lists of /proc,
   // but the kernel counts the processes of a cgroup.
-  for (const [what, alsoTree] of [
+  for (const [moved, alsoTree] of [
     ['the engine', false],
     ['the engine and the tree', true],
   ] as const) {
-    it(`is ended if it is ${what}, and she kills the engine just before the tree is verified`, async () => {
+    it(`is ended if it is ${moved}, and she kills the engine just before the tree is verified`, async () => {
       for (let round = 0; round < rounds; round += 1) {
         const comet = await AlicesImages.make('comet');
         try {

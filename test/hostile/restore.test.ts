@@ -11,7 +11,7 @@ import { AlicesImages, assertNeverRan, checkpointRestore } from './support/image
 const everything = [0xffffffff, 0x1ff];
 
 interface Edit {
-  readonly what: string;
+  readonly trait: string;
   readonly edit: (images: AlicesImages) => Promise<void>;
   /**
    * The service's sentence; or CRIU's own failure, because the kernel refused the credentials in the image; or in silence: CRIU
@@ -41,7 +41,7 @@ const groups = (pid: number): string =>
 
 const edits: readonly Edit[] = [
   {
-    what: 'the capability of an engine in all threads',
+    trait: 'the capability of an engine in all threads',
     edit: (images) =>
       images.editCredentials({
         cap_prm: checkpointRestore,
@@ -53,7 +53,7 @@ const edits: readonly Edit[] = [
     wrong: (images) => images.holdsCapability,
   },
   {
-    what: 'the capability of an engine in the leader',
+    trait: 'the capability of an engine in the leader',
     edit: (images) =>
       images.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore }, 'leader'),
     refused: /has .* capabilities that you do not have/,
@@ -61,7 +61,7 @@ const edits: readonly Edit[] = [
     wrong: (images) => images.holdsCapability,
   },
   {
-    what: 'the capability of an engine in the second thread',
+    trait: 'the capability of an engine in the second thread',
     edit: (images) =>
       images.editCredentials({ cap_prm: checkpointRestore, cap_eff: checkpointRestore }, 'second thread'),
     refused: /thread \d+, has .* capabilities that you do not have/,
@@ -69,7 +69,7 @@ const edits: readonly Edit[] = [
     wrong: (images) => images.holdsCapability,
   },
   {
-    what: 'the capability of an engine as inheritable and ambient',
+    trait: 'the capability of an engine as inheritable and ambient',
     edit: (images) =>
       images.editCredentials({
         cap_prm: checkpointRestore,
@@ -81,7 +81,7 @@ const edits: readonly Edit[] = [
     wrong: (images) => images.holdsCapability,
   },
   {
-    what: 'all capabilities',
+    trait: 'all capabilities',
     edit: (images) =>
       images.editCredentials({ cap_prm: everything, cap_eff: everything, cap_inh: everything }),
     refused: 'by the kernel',
@@ -90,35 +90,35 @@ const edits: readonly Edit[] = [
     needs: needsSysResource,
   },
   {
-    what: 'the uid of bob',
+    trait: 'the uid of bob',
     edit: (images) => images.editCredentials({ uid: 1501, euid: 1501, suid: 1501, fsuid: 1501 }),
     refused: 'by the kernel',
     bite: 'root',
     wrong: (images) => creds(images.pid, 'Uid').startsWith('1501'),
   },
   {
-    what: 'root’s saved uid, to be used later',
+    trait: 'root’s saved uid, to be used later',
     edit: (images) => images.editCredentials({ suid: 0 }),
     refused: 'by the kernel',
     bite: 'root',
     wrong: (images) => creds(images.pid, 'Uid') === '1500\t1500\t0\t1500',
   },
   {
-    what: 'the gid of root',
+    trait: 'the gid of root',
     edit: (images) => images.editCredentials({ gid: 0, egid: 0, sgid: 0, fsgid: 0 }),
     refused: 'by the kernel',
     bite: 'root',
     wrong: (images) => creds(images.pid, 'Gid').startsWith('0'),
   },
   {
-    what: 'the groups of root',
+    trait: 'the groups of root',
     edit: (images) => images.editCredentials({ groups: [0, 42] }),
     refused: 'by the kernel',
     bite: 'root',
     wrong: (images) => groups(images.pid) === '0 42',
   },
   {
-    what: 'no groups at all, although some files deny access to a group',
+    trait: 'no groups at all, although some files deny access to a group',
     edit: (images) => images.editCredentials({ groups: null }),
     // Without the field CRIU sets no groups: the process keeps those of the engine.
     refused: 'in silence',
@@ -126,7 +126,7 @@ const edits: readonly Edit[] = [
     wrong: (images) => groups(images.pid) === '',
   },
   {
-    what: 'an open file of root’s that alice may not read',
+    trait: 'an open file of root’s that alice may not read',
     edit: (images) => images.edit(['files.img'], { rename: ['/dev/null', '/etc/shadow'] }),
     refused: 'by the kernel',
     // Root's CRIU opens the file, then complains that its mode differs from /dev/null's in the image; alice's CRIU cannot open
@@ -136,7 +136,7 @@ const edits: readonly Edit[] = [
       readFileSync(join(images.directory, 'bite.log'), 'utf8').includes('etc/shadow has bad'),
   },
   {
-    what: 'a raised limit of open files',
+    trait: 'a raised limit of open files',
     edit: (images) =>
       images.edit([`core-${images.pid}.img`], {
         tc: {
@@ -170,9 +170,9 @@ describe('a restore of alice’s from images that she has edited', () => {
   });
 
   // A pair of tests in one: the images are the same, and making them takes seconds under emulation.
-  for (const { what, edit, refused, bite, wrong, needs } of edits) {
+  for (const { trait, edit, refused, bite, wrong, needs } of edits) {
     const elsewhere = bite === 'root' ? 'root’s CRIU' : 'an engine whose work is not verified';
-    it(`does not become a process with ${what}, and does with ${elsewhere}`, async function () {
+    it(`does not become a process with ${trait}, and does with ${elsewhere}`, async function () {
       images = await AlicesImages.make();
       await edit(images);
       const reply = await images.restoreOrLeave();

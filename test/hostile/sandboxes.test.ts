@@ -109,7 +109,7 @@ describe('alice in a sandbox, under --allow-no-new-privs', () => {
   });
 
   show({
-    guarantee: 'is refused with a seccomp filter in one thread',
+    guarantee: 'is refused with a seccomp filter in a single thread',
     carriedOut: (address) => sandboxed(there(address), {}, (alice) => alice.do('thread', 'filter')),
     refused: /seccomp filter/,
     bites: true,

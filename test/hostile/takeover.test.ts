@@ -30,7 +30,7 @@ describe('an engine of alice’s whose memory her tree has opened', () => {
   });
 
   // The control: its files are still its own, and no wall is in its way.
-  it('is an ordinary file of hers if nothing was put in its place', async () => {
+  it('stays untouched if her own files are in place (control)', async () => {
     const reply = await intruder.images.restore();
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
     assert.match(await intruder.go(), /^no library in the maps/);
@@ -43,8 +43,8 @@ describe('an engine of alice’s whose memory her tree has opened', () => {
   });
 
   // A page server has only her rights: code that it executes for her gains nothing.
-  for (const [what, begin] of Object.entries(victims)) {
-    it(`does not give her the capability if it ${what}`, async () => {
+  for (const [doing, begin] of Object.entries(victims)) {
+    it(`does not give her the capability if it ${doing}`, async () => {
       const how = await takeOver(intruder, begin);
       assert.equal(intruder.holdsCapability, false, how);
     });
@@ -114,8 +114,8 @@ describe('a link of alice’s in place of a file that her tree held', () => {
     await images.end();
   });
 
-  for (const [what, part] of Object.entries(parts)) {
-    it(`gives her nothing if it leads to the engine’s ${what} (${hows[part.how]})`, async () => {
+  for (const [name, part] of Object.entries(parts)) {
+    it(`gives her nothing if it leads to the engine’s ${name} (${hows[part.how]})`, async () => {
       const held = await Held.make(part.how, part.flags, { mode: part.mode, size: shape(part) });
       const { alice, engine } = await restoreUntil(held.images, 'pre-restore');
       held.replaceBy(`/proc/${engine}/${part.path(engine)}`);
@@ -167,13 +167,13 @@ describe('a live engine of alice’s', () => {
     ),
   };
 
-  for (const [what, way] of Object.entries(ways)) {
-    for (const [who, under] of [
+  for (const [attempt, way] of Object.entries(ways)) {
+    for (const [by, under] of [
       ['a process of hers', undefined],
       // Control over an engine is no way into the next engine.
       ['a process of hers with the capability of engines', asCapable('alice')],
     ] as const) {
-      it(`is not ${what} by ${who}`, async () => {
+      it(`is not ${attempt} by ${by}`, async () => {
         const target = targetOf('alice');
         const alice = new Attacker('alice');
         await alice.do('open', 10, 0, directoryOf('alice'));

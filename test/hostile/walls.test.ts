@@ -17,7 +17,7 @@ const { 'waits for pages': _, ...engines } = victims;
 
 interface Service {
   /** The wall that is left. */
-  readonly what: string;
+  readonly title: string;
   readonly without: readonly Wall[];
   /** The fate of other engines of hers, which may exist while a tree of hers runs. */
   readonly others: 'not taken over' | 'taken over, then ended' | 'taken over';
@@ -30,35 +30,35 @@ const holds = { own: 'not taken over', others: 'not taken over', mapped: 'not wr
 
 const services: readonly Service[] = [
   {
-    what: 'whose engines run with the library, without the other walls',
+    title: 'whose engines run with the library, without the other walls',
     without: ['held', 'apart'],
     ...holds,
   },
   {
-    what: 'whose engines have the capability asleep, without the other walls',
+    title: 'whose engines have the capability asleep, without the other walls',
     without: ['undumpable', 'held', 'apart'],
     ...holds,
   },
   {
-    what: 'whose engines only root can open, without the other walls',
+    title: 'whose engines only root can open, without the other walls',
     without: ['asleep', 'held', 'apart'],
     ...holds,
     mapped: 'not asked',
   },
   {
-    what: 'that examines the files of a restored tree, without the other walls',
+    title: 'that examines the files of a restored tree, without the other walls',
     without: ['asleep', 'undumpable', 'apart'],
     ...holds,
   },
   {
-    what: 'that lets a tree run after its engine exited, without the other walls',
+    title: 'that lets a tree run after its engine exited, without the other walls',
     without: ['asleep', 'undumpable', 'held'],
     own: 'not taken over',
     others: 'taken over, then ended',
     mapped: 'not asked',
   },
   {
-    what: 'without any of these walls',
+    title: 'without any of these walls',
     without: ['asleep', 'undumpable', 'held', 'apart'],
     own: 'taken over',
     others: 'taken over',
@@ -66,8 +66,8 @@ const services: readonly Service[] = [
   },
 ];
 
-for (const { what, without, own, others, mapped } of services) {
-  describe(`a service ${what}`, () => {
+for (const { title, without, own, others, mapped } of services) {
+  describe(`a service ${title}`, () => {
     withoutWalls(...without);
 
     let intruder: Intruder;

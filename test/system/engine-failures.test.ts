@@ -72,7 +72,7 @@ async function assertFailsOnce(client: Client, type: ReqType, ...record: string[
 
 describe('an engine that waits for the answer to a notification', () => {
   for (const script of dumpScripts) {
-    it(`costs its caller one failed reply if it is killed at ${script}; the target runs on, which the journal says`, async () => {
+    it(`costs its caller a single failed reply if it is killed at ${script}; the target runs on, which the journal says`, async () => {
       await dumpUntil(script, async (client, target) => {
         process.kill(await engineAtWork(), 'SIGKILL');
         await assertFailsOnce(client, ReqType.DUMP, `CRIU_TARGET_PID=${target.pid}`);
@@ -86,7 +86,7 @@ describe('an engine that waits for the answer to a notification', () => {
   }
 
   for (const script of ['network-lock', 'network-unlock'] as const) {
-    it(`costs its caller one failed reply if it is killed at ${script}, and a target with a network of its own runs on`, async () => {
+    it(`costs its caller a single failed reply if it is killed at ${script}, and a target with a network of its own runs on`, async () => {
       const file = join(freshDirectory(), 'count');
       const target = new Target(Number(run('unshare', '--net', binary('counter'), file)), file);
       await withOpen([freshDirectory()], async (fd) => {
@@ -135,7 +135,7 @@ describe('an engine that waits for the answer to a notification', () => {
 
 describe('an engine that restores', () => {
   for (const script of restoreScripts) {
-    it(`costs its caller one failed reply if it is killed at ${script}, which the journal says`, async () => {
+    it(`costs its caller a single failed reply if it is killed at ${script}, which the journal says`, async () => {
       const target = Target.start();
       const directory = freshDirectory();
       await withOpen([directory], async (fd) => {

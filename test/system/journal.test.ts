@@ -166,13 +166,13 @@ describe('text of alice’s in the journal', () => {
 });
 
 describe('a directory that CRIU cannot write', () => {
-  it('costs one failed reply if it is full; the process runs on, and the record says why', async () => {
+  it('costs a single failed reply if it is full; the process runs on, and the record says why', async () => {
     const directory = freshDirectory();
     run('mount', '-t', 'tmpfs', '-o', 'size=64k', 'none', directory);
     await failing(directory, /No space left/).finally(() => run('umount', directory));
   });
 
-  it('costs one failed reply if it is read-only, and the process runs on', async () => {
+  it('costs a single failed reply if it is read-only, and the process runs on', async () => {
     const directory = freshDirectory();
     run('mount', '-t', 'tmpfs', '-o', 'ro', 'none', directory);
     await failing(directory, /nothing can be written/).finally(() => run('umount', directory));
