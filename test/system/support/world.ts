@@ -15,7 +15,7 @@ export interface World {
   /** A process that runs, and images of it. */
   readonly target: Target;
   readonly running: number;
-  /** Images of a process that was killed. */
+  /** Images of a process that ended with its dump. */
   readonly dumped: number;
   readonly dumpedPid: number;
   readonly cpuinfo: number;
