@@ -47,9 +47,10 @@ export function judgeRestored(
 /**
  * Judges the rest of a verified tree after its engine has exited. Nothing of the tree has run, so any new rights of a thread came
  * from a process with the engine's rights.
- * @returns why the tree must not run; undefined when it may. A tree that was killed in between may.
+ * @returns why the tree must not run; undefined when it may. Without a thread nothing is known of it: it was killed, or moved away.
  */
 export function judgeReleased(threads: readonly RestoredThread[], restorer: Restorer): string | undefined {
+  if (threads.length === 0) return 'is not in its scope any more';
   for (const thread of threads) {
     const reason = thread.tracer === 0 ? judgeCredentials(thread, restorer) : 'is traced';
     if (reason !== undefined) return `${nameOf(thread)} ${reason}`;

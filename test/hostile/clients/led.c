@@ -9,6 +9,7 @@
  * At the landing it writes FILE.landed: its effective capabilities, and the errno with which it opened for writing, and wrote,
  * the file that FILE.link names (0: it has written).
  *
+ *   led diverts -          succeeds if the kernel diverts a thread that comes out of a system call, as it does to CRIU's restorer
  *   led write FILE         has the kernel divert every process with its restartable sequence in FILE
  *   led stop PID LOG       stops a process when CRIU, as LOG says, restores its open files
  */
@@ -22,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include "daemonize.h"
 
 enum { page_size = 4096, libc_signal = 32, many_files = 500 };
@@ -97,14 +99,51 @@ static void map(void)
 	close(fd);
 }
 
+/* Otherwise the C library registers a sequence of its own; a thread can have only one. */
+static void without_sequence_of_libc(char **argv)
+{
+	if (getenv("GLIBC_TUNABLES"))
+		return;
+	setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
+	execv("/proc/self/exe", argv);
+	exit(1);
+}
+
+void diverted(void);
+__asm__(".pushsection .text\n"
+	".long 0x53053053\n"
+	"diverted:\n"
+	"mov $231, %eax\n" /* exit_group(2) */
+	"xor %edi, %edi\n"
+	"syscall\n"
+	".popsection\n");
+
+__attribute__((noinline)) static int diverts(char **argv)
+{
+	static struct area own;
+	uintptr_t landing = (uintptr_t)diverted, here = (uintptr_t)diverts;
+	int i;
+
+	without_sequence_of_libc(argv);
+	/* The sequence is this function, and does not contain its landing. */
+	own.sequence.start_ip = here < landing ? page_size : landing + 16;
+	own.sequence.post_commit_offset = here < landing ? landing - page_size - 16 : 1 << 30;
+	own.sequence.abort_ip = landing;
+	if (syscall(SYS_rseq, &own.rseq, sizeof(own.rseq), 0, 0x53053053))
+		return 1;
+	own.rseq.rseq_cs = (uintptr_t)&own.sequence;
+	for (i = 0; i < 100; i++) {
+		struct timespec pause = { 0, 1000000 };
+		long result;
+
+		__asm__ volatile("syscall" : "=a"(result) : "a"(SYS_nanosleep), "D"(&pause), "S"(0) : "rcx", "r11", "memory");
+	}
+	return 1;
+}
+
 static int be_led_by_sequence(char **argv)
 {
-	/* Otherwise the C library registers a sequence of its own; a thread can have only one. */
-	if (!getenv("GLIBC_TUNABLES")) {
-		setenv("GLIBC_TUNABLES", "glibc.pthread.rseq=0", 1);
-		execv("/proc/self/exe", argv);
-		return 1;
-	}
+	without_sequence_of_libc(argv);
 	daemonize();
 	map();
 	/* Diverts from everywhere below the landing: CRIU puts its restorer there. */
@@ -188,6 +227,8 @@ int main(int argc, char **argv)
 	snprintf(file, sizeof(file), "%s", argv[argc - 1]);
 	if (strcmp(what, "sequence") == 0)
 		return be_led_by_sequence(argv);
+	if (strcmp(what, "diverts") == 0)
+		return diverts(argv);
 	if (strcmp(what, "write") == 0)
 		return lead();
 	if (strcmp(what, "signal") == 0)

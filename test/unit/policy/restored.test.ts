@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict';
-import { judgeRestored, type RestoredThread, type Restorer } from '../../../src/policy/restored.ts';
+import {
+  judgeReleased,
+  judgeRestored,
+  type RestoredThread,
+  type Restorer,
+} from '../../../src/policy/restored.ts';
 
 const bounding = 0x1ffffffffffn;
 
@@ -114,5 +119,28 @@ describe('judgeRestored', () => {
       judgeRestored([engine, task, { ...zombie, permitted: CHECKPOINT_RESTORE }], 10, alice)!,
       /permitted/,
     );
+  });
+});
+
+describe('judgeReleased', () => {
+  const released: RestoredThread = { ...task, state: 'S', tracer: 0 };
+
+  it('allows a tree that is as it was verified', () => {
+    assert.equal(judgeReleased([released, { ...released, tid: 21 }], alice), undefined);
+  });
+
+  it('refuses a tree with a thread that is traced, or that has more rights than its owner', () => {
+    assert.match(
+      judgeReleased([released, { ...released, tid: 21, tracer: 30 }], alice)!,
+      /thread 21, is traced/,
+    );
+    assert.match(
+      judgeReleased([released, { ...released, pid: 21, tid: 21, permitted: 1n << 40n }], alice)!,
+      /process 21/,
+    );
+  });
+
+  it('refuses an empty scope: its tree may have been moved away', () => {
+    assert.match(judgeReleased([], alice)!, /not in its scope/);
   });
 });
