@@ -582,6 +582,8 @@ export class SessionEngines {
         if (isLatest(engine)) {
           const latest = this.#latest!;
           latest.ahead = undefined;
+          // Each message of an engine that restores brings its move nearer.
+          if (latest.confined && latest.stays) EngineCgroup.expectMove();
           this.#events.onMessage(packet, latest.confined !== undefined);
         } else {
           for (const fd of packet.fds) fd.close();
