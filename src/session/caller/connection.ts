@@ -1,8 +1,8 @@
 /**
- * The caller's side of a session: one socket, what it is watched for, and what waits to go out.
+ * The caller's side of a session: the socket, the events that it is watched for, and the outbox.
  *
- * One message is buffered when the caller's queue is full; whoever sends more waits until {@link full} is false again. A caller
- * that has left loses what was for it, as on any connection.
+ * Backpressure: if the caller's queue is full, one message is buffered, and the session sends no more until {@link full} is false
+ * again. Messages for a caller that has left are dropped, as on any connection.
  */
 import { constants as os } from 'node:os';
 import { type OwnedFd, type SeqpacketSocket, Watch } from '../../native/binding.ts';
@@ -14,17 +14,17 @@ interface Message {
 }
 
 export interface ConnectionEvents {
-  /** A packet, or the end, waits to be looked at; only while listening. */
+  /** A packet or the end of the connection can be read; only while listening. */
   onReadable(): void;
   /** The caller has closed the connection or its sending half; once, and only while not listening. */
   onEnd(): void;
-  /** It cannot be watched, so that this is its end. */
+  /** The socket cannot be watched. Treat this as the end of the connection. */
   onUnwatched(error: unknown): void;
   /** The outbox was full and is empty now. */
   onRoom(): void;
 }
 
-/** What waits at the head of the caller's queue; `malformed` is what cannot be a request, whatever it says. */
+/** The head of the caller's queue. `malformed`: a packet that cannot be a request, whatever its bytes say. */
 export type Head =
   | { readonly kind: 'nothing' | 'end' }
   | { readonly kind: 'packet'; readonly data: Buffer }
@@ -36,7 +36,7 @@ function malformed(errno: number, reason: string): Head {
 
 const { EINVAL, EMSGSIZE, EPERM } = os.errno;
 
-/** How long a caller that does not read may take for what is left to be read. */
+/** The time for a caller to read the last messages before the connection is closed. */
 const closeGraceMs = 10_000;
 
 export class CallerConnection {
@@ -44,7 +44,7 @@ export class CallerConnection {
   readonly #maxPacketBytes: number;
   #socket: SeqpacketSocket | undefined;
   #interest = 0;
-  /** What it is watched for is to be changed when everybody has had their say. */
+  /** A change of the watched events is pending for the end of this turn of the event loop. */
   #rewatches = false;
   readonly #queue: Message[] = [];
   #blocked = false;
@@ -59,7 +59,7 @@ export class CallerConnection {
     this.#events = events;
   }
 
-  /** A copy of its descriptor, for whoever keeps it. */
+  /** A copy of the connection's descriptor, for systemd's store. */
   copy(): OwnedFd | undefined {
     return this.#socket?.copy();
   }
@@ -83,13 +83,13 @@ export class CallerConnection {
     this.#watch();
   }
 
-  /** Polling is level-triggered: a packet that is to wait unread must not be reported over and over, so only the end is watched for. */
+  /** Watches for the end only. Polling is level-triggered: a packet that stays unread would be reported again and again. */
   stopListening(): void {
     this.#interest = Watch.disconnect;
     this.#watch();
   }
 
-  /** The head of the queue, which stays there. */
+  /** Peeks at the head of the queue. */
   head(): Head {
     const head = this.#socket?.peek(this.#maxPacketBytes) ?? { kind: 'end' };
     if (head.kind === 'nothing' || head.kind === 'end') return head;
@@ -99,7 +99,7 @@ export class CallerConnection {
         'This packet carries descriptors; a request names those of its caller by their numbers',
       );
     }
-    // A connection is its maker's authority, and whoever got hold of it has none of that.
+    // A connection carries the authority of the process that made it. Another user who got the descriptor must not use that.
     if (head.foreign) {
       return malformed(EPERM, 'This packet was sent by another user or group than has made this connection');
     }
@@ -112,20 +112,20 @@ export class CallerConnection {
         );
   }
 
-  /** True when the packet at the head carries descriptors, which no request does: CRIU reads none from its client. */
+  /** True if the packet at the head carries descriptors. A request never does: CRIU receives none from its client. */
   get headCarriesFds(): boolean {
     return this.#socket?.headCarriesFds() ?? false;
   }
 
   /**
-   * Consumes the packet at the head, unless it carries descriptors: receiving installs them, and closing one may block for as
-   * long as its owner likes. Such a packet stays where it is, and ends with the connection.
+   * Consumes the packet at the head, unless it carries descriptors: receiving would install them, and closing a descriptor can
+   * block for as long as its owner likes. Such a packet stays in the queue until the connection ends.
    */
   discard(): void {
     try {
       this.#socket?.discard();
     } catch {
-      // There is nothing to be read from it any more.
+      // The connection failed: it has nothing left to read.
     }
   }
 
@@ -135,7 +135,7 @@ export class CallerConnection {
     if (!this.#blocked) this.#flush();
   }
 
-  /** Gives the fd away, blocking, with the packet still in its queue. */
+  /** Gives the descriptor away, in blocking mode, with the packet still in its queue. */
   release(): OwnedFd {
     const socket = this.#socket;
     if (!socket) throw new Error('The connection is closed');
@@ -143,7 +143,7 @@ export class CallerConnection {
     return socket.release();
   }
 
-  /** Closes once everything is out, or lost; calls back then. */
+  /** Closes the connection when the outbox is empty or lost, then calls back. */
   close(onClosed: () => void): void {
     if (this.closed) {
       onClosed();
@@ -161,7 +161,7 @@ export class CallerConnection {
     this.#grace = setTimeout(() => this.#shut(), closeGraceMs);
   }
 
-  /** Later: many a session is over before it comes to that, and a poll is a dozen system calls. */
+  /** Sets up the poll in a microtask: many sessions are over before that, and a poll costs a dozen system calls. */
   #watch(): void {
     if (this.#rewatches) return;
     this.#rewatches = true;
@@ -170,7 +170,7 @@ export class CallerConnection {
       try {
         this.#watchNow();
       } catch (error) {
-        // ENOSPC, ENOMEM of epoll_ctl(2): nothing would ever be heard of it.
+        // ENOSPC or ENOMEM of epoll_ctl(2): the socket would never report anything.
         this.#interest = 0;
         if (!this.#closing) this.#events.onUnwatched(error);
       }
@@ -186,7 +186,7 @@ export class CallerConnection {
       return;
     }
     socket.watch(events, (came, error) => {
-      // An error is an end with something left unread: what is queued for us still counts.
+      // An error is an end of the connection with messages of ours unread. Packets in our queue still count.
       if (this.#blocked && (error || came & Watch.writable)) this.#flush();
       if (this.#socket !== socket || this.#interest === 0) return;
       if (this.#interest === Watch.readable) {
@@ -224,7 +224,7 @@ export class CallerConnection {
     try {
       return this.#socket?.send(message.data, message.fds) ?? true;
     } catch {
-      // EPIPE, ECONNRESET: the caller has left, and with it everybody who would read this.
+      // EPIPE, ECONNRESET: the caller has left, so drop the message.
       return true;
     }
   }

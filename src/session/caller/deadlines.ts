@@ -1,19 +1,19 @@
-/** The two times of a session: until its caller's next packet, and for the whole operation. Each ends in a sentence. */
+/** The two timers of a session: for the caller's next packet, and for the whole operation. Each reports a sentence. */
 
 /** All in milliseconds. */
 export interface Timeouts {
-  /** Until the first packet must be here. */
+  /** For the first packet to arrive. */
   readonly requestMs: number;
-  /** Until a notification must be answered. */
+  /** For the answer to a notification. */
   readonly notifyMs: number;
-  /** For a whole operation, its waiting for an engine included; undefined for as long as it takes. */
+  /** For a whole operation, including the wait for an engine; undefined: no limit. */
   readonly operationMs: number | undefined;
 }
 
-/** How long CRIU may take to roll back, before its caller is told without it. */
+/** The time for CRIU to roll back. After it the caller gets a reply without CRIU. */
 export const rollbackMs = 10_000;
 
-/** How long an engine that has said its last word may take to leave. */
+/** The time for an engine to exit after its final reply. */
 export const leavingMs = 10_000;
 
 export class Deadlines {
@@ -27,7 +27,7 @@ export class Deadlines {
     this.#onDeadline = onDeadline;
   }
 
-  /** For what is listened for now. */
+  /** Starts the packet timer, or stops it for `none`. */
   forPacket(which: 'request' | 'notify' | 'none'): void {
     const { requestMs, notifyMs } = this.#timeouts;
     this.endPacket();
@@ -43,7 +43,7 @@ export class Deadlines {
     clearTimeout(this.#packet);
   }
 
-  /** @param elapsedMs how long the request has taken already. */
+  /** @param elapsedMs the time that the request has taken already. */
   forOperation(elapsedMs: number): void {
     const { operationMs } = this.#timeouts;
     if (operationMs === undefined) return;
@@ -52,13 +52,13 @@ export class Deadlines {
     this.#operation = this.#after(Math.max(0, operationMs - elapsedMs), reason);
   }
 
-  /** In the place of the operation's. */
+  /** Replaces the operation timer. */
   forRollback(): void {
     this.endOperation();
     this.#operation = this.#after(rollbackMs, 'CRIU did not roll back in time');
   }
 
-  /** In the place of the operation's. */
+  /** Replaces the operation timer. */
   forLeaving(): void {
     this.endOperation();
     this.#operation = this.#after(leavingMs, 'the engine did not leave in time');

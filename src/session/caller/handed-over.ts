@@ -1,4 +1,4 @@
-/** Our copy of a connection that an engine owns, for the one reply if that engine dies. */
+/** The service's copy of a connection that an engine owns. If that engine dies, the service sends the one reply itself. */
 import { native, type OwnedFd } from '../../native/binding.ts';
 import { closeSocket } from '../../native/close-socket.ts';
 
@@ -10,27 +10,27 @@ export class HandedOver {
     this.#fd = fd;
   }
 
-  /** Undefined once it is closed. */
+  /** Undefined after close. */
   get fd(): OwnedFd | undefined {
     return this.#fd;
   }
 
-  /** True while the caller has yet to read what its engine said last. */
+  /** True while the engine's last message waits unread in the caller's queue. */
   get isAnswered(): boolean {
     return this.#fd !== undefined && native.unreadByPeer(this.#fd);
   }
 
-  /** The engine is gone, so the connection is ours alone again: one reply, and its end. */
+  /** Sends one reply and closes. Call this only when the engine has gone: then no other process writes to the connection. */
   reply(bytes: Uint8Array): void {
     if (!this.#fd) return;
     const socket = native.adopt(this.#fd);
     this.#fd = undefined;
     try {
-      // A request that no engine has read would turn the end of the connection into a reset, ahead of the reply.
+      // An unread request would turn the close into a reset, which overtakes the reply. Discard it first.
       socket.discard();
       socket.send(bytes);
     } catch {
-      // The caller has left meanwhile.
+      // The caller has left.
     } finally {
       closeSocket(socket);
     }

@@ -1,6 +1,6 @@
 /**
- * Who sent a packet, what it says, and what is to be done about it: the way from bytes in a queue to an input of the
- * session machine. It reads; it changes nothing.
+ * The path from bytes in a caller's queue to an input of the session machine: decode the packet, identify its caller, read the
+ * caller and its target in /proc, authorize. The judge changes no state but its own; it owns the caller's pidfd.
  */
 import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
@@ -31,7 +31,7 @@ import type { CriuReq } from '../../protocol/messages.ts';
 import type { Input } from '../machine/states.ts';
 
 export interface JudgeContext {
-  /** What the service itself holds: the measure for "fully privileged". */
+  /** The service's own state: the measure for "fully privileged". */
   readonly own: CallerState;
   readonly reader: CallerReader;
   readonly trees: TreeReader;
@@ -41,16 +41,16 @@ export interface JudgeContext {
 }
 
 /**
- * Enough for what everybody may ask, a probe answers, and no descriptor goes along with. To read /proc takes longer than the answer,
- * and could be made to.
+ * The standing of an unidentified caller. It suffices for a VERSION or FEATURE_CHECK, which anyone may ask: a probe answers it,
+ * and it names no descriptor. Reading /proc would take longer than the answer, and a hostile caller could make it slower.
  */
 const unread: Standing = { kind: 'refused', reason: 'what it is was not looked at' };
 
-/** No engine is looked for where no tree is. */
+/** Without a tree to check, the engines are not listed. */
 const none: ReadonlySet<number> = new Set();
 const noLineages: TreeContains = () => false;
 
-/** What was decided about a packet. */
+/** The result of judging a packet. */
 export type Judgement = Extract<Input, { on: 'decided' | 'malformed' }>;
 
 export class Judge {
@@ -62,12 +62,12 @@ export class Judge {
     this.#context = context;
   }
 
-  /** The caller of a session that an earlier start of this service has judged; unknown when it has ended since. */
+  /** Identifies the caller of a session that an earlier start has judged. A caller that has ended stays unknown. */
   recall(socket: SeqpacketSocket): void {
     try {
       this.#caller ??= identifyCaller(socket);
     } catch {
-      // Nobody is left whose request could be looked at.
+      // The caller has ended: no request of its can be judged any more.
     }
   }
 
@@ -75,17 +75,17 @@ export class Judge {
     return this.#caller !== undefined && isThere(this.#caller);
   }
 
-  /** Known once a packet was judged, but for one that everybody may send. */
+  /** Known after the first packet that needed an identified caller (see `unread`). */
   get caller(): Caller | undefined {
     return this.#caller;
   }
 
-  /** As of the last packet. */
+  /** As of the last packet that was judged. */
   get standing(): Standing {
     return this.#standing;
   }
 
-  /** Whom an engine for the last packet becomes, if it is started now; undefined where it stays privileged. */
+  /** The identity of an engine for the last packet, if it is started now; undefined for a privileged engine. */
   get confined(): ConfinedIdentity | undefined {
     if (!this.#caller || this.#standing.kind !== 'confined') return undefined;
     const { uid, gid } = this.#caller.identity;
@@ -94,8 +94,9 @@ export class Judge {
 
   /**
    * @param socket the caller's connection.
-   * @param onReading called before the caller is read, which takes its time.
-   * @returns a promise for whoever is not root: they are read on another thread, and the tree of a target in turns.
+   * @param onReading called before the caller is read in /proc, which can take long.
+   * @returns a promise unless the caller is root: other callers are read on another thread, and the tree of their target in
+   * turns.
    */
   judge(
     data: Buffer,
@@ -103,7 +104,7 @@ export class Judge {
     socket: SeqpacketSocket,
     onReading: () => void,
   ): Judgement | Promise<Judgement> {
-    // What CRIU would see in the packet is right for root; whoever is less must say it so that every parser sees the same.
+    // For root, decode the packet as CRIU does. Any other caller must encode it so that every parser sees the same.
     const mode = socket.peerCredentials().uid === 0 ? 'lenient' : 'strict';
     const decoded = decodeRequest(data, mode);
     if (decoded.kind === 'malformed') return malformed(decoded.reason);
@@ -119,7 +120,7 @@ export class Judge {
     return standing instanceof Promise ? standing.then(judgeAs) : judgeAs(standing);
   }
 
-  /** Somebody with the uid of root, and less than root. */
+  /** A caller with uid 0 that is not fully privileged. */
   #judgeLess(standing: Standing, data: Buffer, phase: Phase): Judgement | Promise<Judgement> {
     if (data.length > maxUserPacketBytes) return tooLarge(data.length);
     const decoded = decodeRequest(data, 'strict');
@@ -138,14 +139,14 @@ export class Judge {
           .then((tree) => this.#authorize(message, phase, tree, EngineCgroup.allMembers()));
   }
 
-  /** One thread that is somebody else's is enough to refuse a tree. */
+  /** One thread of another user is enough to refuse a tree. */
   #isForeign(thread: TreeThread): boolean {
     return foreignUid(thread, this.#caller?.identity.uid ?? -1) !== undefined;
   }
 
   /**
-   * Whether the caller is still what it was when its packet was judged. What a launcher took over from it was read after
-   * that, and a program that it executed meanwhile may have lent more than its own.
+   * True if the caller's standing is the same as when its packet was judged (TOCTOU). The launcher copied the caller's traits
+   * later: if the caller executed another program in between, the engine could have more than the judged caller had.
    */
   async stillStands(): Promise<boolean> {
     try {
@@ -240,13 +241,13 @@ function unidentified(error: Error): Standing {
 
 let all: bigint | undefined;
 
-/** The kernel's, which does not change while it runs. */
+/** All capabilities of this kernel, read once. */
 function allCapabilities(): bigint {
   all ??= (1n << BigInt(Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')) + 1)) - 1n;
   return all;
 }
 
-/** A kernel without Yama has no such file. */
+/** 0 without Yama: then the file does not exist. */
 function readPtraceScope(): number {
   try {
     return Number(readFileSync('/proc/sys/kernel/yama/ptrace_scope', 'latin1'));

@@ -1,6 +1,6 @@
 /**
- * Which engine was started on a caller's own connection, where an earlier start of this service was killed before it could say so.
- * Our end of a connection is held by this service, by systemd's store, and by whom we have given it to.
+ * Finds the engine of a hand-over after a restart, if the service was killed before it could save the engine's pid: the engine
+ * holds the caller's own connection. Otherwise only this service and systemd's store hold our end of it.
  */
 import { readdirSync, readlinkSync } from 'node:fs';
 import { usualConnection } from '../../engine/engine.ts';
@@ -8,16 +8,16 @@ import { launcherFds } from '../../engine/launcher-protocol.ts';
 import { native, type OwnedFd } from '../../native/binding.ts';
 import { type Reading, readInTurns } from '../../proc/turns.ts';
 
-/** Whoever takes it owns its pidfd. */
+/** A process that holds the connection. The receiver owns the pidfd. */
 export interface Holder {
   readonly pid: number;
   readonly pidfd: OwnedFd;
 }
 
-/** A launcher moves it from the one to the other, in this order. */
+/** The numbers under which a launcher, then its engine holds the connection. The launcher moves it in this order. */
 const numbers = [launcherFds.callerSocket, usualConnection];
 
-/** @returns the process that holds the connection with this inode, and whose parent does not; the store is our parent's. */
+/** @returns the topmost process that holds the connection with this inode; our parent, systemd, with its store is left out. */
 export async function holderOf(inode: string): Promise<Holder | undefined> {
   const link = `socket:[${inode}]`;
   const found = new Set(await readInTurns(findHolders(link)));
@@ -49,13 +49,13 @@ function holds(pid: number, link: string): boolean {
   });
 }
 
-/** The pidfd makes sure that it is the one that was looked at. */
+/** Opens the pidfd first, then checks again: the pid may have been reused since the first look (TOCTOU). */
 function hold(pid: number, link: string): Holder | undefined {
   let pidfd: OwnedFd;
   try {
     pidfd = native.pidfdOpen(pid);
   } catch {
-    // It has ended.
+    // The process has ended.
     return undefined;
   }
   if (holds(pid, link)) return { pid, pidfd };

@@ -1,17 +1,17 @@
-/** What becomes of a session that an earlier start of this service has left. Pure. */
+/** The way in which a session of an earlier start goes on. Pure. */
 import type { State } from '../machine/states.ts';
 
 export type Resumption =
-  /** Its request was taken from the caller's queue, and no engine is to have it: it is asked again from our copy. */
+  /** The request was taken from the caller's queue, and no engine has it: judge the stored copy again. */
   | 'ask-again'
-  /** An engine may have been started on the caller's own connection, and nothing is known of it. */
+  /** An engine may have been started on the caller's own connection, and the store does not know it: find it in /proc. */
   | 'find-engine'
-  /** No engine has begun: the packet still waits in the caller's queue. */
+  /** Work has not begun: the packet is still in the caller's queue. */
   | 'look-anew'
-  /** As it was. */
+  /** Continue in the saved state. */
   | 'go-on';
 
-/** @param engine whether the store has one. */
+/** @param engine true if the store has an engine of this session. */
 export function resumptionOf(state: State, engine: boolean): Resumption {
   switch (state.at) {
     case 'judging':

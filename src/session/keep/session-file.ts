@@ -1,9 +1,9 @@
 /**
- * What of a session is no descriptor, in a sealed memfd that is kept beside its descriptors: enough for the next start of this
- * service to go on with it.
+ * The state of a session in a sealed memfd, which systemd's store keeps beside the session's descriptors. The next start of the
+ * service goes on from it.
  *
- * It begins with one page, written by one call each time the session has moved, so that a service that is killed leaves the state before
- * or the state after, and nothing between. Behind it is room for two requests: the next one is written beside the one that the page names.
+ * The first page is written by one call after each step. A kill therefore leaves the state before or the state after, never a
+ * mixture. Two slots for requests follow: a new request goes into the slot that the page does not name.
  */
 import { readSync, writeSync } from 'node:fs';
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
@@ -13,45 +13,45 @@ import type { State } from '../machine/states.ts';
 
 export interface SessionSnapshot {
   readonly state: State;
-  /** Inodes of the sockets, by which they are told apart: the caller's connection, and our end of the engine's. */
+  /** Inodes identify the sockets in the store: the caller's connection, and our end of the engine's connection. */
   readonly callerInode: string;
   readonly engineInode?: string;
   readonly engine?: EngineSnapshot;
-  /** Whom the engine of a hand-over becomes, said before there is one; absent for a privileged one. */
+  /** The identity of a hand-over's engine, saved before the engine is started; absent for a privileged engine. */
   readonly becomes?: ConfinedIdentity;
-  /** Since the epoch, in milliseconds. */
+  /** In milliseconds since the epoch. */
   readonly startedAtMs: number;
 }
 
 export interface EngineSnapshot {
-  /** Which engine of the session it is, counted from 1: what the store calls it. */
+  /** The number of the engine within its session, from 1; part of its name in the store. */
   readonly serial: number;
   readonly pid: number;
-  /** The number of its connection in its own table. */
+  /** The descriptor number of the connection in the engine's own table. */
   readonly connection: number;
   readonly cgroup?: { readonly path: string; readonly scope: boolean };
-  /** Where the engine is once the tree that it has restored was verified. */
+  /** The engine's cgroup after its restored tree was verified. */
   readonly apart?: string;
   readonly stays: boolean;
-  /** Absent for a privileged one. */
+  /** Absent for a privileged engine. */
   readonly confined?: ConfinedIdentity;
 }
 
 const pageBytes = 4096;
 
-/** What readlink says of the memfd. */
+/** The name of the memfd, as readlink shows it. */
 export const sessionFileName = 'criu-session';
 
-/** Where a request lies. */
+/** The place of a request in the file. */
 interface Place {
   readonly at: number;
   readonly bytes: number;
 }
 
-/** No page of it takes memory before it is written. */
+/** Pages take memory only after they are written. */
 const fileBytes = pageBytes + 2 * maxPacketBytes;
 
-/** What a page says. */
+/** The content of the first page. */
 type Page = SessionSnapshot & { readonly packet: Place };
 
 export class SessionFile {
@@ -62,17 +62,17 @@ export class SessionFile {
     this.fd = fd;
   }
 
-  /** Without a request. */
+  /** A new file, without a request. */
   static make(): SessionFile {
     return new SessionFile(native.memfd(sessionFileName, fileBytes));
   }
 
-  /** One of an earlier start of this service. */
+  /** The file of an earlier start. */
   static again(fd: OwnedFd): SessionFile {
     return new SessionFile(fd);
   }
 
-  /** The request as it came. */
+  /** The request, as it was received. */
   get packet(): Buffer {
     const { at, bytes } = this.#packet;
     const packet = Buffer.alloc(bytes);
@@ -80,14 +80,14 @@ export class SessionFile {
     return packet;
   }
 
-  /** Another request, from the next {@link write} on. @param packet at most {@link maxPacketBytes}. */
+  /** Stores another request, valid from the next {@link write} on. @param packet at most {@link maxPacketBytes}. */
   put(packet: Uint8Array): void {
     const at = this.#packet.at === pageBytes ? pageBytes + maxPacketBytes : pageBytes;
     writeSync(this.fd.number, packet, 0, packet.length, at);
     this.#packet = { at, bytes: packet.length };
   }
 
-  /** @throws Error when it does not fit; the state before stays. */
+  /** @throws Error if the state does not fit into the page; the previous state stays. */
   write(snapshot: SessionSnapshot): void {
     const said: Page = { ...snapshot, packet: this.#packet };
     const text = JSON.stringify(said, (_key, value) =>
@@ -99,7 +99,7 @@ export class SessionFile {
     writeSync(this.fd.number, page, 0, pageBytes, 0);
   }
 
-  /** @returns undefined when nothing was ever written. @throws SyntaxError or TypeError when it is not ours. */
+  /** @returns undefined if no state was ever written. @throws SyntaxError or TypeError if the page is malformed. */
   read(): SessionSnapshot | undefined {
     const page = Buffer.alloc(pageBytes);
     readSync(this.fd.number, page, 0, pageBytes, 0);

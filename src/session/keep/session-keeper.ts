@@ -1,4 +1,4 @@
-/** What of one session outlives this service: its descriptors with systemd, and beside them a page that says how far it has come. */
+/** Keeps one session in systemd's store, so that it outlives this service: its descriptors, and a file with its state. */
 import { fstatSync } from 'node:fs';
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
 import type { OwnedFd } from '../../native/binding.ts';
@@ -6,46 +6,46 @@ import type { FdStore } from '../../systemd/fd-store.ts';
 import { SessionFile, type SessionSnapshot } from './session-file.ts';
 import type { StoredSession } from './stored-sessions.ts';
 
-/** What the session itself has to say; the rest is known here. */
+/** The part of a snapshot that the session provides; the keeper adds the rest. */
 export type Stand = Omit<SessionSnapshot, 'callerInode' | 'becomes'>;
 
 export class SessionKeeper {
   readonly #store: FdStore;
   readonly #session: number;
   readonly #onError: (error: unknown) => void;
-  /** Undefined while nothing is kept. */
+  /** Undefined while the session is not kept. */
   #file: SessionFile | undefined;
   #callerInode = '';
-  /** Engines whose descriptors the store has. */
+  /** The engines of which the store has descriptors. */
   readonly #engines = new Set<number>();
-  /** Undefined when systemd has whatever was given to it. */
+  /** Undefined when systemd has received everything. */
   #waits: Promise<unknown> | undefined;
-  /** Whom the engine of a hand-over becomes. */
+  /** The identity of a hand-over's engine. */
   becomes: ConfinedIdentity | undefined;
 
-  /** @param onError told of what cannot be kept; the session is served all the same. */
+  /** @param onError called if the session cannot be kept; it is served nevertheless. */
   constructor(store: FdStore, session: number, onError: (error: unknown) => void) {
     this.#store = store;
     this.#session = session;
     this.#onError = onError;
   }
 
-  /** True while the next start could go on with it. */
+  /** True while the next start could go on with the session. */
   get keeps(): boolean {
     return this.#file !== undefined;
   }
 
-  /** Settles when the store has what it was given so far, with which no engine may begin before; undefined where it has. */
+  /** Settles when the store has everything so far: no engine may get its request before that. Undefined if it has already. */
   get waits(): Promise<unknown> | undefined {
     return this.#waits;
   }
 
-  /** The request, as it came; undefined while nothing is kept. */
+  /** The request, as it was received; undefined while the session is not kept. */
   get packet(): Buffer | undefined {
     return this.#file?.packet;
   }
 
-  /** From here on. Where one of its requests is kept already, this one takes its place in one step. @param connection copied. */
+  /** Keeps the session from here on. A new request replaces a kept one atomically. @param connection copied. */
   start(connection: OwnedFd, packet: Uint8Array, stand: Stand): void {
     const isNew = this.#file === undefined;
     try {
@@ -62,7 +62,7 @@ export class SessionKeeper {
     this.#await(this.#store.keep({ session: this.#session }, [connection, this.#file.fd]));
   }
 
-  /** Takes over what an earlier start has kept. */
+  /** Takes over a session that an earlier start has kept. */
   takeOver({ file, snapshot, engine }: StoredSession): void {
     this.#file = file;
     this.#callerInode = snapshot.callerInode;
@@ -71,9 +71,9 @@ export class SessionKeeper {
   }
 
   /**
-   * The engine that the request is about to have. The store has it before the page names it, and loses the one before only then, so
-   * that whatever the page says is there; where the store has to be waited for ({@link waits}), before the page says that the engine is
-   * being sent the request. @param fds copied.
+   * Keeps the engine that is about to get the request. Order: the store gets the new engine, then the page names it, then the
+   * store drops the previous engine; so the store always has the engine that the page names. If the store is asynchronous, {@link
+   * waits} settles before the page says that the request is being sent. @param fds copied.
    */
   engine(serial: number, fds: readonly OwnedFd[], stand: Stand): void {
     if (!this.#file) return;
@@ -106,7 +106,7 @@ export class SessionKeeper {
     this.#file = undefined;
   }
 
-  /** @param essential without it nothing is kept. */
+  /** @param essential if this cannot be kept, the session is not kept at all. */
   #await(kept: boolean | Promise<boolean>, essential = true): void {
     if (typeof kept === 'boolean') {
       if (essential && !kept) this.forget();

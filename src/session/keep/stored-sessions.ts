@@ -1,28 +1,28 @@
-/** Descriptors that came back from systemd's store, sorted into what each of them is to its session. */
+/** Sorts the descriptors that came back from systemd's store by their roles in a session. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { native, type OwnedFd } from '../../native/binding.ts';
 import { closeSocket } from '../../native/close-socket.ts';
 import type { StoredFds } from '../../systemd/activation.ts';
 import { SessionFile, type SessionSnapshot, sessionFileName } from './session-file.ts';
 
-/** A session of an earlier start. Whoever takes it owns its descriptors. */
+/** A session of an earlier start. The receiver owns its descriptors. */
 export interface StoredSession {
   readonly id: number;
   readonly file: SessionFile;
   readonly snapshot: SessionSnapshot;
   readonly caller: OwnedFd;
-  /** All three or none: they are stored together, before the engine gets its request. */
+  /** The store gets all of an engine's descriptors at once, before the engine gets its request. */
   readonly engine: StoredEngine | undefined;
 }
 
 export interface StoredEngine {
   readonly pidfd: OwnedFd;
   readonly stderr: OwnedFd;
-  /** Our end of its connection; undefined when it has the caller's own. */
+  /** Our end of the engine's connection; undefined if the engine has the caller's own connection. */
   readonly socket: OwnedFd | undefined;
 }
 
-/** @returns undefined when they do not make a session. What is not taken is closed. */
+/** @returns undefined if the descriptors do not form a session. Descriptors without a role are closed. */
 export function sortStored(id: number, { own, engines }: StoredFds): StoredSession | undefined {
   const links = linksOf(own);
   const state = findBy(links, (link) => link.startsWith(`/memfd:${sessionFileName}`));
@@ -31,7 +31,7 @@ export function sortStored(id: number, { own, engines }: StoredFds): StoredSessi
   const caller = snapshot && findBy(links, (link) => link === `socket:[${snapshot.callerInode}]`);
   const isSession = file && snapshot && caller;
   closeAllBut(isSession ? [file.fd, caller] : [], links);
-  // One that is not named was about to have the request, or is nobody's any more.
+  // An engine that the page does not name was not sent the request yet, or belongs to an earlier request.
   const named = isSession ? snapshot.engine?.serial : undefined;
   for (const [serial, fds] of engines) if (serial !== named) closeAllBut([], linksOf(fds));
   if (!isSession) return undefined;
@@ -48,7 +48,7 @@ function sortEngine(fds: readonly OwnedFd[], { engineInode }: SessionSnapshot): 
   return engine;
 }
 
-/** What each of them is. */
+/** The link of each descriptor, which tells its kind. */
 type Links = ReadonlyMap<OwnedFd, string>;
 
 function linksOf(fds: readonly OwnedFd[]): Links {
@@ -60,7 +60,7 @@ function findBy(links: Links, matches: (link: string, fd: OwnedFd) => boolean): 
   return undefined;
 }
 
-/** The queue of a connection may hold descriptors of its peer's, whose last close can block. */
+/** Closes sockets by closeSocket: the queue of a connection may hold descriptors of its peer, whose last close can block. */
 function closeAllBut(taken: readonly (OwnedFd | undefined)[], links: Links): void {
   for (const [fd, link] of links) {
     if (taken.includes(fd)) continue;
@@ -77,7 +77,9 @@ function readSnapshot(file: SessionFile): SessionSnapshot | undefined {
   }
 }
 
-/** Since Linux 6.9 a pidfd is a file of pidfs, and its link says `pidfd:[INODE]`; its fdinfo has said `Pid:` since 5.4. */
+/**
+ * The fdinfo of a pidfd has the line `Pid:` since Linux 5.4. Its link is `pidfd:[INODE]` since 6.9, where it is a file of pidfs.
+ */
 function isPidfd(fd: OwnedFd): boolean {
   return /^Pid:/m.test(readFileSync(`/proc/self/fdinfo/${fd.number}`, 'latin1'));
 }

@@ -1,11 +1,12 @@
 /**
- * How a request comes from its caller's queue to exactly one engine, whenever this service is killed. Pure.
+ * Delivery of a request from its caller's queue to exactly one engine, at whatever moment this service is killed. Pure.
  *
  *     judging -> starting -> offered -> working or restoring
  *
- * A packet stays in its caller's queue until the engine that is to have it waits for it, and the next start of the service knows
- * both. Then, in this order: the state is saved, the packet is taken, it is sent. A service that is killed in between leaves a state
- * that says `queued`: the next start takes the packet, if it is still there, and finds out whether the engine has it.
+ * Precondition of `offered`: an engine waits for the request, and the next start of the service knows packet and engine. Until
+ * then the packet stays in its caller's queue. Then, in this order (write-ahead): save the state, take the packet off the queue,
+ * send it to the engine. If the service is killed in between, the saved state says `queued`: the next start takes the packet off
+ * the queue, if it is still there, and finds out whether the engine has the request.
  */
 import { constants as os } from 'node:os';
 import type { Decision } from '../../policy/authorize.ts';
@@ -28,7 +29,7 @@ const { EAGAIN } = os.errno;
 
 type In<At extends State['at']> = Extract<State, { at: At }>;
 
-/** Takes the packet of a state from the queue, where it has yet to be taken. */
+/** Takes the packet of this state from its caller's queue, unless that was done before. */
 export function discardOf(state: State): Action[] {
   return placeOf(state) === 'ours' ? [] : [{ do: 'discard' }];
 }
@@ -37,10 +38,10 @@ function placeOf(state: State): PacketPlace {
   return 'packet' in state ? state.packet : 'queued';
 }
 
-/** An engine is to have the request. */
+/** An engine gets the request: -> starting. */
 export function start(state: In<'idle' | 'judging'>, decision: Extract<Decision, { kind: 'relay' }>): Step {
   const { request, plan } = decision;
-  // Descriptors can be put into an engine only when it starts, and it serves whom it was started for.
+  // An engine can be given descriptors only at its start. A waiting engine belongs to the caller that it was started for.
   const fresh = !state.engine || plan.engineFds.length > 0;
   return {
     state: { at: 'starting', request, packet: placeOf(state) },
@@ -48,7 +49,7 @@ export function start(state: In<'idle' | 'judging'>, decision: Extract<Decision,
       { do: 'stop-listening' },
       ...dismissIf(fresh && state.engine),
       { do: 'begin', request },
-      // A probe freezes nothing, and what was kept of the request before is not true of this one.
+      // A probe freezes nothing, so the next start need not go on with it: drop the record of the request before.
       ...(request.engine === 'probe'
         ? ([{ do: 'forget' }] as const)
         : state.at === 'idle'
@@ -59,7 +60,7 @@ export function start(state: In<'idle' | 'judging'>, decision: Extract<Decision,
   };
 }
 
-/** An engine reads the request from its caller's queue itself. */
+/** An engine gets the caller's connection and reads the request itself: -> handed-over. */
 export function handOver(
   state: In<'idle' | 'judging'>,
   { request }: Extract<Decision, { kind: 'hand-over' }>,
@@ -67,7 +68,7 @@ export function handOver(
   const actions: Action[] = [{ do: 'stop-listening' }, ...dismissIf(state.engine), { do: 'begin', request }];
   if (placeOf(state) === 'queued')
     return { state: { at: 'handed-over', request }, actions: [...actions, { do: 'hand-over', request }] };
-  // The engine would wait for a packet, and take one that was never judged.
+  // The packet was taken from the queue already. The engine would wait for the next packet, and act on it unjudged.
   const reason = `${request.name}: this service was restarted while it was asked for a dump that contains its caller: ask again`;
   return {
     state: state.engine ? { at: 'draining' } : { at: 'over' },
@@ -105,14 +106,14 @@ export function whenStarting(state: In<'starting'>, input: Input): Step {
   }
 }
 
-/** The same step where no engine was started: none waits, and none is waited for. */
+/** The same step without an engine: a known answer needed none, so none has to be dismissed or awaited. */
 function withoutEngine({ state, actions }: Step): Step {
   return state.at === 'idle'
     ? { state: { ...state, engine: false }, actions: actions.filter((each) => each.do !== 'dismiss-engine') }
     : { state: { at: 'over' }, actions: [...actions, { do: 'close-caller' }] };
 }
 
-/** The engine has not read the request. */
+/** The engine left or waits without having read the request: retry with another engine. */
 export function whenUnread({ request, by }: In<'offered'>): Step {
   if (by === 'this-start') {
     return {
@@ -123,12 +124,12 @@ export function whenUnread({ request, by }: In<'offered'>): Step {
   const judging = { at: 'judging', phase: 'first', engine: false, packet: 'ours' } as const;
   return {
     state: judging,
-    // Saved before the engine is let go: the next start must not take the engine's end for that of the request.
+    // Save first (write-ahead): the next start must not take the end of this engine for the end of the request.
     actions: [{ do: 'save', state: judging }, { do: 'abandon-engine' }, { do: 'judge-again' }],
   };
 }
 
-/** What an engine becomes that has said something, or whose request has ended otherwise. */
+/** The state after `offered`: the engine has spoken, or the request has ended in another way. */
 export function begun({ request }: In<'offered'>): In<AtWork> {
   return { at: atWork(request), request };
 }

@@ -1,9 +1,10 @@
 /**
- * What a session does next. Pure: states, inputs and actions; session.ts does what this says.
+ * The session machine: `step` maps a state and an input to the next state and a list of actions. Pure; session.ts carries the
+ * actions out. States, inputs and actions are defined in states.ts.
  *
- * The life of a session is that of cr_service_work in CRIU's cr-service.c, with a caller on one side and an engine on
- * the other: a request, perhaps notifications and their answers, one final reply; then the end, or another request
- * after keep_open or a successful PRE_DUMP.
+ * A session follows cr_service_work in CRIU's cr-service.c, with a caller on one side and an engine on the other: a request,
+ * perhaps notifications and their answers, one final reply; then the end, or, after keep_open or a successful PRE_DUMP, another
+ * request.
  */
 import { constants as os } from 'node:os';
 import { EBADRQC } from '../../native/errnos.ts';
@@ -47,13 +48,13 @@ export const initialState: State = { at: 'idle', phase: 'first', engine: false }
 
 export const initialActions: readonly Action[] = [{ do: 'listen', deadline: 'request' }];
 
-/** What the caller may send in a state; undefined where nothing is read from it. */
+/** The phase by which a packet is judged in this state; undefined where nothing is read from the caller. */
 export function phaseOf(state: State): Phase | undefined {
   if (state.at === 'idle') return state.phase === 'pre-dump-loop' ? 'pre-dump-loop' : 'first';
   return state.at === 'notifying' || state.at === 'resumed' ? 'notify' : undefined;
 }
 
-/** @returns the next state and what to do, in this order. An input without a rule changes nothing (withoutRule). */
+/** @returns the next state, and the actions in the order to carry them out. For an input without a rule see `withoutRule`. */
 export function step(state: State, input: Input): Step {
   switch (state.at) {
     case 'idle':
@@ -111,7 +112,7 @@ function whenIdle(state: Extract<State, { at: 'idle' | 'judging' }>, input: Inpu
       return leave(state, []);
     case 'engine-hangup':
     case 'engine-end':
-      // It left between two requests; the next one gets a fresh engine.
+      // The engine left between two requests; start a fresh engine for the next request.
       return { state: { ...state, engine: false }, actions: [] };
     default:
       return withoutRule(state, input);
@@ -127,7 +128,7 @@ function onDecision(state: Extract<State, { at: 'idle' | 'judging' }>, decision:
     case 'relay':
       return start(state, decision);
     case 'answer':
-      // authorize() gives this in the notify phase only.
+      // authorize() returns this in the notify phase only.
       return withoutRule(state, { on: 'decided', decision });
   }
 }
@@ -153,9 +154,10 @@ function whenOffered(state: Extract<State, { at: 'offered' }>, input: Input): St
 }
 
 /**
- * A privileged engine opens the directories of its request among the descriptors of the service that gave it the request. If that
- * one was killed in this moment, the engine found none (setup_opts_from_req in cr-service.c), and has done nothing. A CHECK says so
- * without an errno, because CRIU does its work in a child; it changes nothing, and may be asked any number of times.
+ * True if the failure says that the engine could not open the directories of its request. A privileged engine opens them through
+ * the descriptors of the service that sent the request (setup_opts_from_req in cr-service.c): if that service was killed in this
+ * moment, the descriptors are gone and nothing was done. CRIU carries a CHECK out in a child, so that its reply has no errno; a
+ * CHECK is idempotent.
  */
 function foundNothing({ type, engine }: AuthorizedRequest, errno: number): boolean {
   return engine !== 'confined' && (errno === EBADRQC || (type === ReqType.CHECK && errno === 0));
@@ -187,9 +189,9 @@ function whenNotifying(state: Extract<State, { at: 'notifying' }>, input: Input)
     case 'malformed':
       return answered(state, 'answer-failure');
     case 'engine-notify':
-    // A service that was killed had passed the answer on, and had no time left to say so.
+    // An earlier start was killed after it had passed the answer on and before it had saved that.
     case 'engine-final':
-      // CRIU gave up waiting (its own timeout option).
+      // CRIU stopped waiting for the answer (its own timeout option).
       return step({ at: back, request }, input);
     case 'caller-end':
     case 'deadline':
@@ -209,14 +211,14 @@ function answered(
   return { state: { at: back, request }, actions: [{ do: 'stop-listening' }, { do: how }] };
 }
 
-/** Nothing is passed on to the caller but how it ends, and the caller asks for nothing more. */
+/** The caller gets the outcome and nothing else. Packets of the caller are no longer read. */
 function whenRollingBack(state: Extract<State, { at: 'rolling-back' }>, input: Input): Step {
   const { request, because } = state;
-  // A tree that is still frozen here was verified: an unverified one is never rolled back (restoring.ts).
+  // If a restored tree is still frozen here, it was verified: an unverified tree is killed, never rolled back (restoring.ts).
   const ending = (next: Step): Step => (mustVerify(request) ? withoutTree(next) : next);
   switch (input.on) {
     case 'engine-final':
-      // A success came too late to be undone, and is told as what it is.
+      // CRIU finished before it read the end of file. A finished operation cannot be undone: report the success.
       if (input.success) {
         return mustVerify(request)
           ? awaitLeaving(request, input.reply)
@@ -231,14 +233,14 @@ function whenRollingBack(state: Extract<State, { at: 'rolling-back' }>, input: I
           : unfinished(request, ETIMEDOUT, because.reason),
       );
     case 'engine-ready':
-      // It reads an end of file in place of a request, and leaves.
+      // The engine reads an end of file instead of a request, and leaves.
       return { state, actions: [{ do: 'dismiss-engine' }] };
     case 'not-started':
       return because.is === 'caller-left'
         ? notStarted(request, input.errno, input.reason, input.engineRemains)
         : notStarted(request, ETIMEDOUT, because.reason, input.engineRemains);
     case 'deadline': {
-      // The caller left, and from now on CRIU has the time of a rollback.
+      // After the caller left, the rollback had the rest of the operation's time. Now it gets the time of a rollback.
       if (because.is === 'caller-left') return rollBackForDeadline(request, input.reason);
       const reason = `${because.reason}; CRIU was asked to roll back, and has not done so yet`;
       return ending({
@@ -251,7 +253,7 @@ function whenRollingBack(state: Extract<State, { at: 'rolling-back' }>, input: I
   }
 }
 
-/** CRIU said that it failed, as it was told to. */
+/** CRIU has rolled back: its final reply is a failure. */
 function rolledBack({ request, because }: Extract<State, { at: 'rolling-back' }>): Step {
   if (because.is === 'cut-off') {
     const { reason } = because;
@@ -263,7 +265,7 @@ function rolledBack({ request, because }: Extract<State, { at: 'rolling-back' }>
   const reason = `${request.name}: the caller left, and CRIU rolled back`;
   return {
     state: { at: 'draining', after: { request, reason } },
-    // A caller that closed only its sending half still gets CRIU's own words.
+    // A caller that closed only its sending half can still read CRIU's own reply.
     actions: [{ do: 'forward' }, { do: 'record', result: 'failed', errno: ECANCELED, reason }],
   };
 }
@@ -276,9 +278,9 @@ function whenHandedOver(state: Extract<State, { at: 'handed-over' }>, input: Inp
       actions: [...failure(request, input.errno, input.reason), { do: 'close-caller' }],
     };
   }
-  // It cannot be cut off: what its engine reads is its caller's to write.
+  // It cannot be cut off: the engine reads its caller's own connection, and only the caller can end that.
   if (input.on !== 'engine-end') return withoutRule(state, input);
-  // An engine that exits has replied itself, or left the reply to the restored process.
+  // An engine that exits by itself has replied, or has left the reply to the restored process.
   if (input.end.how === 'lost') return engineLost(state.request, input.end);
   const result = input.end.how === 'success' ? 'done' : 'failed';
   return { state: { at: 'over' }, actions: [{ do: 'record', result }, { do: 'close-caller' }] };
@@ -293,7 +295,7 @@ function whenDraining(state: Extract<State, { at: 'draining' }>, input: Input): 
     case 'engine-ready':
       return { state, actions: [{ do: 'dismiss-engine' }] };
     case 'not-started':
-      // The request ended while its engine was being started: none came.
+      // The request had ended while its engine was being started, and the start failed.
       return input.engineRemains ? { state, actions: [{ do: 'dismiss-engine' }] } : ended(state);
     default:
       return withoutRule(state, input);
@@ -304,7 +306,7 @@ function ended({ after }: Extract<State, { at: 'draining' }>): Step {
   return { state: { at: 'over' }, actions: [...checkAfter(after), { do: 'close-caller' }] };
 }
 
-/** One reply of ours, then the end. */
+/** Ends the session with one reply of the service's own. */
 function turnAway(
   state: Extract<State, { at: 'idle' | 'judging' }>,
   first: readonly Action[],

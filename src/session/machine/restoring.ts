@@ -1,12 +1,13 @@
 /**
- * Every rule about a tree that a confined engine restores. Images are their owner's to write, so that no instruction of the tree
- * runs before it was verified, nor beside its engine. Pure.
+ * Every rule about a tree that a confined engine restores. The owner of the images can write anything into them. Therefore no
+ * instruction of the tree runs before the tree is verified, and none while its engine is there. Pure.
  *
  *     restoring -> verifying -> resuming -> leaving -> letting-run -> resumed
  *
- * In restoring and verifying, whatever ends the request ends the tree by its cgroup, and never by an end of file: an engine that
- * reads one at pre-resume resumes the tree all the same (cr_restore_tasks in CRIU's cr-restore.c). From resuming on the tree was
- * verified and is frozen, until letting-run has looked at it once more.
+ * Invariants:
+ * - In restoring and verifying, the end of the request kills the tree through its cgroup. An end of file would not do: an engine
+ *   that reads an end of file at pre-resume still resumes the tree (cr_restore_tasks in CRIU's cr-restore.c).
+ * - From resuming on, the tree is verified and frozen, until letting-run has verified it a second time.
  */
 import { constants as os } from 'node:os';
 import type { AuthorizedRequest } from '../../policy/authorize.ts';
@@ -31,7 +32,7 @@ export function mustVerify(request: AuthorizedRequest): boolean {
   return request.scope === 'restore' && request.engine === 'confined';
 }
 
-/** The state of an engine that works on a request. */
+/** The state in which an engine works on this request. */
 export function atWork(request: AuthorizedRequest): 'working' | 'restoring' {
   return mustVerify(request) ? 'restoring' : 'working';
 }
@@ -67,7 +68,7 @@ export function whenVerifying(state: In<'verifying'>, input: Input): Step {
   }
 }
 
-/** Also while the caller has a notification, before the tree was verified. */
+/** Rules before verification. They hold in `notifying`, too, if the answer leads back to `restoring`. */
 export function whenUnverified(state: In<'restoring' | 'verifying' | 'notifying'>, input: Input): Step {
   const { request } = state;
   switch (input.on) {
@@ -107,7 +108,7 @@ export function whenResuming(state: In<'resuming'>, input: Input): Step {
   const { request } = state;
   switch (input.on) {
     case 'engine-notify':
-      // The tree is still frozen: the caller hears of post-resume when it runs.
+      // The tree is still frozen. The caller gets post-resume when the tree runs (letting-run).
       return input.script === 'post-resume'
         ? { state, actions: [{ do: 'acknowledge' }] }
         : notified(request, state.at);
@@ -124,14 +125,14 @@ export function whenResuming(state: In<'resuming'>, input: Input): Step {
   }
 }
 
-/** A caller that asked for no notifications sees none, also of those that the service asked for. */
+/** If the caller asked for notifications, forward this one; if only the service asked for them, acknowledge it. */
 function notified(request: AuthorizedRequest, back: Exclude<AtWork, 'working'>): Step {
   return request.notifies
     ? tellCaller(request, back)
     : { state: { at: back, request }, actions: [{ do: 'acknowledge' }] };
 }
 
-/** The engine says that the tree is restored. */
+/** The engine has replied that the tree is restored. Keep the reply until the engine has gone. */
 export function awaitLeaving(request: AuthorizedRequest, reply: Uint8Array): Step {
   return {
     state: { at: 'leaving', request, reply: Buffer.from(reply).toString('base64') },
@@ -139,13 +140,13 @@ export function awaitLeaving(request: AuthorizedRequest, reply: Uint8Array): Ste
   };
 }
 
-/** Whether the caller is there makes no difference: a verified tree is let run. */
+/** A verified tree is let run, even if the caller has left. */
 export function whenLeaving(state: In<'leaving'>, input: Input): Step {
   switch (input.on) {
     case 'engine-end':
       return { state: { ...state, at: 'letting-run' }, actions: [{ do: 'let-run' }] };
     case 'deadline':
-      // Its caller may have stopped the engine. CRIU has let go of every process of the tree.
+      // The caller may have stopped the engine (SIGSTOP). Killing it is safe: CRIU has detached from every process of the tree.
       return { state, actions: [{ do: 'kill-engine' }] };
     default:
       return withoutRule(state, input);
@@ -169,7 +170,7 @@ export function whenLettingRun(state: In<'letting-run'>, input: Input): Step {
   }
 }
 
-/** CRIU only logs that `post-resume` failed: the tree runs. */
+/** The answer to `post-resume` has no effect: the tree runs, and CRIU itself only logs a failure here. */
 export function whenResumed(state: In<'resumed'>, input: Input): Step {
   switch (input.on) {
     case 'decided':
@@ -211,12 +212,12 @@ function refuseToRun(request: AuthorizedRequest, reason: string): Step {
   };
 }
 
-/** What a failed restore leaves is ended, verified or not. */
+/** After a failed restore the tree is killed, verified or not. */
 function failed(request: AuthorizedRequest): Step {
   return withoutTree(afterFinal(request, false, tellFinal(request, false)));
 }
 
-/** The same step, which ends the tree first. */
+/** The same step, with the tree killed first. */
 export function withoutTree(step: Step): Step {
   return { ...step, actions: [{ do: 'kill-tree' }, ...step.actions] };
 }

@@ -1,147 +1,156 @@
-/** The words of the session machine: its states, its inputs, its actions. */
+/** The alphabet of the session machine: states, inputs, actions. */
 
 import type { AuthorizedRequest, Decision, RelayPlan } from '../../policy/authorize.ts';
 import type { Result, Unfinished } from '../../records/vocabulary.ts';
 
 export type State =
-  /** Waits for a packet of the caller. `engine`: one from the request before waits, too. */
+  /** The session waits for a packet of the caller. `engine`: the engine of the previous request waits for another request. */
   | { readonly at: 'idle'; readonly phase: RequestPhase; readonly engine: boolean }
-  /** A packet is judged, which takes as long as its caller and its target take to be read. */
+  /** A packet is being judged. That takes as long as reading its caller and its target in /proc. */
   | {
       readonly at: 'judging';
       readonly phase: RequestPhase;
       readonly engine: boolean;
       readonly packet: PacketPlace;
     }
-  /** An engine for the request is on its way: in the queue, in a launcher, being moved to a scope, being kept. */
+  /**
+   * The request waits for its engine: for a turn in the queue, for a launcher, for a scope, or for systemd's store to hold the
+   * engine's descriptors.
+   */
   | { readonly at: 'starting'; readonly request: AuthorizedRequest; readonly packet: PacketPlace }
-  /** The engine was given the request, and has said nothing since. */
+  /** The request was sent to the engine. The engine has not spoken since. */
   | {
       readonly at: 'offered';
       readonly request: AuthorizedRequest;
       readonly packet: PacketPlace;
-      /** `an-earlier-start`: of this service, which was killed then, so that the engine may never have got it. */
+      /** `an-earlier-start`: the service was killed while it sent the request, so that the engine may not have it. */
       readonly by: 'this-start' | 'an-earlier-start';
     }
   /** The engine works on the request. */
   | { readonly at: 'working'; readonly request: AuthorizedRequest }
   /** A confined engine restores: the tree must be verified before it runs. */
   | { readonly at: 'restoring'; readonly request: AuthorizedRequest }
-  /** The engine waits at pre-resume, and the tree that it restored is looked at. */
+  /** The engine waits at pre-resume while the tree is frozen and verified. */
   | { readonly at: 'verifying'; readonly request: AuthorizedRequest }
-  /** The tree was verified, and stays frozen while its engine finishes. */
+  /** The tree is verified, and stays frozen while its engine finishes. */
   | { readonly at: 'resuming'; readonly request: AuthorizedRequest }
   /**
-   * The engine has restored a tree that may run, and said so. The tree stays frozen until the engine has gone: no instruction of it
-   * runs beside a process with the engine's capability. `reply`: the engine's, in base64.
+   * The engine has sent its final reply for a verified tree. The tree stays frozen until the engine has gone, so that no
+   * instruction of the tree runs beside a process with the engine's capability. `reply`: the engine's final reply, in base64.
    */
   | { readonly at: 'leaving'; readonly request: AuthorizedRequest; readonly reply: string }
-  /** The engine has gone, and the tree is looked at once more and let run. */
+  /** The engine has gone. The tree is verified a second time, then thawed. */
   | { readonly at: 'letting-run'; readonly request: AuthorizedRequest; readonly reply: string }
-  /** The tree runs, and its caller was told so by `post-resume`. */
+  /** The tree runs, and the caller has been sent `post-resume`. */
   | { readonly at: 'resumed'; readonly request: AuthorizedRequest; readonly reply: string }
   /** The engine waits for the caller's answer to a notification. `back`: the state that the answer leads to. */
   | { readonly at: 'notifying'; readonly request: AuthorizedRequest; readonly back: AtWork }
-  /** The engine was told to roll back, by an end of file, and has yet to say how that went. */
+  /** The engine was sent an end of file, which makes CRIU roll back. Its final reply is outstanding. */
   | { readonly at: 'rolling-back'; readonly request: AuthorizedRequest; readonly because: RollbackCause }
   /** The engine owns the caller's connection. */
   | { readonly at: 'handed-over'; readonly request: AuthorizedRequest }
-  /** The last reply is out, the engine has yet to leave. `after`: its work was not finished, and is looked at then. */
+  /** The last reply is out; the engine has yet to exit. `after`: an unfinished request, whose tree is examined after the exit. */
   | { readonly at: 'draining'; readonly after?: Unfinished }
+  /** Final state. */
   | { readonly at: 'over' };
 
-/** What may come next: a first request, one after keep_open, the next round of a pre-dump loop. */
+/** The kind of request that may come next: the first, another after keep_open, the next round of a pre-dump loop. */
 export type RequestPhase = 'first' | 'next' | 'pre-dump-loop';
 
-/** Where the bytes of a request are: `queued`, unread in the queue of its caller; `ours`, taken from there, and kept by us. */
+/** The place of a request's bytes: `queued`, unread in its caller's queue; `ours`, taken from there and kept by the service. */
 export type PacketPlace = 'queued' | 'ours';
 
-/** States in which the engine has the request and waits for nobody. */
+/** States in which the engine works on the request, without waiting for an answer. */
 export type AtWork = 'working' | 'restoring' | 'resuming';
 
-/** `cut-off`: it took too long; the reason is a sentence. */
+/** `cut-off`: the request took too long; `reason` is a sentence. */
 export type RollbackCause =
   | { readonly is: 'caller-left' }
   | { readonly is: 'cut-off'; readonly reason: string };
 
-/** How an engine ended, as far as it is known. */
+/** The end of an engine, as far as it is known. */
 export interface EngineEnd {
   /**
-   * - `success`, `failure`: it left by itself with exit status 0, or another; whatever it had to say, it said;
-   * - `lost`: a signal ended it, or nobody knows what did.
+   * - `success`, `failure`: the engine exited by itself, with status 0 or another; all its messages were read before;
+   * - `lost`: a signal ended the engine, or the cause of its end is unknown.
    */
   readonly how: 'success' | 'failure' | 'lost';
-  /** One sentence, with its last error line where there is one. */
+  /** One sentence, with the engine's last error line if there is one. */
   readonly reason: string;
 }
 
 export type Input =
-  /** A packet waits unread, and is being judged. */
+  /** A packet waits unread; judging it begins, and takes its time. */
   | { readonly on: 'packet' }
-  /** This was decided about the packet. */
+  /** The packet was judged. */
   | { readonly on: 'decided'; readonly decision: Decision }
-  /** A packet waits unread that is no request: it does not parse, or is too large. */
+  /** The packet that waits unread is no request: for example, it does not parse, or is too large. */
   | { readonly on: 'malformed'; readonly errno: number; readonly reason: string }
-  /** `script` is the notification's name, for example `pre-resume`. */
+  /** The engine sent a notification. `script`: its name, for example `pre-resume`. */
   | { readonly on: 'engine-notify'; readonly script: string }
+  /** After `verify`: the tree may run. */
   | { readonly on: 'verified' }
-  /** What was restored must not run; the reason begins with a verb. */
+  /** After `verify` or `let-run`: the tree must not run. The reason begins with a verb. */
   | { readonly on: 'unverified'; readonly reason: string }
-  /** `errno`: cr_errno, 0 for none. `reply`: its bytes, as they are passed on. */
+  /** The engine sent its final reply. `errno`: cr_errno, or 0 without one. `reply`: the bytes that the caller would get. */
   | {
       readonly on: 'engine-final';
       readonly success: boolean;
       readonly errno: number;
       readonly reply: Uint8Array;
     }
-  /** What was verified runs; the engine had gone before. */
+  /** After `let-run`: the tree runs, without its engine. */
   | { readonly on: 'let-run' }
-  /** The engine closed its end of the connection, but may still run (exec_cmd). */
+  /** The engine closed its end of the connection. Its process may still run (exec_cmd). */
   | { readonly on: 'engine-hangup' }
+  /** The engine's process has exited. */
   | { readonly on: 'engine-end'; readonly end: EngineEnd }
-  /** The engine of a `start-engine` or `restart-engine` waits for its request, and the next start of this service knows it. */
+  /** After `start-engine` or `restart-engine`: the engine waits for its request, and the next start of the service knows it. */
   | { readonly on: 'engine-ready' }
-  /** No engine is needed: the answer is known. `success`: what it says. */
+  /** After `start-engine`: a stored answer makes an engine unnecessary. `success`: that of the answer. */
   | { readonly on: 'answered'; readonly success: boolean }
-  /** The engine has not read its request, and will not: it has done nothing about it. */
+  /** The engine has not read its request, and will not: nothing was done, so another engine can take the request. */
   | { readonly on: 'unread' }
-  /** The last `start-engine`, `restart-engine` or `hand-over` could not be carried out; no engine has the request. */
+  /** After `start-engine`, `restart-engine` or `hand-over`: the start failed, and no engine has the request. */
   | {
       readonly on: 'not-started';
       readonly errno: number;
       readonly reason: string;
       readonly engineRemains: boolean;
     }
-  /** The caller has closed the connection, or its sending half of it. */
+  /** The caller has closed the connection, or its sending half. */
   | { readonly on: 'caller-end' }
-  /** What is waited for took too long: a packet, an answer, the operation, its rolling back. */
+  /** A time ran out: that of a packet, an answer, the operation, its rollback, or the engine's leaving. */
   | { readonly on: 'deadline'; readonly reason: string }
-  /** This service stops, and begins nothing any more. */
+  /** The service is stopping, and begins no more requests. */
   | { readonly on: 'stopping'; readonly reason: string };
 
 export type Action =
-  /** Work on the request begins: its time counts from here. */
+  /** Begin the request: note it for the record, and start its operation timer. */
   | { readonly do: 'begin'; readonly request: AuthorizedRequest }
-  /** From here on the next start of this service goes on with the session. */
+  /** Give the session to systemd's store: from here on, the next start of the service goes on with it. */
   | { readonly do: 'keep' }
-  /** Write the state down before the next action, for the next start of this service. Each step ends with that by itself. */
+  /** Save this state before the next action (write-ahead). The state after each step is saved without it. */
   | { readonly do: 'save'; readonly state: State }
-  /** The session is none of the next start's. */
+  /** Remove the session from systemd's store: the next start will not know it. */
   | { readonly do: 'forget' }
-  /** Judge the packet that is ours, once more. */
+  /** Judge the stored copy of the request again. */
   | { readonly do: 'judge-again' }
-  /** Have an engine for the request: start one where `fresh`. The input `engine-ready`, `answered` or `not-started` follows. */
+  /**
+   * Get an engine for the request: a new engine if `fresh`, otherwise the one that waits. The input `engine-ready`, `answered` or
+   * `not-started` follows.
+   */
   | {
       readonly do: 'start-engine';
       readonly request: AuthorizedRequest;
       readonly plan: RelayPlan;
       readonly fresh: boolean;
     }
-  /** Another engine in the place and the turn of one that has not read the request. */
+  /** Replace an engine that has not read the request; the new engine keeps its turn. `engine-ready` or `not-started` follows. */
   | { readonly do: 'restart-engine'; readonly request: AuthorizedRequest }
-  /** Let go of an engine that has done nothing. */
+  /** Dismiss an engine that has done nothing. From then on the session ignores it. */
   | { readonly do: 'abandon-engine' }
-  /** Give the engine its request. */
+  /** Send the request to the engine. */
   | { readonly do: 'send' }
   /** Leave the packet unread and start an engine on the caller's connection. */
   | { readonly do: 'hand-over'; readonly request: AuthorizedRequest }
@@ -149,44 +158,46 @@ export type Action =
   | { readonly do: 'answer' }
   /** Consume the packet and tell the engine that its notification failed. */
   | { readonly do: 'answer-failure' }
-  /** Tell the engine that its notification succeeded, on our own. */
+  /** Answer the engine's notification with success, without asking the caller. */
   | { readonly do: 'acknowledge' }
-  /** Look at what was restored; the input `verified` or `unverified` follows. */
+  /** Freeze and verify the restored tree; the input `verified` or `unverified` follows. */
   | { readonly do: 'verify' }
-  /** Once more a deadline: for the engine to leave. */
+  /** Replace the operation timer by the deadline for the engine to exit. */
   | { readonly do: 'await-leaving' }
-  /** End the engine, which has nothing left to undo. */
+  /** Kill the engine. Nothing is left for it to undo. */
   | { readonly do: 'kill-engine' }
-  /** Look at the frozen tree once more, and let it run; the input `let-run` or `unverified` follows. */
+  /** Verify the frozen tree again, then thaw it; the input `let-run` or `unverified` follows. */
   | { readonly do: 'let-run' }
-  /** Tell the caller what the engine would have told it: the tree runs. */
+  /** Send the caller the notification `post-resume` in the engine's place. */
   | { readonly do: 'notify-resumed' }
-  /** The engine's reply, which was kept back. */
+  /** Send the caller the engine's final reply, which `leaving` kept back. */
   | { readonly do: 'send-reply'; readonly reply: string }
-  /** End everything in the engine's cgroup, itself included: it holds what must not run. */
+  /** Kill the engine and every process in its cgroup: a tree that must not run. */
   | { readonly do: 'kill-tree' }
-  /** Consume the packet without using it. */
+  /** Consume the packet and drop it. */
   | { readonly do: 'discard' }
-  /** Pass the engine's message on; what `hint` says is added to the sentence of a failing reply. */
+  /** Forward the engine's message to the caller. `hint` is added to the sentence of a failing reply. */
   | { readonly do: 'forward'; readonly hint?: string }
-  /** A reply of our own. */
+  /** Send the caller a failing reply of the service's own. */
   | { readonly do: 'reply'; readonly type: number; readonly errno: number; readonly reason: string }
   /**
-   * Watch for a packet of the caller. The first has a deadline, and an answer to a notification: how long a caller takes between
-   * two rounds of a pre-dump loop is its own affair.
+   * Watch for a packet of the caller. `request` and `notify` set a deadline for it. `none` sets none: a caller may take any time
+   * between two requests of a connection, for example between two rounds of a pre-dump loop.
    */
   | { readonly do: 'listen'; readonly deadline: 'request' | 'notify' | 'none' }
-  /** Watch for nothing but its end. */
+  /** Stop watching for packets; watch for the end of the connection only. Clears the deadline of a packet. */
   | { readonly do: 'stop-listening' }
-  /** Let the engine read an end of file where it waits: it rolls back and leaves. It is never killed. */
+  /** Shut our sending half: where the engine waits, it reads an end of file, rolls back and exits. The engine is not killed. */
   | { readonly do: 'dismiss-engine' }
-  /** Once more a deadline: for CRIU to roll back. */
+  /** Replace the operation timer by the deadline for CRIU to roll back. */
   | { readonly do: 'await-rollback' }
-  /** The engine has gone: is the tree of its request as it was? Said in the journal. */
+  /** The engine has gone: record whether the tree of its request runs. */
   | { readonly do: 'check-tree'; readonly left: Unfinished }
+  /** Close the caller's connection when its last message is out. */
   | { readonly do: 'close-caller' }
-  /** An input that cannot happen in this state has happened. */
+  /** Record an input that cannot happen in this state. */
   | { readonly do: 'record-unexpected'; readonly at: State['at']; readonly on: Input['on'] }
+  /** Write the final record of the request, and end its operation timer. */
   | { readonly do: 'record'; readonly result: Result; readonly errno?: number; readonly reason?: string };
 
 export interface Step {

@@ -1,4 +1,4 @@
-/** The pieces of which machine.ts, delivery.ts and restoring.ts make their steps. Pure. */
+/** Steps and lists of actions that machine.ts, delivery.ts and restoring.ts share. Pure. */
 import { constants as os } from 'node:os';
 import type { AuthorizedRequest } from '../../policy/authorize.ts';
 import { ReqType } from '../../protocol/messages.ts';
@@ -8,8 +8,8 @@ import type { Action, AtWork, EngineEnd, Input, State, Step } from './states.ts'
 const { EIO } = os.errno;
 
 /**
- * Inputs that a state has no use for, because a race or the kernel's level-triggered events may bring them. Any other input
- * without a rule is recorded, and changes nothing.
+ * Inputs that a state ignores: a race or a level-triggered event of the kernel may bring them. Any other input without a rule is
+ * recorded as unexpected. Neither changes the state.
  */
 const ignored: { readonly [at in State['at']]: readonly Input['on'][] } = {
   idle: [],
@@ -20,15 +20,15 @@ const ignored: { readonly [at in State['at']]: readonly Input['on'][] } = {
   restoring: [],
   verifying: [],
   resuming: ['engine-hangup'],
-  // A caller that has left makes no difference: a verified tree is let run.
+  // A verified tree is let run, even if the caller has left.
   leaving: ['caller-end', 'engine-hangup'],
   'letting-run': ['caller-end', 'engine-hangup', 'deadline'],
   resumed: ['engine-hangup', 'engine-end'],
   notifying: ['engine-hangup'],
   'rolling-back': ['engine-notify', 'engine-hangup', 'caller-end', 'unread'],
-  // The engine reads from its caller itself, so that it cannot be cut off.
+  // The engine owns the caller's connection, so that it cannot be cut off.
   'handed-over': ['engine-hangup', 'deadline'],
-  // The last reply is out. The engine may still speak, and what was looked at for it may still be answered.
+  // The last reply is out. The engine may still speak, and a verification may still report its result.
   draining: [
     'engine-notify',
     'engine-final',
@@ -55,7 +55,7 @@ const ignored: { readonly [at in State['at']]: readonly Input['on'][] } = {
   ],
 };
 
-/** The step of an input that a state has no rule for. */
+/** The step for an input that the state has no rule for. */
 export function withoutRule(state: State, input: Input): Step {
   const known = ignored[state.at].includes(input.on);
   return { state, actions: known ? [] : [{ do: 'record-unexpected', at: state.at, on: input.on }] };
@@ -65,7 +65,7 @@ export function stay(state: State): Step {
   return { state, actions: [] };
 }
 
-/** The same step behind other actions. */
+/** The same step, with `actions` first. */
 export function before(actions: readonly Action[], step: Step): Step {
   return { ...step, actions: [...actions, ...step.actions] };
 }
@@ -74,7 +74,7 @@ export function dismissIf(engine: boolean): Action[] {
   return engine ? [{ do: 'dismiss-engine' }] : [];
 }
 
-/** A notification of the engine goes to the caller, whose answer ends the wait. */
+/** Forwards the engine's notification and waits for the caller's answer: -> notifying. */
 export function tellCaller(request: AuthorizedRequest, back: AtWork): Step {
   return {
     state: { at: 'notifying', request, back },
@@ -82,7 +82,10 @@ export function tellCaller(request: AuthorizedRequest, back: AtWork): Step {
   };
 }
 
-/** CRIU reads an end of file where it waits for an answer, and rolls back by itself: an engine at work is never interrupted. */
+/**
+ * An end of file makes CRIU roll back, where it waits for an answer. CRIU at work is never interrupted: it reads the end of file
+ * when it waits next.
+ */
 export function rollBackForCallerEnd(request: AuthorizedRequest): Step {
   return {
     state: { at: 'rolling-back', request, because: { is: 'caller-left' } },
@@ -97,12 +100,12 @@ export function rollBackForDeadline(request: AuthorizedRequest, reason: string):
   };
 }
 
-/** @returns a sentence. @param reason continues one that begins with the request. */
+/** @returns a sentence. @param reason its predicate; the request is its subject. */
 export function overdue(request: AuthorizedRequest, reason: string): string {
   return `${request.name}: ${reason}`;
 }
 
-/** The engine's own last word is told and recorded. */
+/** Forwards and records the engine's final reply. */
 export function tellFinal(request: AuthorizedRequest, success: boolean): Action[] {
   return [
     success || request.hint === undefined ? { do: 'forward' } : { do: 'forward', hint: request.hint },
@@ -111,8 +114,8 @@ export function tellFinal(request: AuthorizedRequest, success: boolean): Action[
 }
 
 /**
- * A caller that is there may ask again: cr_service_work goes on after keep_open whenever its reply was sent, also a failing one; a
- * pre-dump loop ends with its first failure.
+ * The step after a final reply. After keep_open the caller may send another request, also after a failure, as in cr_service_work.
+ * A pre-dump loop ends with its first failure.
  */
 export function afterFinal(request: AuthorizedRequest, success: boolean, told: readonly Action[]): Step {
   const isRound = success && request.type === ReqType.PRE_DUMP;
@@ -120,17 +123,17 @@ export function afterFinal(request: AuthorizedRequest, success: boolean, told: r
   const engine = request.engine === 'privileged';
   return {
     state: { at: 'idle', phase: request.type === ReqType.PRE_DUMP ? 'pre-dump-loop' : 'next', engine },
-    // A confined engine holds the directories of one request, and a probe answers one question.
+    // A confined engine holds the directories of one request, and a probe answers one question: dismiss either.
     actions: [...told, ...dismissIf(!engine), { do: 'listen', deadline: 'none' }],
   };
 }
 
-/** The engine ended before its last word: a reply of ours, and a look at the tree. */
+/** The engine ended before its final reply: the service replies, and the tree is examined. */
 export function engineLost(request: AuthorizedRequest, end: EngineEnd): Step {
   return unfinished(request, EIO, withHintOf(request, end.reason));
 }
 
-/** The request ends without an engine's word. */
+/** Ends the session with a reply of the service's own, and examines the tree. */
 export function unfinished(request: AuthorizedRequest, errno: number, reason: string): Step {
   return {
     state: { at: 'over' },
@@ -142,7 +145,7 @@ export function withHintOf({ hint }: AuthorizedRequest, reason: string): string 
   return hint === undefined ? reason : `${reason} (${hint})`;
 }
 
-/** No engine has the request. */
+/** Ends a session whose engine could not be started. */
 export function notStarted(
   request: AuthorizedRequest,
   errno: number,

@@ -1,4 +1,4 @@
-/** Work that is done for all who have asked for it meanwhile: one at a time, however many ask and however long it takes. */
+/** Coalesces requests for the same work: while one run is in flight, further items are collected for a single next run. */
 
 export class Coalesced<Item> {
   readonly #work: (items: readonly Item[]) => Promise<void>;
@@ -9,7 +9,7 @@ export class Coalesced<Item> {
     this.#work = work;
   }
 
-  /** @returns what becomes of the work that this is part of, which has yet to begin. */
+  /** @returns the outcome of the run that includes this item; that run begins after this call. */
   add(item: Item): Promise<void> {
     if (!this.#next) {
       const items: Item[] = [];

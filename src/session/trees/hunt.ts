@@ -1,9 +1,9 @@
 /**
- * Ends processes of a kind, whatever they do to be passed over: fork faster than they are read, start and end threads, or have
- * themselves moved about.
+ * Kills all processes of a kind, even if they evade the search: by forking faster than they are read, by starting and ending
+ * threads, or by having themselves moved to other cgroups.
  *
- * They are looked for while everything runs. Only if there are some, or some that never stand still for a look, is what they could be
- * in frozen, until two looks find nothing more.
+ * The first search runs while the processes run. Only if it finds some, or some whose threads do not settle, their cgroups are
+ * frozen, until two looks in a row find no more.
  */
 import { readFileSync } from 'node:fs';
 import { native } from '../../native/binding.ts';
@@ -11,30 +11,30 @@ import type { Found, Look, SeenProcess } from '../../proc/holders.ts';
 import { parseStartTime } from '../../proc/status.ts';
 
 /**
- * How often is looked where something is born during each look. One that forks without end is not seen by half of them at most, each of
- * which begins somewhere else.
+ * The limit of looks if processes are born during each of them. A process that forks endlessly escapes at most half of the looks,
+ * because each look begins at another place.
  */
 const mostLooks = 16;
 
-/** How often while they stand still. */
+/** The limit of looks while the cgroups are frozen. */
 const mostRounds = 20;
 const agreeingLooks = 2;
 
-/** However many there are: whoever stands still with them goes on then. */
+/** The limit of a freeze, which also stops bystanders in the same cgroups. */
 const longestFreezeMs = 2000;
 
 const tooMany = 'There are more processes of the kind than can be looked at';
 
-/** What is ended needs a moment to be gone. */
+/** The time between looks, for killed processes to disappear. */
 const pauseMs = 2;
 
 export interface Hunt {
   look(): Promise<Look>;
-  /** Which of those that were found are to be ended. */
+  /** Selects the processes to kill. */
   choose(found: readonly Found[]): Promise<readonly Found[]>;
-  /** Stands still where a process of a user is, and where it could go. */
+  /** Freezes the cgroup of a process, and the cgroups that its user could move it to. */
   readonly freezer: Standstill;
-  /** SIGKILL. @returns false where it has ended already. @throws Error where that cannot be done. */
+  /** Sends SIGKILL. @returns false if the process has ended already. @throws Error if it cannot be killed. */
   end(process: Found): boolean;
 }
 
@@ -45,20 +45,20 @@ export interface Standstill {
 
 export interface Bag {
   readonly ended: readonly Found[];
-  /** Of those nobody knows, or they could not be ended. */
+  /** Processes that could not be read or killed. */
   readonly unknown: readonly SeenProcess[];
 }
 
 interface Sight {
   readonly chosen: readonly Found[];
   readonly unknown: readonly SeenProcess[];
-  /** Nothing can have been passed over. */
+  /** The look was complete: no process can have escaped it. */
   readonly certain: boolean;
-  /** There are more than were told of. */
+  /** The list is incomplete: there are too many processes. */
   readonly cut: boolean;
 }
 
-/** Never leaves anything frozen. @throws Error where nothing can be read, or there are too many to be told of. */
+/** Thaws everything before it returns or throws. @throws Error if /proc cannot be read, or the list stays incomplete. */
 export async function endAll(hunt: Hunt): Promise<Bag> {
   const sight = await seekRunning(hunt);
   const { chosen, unknown } = sight;
@@ -71,7 +71,7 @@ export async function endAll(hunt: Hunt): Promise<Bag> {
 }
 
 async function seekRunning(hunt: Hunt): Promise<Sight> {
-  // As they were seen last.
+  // The unsettled processes of the last look that had some.
   let restless: readonly SeenProcess[] = [];
   for (let look = 1; ; look += 1) {
     const sight = await see(hunt);
@@ -92,7 +92,7 @@ async function endStanding(hunt: Hunt, first: Sight): Promise<Bag> {
     for (const [cgroup, uid] of cgroupsOf([...sight.chosen, ...restless]))
       await hunt.freezer.freezeAround(cgroup, uid);
     sight = await see(hunt);
-    // What was killed and is still there runs nothing any more.
+    // A killed process that is still listed no longer runs.
     const fresh = sight.chosen.filter((process) => !ended.has(nameOf(process)));
     for (const process of fresh) if (ends(hunt, process)) ended.set(nameOf(process), process);
     const isDone = fresh.length === 0 && !sight.cut && !sight.unknown.some(isRestless);
@@ -109,7 +109,7 @@ function ends(hunt: Hunt, process: Found): boolean {
   try {
     return hunt.end(process);
   } catch {
-    // It is tried again as long as it is found.
+    // Each further look that finds the process tries again.
     return false;
   }
 }
@@ -117,7 +117,7 @@ function ends(hunt: Hunt, process: Found): boolean {
 async function see(hunt: Hunt): Promise<Sight> {
   const { found, unknown, quiet, cut } = await hunt.look();
   const chosen = await hunt.choose(found);
-  // Where nothing was born, what ended meanwhile has left nothing behind.
+  // If no process was born during the look, an unsettled process that ended has left no child.
   return {
     chosen,
     unknown: quiet ? unknown.filter((process) => !isRestless(process)) : unknown,
@@ -130,7 +130,7 @@ function isRestless({ seen }: SeenProcess): boolean {
   return seen === 'unsettled';
 }
 
-/** Each with a user whose process is in it, once. */
+/** Each cgroup once, with the user of a process in it. */
 function cgroupsOf(processes: readonly SeenProcess[]): Map<string, number> {
   return new Map(processes.filter(({ cgroup }) => cgroup !== '').map(({ cgroup, uid }) => [cgroup, uid]));
 }
@@ -140,9 +140,9 @@ function nameOf({ pid, start }: Found): string {
 }
 
 /**
- * The pidfd makes sure that what is ended is what was looked at.
- * @returns false where it has ended already.
- * @throws NativeError where it cannot be ended.
+ * Sends SIGKILL. The start time is compared after the pidfd is open, so that a reused pid is spared (TOCTOU).
+ * @returns false if the process has ended already.
+ * @throws NativeError if it cannot be killed.
  */
 export function kill({ pid, start }: Found): boolean {
   try {

@@ -1,20 +1,20 @@
 /**
- * What an operation that was cut off has left behind: CRIU rolls back by itself, and this looks whether it did.
+ * Checks the tree of an operation that was cut off: CRIU rolls back by itself, and this tells whether it did.
  *
- * What can be seen from outside is whether the tasks run and nobody traces them. CRIU's lock of the network (rules in the network
- * namespace of the tree, network_lock in CRIU's net.c) cannot, without running the programs of the firewall there.
+ * Visible from outside: whether the tasks run, and whether they are traced. Invisible without running the firewall's programs:
+ * CRIU's network lock (rules in the network namespace of the tree, network_lock in CRIU's net.c).
  */
 
 import { type ReadThread, readTree } from '../../proc/process-tree.ts';
 import type { TreeState } from '../../records/vocabulary.ts';
 
-/** Once more a moment later: a task that is being let go is still shown as held for an instant. */
+/** The number of looks: a task that is just being detached is shown as held for an instant. */
 const looks = 20;
 const lookAgainMs = 50;
 
 /**
- * @param root the process whose tree was to be dumped. A process that ends meanwhile is none that is held.
- * @throws Error when the tree cannot be read
+ * @param root the process whose tree was to be dumped. A process that ends meanwhile does not count as held.
+ * @throws Error if the tree cannot be read
  */
 export async function lookAfter(root: number): Promise<TreeState> {
   for (let look = 1; ; look += 1) {

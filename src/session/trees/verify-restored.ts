@@ -1,10 +1,10 @@
 /**
- * The moment before a restored tree runs: every task stands in a tracing stop with its final credentials. Its cgroup is
- * frozen, because its owner may kill the engine at any time, and the tasks would simply run on; then each thread of each
- * member is read and judged, and so is what they hold.
+ * Verification of a restored tree at pre-resume: every task stands in a tracing stop with its final credentials. The cgroup is
+ * frozen first, because the owner may kill the engine at any time, and then the tasks would run. Then every thread of every
+ * member is read and judged, and so are the descriptors and mappings that they hold.
  *
- * What may run stays frozen until the engine, which has a capability that its caller lacks, has gone: the engine is moved apart for
- * that, lets go of the tree, and leaves.
+ * A verified tree stays frozen until the engine has gone, because the engine has a capability that its caller lacks. For that the
+ * engine is moved to a cgroup of its own, where it detaches from the tree and exits.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import type { EngineCgroup } from '../../engine/engine-cgroup.ts';
@@ -15,15 +15,15 @@ import { type Reading, readInTurns } from '../../proc/turns.ts';
 import { endTracedElsewhere } from './sweep.ts';
 import { whyHeld } from './why-held.ts';
 
-/** How long all tasks may take to freeze. */
+/** The time for all tasks to freeze. */
 const freezeDeadlineMs = 10_000;
 
 /**
- * Freezes and verifies. What may run stays frozen, and its engine alone is thawed; what may not stays frozen with its engine, to
- * be killed.
- * @param apart where the engine goes; where it is already, if an earlier start of this service was killed in this moment.
- * @param engine its pid.
- * @returns why the tree must not run; undefined when it may.
+ * Freezes and verifies the tree. If the tree may run, it stays frozen and the engine alone is thawed. Otherwise both stay frozen,
+ * to be killed.
+ * @param apart the cgroup that the engine moves to. The engine is there already if an earlier start was killed after the move.
+ * @param engine the engine's pid.
+ * @returns the reason why the tree must not run; undefined if it may run.
  */
 export async function verifyRestored(
   cgroup: EngineCgroup,
@@ -35,9 +35,9 @@ export async function verifyRestored(
     await Promise.all([cgroup.freeze(freezeDeadlineMs), apart.freeze(freezeDeadlineMs)]);
     const members = [...cgroup.members(), ...apart.members()];
     const held = whyHeld(members, engine, restorer);
-    // Heard below, where nothing else is wrong.
+    // A rejection is handled below, when this is awaited; until then it must not count as unhandled.
     held.catch(() => {});
-    // First, while the engine that holds it cannot let it go.
+    // Do this first, while the frozen engine cannot detach from a task outside.
     const escaped = await endTracedElsewhere(engine, members);
     const reason =
       escaped ??
@@ -53,12 +53,12 @@ export async function verifyRestored(
 }
 
 /**
- * Looks once more at a tree that was verified, and whose engine has gone; then thaws it.
- * @returns why it must not run; undefined when it does.
+ * Verifies a tree again whose engine has gone, then thaws it.
+ * @returns the reason why the tree must not run; undefined if it runs.
  */
 export async function letRestoredRun(cgroup: EngineCgroup, restorer: Restorer): Promise<string | undefined> {
   try {
-    // It is frozen already: only the kernel's word for that is waited for.
+    // The cgroup is frozen already; this waits for the kernel to confirm that.
     await cgroup.freeze(freezeDeadlineMs);
     const threads = await readInTurns(readMembers(cgroup.members(), 0));
     const reason = judgeReleased(threads, restorer);
@@ -69,7 +69,10 @@ export async function letRestoredRun(cgroup: EngineCgroup, restorer: Restorer): 
   }
 }
 
-/** Nothing in a frozen cgroup forks or changes; a member that was killed meanwhile is an error here, and the tree is not let go. */
+/**
+ * Processes in a frozen cgroup neither fork nor change. A member that was killed meanwhile is an error, and the tree does not
+ * run.
+ */
 function* readMembers(members: readonly number[], engine: number): Reading<RestoredThread[]> {
   const threads: RestoredThread[] = [];
   for (const pid of members) {
@@ -77,7 +80,7 @@ function* readMembers(members: readonly number[], engine: number): Reading<Resto
     for (const tid of readdirSync(`/proc/${pid}/task`)) {
       const path = `/proc/${pid}/task/${tid}`;
       const tracing = parseTracing(readFileSync(`${path}/status`, 'latin1'));
-      // What is neither held nor ended is refused, and is not asked for what only exec could hold up (caller-reader.ts).
+      // A thread that runs will be refused anyway. Do not read its ns links: execve(2) could block the reader (caller-reader.ts).
       const still = tracing.state === 't' || pid === engine;
       threads.push({
         ...readThread(path, still ? 'user' : 'zombie'),

@@ -1,7 +1,7 @@
 /**
- * What a restored tree holds, looked at while it stands frozen: read as root, and asked as its caller, on a thread that may be lost
- * to a file system that does not answer. One that is lost has its deadline, and none is risked for a user while one of that user's
- * is lost.
+ * Judges the descriptors and mappings of a frozen restored tree. They are read as root and checked with the rights of the caller,
+ * on a thread that a silent file system may block. A blocked thread is given up after a deadline. While a thread of a user is
+ * blocked, no other is started for that user.
  */
 
 import { native } from '../../native/binding.ts';
@@ -10,10 +10,10 @@ import { type Holdings, parseHoldings } from '../../policy/holdings.ts';
 import type { Restorer } from '../../policy/restored.ts';
 import { type Reading, readInTurns } from '../../proc/turns.ts';
 
-/** How long the look may take, for the largest of trees. */
+/** The time for one reading, enough for the largest of trees. */
 const deadlineMs = 10_000;
 
-/** Threads that are lost at the same time, whoever lost them: each has a stack. */
+/** The limit of blocked threads over all users: each has a stack. */
 const maxLost = 256;
 
 type Caller = Pick<Restorer, 'uid' | 'gid' | 'groups'>;
@@ -21,7 +21,7 @@ type Caller = Pick<Restorer, 'uid' | 'gid' | 'groups'>;
 export class HeldReader {
   readonly #deadlineMs: number;
   readonly #read: typeof native.readHeld;
-  /** By uid, how many threads of that user's are lost. */
+  /** The number of blocked threads, by uid. */
   readonly #lost = new Map<number, number>();
 
   constructor(deadline = deadlineMs, read = native.readHeld) {
@@ -29,7 +29,7 @@ export class HeldReader {
     this.#read = read;
   }
 
-  /** @throws Error when it takes too long, or an earlier one of this user's still does. */
+  /** @throws Error if the reading takes too long, or an earlier thread of this user is still blocked. */
   async read(processes: readonly number[], { uid, gid, groups }: Caller): Promise<Holdings> {
     const all = [...this.#lost.values()].reduce((sum, each) => sum + each, 0);
     if (this.#lost.has(uid) || all >= maxLost) {
@@ -69,10 +69,10 @@ export class HeldReader {
 const usual = new HeldReader();
 
 /**
- * @param members the pids of what was restored.
- * @param engine its pid, which holds what it likes.
- * @returns why they must not run, beginning with a verb; undefined when they may.
- * @throws Error when they cannot be looked at.
+ * @param members the pids of the restored tree.
+ * @param engine the engine's pid; the engine itself may hold anything.
+ * @returns the reason why the tree must not run, beginning with a verb; undefined if it may run.
+ * @throws Error if the tree cannot be read.
  */
 export async function whyHeld(
   members: readonly number[],
