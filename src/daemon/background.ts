@@ -1,10 +1,10 @@
 /**
- * --daemon: Node cannot fork, so the service is started once more, and this process leaves when that one is ready.
- * What the new one has to say before that comes on our stderr; afterwards it holds no descriptor of ours.
+ * --daemon: Node cannot fork, so this process starts the service again and exits when the new process is ready. Until then the
+ * new process's stderr is copied to ours. Afterwards it holds no descriptor of ours.
  */
 import type { Readable } from 'node:stream';
 
-/** Names the descriptor on which the new process says that it is ready. */
+/** The variable with the number of the descriptor on which the new process reports that it is ready. */
 const variable = 'CRIU_SERVICE_READY_FD';
 
 /** @returns the exit status: 0 when the service is ready, 1 when it ended before. */
@@ -19,7 +19,7 @@ export function runInBackground(environment: NodeJS.ProcessEnv): Promise<number>
     child.stderr?.pipe(process.stderr, { end: false });
     const ready = child.stdio[3] as Readable;
     ready.once('data', () => {
-      // Nothing of the service may keep this process from leaving.
+      // Release every handle of the service, so that this process can exit.
       child.stderr?.destroy();
       ready.destroy();
       child.unref();
@@ -30,7 +30,7 @@ export function runInBackground(environment: NodeJS.ProcessEnv): Promise<number>
   });
 }
 
-/** The descriptor to report on, when this process is the one in the background. */
+/** The descriptor to report on, if this process is the service in the background. */
 export function backgroundReadyFd(environment: NodeJS.ProcessEnv): number | undefined {
   const value = environment[variable];
   delete environment[variable];

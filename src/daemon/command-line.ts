@@ -4,12 +4,12 @@ import { maxPacketBytes } from '../native/limits.ts';
 import { mostSessions } from '../systemd/store-names.ts';
 import { defaults, type Printed, type ServiceOptions } from './options.ts';
 
-/** What a request with a few options and paths takes. */
+/** The size of a request with a few options and paths. */
 const smallestLimit = 4096;
 
 /**
  * @param argv without the program's name.
- * @returns the options, or what to exit with after help, the version or an error was printed.
+ * @returns the options; or the exit status, if help, the version or an error was printed.
  */
 export function parseCommandLine(argv: readonly string[], version: string): ServiceOptions | Printed {
   const command = new Command('criu-service')
@@ -112,7 +112,7 @@ export function parseCommandLine(argv: readonly string[], version: string): Serv
     const [word] = command.args;
     if (word !== undefined && word !== 'service') command.error(`error: unknown command '${word}'`);
     const { maxSessions, maxEngines } = command.opts();
-    // A session has one engine at work.
+    // Each session has at most one engine at work.
     const most = mostSessions(Math.min(maxEngines, maxSessions));
     if (maxSessions > most) {
       command.error(
@@ -155,7 +155,7 @@ export function parseCommandLine(argv: readonly string[], version: string): Serv
   };
 }
 
-/** -v, -vv, -v4: the number, or the count of letters and the first stands for warnings, as CRIU counts. */
+/** -v4 sets the level; -v, -vv and so on stand for everything (4). */
 function parseVerbosity(value: string): number {
   if (value === '') return 4;
   if (/^v+$/.test(value)) return 4;

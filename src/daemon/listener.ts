@@ -1,17 +1,17 @@
-/** The listening socket of a service that nobody activated, as `criu service` binds it. */
+/** The listening socket of a service without socket activation, bound as by `criu service`. */
 
 import { lstatSync, unlinkSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { type NativeError, native, type SeqpacketSocket } from '../native/binding.ts';
 import { StartError } from '../systemd/activation.ts';
 
-/** Anyone may connect; who is served for what is decided for each packet. CRIU's service does the same. */
+/** Anyone may connect, as with `criu service`; each packet is authorized by itself. */
 const mode = 0o666;
 
 const backlog = 4096;
 
 /**
- * Binds `path`. A stale socket file is replaced, a live one is not, and neither is anything that is no socket.
+ * Binds `path`. Replaces a stale socket file; a live socket and any other kind of file stay.
  * @throws StartError
  */
 export function bindListener(path: string): SeqpacketSocket {
@@ -38,7 +38,8 @@ function isLive(path: string): boolean {
     native.connect(path).close();
     return true;
   } catch (error) {
-    // EAGAIN is a live socket with a full backlog, EPROTOTYPE one of another type: only ECONNREFUSED says that nobody listens.
+    // EAGAIN is a live socket with a full backlog, EPROTOTYPE a live socket of another type. Only ECONNREFUSED proves a stale
+    // file.
     return (error as NativeError).code !== 'ECONNREFUSED';
   }
 }

@@ -1,4 +1,4 @@
-/** What criu-service is started with. Without a command line, as from its unit, nothing has to be loaded that parses one. */
+/** The options of criu-service. Without a command line, as from its unit, the parser need not be loaded. */
 
 import type { Limits } from '../engine/engine-queue.ts';
 import { maxPacketBytes } from '../native/limits.ts';
@@ -11,36 +11,36 @@ export interface ServiceOptions {
   readonly logFile?: string;
   readonly verbosity: number;
   readonly workDir?: string;
-  /** A descriptor that gets one zero byte, and is closed, when the service is ready (status_ready in CRIU's util.c). */
+  /** A descriptor to write one zero byte to and close when the service is ready (status_ready in CRIU's util.c). */
   readonly statusFd?: number;
   readonly criu?: string;
   /** Serve callers that have no_new_privs set. */
   readonly allowNoNewPrivs: boolean;
-  /** Who may restore without root: `all`, `root` (nobody), `group=NAME`. */
+  /** The callers that may restore: `all`; `root` alone; `group=NAME`, root and that group. */
   readonly restore: string;
   readonly limits: Limits;
   readonly timeouts: Timeouts;
   /** The largest packet of a caller, in bytes. */
   readonly maxPacketBytes: number;
-  /** How many engines wait for requests of root's. */
+  /** The number of engines that wait for root's requests. */
   readonly enginesAhead: number;
   /** Undefined for never. */
   readonly idleTimeoutMs?: number;
   readonly stopTimeoutMs: number;
-  /** Where Prometheus' totals are kept, for node_exporter to read. */
+  /** The file of totals for Prometheus, which node_exporter reads. */
   readonly metricsFile?: string;
 }
 
-/** What is to be printed instead of a service being started, and the exit status. */
+/** The command line was help, version or an error. It was printed; this is the exit status. */
 export interface Printed {
   readonly exitCode: number;
 }
 
-/** Debian's criu prints level 2 (warnings) by default; -v is 4 there and here. */
+/** The default of Debian's criu: level 2 (warnings). -v is 4 there and here. */
 const defaultVerbosity = 2;
 
 export const defaults: ServiceOptions = {
-  // The specification's; /var/run is /run.
+  // The address of the specification; /var/run is /run.
   address: '/var/run/criu-service.socket',
   daemon: false,
   verbosity: defaultVerbosity,

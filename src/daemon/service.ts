@@ -1,4 +1,4 @@
-/** The service: accepts, keeps its sessions, tells systemd, drains. */
+/** The service: accepts connections, owns the sessions, reports to systemd, drains. */
 import { constants as os } from 'node:os';
 import type { AnswerFile } from '../engine/answer-file.ts';
 import type { ConfinedEngineOptions } from '../engine/confined.ts';
@@ -34,7 +34,7 @@ export interface ServiceOptions {
   readonly engine: EnginePoolOptions;
   readonly confined: ConfinedEngineOptions;
   readonly kerndat: Kerndat;
-  /** Where answers that cannot change outlive this start. */
+  /** The file of constant answers, which outlives this start. */
   readonly answerFile: AnswerFile | undefined;
   readonly standing: StandingOptions;
   readonly restorers: Restorers;
@@ -42,31 +42,31 @@ export interface ServiceOptions {
   readonly timeouts: Timeouts;
   /** The largest packet of a caller, in bytes. */
   readonly maxPacketBytes: number;
-  /** Of root's, and there for the next start: where it is written down what is frozen. Nothing is frozen without one. */
+  /** A directory of root that outlives this start, for the list of frozen cgroups. Without it nothing is frozen. */
   readonly runtimeDirectory: string | undefined;
-  /** How long a service with nothing to do stays; undefined for ever. */
+  /** The time after which an idle service exits; undefined: never. */
   readonly idleTimeoutMs: number | undefined;
-  /** How long a stop waits for engines at work. */
+  /** The time that a stop waits for engines at work. */
   readonly stopTimeoutMs: number;
   readonly metrics: MetricsFile | undefined;
 }
 
-/** How many connections are accepted before others on the event loop get their turn. */
+/** The number of connections to accept before other events get their turn. */
 const acceptsPerTurn = 16;
 
-/** Who waits for this service already is answered before it looks for what an earlier start has left. */
+/** Serve the connections in the backlog first; clean up after an earlier start later. */
 const sweepDelayMs = 50;
 
-/** How often systemd is told what is going on, at most. */
+/** The shortest time between two status reports to systemd. */
 const statusIntervalMs = 200;
 
-/** How long it may take to read what a caller is: it may be inside execve(2), and a file system behind that may never answer. */
+/** The time for reading a caller in /proc: the caller may be inside execve(2), on a file system that never answers. */
 const callerDeadlineMs = 10_000;
 
-/** How long a reply takes at the end of a stop. */
+/** The time for last replies at the end of a stop. */
 const graceMs = 1000;
 
-/** When accept(2) finds no free descriptor, trying again at once would only burn time. */
+/** The pause before the next try if accept(2) fails, for example without a free descriptor. */
 const acceptPauseMs = 100;
 
 export class Service {
@@ -96,7 +96,7 @@ export class Service {
     options: ServiceOptions,
   ) {
     this.#listener = listener;
-    // Linux 6.16: sockets accepted from it inherit that, and a packet with descriptors fails at its sender.
+    // Since Linux 6.16 accepted sockets inherit this, and sending a packet with descriptors fails.
     listener.refuseFds();
     this.#log = log;
     this.#notifier = notifier;
@@ -129,7 +129,7 @@ export class Service {
     };
   }
 
-  /** @param stored descriptors that systemd's store has kept of sessions of an earlier start, by their ids. */
+  /** @param stored descriptors of sessions of an earlier start from systemd's store, by session id. */
   start(stored: ReadonlyMap<number, StoredFds> = new Map()): void {
     this.#prepareSweeps();
     this.#context.pool.start();
@@ -142,8 +142,8 @@ export class Service {
   }
 
   /**
-   * Calls back when nothing was to be done for a while. systemd keeps the socket with whoever has connected and was not accepted
-   * yet, and starts the service again for them.
+   * Calls back when the service has been idle for its idle timeout. systemd keeps the socket with connections that were not
+   * accepted yet, and starts the service again for them.
    */
   onIdle(callback: () => void): void {
     this.#onIdle = callback;
@@ -158,7 +158,7 @@ export class Service {
     this.#idleTimer.unref();
   }
 
-  /** What was prepared may be stale: engines are started anew, and asked anew. */
+  /** Replaces everything that was prepared and may be stale: waiting engines, stored answers, kerndat, the mount of /proc. */
   reload(): void {
     this.#notifier.reloading();
     this.#context.answers.drop();
@@ -169,7 +169,7 @@ export class Service {
     this.#notifier.ready(this.#status());
   }
 
-  /** Leaves every session to the next start. @returns false where nothing keeps them. */
+  /** Leaves every session to the next start. @returns false without a store to keep them. */
   keepForRestart(): boolean {
     if (!this.#context.store.keeps) return false;
     this.#listener.close();
@@ -178,7 +178,7 @@ export class Service {
     return true;
   }
 
-  /** @returns the cgroups of engines of the sessions that go on. */
+  /** Resumes the stored sessions. @returns the cgroups of their engines. */
   #goOn(stored: ReadonlyMap<number, StoredFds>): Set<string> {
     const { store, records } = this.#context;
     const cgroups = new Set<string>();
@@ -216,7 +216,7 @@ export class Service {
       );
   }
 
-  /** For what an earlier start has left that was killed. */
+  /** Cleans up after an earlier start that was killed. */
   #sweep(owned: ReadonlySet<string>): void {
     endUnverified(owned).then(
       (pids) => {
@@ -249,8 +249,8 @@ export class Service {
   }
 
   /**
-   * Stops accepting; connections that nothing was asked on get their one reply, engines finish.
-   * @returns true when all are gone; false when it took too long, and engines that do not roll back are left to themselves.
+   * Stops accepting. Connections without a request get their one reply; engines finish.
+   * @returns true when all sessions are over; false if the time ran out: engines that do not roll back are then left running.
    */
   async drain(): Promise<boolean> {
     this.#listener.close();
@@ -307,7 +307,7 @@ export class Service {
     }
   }
 
-  /** The backlog is one queue for everybody, so whoever is one too many is accepted, too, and told so. */
+  /** Connections over a limit are accepted, too, and get a refusal: the backlog is one queue for all users. */
   #admit(socket: SeqpacketSocket): void {
     const user = userOf(socket);
     if (user.foreign) {
@@ -355,7 +355,7 @@ export class Service {
     if (this.#sessions.size === 0) this.#onDrained?.();
   }
 
-  /** Many changes are one status: each costs systemd more than a small request costs us. */
+  /** Combines many changes into one status: each status costs systemd more than a small request costs this service. */
   #changed(): void {
     if (this.#statusPending) return;
     this.#statusPending = true;

@@ -1,8 +1,8 @@
-/** How many connections each user may have: in total and for each user, with a reserve for root. */
+/** Limits of connections, in total and for each user, with a reserve for root. */
 import { type Limits, withoutReserve } from '../engine/engine-queue.ts';
 import type { UserKey } from '../proc/connection-user.ts';
 
-/** The sessions that are open. */
+/** Counts the open sessions. */
 export class SessionQuota {
   readonly #limits: Limits;
   readonly #byUser = new Map<UserKey, number>();
@@ -13,8 +13,8 @@ export class SessionQuota {
   }
 
   /**
-   * @param isRoot asked only where it matters: it may cost a look at /proc.
-   * @returns why this connection is one too many; undefined when it is counted from now on, until {@link leave}.
+   * @param isRoot called only if the result matters, because it may read /proc.
+   * @returns the reason for a refusal; undefined if the connection is admitted, and counts until {@link leave}.
    */
   enter(user: UserKey, isRoot: () => boolean): string | undefined {
     const own = this.#byUser.get(user) ?? 0;
@@ -25,7 +25,7 @@ export class SessionQuota {
     return undefined;
   }
 
-  /** A session of an earlier start, which has let it in: it counts, whatever the limits are. */
+  /** Counts a session of an earlier start, which admitted it: limits do not apply again. */
   count(user: UserKey): void {
     this.#byUser.set(user, (this.#byUser.get(user) ?? 0) + 1);
     this.#total += 1;

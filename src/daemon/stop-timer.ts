@@ -1,21 +1,21 @@
 /**
- * How long a stop may take. systemd is asked for more time (EXTEND_TIMEOUT_USEC= of sd_notify(3)) for as long as engines are at
- * work, but not for ever: a caller that answers no notification must not hold up a reboot.
+ * The time limit of a stop. While engines are at work, systemd is asked for more time (EXTEND_TIMEOUT_USEC= of sd_notify(3)), up
+ * to this limit: a caller that answers no notification must not hold up a reboot.
  */
 import type { Notifier } from '../systemd/notifier.ts';
 
-/** How often more time is asked for, and how much. */
+/** The interval of requests for more time, and the time that each asks for. */
 const intervalMs = 5000;
 const extensionMs = 30_000;
 
 export interface StopHandlers {
-  /** Time is up: whoever is still at work is to roll back. */
+  /** The time for work is up: engines at work must roll back. */
   readonly onOverdue: () => void;
-  /** And has not done so. */
+  /** The time for the rollback is up, too. */
   readonly onEnd: () => void;
 }
 
-/** @returns ends it. */
+/** @returns a function that stops the timer. */
 export function startStopTimer(
   notifier: Notifier,
   stopMs: number,

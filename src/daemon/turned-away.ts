@@ -1,8 +1,8 @@
 /**
- * Connections that are not served: each gets its one reply and is closed, without becoming a session.
+ * Connections that are refused before they become a session: each gets one reply and is closed.
  *
- * A client that is only about to send its request would find the connection closed (EPIPE, and SIGPIPE in a C program that
- * does not expect it), so the receiving side stays open for a moment, as long as not too many do.
+ * If the client has yet to send its request, closing would give it EPIPE (and SIGPIPE, unless the program ignores that).
+ * Therefore the receiving side stays open for a moment, for a limited number of connections.
  */
 
 import { type SeqpacketSocket, Watch } from '../native/binding.ts';
@@ -10,10 +10,10 @@ import { closeSocket } from '../native/close-socket.ts';
 import { encodeResponse } from '../protocol/codec.ts';
 import { invalid } from '../protocol/replies.ts';
 
-/** How long such a connection waits for the request that it does not serve. */
+/** The time that such a connection stays open for its request. */
 const graceMs = 1000;
 
-/** How many wait; those beyond are closed at once. */
+/** The limit of open connections; any more are closed at once. */
 const maxWaiting = 256;
 
 export class TurnedAway {
@@ -38,7 +38,7 @@ export class TurnedAway {
     this.#close(socket);
   }
 
-  /** Nobody is waited for any more. */
+  /** Closes all of them now. */
   close(): void {
     for (const socket of [...this.#waiting.keys()]) this.#close(socket);
   }

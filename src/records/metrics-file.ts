@@ -1,15 +1,15 @@
 /**
  * Totals in a file that node_exporter's textfile collector reads (Prometheus' text format), for `--metrics-file`.
  *
- * A service that leaves when it is idle would start from zero each time, and what it did between two readings of the file
- * would be missed. So it goes on from the totals in the file.
+ * A service that exits when idle goes on from the totals in the file. If it began from zero each time, requests between two
+ * readings of the file could be missed.
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { Log } from '../systemd/log.ts';
 import type { Load } from './metrics-text.ts';
 import { type Ended, RequestTotals } from './request-totals.ts';
 
-/** How often it is written, at most. */
+/** The shortest time between two writes. */
 const intervalMs = 1000;
 
 const idle: Load = { connections: 0, busy: 0, waiting: 0 };
@@ -21,10 +21,10 @@ export class MetricsFile {
   #load: Load = idle;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
-  /** It could not be written; said once. */
+  /** The last write failed; the failure is logged once. */
   #failed = false;
 
-  /** Nothing is written before something was done. */
+  /** The file is first written after the first change. */
   constructor(path: string, log: Log) {
     this.#path = path;
     this.#log = log;
@@ -41,7 +41,7 @@ export class MetricsFile {
     this.#changed();
   }
 
-  /** Writes the last, when this service has come to its end. */
+  /** Writes the file a last time, when the service ends. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
     await this.#writing;
@@ -56,9 +56,9 @@ export class MetricsFile {
     }, intervalMs).unref();
   }
 
-  /** The file is replaced whole: whoever reads it meanwhile reads the old one. */
+  /** Replaces the file atomically: a concurrent reader gets the old file or the new one. */
   async #write(): Promise<void> {
-    // The directory may be for others to write, too: a name that they do not know, and that must not be there.
+    // Other users may be able to write the directory, too: use a name that they cannot guess, and that must not exist (O_EXCL).
     const next = `${this.#path}.${process.pid}.${Math.random().toString(36).slice(2)}`;
     try {
       writeFileSync(next, await this.#text(), { flag: 'wx', mode: 0o644 });
@@ -71,7 +71,7 @@ export class MetricsFile {
     }
   }
 
-  /** prom-client is loaded only here: a first answer does not wait for it. */
+  /** prom-client is loaded here, so that the first answer of the service does not wait for it. */
   async #text(): Promise<string> {
     const { metricsText } = await import('./metrics-text.ts');
     return metricsText(this.#totals.all, this.#load);

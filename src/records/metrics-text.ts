@@ -2,12 +2,12 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import { countName, secondsName, type Total } from './request-totals.ts';
 
-/** What is going on now. */
+/** The current load. */
 export interface Load {
   readonly connections: number;
-  /** Of them, those with an engine at work. */
+  /** Connections with an engine at work. */
   readonly busy: number;
-  /** Requests that wait for an engine. */
+  /** The number of requests that wait for an engine. */
   readonly waiting: number;
 }
 

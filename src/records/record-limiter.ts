@@ -1,28 +1,28 @@
 /**
- * How many records each user may cause, so that nobody drowns the others' (criu.service switches journald's own limit off,
- * which knows no users). Pure: the time comes in.
+ * Limits the records that each user may cause, so that a user cannot drown the records of others. (criu.service switches
+ * journald's own limit off, which does not tell users apart.) Pure: the time is a parameter.
  *
- * Records of work and all others are counted apart: whoever makes the service refuse a thousand requests cannot hide the one dump
- * among them.
+ * Records of work and other records have separate budgets: a user with a thousand refused requests cannot hide the record of one
+ * dump.
  */
 import type { UserKey } from '../proc/connection-user.ts';
 
-/** `work`: an engine was at work for it. `talk`: all else, refusals for the most part, which cost their caller nothing. */
+/** `work`: an engine was at work. `talk`: all other records, mostly of refusals, which cost their caller nothing. */
 export type RecordClass = 'work' | 'talk';
 
 export interface Budget {
-  /** Records at once. */
+  /** The number of records that may come at once. */
   readonly burst: number;
   readonly perSecond: number;
 }
 
-/** An engine takes some milliseconds, and a user has but a few at once: honest work stays below this. */
+/** Honest work stays below: an engine takes some milliseconds, and a user has a few engines at once. */
 export const budgets: Readonly<Record<RecordClass, Budget>> = {
   work: { burst: 2000, perSecond: 200 },
   talk: { burst: 200, perSecond: 5 },
 };
 
-/** What was not written. */
+/** The number of dropped records of a user. */
 export interface Dropped {
   readonly user: UserKey;
   readonly count: number;
@@ -32,7 +32,7 @@ interface Bucket {
   left: number;
   readonly user: UserKey;
   readonly budget: Budget;
-  /** When `left` was true, in milliseconds. */
+  /** The time of `left`, in milliseconds. */
   at: number;
   dropped: number;
 }
@@ -45,7 +45,7 @@ export class RecordLimiter {
     this.#budgets = given;
   }
 
-  /** @returns whether the record may be written. What root does is never dropped. */
+  /** @returns true if the record may be written. Records of root are never dropped. */
   admit(user: UserKey, which: RecordClass, now: number): boolean {
     if (user === 0) return true;
     const key = `${which} ${user}`;
@@ -59,7 +59,7 @@ export class RecordLimiter {
     return true;
   }
 
-  /** What was dropped since this was asked last. Users that have been quiet since are forgotten. */
+  /** Returns the drops since the last call. Forgets users whose budgets are full again. */
   takeDropped(now: number): Dropped[] {
     const dropped = new Map<UserKey, number>();
     for (const [key, bucket] of this.#buckets) {

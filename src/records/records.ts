@@ -1,8 +1,8 @@
 /**
- * What the journal is told about requests: who, what, which target, how it ended. README.md says how to search for it.
+ * Journal records of requests: the caller, the request, its target, its end. README.md describes how to search for them.
  *
- * Every string that a client or an engine may have chosen is one line without control characters before it gets here or below,
- * and goes into the journal as the value of one field, where a newline would start no other one either.
+ * Strings that a client or an engine may have chosen are made one line without control characters before they get here, or here.
+ * Each goes into the journal as the value of one field; there, even a newline could not start another field.
  */
 import type { AuthorizedRequest } from '../policy/authorize.ts';
 import type { ConnectionUser, UserKey } from '../proc/connection-user.ts';
@@ -20,15 +20,15 @@ export interface Totals {
   refused: number;
 }
 
-/** Whose record it is. */
+/** The subject of a record. */
 export interface Subject {
-  /** The session's number. */
+  /** The number of the session. */
   readonly session: number;
-  /** For whom its connection counts. */
+  /** The user whose limits the connection counts against. */
   readonly user: ConnectionUser;
 }
 
-/** What was asked for, as far as it was understood. */
+/** The request, as far as it was decoded. */
 export type Asked = Pick<AuthorizedRequest, 'name' | 'target'>;
 
 export interface Finished {
@@ -44,17 +44,17 @@ export interface Finished {
   readonly enginePid: number | undefined;
   /** The scope of a restored tree. */
   readonly scope: string | undefined;
-  /** As the kernel names it, of our own copy. */
+  /** The kernel's name of our copy of the directory. */
   readonly imagesDir: string | undefined;
-  /** The last lines of the engine's stderr, and the last error lines of its log; of a failure. */
+  /** For a failure: the last lines of the engine's stderr, and the last error lines of its log. */
   readonly stderr: readonly string[];
   readonly log: readonly string[];
 }
 
-/** How often it is told what was dropped. */
+/** The interval of records about dropped records. */
 const droppedIntervalMs = 10_000;
 
-/** The longest value of a field, in characters: an engine, or a client, may say a lot. */
+/** The longest value of a field, in characters: an engine or a client may send a lot of text. */
 const maxFieldLength = 4096;
 
 export class Records {
@@ -64,14 +64,14 @@ export class Records {
   readonly #limiter = new RecordLimiter();
   #droppedTimer: NodeJS.Timeout | undefined;
 
-  /** @param onEnded called with each request that has ended, when it is in the totals. */
+  /** @param onEnded called for each request that has ended, after the totals include it. */
   constructor(log: Log, onEnded: (ended: Ended) => void) {
     this.#log = log;
     this.#onEnded = onEnded;
   }
 
   /**
-   * Work begins. What changes nothing and nobody (VERSION, FEATURE_CHECK) is not worth a record of its own.
+   * Work begins. Probes (VERSION, FEATURE_CHECK) change nothing, so their record has the level debug.
    * @param shared a sentence about a directory of root's request that others can write.
    */
   accepted(
@@ -89,13 +89,13 @@ export class Records {
     });
   }
 
-  /** This service has started anew, and goes on where the one before was. */
+  /** A session of an earlier start goes on. */
   resumed(subject: Subject, request: Asked | undefined): void {
     const message = `${describe(subject, request)} goes on after a restart`;
     this.#write('info', 'resumed', message, subject, 'work', requestFields(request));
   }
 
-  /** What systemd has kept of a session is not enough to go on, or not to be understood. */
+  /** The store has too little of a session, or a malformed state. */
   notResumed(session: number): void {
     this.#log.warning(`Session ${session} was lost with an earlier start of this service, and is closed`, {
       MESSAGE_ID: messageIds.notResumed,
@@ -151,7 +151,7 @@ export class Records {
     this.#onEnded({ request: undefined, result: 'refused', durationUsec: undefined });
   }
 
-  /** How the tree of an operation that was cut off is, now that its engine has gone. */
+  /** The state of the tree of an operation that was cut off, after its engine has gone. */
   leftBehind(subject: Subject, { request, reason }: Unfinished, tree: TreeState): void {
     const [kind, level, how] = judge(tree);
     this.#write(
@@ -164,7 +164,7 @@ export class Records {
     );
   }
 
-  /** What an engine of this user has left, and nobody may have, was ended. */
+  /** A leftover of an engine of this user was killed. */
   endedLeft({ pid, uid, cgroup }: SeenProcess): void {
     const message = `Ended process ${pid} of uid ${uid}, which an engine had left: ${sanitize(cgroup).trim()}`;
     this.#write('warning', 'endedLeft', message, nobodysRequest(uid), 'work', {
@@ -173,7 +173,7 @@ export class Records {
     });
   }
 
-  /** Whether an engine has left it with its capability nobody knows, or it could not be ended. */
+  /** A process that may be the leftover of an engine could not be read or killed. */
   notEnded({ pid, uid, cgroup, seen }: SeenProcess): void {
     const reason =
       typeof seen === 'object' && 'tid' in seen ? 'it cannot be ended' : 'it cannot be looked at';
@@ -184,20 +184,20 @@ export class Records {
     });
   }
 
-  /** One line for each step of a session, for whoever looks for a fault in it. @param line is asked for only where it is written. */
+  /** A debug line for each step of a session. @param line called only if the line is written. */
   step({ session }: Subject, line: () => string): void {
     if (this.#log.most === 'debug')
       this.#log.debug(`Session ${session}: ${line()}`, { CRIU_SESSION: session });
   }
 
-  /** Something that no request should be able to bring about. */
+  /** A failure that no request should be able to cause. */
   unexpected(subject: Subject, error: unknown): void {
     const { message } = error as Error;
     const sentence = `Session ${subject.session}: ${sanitize(message)}`;
     this.#write('error', 'unexpected', sentence, subject, 'talk', text('CRIU_REASON', message));
   }
 
-  /** Tells what has yet to be told. */
+  /** Writes the pending records about dropped records. */
   close(): void {
     clearTimeout(this.#droppedTimer);
     this.#tellDropped();
@@ -255,7 +255,7 @@ function nameOf(user: UserKey): string {
   return user === 'strangers' ? 'callers in other namespaces' : `uid ${user}`;
 }
 
-/** The record is about a user, and no session of theirs. */
+/** The subject of a record about a user without a session. */
 function nobodysRequest(uid: number): Subject {
   return { session: 0, user: { pid: 0, uid, key: uid, foreign: false } };
 }
@@ -290,7 +290,7 @@ function text(name: string, value: string | undefined): Fields {
   return value === undefined ? {} : { [name]: sanitize(value).trim().slice(0, maxFieldLength) };
 }
 
-/** Several lines, each of which was made one. */
+/** A field of several lines; each line is sanitized by itself. */
 function lines(name: string, value: readonly string[]): Fields {
   return value.length === 0 ? {} : { [name]: value.map(sanitize).join('\n').slice(0, maxFieldLength) };
 }

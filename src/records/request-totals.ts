@@ -1,24 +1,24 @@
-/** How many requests ended how, and how long they took, over all starts of this service. Pure. */
+/** Counts and durations of requests by type and result, over all starts of the service. Pure. */
 import type { Result } from './vocabulary.ts';
 
 /** A request that has ended. */
 export interface Ended {
-  /** Its type's name in `criu_req_type`; undefined where it was not understood, or a connection was turned away. */
+  /** The name of the type in `criu_req_type`; undefined if it was not decoded, or the connection was turned away. */
   readonly request: string | undefined;
   readonly result: Result;
-  /** From the look at its packet to the final reply, in microseconds; undefined where nothing was looked at. */
+  /** From reading the packet to the final reply, in microseconds; undefined if no packet was read. */
   readonly durationUsec: number | undefined;
 }
 
 export interface Total {
-  /** Its type's name, or `none`. */
+  /** The name of the type, or `none`. */
   readonly request: string;
   readonly result: Result;
   count: number;
   seconds: number;
 }
 
-/** The names of what is counted, in the file and back from it. */
+/** The names of the metrics, for writing the file and for reading it back. */
 export const countName = 'criu_service_requests_total';
 export const secondsName = 'criu_service_request_seconds_total';
 
@@ -30,7 +30,7 @@ const sample = new RegExp(
 export class RequestTotals {
   readonly #totals = new Map<string, Total>();
 
-  /** @param text the metrics of an earlier start, in Prometheus' text format. Whatever else it says is passed over. */
+  /** @param text the metrics of an earlier start, in Prometheus' text format. Other lines are ignored. */
   constructor(text = '') {
     for (const [, name, request, result, number] of text.matchAll(sample)) {
       const value = Number(number);

@@ -1,10 +1,10 @@
-/** The words of the journal. */
+/** The vocabulary of the journal. */
 import type { AuthorizedRequest } from '../policy/authorize.ts';
 
-/** How a request ended, in the words of the journal. */
+/** The result of a request. */
 export type Result = 'done' | 'failed' | 'refused';
 
-/** A request that ended otherwise than by its engine's own decision. */
+/** A request that was ended before its engine had finished it. */
 export interface Unfinished {
   readonly request: AuthorizedRequest;
   /** One sentence. */
@@ -12,9 +12,9 @@ export interface Unfinished {
 }
 
 /** The tree of a request that was cut off.
- * - `running`: no thread is stopped or traced;
- * - `held`: some are;
- * - `gone`: there is no such process any more.
+ * - `running`: all threads run, neither stopped nor traced;
+ * - `held`: a thread is stopped or traced;
+ * - `gone`: the process has ended.
  */
 export type TreeState =
   | { readonly kind: 'running' }

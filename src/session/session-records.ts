@@ -1,4 +1,4 @@
-/** What one session tells the journal: what was asked, when work on it begins, how it ended, what was left. */
+/** The journal records of one session: the request, the begin and the end of its work, the tree that is left. */
 
 import { EBADRQC } from '../native/errnos.ts';
 import type { AuthorizedRequest } from '../policy/authorize.ts';
@@ -15,17 +15,17 @@ export class SessionRecords {
   readonly #engines: SessionEngines;
   readonly #subject: Subject;
   readonly #onLooked: () => void;
-  /** What was asked for last, until its record is written. */
+  /** The last request, until its final record is written. */
   #asked: Asked | undefined;
-  /** True from the decision that an engine gets the request to its record. */
+  /** True from the decision that an engine gets the request until the final record. */
   #begun = false;
   #receivedAt = 0n;
-  /** What the request at work was lent, until its record. */
+  /** The descriptors that were copied for the current request, until its final record. */
   #preparation: RelayPreparation | undefined;
-  /** Readings that have yet to end. */
+  /** Readings for a record that are in flight. */
   #looking = 0;
 
-  /** @param onLooked called when something that was read for a record is in it. */
+  /** @param onLooked called when a record that waited for a reading is written. */
   constructor(records: Records, engines: SessionEngines, subject: Subject, onLooked: () => void) {
     this.#records = records;
     this.#engines = engines;
@@ -33,47 +33,47 @@ export class SessionRecords {
     this.#onLooked = onLooked;
   }
 
-  /** True while a record waits for what is read for it. */
+  /** True while a record waits for a reading. */
   get looking(): boolean {
     return this.#looking > 0;
   }
 
-  /** By Date.now(). */
+  /** On the clock of Date.now(). */
   get receivedAtMs(): number {
     return Date.now() - Number((process.hrtime.bigint() - this.#receivedAt) / 1_000_000n);
   }
 
-  /** A packet is looked at: time counts from here. */
+  /** A packet has been read: the duration of its request counts from here. */
   received(): void {
     this.#receivedAt = process.hrtime.bigint();
   }
 
-  /** What the next record is about, as far as it was understood. */
+  /** Sets the request of the next record, as far as it was decoded. */
   asks(asked: Asked): void {
     this.#asked = asked;
   }
 
-  /** An engine is to get it. */
+  /** An engine gets the request. */
   begin(request: AuthorizedRequest): void {
     this.#asked = request;
     this.#begun = true;
   }
 
-  /** @param preparation closed with the record of its end. */
+  /** @param preparation closed with the final record. */
   accepted(request: AuthorizedRequest, preparation?: RelayPreparation): void {
     this.#preparation = preparation;
     const { imagesDir, sharedDirectory } = preparation ?? {};
     this.#records.accepted(this.#subject, request, imagesDir, sharedDirectory);
   }
 
-  /** An earlier start of this service has begun, `elapsedMs` ago. */
+  /** A session of an earlier start goes on; its request began `elapsedMs` ago. */
   resumed(elapsedMs: number, request: AuthorizedRequest | undefined): void {
     this.#receivedAt = process.hrtime.bigint() - BigInt(Math.round(elapsedMs)) * 1_000_000n;
     if (request) this.begin(request);
     this.#records.resumed(this.#subject, request);
   }
 
-  /** @param final the engine's, where it said something. */
+  /** @param final the engine's final reply, if there is one. */
   ended(action: Extract<Action, { do: 'record' }>, final: CriuResp | undefined): void {
     const { result } = action;
     const preparation = this.#preparation;
@@ -82,7 +82,7 @@ export class SessionRecords {
       request: this.#asked,
       result,
       errno: action.errno ?? final?.cr_errno ?? undefined,
-      // CRIU keeps its first error line for a success, too.
+      // CRIU sends its first error line with a success, too.
       reason: action.reason ?? (result === 'done' ? undefined : saidBy(final)),
       restoredPid,
       durationUsec:
@@ -107,7 +107,7 @@ export class SessionRecords {
     });
   }
 
-  /** How the tree of an operation that was cut off is now. */
+  /** Records the state of the tree of an operation that was cut off. */
   leftBehind(left: Unfinished): void {
     this.#look(async () =>
       this.#records.leftBehind(this.#subject, left, await lookAfter(left.request.target!)),
@@ -122,7 +122,7 @@ export class SessionRecords {
     this.#records.unexpected(this.#subject, error);
   }
 
-  /** The session is not over before what is looked at for the journal is written there. */
+  /** Runs a reading for the journal. The session is not over before its record is written. */
   #look(reading: () => Promise<void>): void {
     this.#looking += 1;
     reading()
@@ -134,7 +134,7 @@ export class SessionRecords {
   }
 }
 
-/** CRIU says nothing where it cannot open its log. */
+/** CRIU gives no error line if it cannot open its log. */
 function saidBy(final: CriuResp | undefined): string {
   if (final?.cr_errmsg) return final.cr_errmsg;
   return final?.cr_errno === EBADRQC

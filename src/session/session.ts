@@ -1,8 +1,8 @@
 /**
- * One connection, from accept to close: owns the fds and timers, and does what the machine (machine/machine.ts) says.
+ * One connection, from accept to close: turns events into inputs of the machine (machine/machine.ts) and carries its actions out.
  *
- * Each packet of the caller is looked at while it waits in the queue, where its sender cannot change it any more, and is
- * consumed only to be relayed or thrown away.
+ * Each packet of the caller is judged while it waits in the queue, where its sender can no longer change it. It is consumed only
+ * to be relayed or discarded.
  */
 import { constants as os } from 'node:os';
 import type { EngineExit } from '../engine/engine.ts';
@@ -35,7 +35,7 @@ import { SessionRecords } from './session-records.ts';
 
 const { EAGAIN, ECANCELED, EPERM, ESRCH } = os.errno;
 
-/** A program that the caller executed meanwhile may have lent the engine more than the caller's own. */
+/** The caller has changed since it was judged: a program that it executed may have given the engine more rights (TOCTOU). */
 class CallerChangedError extends Error {
   override readonly name = 'CallerChangedError';
   readonly errno = EPERM;
@@ -45,7 +45,7 @@ class CallerChangedError extends Error {
   }
 }
 
-/** What every session of a service shares. */
+/** The objects that all sessions of a service share. */
 export interface SessionContext extends JudgeContext, EnginesContext {
   readonly records: Records;
   readonly store: FdStore;
@@ -55,23 +55,24 @@ export interface SessionContext extends JudgeContext, EnginesContext {
   readonly answers: KeptAnswers;
 }
 
-/** States in which the engine may have gone, and its end says nothing. */
+/** States in which an engine that has gone is no loss. */
 const withoutEngine: ReadonlySet<State['at']> = new Set(['idle', 'resumed']);
 
 const cancelled = 'The request was cut off while it waited for an engine';
 
-/** As CRIU says it (send_criu_rpc_script in action-scripts.c). */
+/** The same message as CRIU's (send_criu_rpc_script in action-scripts.c). */
 const postResume: CriuResp = {
   type: ReqType.NOTIFY,
   success: true,
   notify: { script: 'post-resume', pid: 0 },
 };
-/** Without root nothing is asked that takes more, and many who wait must not take more memory than there is. */
+
+/** Requests of users are small, and the memory of many that wait must be bounded. */
 function largestPacketOf({ uid }: ConnectionUser, { maxPacketBytes }: SessionContext): number {
   return uid === 0 ? maxPacketBytes : Math.min(maxPacketBytes, maxUserPacketBytes);
 }
 
-/** How often it is looked whether an engine has its request: at first, and when it has been at work for a while. */
+/** The pause before the first look whether an engine has read its request, and the longest pause; it doubles in between. */
 const firstLookMs = 10;
 const longestLookMs = 1000;
 
@@ -81,28 +82,28 @@ export class Session {
   readonly #onOver: (session: Session) => void;
   #state: State = initialState;
   readonly #connection: CallerConnection;
-  /** The connection, once an engine owns it. */
+  /** Our copy of the connection, after an engine has got it. */
   #handedOver: HandedOver | undefined;
   readonly #judge: Judge;
   readonly #engines: SessionEngines;
   readonly #records: SessionRecords;
-  /** The engine's message that is being dealt with. */
+  /** The engine's message that is being handled. */
   #message: Packet | undefined;
-  /** The engine's final reply, while it is being dealt with. */
+  /** The engine's final reply, while it is being handled. */
   #final: CriuResp | undefined;
-  /** What the engine was asked, where its answer is to be kept. */
+  /** The question to the engine, if its answer is to be stored. */
   #question: Question | undefined;
-  /** The bytes of the packet that was decided about last. */
+  /** The bytes of the packet that was judged last. */
   #waiting: Buffer = Buffer.alloc(0);
   readonly #deadlines: Deadlines;
   readonly #keeper: SessionKeeper;
-  /** The request as its engine is to have it. */
+  /** The request, as rewritten for its engine. */
   #bytes: Uint8Array = Buffer.alloc(0);
   #over = false;
 
   /**
-   * Takes over `socket`. `onOver` is called once, when nothing of the session is left.
-   * @param stored the same session in an earlier start of this service, with the same connection.
+   * Takes over `socket`. Calls `onOver` once, when nothing of the session is left.
+   * @param stored the state of the same session in an earlier start of the service, with the same connection.
    */
   constructor(
     id: number,
@@ -143,28 +144,28 @@ export class Session {
     else this.#perform(initialActions);
   }
 
-  /** At once: mostly the request is here when its connection is accepted, and a poll is a dozen system calls. */
+  /** Reads the queue at once: usually the request came with the connection, and a poll would cost a dozen system calls. */
   look(): void {
     this.#lookAtPacket();
   }
 
-  /** True while an engine is at work for it: such a session is waited for, whatever else ends. */
+  /** True while an engine of the session exists or is being started. The session is not over before that. */
   get busy(): boolean {
     return this.#engines.busy;
   }
 
-  /** True when nothing of it is left. */
+  /** True when nothing of the session is left. */
   get isOver(): boolean {
     return this.#over;
   }
 
-  /** Ends a session that has no engine at work, or none yet; others go on. */
+  /** Ends a session that has no engine at work, and cancels a wait for an engine; other sessions go on. */
   leaveIfIdle(reason: string): void {
     if (this.#state.at === 'idle' || this.#state.at === 'judging') this.#advance({ on: 'stopping', reason });
     else this.#engines.stopWaiting(EAGAIN, reason);
   }
 
-  /** @param reason continues a sentence that begins with the request. */
+  /** @param reason the predicate of a sentence; the request is its subject. */
   cutOff(reason: string): void {
     this.#advance({ on: 'deadline', reason });
   }
@@ -182,14 +183,14 @@ export class Session {
     if (this.#state.at === 'over') this.#finish();
   }
 
-  // ---- what outlives this service
+  // ---- outliving this service
 
-  /** Leaves everything as it is to the next start. A connection on which nothing was asked yet is kept, too. */
+  /** Leaves the session to the next start, including a connection without a request so far. */
   keepForRestart(): void {
     if (this.#state.at === 'idle' && !this.#keeper.keeps) this.#keep();
   }
 
-  /** From here to its end the session is systemd's to keep, too. */
+  /** Gives the session to systemd's store, until the session ends. */
   #keep(): void {
     const handedOver = this.#handedOver?.fd;
     const copy = handedOver ? native.duplicate(handedOver) : this.#connection.copy();
@@ -199,12 +200,12 @@ export class Session {
     this.#keepEngine();
   }
 
-  /** To be called while it waits for a request. */
+  /** Gives the current engine to the store. Call this before the engine gets its request. */
   #keepEngine(): void {
-    this.#engines.lend((serial, fds) => this.#keeper.engine(serial, fds, this.#stand()));
+    this.#engines.copyFdsFor((serial, fds) => this.#keeper.engine(serial, fds, this.#stand()));
   }
 
-  /** systemd is told by a thread where it does not read, and what it does not have yet no engine may begin with. */
+  /** Waits until the store has everything: no engine may begin before that. If systemd is slow to read, a thread writes to it. */
   #whenKept(then: () => void): void {
     const { waits } = this.#keeper;
     if (waits) waits.then(then);
@@ -225,7 +226,7 @@ export class Session {
     };
   }
 
-  /** Takes up what an earlier start of this service has left. */
+  /** Goes on with the session of an earlier start. */
   #goOn(stored: StoredSession, socket: SeqpacketSocket): void {
     const { snapshot, engine } = stored;
     this.#keeper.takeOver(stored);
@@ -247,7 +248,7 @@ export class Session {
         });
         return;
       case 'look-anew':
-        // An engine that had no request leaves.
+        // An engine without a request exits.
         this.#engines.dismiss();
         this.#lookAnew();
         return;
@@ -263,14 +264,14 @@ export class Session {
     this.#records.resumed(elapsedMs, request);
     switch (state.at) {
       case 'idle':
-        // It would look for the descriptors of its next request in the process that made its connection, and that one is gone. No
-        // state passes from one request to the next but the images.
+        // The old engine would look for the descriptors of the next request in the service that made its connection, which is
+        // gone. Dismissing it loses nothing: between two requests only the images matter.
         this.#engines.dismiss();
         this.#state = { ...state, engine: false };
         this.#listen(state.phase === 'first' ? 'request' : 'none');
         break;
       case 'offered':
-        // The service before was killed when it took the packet from the queue, or right before that.
+        // The earlier start was killed while it took the packet off the queue, or right before that.
         if (state.packet === 'queued' && this.#isUnread()) this.#connection.discard();
         this.#state = { ...state, packet: 'ours', by: 'an-earlier-start' };
         this.#connection.stopListening();
@@ -291,7 +292,7 @@ export class Session {
         this.#deadlines.forLeaving();
         break;
       case 'letting-run':
-        // The end of its engine is told once more.
+        // The exit of the engine will be reported again.
         this.#state = { ...state, at: 'leaving' };
         this.#connection.stopListening();
         this.#deadlines.forLeaving();
@@ -300,7 +301,7 @@ export class Session {
         this.#listen('notify');
         break;
       case 'verifying':
-        // The notification that it is looked at for is still in the engine's queue, and is dealt with anew.
+        // The notification pre-resume is still in the engine's queue, and is handled again.
         this.#state = { at: 'restoring', request: state.request };
         this.#connection.stopListening();
         break;
@@ -311,7 +312,7 @@ export class Session {
       case 'starting':
       case 'draining':
       case 'over':
-        // The first two do not go on as they were (resumption.ts), the others are never kept.
+        // Unreachable: the first two are resumed in another way (resumption.ts), the others are never kept.
         break;
     }
     if (!this.#engines.running && !withoutEngine.has(state.at)) {
@@ -323,8 +324,8 @@ export class Session {
   }
 
   /**
-   * The service before was killed when it handed the connection over, and may have started an engine on it. One that has not read
-   * the request is ended, because the next one reads it then, and whatever came behind it nobody has judged.
+   * The earlier start was killed during a hand-over, and may have started an engine on the connection. If the engine has not read
+   * the request, kill it and judge the request again: another engine could read a packet behind it, which was never judged.
    */
   async #findEngine({ state, callerInode, becomes }: SessionSnapshot, elapsedMs: number): Promise<void> {
     let holder = await holderOf(callerInode);
@@ -332,7 +333,7 @@ export class Session {
       await this.#engines.endUnbegun(holder, becomes);
       holder = undefined;
     }
-    // One that was ended may have read it in its last moment.
+    // The engine may have read the request right before it was killed.
     if (this.#isUnread()) {
       this.#lookAnew();
       return;
@@ -349,38 +350,42 @@ export class Session {
     }
   }
 
-  /** The request is in its caller's queue, and stays kept until it is judged. */
+  /** Starts over with the request in its caller's queue. The stored session stays until the request is judged. */
   #lookAnew(): void {
     this.#state = initialState;
     this.#save();
     this.#perform(initialActions);
   }
 
-  /** Whether the request is still in its caller's queue. What else is there came behind it. */
+  /** True if the request is still in its caller's queue. A different packet at the head was sent after it. */
   #isUnread(): boolean {
     const head = this.#head();
     return head.kind === 'packet' && this.#keeper.packet?.equals(head.data) === true;
   }
 
   /**
-   * The service before was killed when it gave the engine its request. One that has it says something in the end, or leaves; one that
-   * does not waits for it as long as we hold its connection, and is asked again.
+   * The earlier start was killed while it sent the request to the engine. If the engine has the request, it will speak or exit.
+   * If it has not, it waits as long as we hold its connection, and the request is judged again for another engine.
    */
   #findOut(pauseMs = firstLookMs): void {
-    // An engine that is to roll back reads an end of file now.
+    // In another state the question is settled: for example, an engine that rolls back has been sent an end of file.
     if (this.#state.at !== 'offered' || this.#state.by === 'this-start') return;
     const waits = this.#engines.waitsForRequest;
     if (waits === undefined) {
-      // It may be in the middle of a dump: where it waits for somebody it reads an end of file, and what it says in the end counts.
+      // The engine may be in the middle of a dump. It reads an end of file where it waits next, and its final reply counts.
       this.cutOff('whether an engine had it when this service was restarted cannot be found out');
     } else if (waits) this.#advance({ on: 'unread' });
     else setTimeout(() => this.#findOut(Math.min(2 * pauseMs, longestLookMs)), pauseMs);
   }
 
-  /** An engine that is no child of ours leaves no status. One that dumped its caller has dumped it, if the caller is gone. */
+  /**
+   * Completes an unknown exit: waitid(2) gives no exit status for an engine that an earlier start forked. After a hand-over, a
+   * caller that has disappeared was dumped successfully.
+   */
   #known(end: EngineExit): EngineEnd {
     if (end.how !== 'unknown') return { how: end.how, reason: end.reason };
-    // What it answered went past us. A caller that has read that already, and waits for more, is told that it was lost.
+    // The engine's reply did not pass through the service. If the caller has read the reply already and still waits, it is told
+    // that the engine was lost.
     const done =
       this.#state.at === 'handed-over' && (!this.#judge.callerIsThere || this.#handedOver?.isAnswered);
     return { how: done ? 'success' : 'lost', reason: end.reason };
@@ -538,7 +543,7 @@ export class Session {
     }
   }
 
-  /** Nothing is read from the caller while its packet is judged, and whatever happens to it meanwhile counts first. */
+  /** Judges a packet. Meanwhile nothing is read from the caller; if another input changes the state, the judgement is dropped. */
   #decide(data: Buffer, phase: Phase): void {
     this.#waiting = data;
     this.#records.received();
@@ -547,7 +552,7 @@ export class Session {
       this.#advanceAs(judged);
       return;
     }
-    // No deadline for the packet counts any more, however long its caller and its target take to be read.
+    // The packet is here, so its deadline is over, even if reading its caller and its target takes long.
     this.#stopListening();
     const { at } = this.#state;
     judged
@@ -575,7 +580,7 @@ export class Session {
   #advanceAs(judgement: Judgement): void {
     if (judgement.on === 'decided' && judgement.decision.kind === 'refuse') {
       const { name, target } = judgement.decision;
-      // An answer to a notification that is refused is no request of its own.
+      // A refused answer to a notification is no request of its own.
       if (name !== undefined && (this.#state.at === 'idle' || this.#state.at === 'judging')) {
         this.#records.asks({ name, ...(target === undefined ? {} : { target }) });
       }
@@ -615,13 +620,13 @@ export class Session {
     start().catch((error) => this.#notStarted(request, error));
   }
 
-  /** Another engine waits for the same request. */
+  /** Offers the request to its replacement engine. */
   #offer(): void {
     this.#keepEngine();
     this.#whenKept(() => this.#advance({ on: 'engine-ready' }));
   }
 
-  /** Whether an engine has answered the same question before, so that none is needed. */
+  /** True if a stored answer to the same question was sent, so that no engine is needed. */
   #isAnswered(request: AuthorizedRequest, plan: RelayPlan): boolean {
     this.#question = this.#context.answers.question(request.type, plan.fresh ?? this.#waiting);
     const answer = this.#question?.answer;
@@ -639,11 +644,11 @@ export class Session {
 
   #handOver(request: AuthorizedRequest): void {
     this.#records.accepted(request);
-    // The engine reads the packet from the queue itself, and CRIU tells its own connection by the socket's inode.
+    // The engine reads the packet from the queue itself. CRIU recognizes its own connection by the socket's inode.
     const fd = this.#connection.release();
     this.#handedOver = new HandedOver(fd);
     this.#keeper.becomes = this.#judge.confined;
-    // The engine of the request before has nothing to do with this one, and the next start must not take it for its.
+    // The next start must not take the engine of the previous request for the engine of this one.
     this.#engines.setAside();
     this.#keep();
     this.#whenKept(() =>
@@ -658,35 +663,35 @@ export class Session {
     const { message, errno } = error as NativeError;
     this.#advance({
       on: 'not-started',
-      // Those of node:fs are negative.
+      // Errnos of node:fs are negative.
       errno: error instanceof BadDescriptorError ? EBADRQC : Math.abs(errno ?? ESRCH),
       reason: error instanceof NotStartedError ? message : `${request.name}: ${message}`,
       engineRemains: this.#engines.running,
     });
   }
 
-  /** The input that says how it went comes later, whatever becomes of the engine meanwhile. */
+  /** Starts the verification. Its result arrives as an input later, even if the engine ends meanwhile. */
   #verify(): void {
     this.#answerLater(this.#engines.verify(this.#context.own.threads[0]!), 'verified').then(() =>
       this.#messageDone(),
     );
   }
 
-  /** @param reason why what was restored must not run; undefined when it may. */
+  /** @param reason the reason why the restored tree must not run; undefined if it may run. */
   #answerLater(reason: Promise<string | undefined>, good: 'verified' | 'let-run'): Promise<void> {
     return reason
       .catch((error) => `cannot be verified: ${(error as Error).message}`)
       .then((why) => this.#advance(why === undefined ? { on: good } : { on: 'unverified', reason: why }));
   }
 
-  /** What the engine said before it left. */
+  /** Sends the final reply of an engine that has gone. */
   #sendReply(reply: Buffer): void {
     const decoded = decodeResponse(reply, 'lenient');
     if (decoded.kind !== 'malformed') this.#final = decoded.message;
     this.#connection.send(reply);
   }
 
-  /** What a confined engine sends is its caller's to write, so it must be read the same by every parser. */
+  /** A confined engine sends what its caller wants, so its messages must read the same to every parser (strict). */
   #onEngineMessage(packet: Packet, confined: boolean): void {
     const decoded = decodeResponse(packet.data, confined ? 'strict' : 'lenient');
     this.#message = packet;
@@ -705,7 +710,7 @@ export class Session {
     if (this.#state.at !== 'verifying') this.#messageDone();
   }
 
-  /** As good as dead. What it restored is ended first: CRIU takes the end of its connection for leave to go on. */
+  /** Treats the engine as lost. The restored tree is killed first: CRIU resumes the tree when it reads an end of file. */
   #engineLies(reason: string): void {
     this.#advance({ on: 'engine-end', end: { how: 'lost', reason } });
     this.#engines.dismiss();
@@ -717,7 +722,7 @@ export class Session {
     return decoded.kind === 'response' && isTerminalNotification(decoded.message);
   }
 
-  /** Whatever was not forwarded ends here, and the next one may come. */
+  /** Closes descriptors that were not forwarded, then lets the engine's next message come. */
   #messageDone(): void {
     for (const fd of this.#message?.fds ?? []) fd.close();
     this.#message = undefined;
@@ -730,7 +735,7 @@ export class Session {
     if (hint !== undefined && this.#final) this.#final = withHint(this.#final, hint);
     const data = hint !== undefined && this.#final ? encodeResponse(this.#final) : packet?.data;
     if (packet && data) this.#connection.send(fitReply(data), packet.fds);
-    // The last reply is out: the sooner nobody goes on from here, the less likely it is passed on twice.
+    // The last reply is out. Drop the stored session at once: a restart before that would forward the reply a second time.
     if (this.#state.at === 'draining' || this.#state.at === 'over') this.#keeper.forget();
   }
 

@@ -1,4 +1,4 @@
-/** From a caller and a plan to an engine that has become that caller. */
+/** Starts an engine with the identity of its caller. */
 import { readFileSync } from 'node:fs';
 import {
   type ConfinedEngine,
@@ -17,9 +17,9 @@ import { type Caller, openProcDirectory } from '../../proc/caller.ts';
 import { parseCgroup } from '../../proc/process-tree.ts';
 
 /**
- * @param plan absent for a hand-over, where CRIU opens everything itself.
- * @param noCapability the request needs no CAP_CHECKPOINT_RESTORE.
- * @param connection the caller's own, for a hand-over; copied.
+ * @param plan absent for a hand-over, where CRIU opens all files itself.
+ * @param noCapability true if the request needs no CAP_CHECKPOINT_RESTORE.
+ * @param connection for a hand-over, the caller's own connection; copied.
  * @throws LaunchError, CriuMissingError, CallerGoneError, NativeError
  */
 export async function startEngineAs(
@@ -72,7 +72,7 @@ export async function startEngineAs(
   }
 }
 
-/** The slice that the caller lives in: what it restores is charged there. @throws CallerGoneError, or what reading /proc throws */
+/** The slice of the caller, to which its restored trees are charged. @throws CallerGoneError, or an error of reading /proc */
 export function sliceOfCaller(caller: Caller): string {
   const directory = openProcDirectory(caller);
   try {

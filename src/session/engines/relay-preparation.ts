@@ -1,6 +1,6 @@
 /**
- * What a relayed request needs so that it means to the engine what it meant to its caller: copies of the caller's
- * descriptors, the caller's pid, a directory for a log. Everything is released together, at the final reply.
+ * Prepares a relayed request so that it means the same to the engine as to its caller: copies of the caller's descriptors, the
+ * caller's pid, a directory for a log. All of it is released together, with the final record.
  */
 import { constants, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,18 +19,18 @@ export class BadDescriptorError extends Error {
 }
 
 export class RelayPreparation {
-  /** Copies for the engine's own table, under the caller's numbers. */
+  /** Copies for the engine's own descriptor table, under the caller's numbers. */
   readonly engineFds: readonly EngineFd[];
   readonly #plan: RelayPlan;
   readonly #overrides: Overrides;
   readonly #fds: OwnedFd[] = [];
-  /** Our copies of the directories that the request names. */
+  /** The service's copies of the directories that the request names. */
   readonly #directories = new Map<string, OwnedFd>();
   readonly #startedAt = Date.now();
   #lentDirectory: string | undefined;
 
   /**
-   * @param caller undefined where the plan takes nothing from it.
+   * @param caller undefined if the plan needs nothing of the caller.
    * @throws BadDescriptorError, NativeError
    */
   constructor(caller: Caller | undefined, plan: RelayPlan) {
@@ -38,7 +38,7 @@ export class RelayPreparation {
     try {
       const overrides: { -readonly [K in keyof Overrides]: Overrides[K] } = {};
       if (plan.pid !== undefined) overrides.pid = plan.pid;
-      // An engine that has become its caller opens these itself, with the caller's rights.
+      // A confined engine opens these itself, with the caller's rights.
       const copied = plan.openedBy === 'service' ? plan.peerFds : [];
       for (const { field, callerNumber } of copied) {
         const copy = this.#copy(caller, field, callerNumber);
@@ -58,9 +58,9 @@ export class RelayPreparation {
   }
 
   /**
-   * What the engine gets: the caller's bytes, followed by what replaces some of them; or, for whoever is not fully
-   * privileged, a fresh encoding of exactly what was authorized.
-   * @param opened the numbers of what a confined engine opened.
+   * The bytes for the engine. For a fully privileged caller: its own bytes, followed by fields that override some of them. For
+   * any other caller: a fresh encoding of exactly the fields that were authorized.
+   * @param opened the descriptor numbers of the files that a confined engine opened.
    */
   rewrite(original: Buffer, opened: Overrides = {}): Buffer {
     const { fresh } = this.#plan;
@@ -70,7 +70,7 @@ export class RelayPreparation {
     return fresh ? replaceOptions(fresh, overrides) : appendOverrides(original, overrides);
   }
 
-  /** The images directory as the kernel names it, where we hold a copy. */
+  /** The kernel's name of the images directory, if the service holds a copy of it. */
   get imagesDir(): string | undefined {
     const copy = this.#directories.get('images_dir_fd');
     try {
@@ -81,7 +81,7 @@ export class RelayPreparation {
     }
   }
 
-  /** The first of its directories that others can write, as a sentence; undefined where there is none that we hold a copy of. */
+  /** A sentence about the first copied directory that others can write; undefined without such a directory. */
   get sharedDirectory(): string | undefined {
     for (const [field, name] of [
       ['images_dir_fd', 'images directory'],
@@ -94,7 +94,7 @@ export class RelayPreparation {
     return undefined;
   }
 
-  /** The last error lines of CRIU's log, where it is in a directory that we hold a copy of. To be called before {@link close}. */
+  /** The last error lines of CRIU's log, if it lies in a copied directory. Call this before {@link close}. */
   async logLines(): Promise<readonly string[]> {
     const directory = this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
     return directory ? readErrorLines(directory, this.#plan.logFile, this.#startedAt) : [];
@@ -107,8 +107,8 @@ export class RelayPreparation {
   }
 
   /**
-   * pidfd_getfd(2) rather than opening /proc/PID/fd/N: it is bound to the process, and it copies what is there without
-   * opening it anew, which blocks on a FIFO.
+   * Uses pidfd_getfd(2) instead of opening /proc/PID/fd/N: it is bound to the process, and it copies the descriptor. Opening the
+   * file again would block on a FIFO.
    */
   #copy(caller: Caller | undefined, what: string, number: number): OwnedFd {
     let fd: OwnedFd;

@@ -1,6 +1,6 @@
 /**
- * The engines of one session: the latest, which has the request, and those before it that have yet to leave. Each has an
- * owner here until its process is gone and its cgroup is empty, or left to what may stay in it.
+ * The engines of one session: the current engine, which has the request, and earlier engines that have yet to exit. This class
+ * owns each engine until its process is gone and its cgroup is removed, or is left to a restored tree.
  */
 import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
@@ -39,11 +39,11 @@ export interface EnginesContext {
   readonly pool: EnginePool;
   readonly confined: ConfinedEngineOptions;
   readonly queue: EngineQueue;
-  /** For engines that have become their callers. */
+  /** The kerndat cache of confined engines. */
   readonly kerndat: Kerndat;
 }
 
-/** The request never got an engine; the message is a whole sentence. */
+/** The request got no engine; the message is a whole sentence. */
 export class NotStartedError extends Error {
   override readonly name = 'NotStartedError';
   /** Positive. */
@@ -55,46 +55,49 @@ export class NotStartedError extends Error {
   }
 }
 
-/** What the latest engine says; nothing is heard of one that was dismissed, but that it has left. */
+/** Events of the current engine. An engine that was set aside causes only `onAllGone`. */
 export interface SessionEnginesEvents {
-  /** `confined`: it comes from an engine that is its caller's to deceive us with. */
+  /** `confined`: the engine runs as its caller, who can make it send anything. */
   onMessage(packet: Packet, confined: boolean): void;
   onHangup(): void;
-  /** Whether this message is to carry the master of a terminal. */
+  /** @returns true if this message must carry the master of a terminal. */
   expectsTerminal(message: Buffer): boolean;
-  /** A confined engine cannot be what it should; the reason is a sentence. */
+  /** A confined engine has broken the protocol; the reason is a sentence. */
   onLie(reason: string): void;
   onEnd(exit: EngineExit): void;
-  /** The latest engine has gone without having read what it was sent: {@link SessionEngines.replace} starts another one. */
+  /** The current engine has gone without reading its request: {@link SessionEngines.replace} starts another. */
   onUnread(): void;
-  /** None is left. */
+  /** The last engine has gone. */
   onAllGone(): void;
 }
 
-/** An engine that was there before its request may end without having read it, and has done nothing about it then. */
+/**
+ * State of an engine that was started before its request arrived: it may exit without reading the request. Then nothing was done,
+ * and another engine can take the request.
+ */
 interface Ahead {
   readonly request: AuthorizedRequest;
-  /** It was sent its request. */
+  /** The request was sent to the engine. */
   sent?: true;
-  /** How it ended before that. */
+  /** The engine's exit before it was sent anything. */
   exit?: EngineExit;
 }
 
 interface Held {
   readonly engine: Engine;
-  /** Which engine of the session it is, counted from 1. */
+  /** The number of the engine within its session, from 1. */
   readonly serial: number;
-  /** Undefined once another one is in its turn. */
+  /** Undefined after another engine has taken over the turn. */
   turn: EngineTurn | undefined;
   /** Undefined for a privileged engine, until it restores. */
   cgroup: EngineCgroup | undefined;
-  /** Where the engine is once the tree that it has restored was verified, so that the tree alone stays frozen. */
+  /** The engine's cgroup after its restored tree was verified, so that the tree alone stays frozen. */
   apart?: EngineCgroup;
-  /** What it leaves behind may stay: a restored tree. */
+  /** True if processes may stay after the engine: a restored tree, a page server. */
   stays: boolean;
-  /** Whom it has become: what it took over from a confined caller, whatever that caller is since, and whether or not it is there. */
+  /** The identity that the engine took from its confined caller. It stays true if the caller changes or exits. */
   readonly confined: ConfinedIdentity | undefined;
-  /** Until the engine has said something, or is to leave. */
+  /** Present until the engine has spoken, or is to exit. */
   ahead?: Ahead | undefined;
 }
 
@@ -105,16 +108,16 @@ export class SessionEngines {
   readonly #events: SessionEnginesEvents;
   readonly #held = new Set<Held>();
   #latest: Held | undefined;
-  /** Engines so far. */
+  /** The number of engines so far. */
   #serials = 0;
-  /** Engines on their way: a launcher that becomes its caller, a scope that is made. */
+  /** Starts in flight: a launcher at work, a scope being made. */
   #starting = 0;
-  /** Resolves when the launcher that has just failed has gone; its turn is taken until then. */
+  /** Resolves when the launcher that has just failed has gone. It keeps its turn until then. */
   #abandoned: Promise<void> | undefined;
-  /** What the request waits for that has no engine yet. */
+  /** The turn that the request is queued for. */
   #waiting: EngineTurn | undefined;
 
-  /** @param user for whom the engines count. */
+  /** @param user the user whose limit the engines count against. */
   constructor(context: EnginesContext, user: UserKey, judge: Judge, events: SessionEnginesEvents) {
     this.#context = context;
     this.#user = user;
@@ -122,23 +125,23 @@ export class SessionEngines {
     this.#events = events;
   }
 
-  /** True while a process of this session's is there. */
+  /** True while an engine of this session exists or is being started. */
   get busy(): boolean {
     return this.#held.size > 0 || this.#starting > 0;
   }
 
-  /** True while the latest engine runs, so that its end is still to be heard of. */
+  /** True while the current engine runs: its exit event has yet to come. */
   get running(): boolean {
     return this.#latest !== undefined && this.#held.has(this.#latest);
   }
 
   /**
-   * Starts the engine of a request that is relayed, in its turn; those before it are not heard of any more.
-   * @param plan its files are opened as the caller by an engine that becomes it.
-   * @param engineFds copies that a privileged engine gets under numbers of the request.
-   * @param bytes how long the request is.
-   * @returns the numbers of the files that the engine opened.
-   * @throws what starting one throws
+   * Starts the engine of a relayed request when its turn comes, and sets the previous engine aside.
+   * @param plan a confined engine opens the files of the plan with its caller's rights.
+   * @param engineFds copies that a privileged engine gets under the numbers of the request.
+   * @param bytes the length of the request.
+   * @returns the descriptor numbers of the files that the engine opened.
+   * @throws NotStartedError, or an error of the start
    */
   relay(
     request: AuthorizedRequest,
@@ -148,24 +151,26 @@ export class SessionEngines {
   ): Promise<OpenedFiles> {
     return this.#inTurn(request, bytes, async (turn) => {
       if (request.engine === 'confined') return this.#startConfined(request, turn, plan, undefined);
-      // Descriptors can be put into an engine only when it starts.
+      // An engine can be given descriptors only at its start, so a waiting engine of the pool will not do for those.
       const umask = umaskFor(request.type);
       const waiting = engineFds.length === 0 ? this.#context.pool.take(umask, this.#heard()) : undefined;
       const engine = waiting ?? startRelayedEngine(this.#context.engine, umask, engineFds, this.#heard());
       const held = this.#hold(engine, turn, undefined, request, undefined);
       if (waiting) held.ahead = { request };
-      await this.house(request);
+      await this.moveToScope(request);
       return {};
     });
   }
 
-  /** The latest engine, which waits since the request before, is to have another one; where it has left, one that is started for it. */
+  /**
+   * Gives the next request to the current engine, which waits since the previous one. If it has left, {@link replace} follows.
+   */
   async reuse(request: AuthorizedRequest): Promise<void> {
     if (this.#latest) this.#latest.ahead = { request };
-    await this.house(request);
+    await this.moveToScope(request);
   }
 
-  /** Starts an engine on the caller's own connection, which is copied; those before it are not heard of any more. */
+  /** Starts an engine on the caller's own connection, which is copied, and sets the previous engine aside. */
   async handOver(request: AuthorizedRequest, connection: OwnedFd, bytes: number): Promise<void> {
     await this.#inTurn(request, bytes, async (turn) => {
       if (request.engine === 'confined') await this.#startConfined(request, turn, undefined, connection);
@@ -176,7 +181,7 @@ export class SessionEngines {
     });
   }
 
-  /** Goes on with an engine that an earlier start of this service has started. Takes over its descriptors. */
+  /** Goes on with an engine of an earlier start. Takes over its descriptors. */
   adopt(
     stored: NonNullable<StoredSession['engine']>,
     { serial, pid, connection, cgroup, apart, stays, confined }: EngineSnapshot,
@@ -191,7 +196,7 @@ export class SessionEngines {
       connection,
       confined && heard,
     );
-    // It runs already, whatever the limits are now.
+    // The engine runs already, so it counts even beyond the limits.
     const turn = this.#context.queue.count(this.#user, confined === undefined);
     this.#latest = {
       engine,
@@ -206,8 +211,8 @@ export class SessionEngines {
   }
 
   /**
-   * Goes on with an engine of which an earlier start of this service has kept nothing. Its words on stderr are lost.
-   * @param confined whom it has become; undefined for a privileged one.
+   * Goes on with an engine that was found in /proc, because the store has no descriptors of it. Its stderr is lost.
+   * @param confined the engine's identity; undefined for a privileged engine.
    */
   adoptFound({ pid, pidfd }: Holder, confined: ConfinedIdentity | undefined): void {
     const { fd: stderr } = new StderrFile('criu-stderr');
@@ -228,8 +233,8 @@ export class SessionEngines {
   }
 
   /**
-   * Ends a launcher, or an engine that has not read its request: it has done nothing. Resolves when it has gone.
-   * @param becomes whom it has become, or was about to; undefined for a privileged one.
+   * Kills a launcher, or an engine that has not read its request: it has done nothing. Resolves when it has gone.
+   * @param becomes the identity that it has taken on, or was about to; undefined for a privileged engine.
    */
   endUnbegun({ pid, pidfd }: Holder, becomes: ConfinedIdentity | undefined): Promise<void> {
     const path = engineCgroupOf(pid);
@@ -248,14 +253,14 @@ export class SessionEngines {
     });
   }
 
-  /** The latest engine, for whoever goes on with it after this service: what is no descriptor. */
+  /** The state of the current engine for the next start; its descriptors go to the store. */
   get snapshot(): Pick<SessionSnapshot, 'engine' | 'engineInode'> {
     const { snapshot, inode } = this.#describe() ?? {};
     return { ...(snapshot ? { engine: snapshot } : {}), ...(inode ? { engineInode: inode } : {}) };
   }
 
-  /** Lends the descriptors of the latest engine, if there is one, to whoever has them kept. */
-  lend(keep: (serial: number, fds: readonly OwnedFd[]) => void): void {
+  /** Passes the descriptors of the current engine, if there is one, to `keep`, which copies them. */
+  copyFdsFor(keep: (serial: number, fds: readonly OwnedFd[]) => void): void {
     if (!this.#latest || !this.running) return;
     const { engine, serial } = this.#latest;
     const { pidfd, stderr, socket } = engine.fds;
@@ -265,7 +270,7 @@ export class SessionEngines {
   }
 
   #describe(): { readonly snapshot: EngineSnapshot; readonly inode?: string } | undefined {
-    // One whose tree is frozen counts when it has gone, too.
+    // An engine that has gone counts while its tree is frozen.
     if (!this.#latest || !(this.running || this.#latest.apart)) return undefined;
     const { engine, serial, cgroup, apart, stays, confined } = this.#latest;
     const inode = engine.fds.socket?.inode().toString();
@@ -283,13 +288,16 @@ export class SessionEngines {
     };
   }
 
-  /** A request that has no engine yet will get none. */
+  /** Cancels the wait for a turn. */
   stopWaiting(errno: number, reason: string): void {
     this.#waiting?.cancel(new NotStartedError(errno, reason));
   }
 
-  /** What outlives its session lives in a scope with root, too; its engine waits for the request meanwhile. */
-  async house(request: AuthorizedRequest): Promise<void> {
+  /**
+   * Moves a privileged engine into a scope before it gets its request, because the restored tree or the page server outlives this
+   * session. Confined engines are started in theirs.
+   */
+  async moveToScope(request: AuthorizedRequest): Promise<void> {
     const held = this.#latest;
     const { scope } = request;
     if (held && request.engine === 'privileged' && scope !== undefined) {
@@ -303,26 +311,29 @@ export class SessionEngines {
     }
   }
 
-  /** Whether the latest engine, which was sent at most one message so far, has had none; undefined where that cannot be known. */
+  /** True if the current engine, which was sent at most one message, has read none; undefined if that cannot be known. */
   get waitsForRequest(): boolean | undefined {
     return this.running ? this.#latest!.engine.sleepsReading : false;
   }
 
-  /** The latest engine's, for records. */
+  /** The pid of the current engine, for records. */
   get pid(): number | undefined {
     return this.#latest?.engine.pid;
   }
 
   /**
-   * The scope that a restored tree lives in. What root restores CRIU moves to the cgroup that it had, where there is one
-   * (move_in_cgroup in CRIU's cgroup.c); a confined tree was verified to be where it should.
+   * The scope of a restored tree; undefined if it lives elsewhere. CRIU moves a tree that root restores to its former cgroup, if
+   * that exists (move_in_cgroup in CRIU's cgroup.c). A confined tree was verified to be in its scope.
    */
   scopeOf(restored: number): string | undefined {
     const { cgroup } = this.#latest ?? {};
     return cgroup && livesIn(cgroup, restored) ? cgroup.scope : undefined;
   }
 
-  /** What an engine says that it has restored: a confined one could name anybody, and counts only for what is in its scope. */
+  /**
+   * The pid that the engine claims to have restored. A confined engine could name any process: its claim counts only in its
+   * scope.
+   */
   restored(pid: number | null | undefined): number | undefined {
     const { cgroup, confined } = this.#latest ?? {};
     if (pid == null || (confined && !(cgroup && livesIn(cgroup, pid)))) return undefined;
@@ -337,11 +348,11 @@ export class SessionEngines {
     const held = this.#latest;
     if (!held) return;
     if (held.ahead) held.ahead.sent = true;
-    // Later, because whoever sends has yet to write down that it has.
+    // In a microtask, because the session saves its state only after this call.
     if (!held.engine.send(data) && held.ahead) queueMicrotask(() => this.#events.onUnread());
   }
 
-  /** Another engine in the place and the turn of the latest, which has not read its request. @throws what starting one throws */
+  /** Replaces the current engine, which has not read its request, in its turn. @throws an error of the start */
   async replace(request: AuthorizedRequest): Promise<void> {
     const held = this.#latest;
     if (!held) return;
@@ -365,7 +376,9 @@ export class SessionEngines {
     this.#events.onEnd(ended);
   }
 
-  /** Lets go of an engine that has done nothing. What a confined one might do all the same must not stay. */
+  /**
+   * Dismisses an engine that has done nothing and ignores its events. A confined engine is killed: its caller could make it act.
+   */
   abandon(): void {
     if (this.#latest?.confined) this.killTree();
     this.dismiss();
@@ -377,46 +390,46 @@ export class SessionEngines {
   }
 
   /**
-   * Ends everything in the engine's cgroup, itself included, and what its caller had moved out of there: systemd moves the
+   * Kills the engine, every process in its cgroup, and the processes that its caller had moved out of there: systemd moves the
    * processes of a user to that user's own units when asked (AttachProcessesToUnit).
    */
   killTree(): void {
     const held = this.#latest;
     if (!held?.cgroup) return;
     held.stays = false;
-    // The engine by its pidfd, too: it may have been moved elsewhere with its tree, which ends with it (PTRACE_O_EXITKILL) wherever it is.
+    // Kill the engine by its pidfd, too: it may have been moved elsewhere. Tasks that it traces end with it (PTRACE_O_EXITKILL).
     held.engine.kill();
     held.cgroup.kill();
     held.apart?.kill();
     const { confined, cgroup, apart } = held;
     if (!confined) return;
     const killed = [cgroup.path, ...(apart ? [apart.path] : [])];
-    // It tells of its failures itself.
+    // endRestored() reports its failures itself.
     this.#starts(() => endRestored(confined, killed)).catch(() => {});
     this.sweep(confined);
   }
 
-  /** Ends the latest engine, and nothing else: it has said its last word. */
+  /** Kills the current engine alone, after its final reply. */
   killEngine(): void {
     this.#latest?.engine.kill();
   }
 
   /**
-   * Verifies what the engine has restored, and lets the engine alone go on: the tree stays frozen.
-   * @returns why it must not run; undefined when it may.
+   * Freezes and verifies the restored tree, then lets the engine alone go on: the tree stays frozen.
+   * @returns the reason why the tree must not run; undefined if it may run.
    */
   async verify(surroundings: ThreadState): Promise<string | undefined> {
     const held = this.#latest;
     const restorer = this.#restorer(surroundings);
     if (!held?.cgroup || !restorer) return 'is not where it should be';
-    // An earlier start of this service may have been killed here: then systemd has removed the directory, if it was empty.
+    // If an earlier start was killed here, systemd has removed this cgroup, provided it was empty.
     held.apart = EngineCgroup.apartFrom(held.cgroup);
     return verifyRestored(held.cgroup, held.apart, held.engine.pid, restorer);
   }
 
   /**
-   * Lets run what was verified; its engine has gone.
-   * @returns why it must not run; undefined when it does.
+   * Verifies the tree again and lets it run. The engine must have gone.
+   * @returns the reason why the tree must not run; undefined if it runs.
    */
   async letRun(surroundings: ThreadState): Promise<string | undefined> {
     const held = this.#latest;
@@ -437,22 +450,22 @@ export class SessionEngines {
     return { uid, gid, groups, traits, surroundings };
   }
 
-  /** What an engine with this identity had moved out of its cgroup is ended; nothing for a privileged one. */
+  /** Kills descendants of a confined engine that were moved out of its cgroup; does nothing for a privileged engine. */
   sweep(confined: ConfinedIdentity | undefined): void {
     if (!confined) return;
     this.#starts(() => endEscaped(confined)).catch(() => {
-      // It tells of its failures itself.
+      // endEscaped() reports its failures itself.
     });
   }
 
-  /** Nothing is heard of the latest one any more, but that it has left: what it said last has been dealt with. */
+  /** From here on the events of the current engine are ignored. Call this when its last message has been handled. */
   setAside(): void {
     const held = this.#latest;
     this.#latest = undefined;
     held?.engine.resume();
   }
 
-  /** There are only so many engines at once. */
+  /** Waits for a turn, because the number of engines is limited, then starts the engine. */
   #inTurn<T>(request: AuthorizedRequest, bytes: number, start: (turn: EngineTurn) => Promise<T>): Promise<T> {
     return this.#starts(async () => {
       this.setAside();
@@ -525,7 +538,7 @@ export class SessionEngines {
     const { standing } = this.#judge;
     const mayHold =
       standing.kind !== 'confined' || (standing.traits.permitted & bitOf('CHECKPOINT_RESTORE')) !== 0n;
-    // One lane for each user, and root's own: what one of them holds up holds up nobody else.
+    // One lane for each user, root included: a user can delay only the same user's scopes.
     return EngineCgroup.scope(kind, mayHold, sliceOfCaller(caller), description, pid, caller.identity.uid);
   }
 
@@ -554,7 +567,7 @@ export class SessionEngines {
     return held;
   }
 
-  /** The new one is in the turn of the old one. */
+  /** Starts another engine in the turn of the old one. */
   #startAgain(old: Held, request: AuthorizedRequest): Promise<void> {
     return this.#starts(async () => {
       const { turn } = old;
@@ -566,12 +579,12 @@ export class SessionEngines {
         this.#hold(engine, turn!, undefined, request, undefined);
         old.turn = undefined;
       } finally {
-        // What it said last may wait for room with its caller, and is taken before its end is heard of.
+        // The last message of the old engine may still be queued behind a full caller: handle it before the exit event.
         old.engine.resume();
-        // Without a new one.
+        // The start failed after the old engine had exited: release the turn here.
         if (!this.#held.has(old)) old.turn?.release();
       }
-      await this.house(request);
+      await this.moveToScope(request);
     });
   }
 
@@ -607,9 +620,9 @@ export class SessionEngines {
       },
       onEnd: (exit, engine) => {
         const ahead = isLatest(engine) ? this.#latest?.ahead : undefined;
-        // It is replaced when there is something to send.
+        // The engine exited before it had a request: send() reports that, and the engine is replaced.
         if (ahead) ahead.exit = exit;
-        // Its owner may still end what it left behind.
+        // Before the release, so that the session can still kill the tree that the engine left.
         else if (isLatest(engine)) this.#events.onEnd(exit);
         for (const held of this.#held) if (held.engine === engine) this.#release(held);
         this.#left();
@@ -619,12 +632,12 @@ export class SessionEngines {
 
   #release(held: Held): void {
     this.#held.delete(held);
-    // Another one may be needed in its place, and is in the same turn then.
+    // An engine that exited ahead of its request keeps its turn for its replacement.
     if (!held.ahead) held.turn?.release();
     if (held.confined) this.#context.kerndat.refresh();
-    // Beside the engine itself nothing was ever moved there, and what it has made there is nothing that may stay.
+    // Only the engine itself was moved apart, so that processes here are its children, which must not stay.
     held.apart?.kill();
-    // What an engine leaves behind that may not stay was never verified; what may stay is frozen until it was looked at once more.
+    // Leftovers that must not stay were never verified. A tree that may stay is frozen until it is verified again.
     if (!held.stays) {
       held.cgroup?.kill();
       held.apart?.remove();
@@ -638,7 +651,7 @@ export class SessionEngines {
   }
 }
 
-/** Undefined for a privileged one, and for one that has ended. */
+/** Undefined for a privileged engine, and for a process that has ended. */
 function engineCgroupOf(pid: number): string | undefined {
   try {
     const path = parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1'));
@@ -652,7 +665,7 @@ function livesIn(cgroup: EngineCgroup, pid: number): boolean {
   try {
     return parseCgroup(readFileSync(`/proc/${pid}/cgroup`, 'latin1')) === cgroup.path;
   } catch {
-    // It has ended.
+    // The process has ended.
     return false;
   }
 }

@@ -1,12 +1,12 @@
-/** Whether others can write a directory that root's CRIU is to use. Only the record says so: a program that is root may have its reasons. */
+/** Detects directories of root's requests that others can write. The record says so; root may have reasons to use them. */
 import { native, type OwnedFd } from '../../native/binding.ts';
 
 /** Group and others. */
 const othersMayWrite = 0o022;
 
 /**
- * The way there is not looked at, and the file system is asked nothing, so that nobody waits.
- * @returns what continues a sentence about the directory.
+ * Reads the owner and mode of the open directory only: neither its path nor its file system is asked, so this does not block.
+ * @returns the predicate of a sentence about the directory; undefined if only root can write it.
  */
 export function writtenByOthers(directory: OwnedFd): string | undefined {
   try {
@@ -16,7 +16,7 @@ export function writtenByOthers(directory: OwnedFd): string | undefined {
       ? undefined
       : `can be written by others (mode ${(mode & 0o777).toString(8)})`;
   } catch {
-    // A FUSE of a user's that does not let root look.
+    // For example, the FUSE file system of a user, which refuses root.
     return 'cannot be looked at';
   }
 }

@@ -1,10 +1,10 @@
 /**
- * What an engine has left that nobody may have: processes with its CAP_CHECKPOINT_RESTORE, and a tree that was moved out of its cgroup
- * before anybody could verify it.
+ * Kills leftovers of an engine: processes that hold its CAP_CHECKPOINT_RESTORE, and a restored tree that was moved out of its
+ * cgroup before it could be verified.
  *
- * Nobody without root can write a cgroup of ours, but systemd moves a user's processes to that user's own units when the user
- * asks for it (AttachProcessesToUnit in org.freedesktop.systemd1(5)). So cgroup.kill alone does not end all that an engine left. What
- * came out of an engine is known by its audit session (audit-session.ts), wherever it is.
+ * Only root can write a cgroup of this service. But systemd moves a user's processes to that user's own units if the user asks
+ * for it (AttachProcessesToUnit in org.freedesktop.systemd1(5)). Therefore cgroup.kill alone does not reach all descendants of an
+ * engine. Their audit session tells them wherever they are (audit-session.ts).
  */
 import { readFileSync } from 'node:fs';
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
@@ -37,17 +37,17 @@ import type { Holder } from '../keep/find-engine.ts';
 import { Coalesced } from './coalesced.ts';
 import { endAll, kill } from './hunt.ts';
 
-/** What is told of. */
+/** Reports of a sweep. */
 export interface SweepEvents {
   onEnded(process: Found): void;
-  /** Whether it holds anything of an engine's could not be found out, or it could not be ended. */
+  /** The process could not be read or killed: it may hold an engine's capability. */
   onUnknown(process: SeenProcess): void;
-  /** Nobody could look. */
+  /** The sweep failed. */
   onFailure(error: Error): void;
 }
 
 interface Setting {
-  /** Of root's, which outlives this service: what is frozen is written down there. Nothing is frozen without one. */
+  /** A directory of root that outlives this service, for the list of frozen cgroups. Without it nothing is frozen. */
   readonly directory: string | undefined;
   readonly events: SweepEvents;
 }
@@ -57,13 +57,13 @@ const holding = numberOf('CHECKPOINT_RESTORE');
 const mostTries = 20;
 const retryMs = 100;
 
-/** How often processes that do not stand still are looked at, where nobody may freeze them. */
+/** The limit of looks at unsettled processes where they must not be frozen. */
 const mostLooks = 10;
 
 const unheard: SweepEvents = { onEnded: () => {}, onUnknown: () => {}, onFailure: () => {} };
 let setting: Setting = { directory: undefined, events: unheard };
 
-/** Once, before anything is swept. Thaws what an earlier start has left frozen that was killed. */
+/** Call this once, before the first sweep. Thaws the cgroups that an earlier start had frozen when it was killed. */
 export function prepareSweeps(directory: string | undefined, events: SweepEvents): string[] {
   setting = { directory, events };
   return directory === undefined ? [] : Freezer.thawLeft(directory);
@@ -71,13 +71,13 @@ export function prepareSweeps(directory: string | undefined, events: SweepEvents
 
 const sweeps = new Coalesced<EngineOrigin>(sweep);
 
-/** @returns by what it is known for ever what came out of this engine. */
+/** @returns the identity with the engine's audit session, which marks all its descendants for good. */
 export function knownBy(confined: ConfinedIdentity, { pid, pidfd }: Holder): ConfinedIdentity {
   const session = auditSessionOf(pid);
   return session === undefined || !native.isAlive(pidfd) ? confined : { ...confined, session };
 }
 
-/** Ends every process that an engine has left and that holds its capability, wherever it is. One sweep at a time, for all that wait. */
+/** Kills every descendant of an engine that holds its capability, in any cgroup. Concurrent calls share one sweep. */
 export async function endEscaped(confined: ConfinedIdentity): Promise<void> {
   const { uid, gid, session, since, traits } = confined;
   const engine = { uid, gid, session, since, permitted: traits.permitted, ambient: traits.ambient };
@@ -85,8 +85,8 @@ export async function endEscaped(confined: ConfinedIdentity): Promise<void> {
 }
 
 /**
- * Ends a restored tree that must not run, wherever its user had it moved: every process in the audit session of its engine, with the
- * capability or without. An engine restores one tree, so that nothing else is there.
+ * Kills a restored tree that must not run, wherever its user had it moved: every process in the audit session of its engine, with
+ * or without the capability. An engine restores one tree, so that its audit session holds nothing else.
  * @param killed cgroups whose processes were killed before.
  */
 export async function endRestored(confined: ConfinedIdentity, killed: readonly string[]): Promise<void> {
@@ -107,7 +107,7 @@ function sweep(engines: readonly EngineOrigin[]): Promise<void> {
   return tryAgain(() => sweepOnce(engines));
 }
 
-/** What keeps it from being done, as too few descriptors, may be gone a moment later. */
+/** Retries: a cause of failure, such as too few descriptors, may be gone a moment later. */
 async function tryAgain(sweepOnce: () => Promise<void>): Promise<void> {
   for (let tries = 1; ; tries += 1) {
     try {
@@ -125,7 +125,7 @@ async function sweepOnce(engines: readonly EngineOrigin[]): Promise<void> {
   const { ended, unknown } = await endAll({
     look: async () => {
       const look = await lookFor(question);
-      // Of one that is not known by its session nothing could be proved.
+      // Without a session that marks the engine's descendants, nothing could be proved about an unreadable process.
       return { ...look, unknown: look.unknown.filter((each) => marked.has(each.session)) };
     },
     choose: (found) => chooseEscaped(found, engines),
@@ -158,9 +158,10 @@ function placeOf(cgroup: string): Place {
 }
 
 /**
- * Ends, while the engine stands frozen, what it has made or traces outside of its cgroup: such a task still stands in its tracing stop.
- * @returns why the tree must not run, when there was any.
- * @throws Error when that cannot be found out: then the tree must not run either.
+ * Kills the tasks outside the engine's cgroup that the engine has made or traces. The engine must be frozen: then such a task
+ * still stands in its tracing stop.
+ * @returns the reason why the tree must not run, if there was such a task.
+ * @throws Error if the search fails; then the tree must not run either (fail closed).
  */
 export async function endTracedElsewhere(
   engine: number,
@@ -169,7 +170,7 @@ export async function endTracedElsewhere(
   const { uids } = parseThreadStatus(readFileSync(`/proc/${engine}/status`, 'latin1'));
   const [, uid] = uids as [number, number];
   const session = auditSessionOf(engine);
-  // Itself is not what it has made; who is missing among the members is found out by whoever judges those.
+  // The engine itself and the members are no escaped tasks; verify-restored.ts judges the members.
   const except = [...members, engine];
   const question =
     session === undefined
@@ -181,7 +182,7 @@ export async function endTracedElsewhere(
   return found.length === 0 ? undefined : 'was moved out of its scope before it was verified';
 }
 
-/** @throws Error for what never stands still, or cannot be read. */
+/** @throws Error if a process does not settle, or cannot be read. */
 async function lookUntilSettled(question: Parameters<typeof lookFor>[0]): Promise<Look> {
   for (let looks = 1; ; looks += 1) {
     const look = await lookFor(question);
@@ -193,11 +194,11 @@ async function lookUntilSettled(question: Parameters<typeof lookFor>[0]): Promis
 }
 
 /**
- * Ends what holds an engine's capability in scopes of restores that nobody owns any more: an earlier start of this service was
- * killed, and could not say whose they are. Without its engine and that capability a tree is no more than its owner, and may be one
- * that was verified.
- * @param owned the cgroups of the sessions that go on; those of this start's own are known.
- * @returns the pids of what was ended.
+ * Kills processes with an engine's capability in restore scopes that have lost their session: an earlier start was killed before
+ * it could save the session. A tree without the engine and without the capability has no more rights than its owner, and may have
+ * been verified; it stays.
+ * @param owned the cgroups of the sessions that go on. Cgroups that this start has made are recognized by their names.
+ * @returns the pids of the killed processes.
  */
 export async function endUnverified(owned: ReadonlySet<string>): Promise<number[]> {
   const isUnowned = (cgroup: string): boolean =>
