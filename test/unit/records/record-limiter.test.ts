@@ -15,7 +15,7 @@ function admitted(
 }
 
 describe('record limiter', () => {
-  it('writes what one user may cause at once, and what time gives back', () => {
+  it('admits the burst of a user, and further records as time passes', () => {
     const limiter = new RecordLimiter(budgets);
     assert.equal(admitted(limiter, 10, 0), 3);
     assert.equal(admitted(limiter, 10, 900), 0);
@@ -23,25 +23,25 @@ describe('record limiter', () => {
     assert.equal(admitted(limiter, 10, 1_000_000), 3);
   });
 
-  it('does not let one user drown another', () => {
+  it('a user does not use up the budget of another', () => {
     const limiter = new RecordLimiter(budgets);
     admitted(limiter, 1000, 0);
     assert.equal(admitted(limiter, 3, 0, 'talk', bob), 3);
   });
 
-  it('does not let refusals of a user hide what was done for that user', () => {
+  it('refusals of a user do not use up the budget of that user’s work', () => {
     const limiter = new RecordLimiter(budgets);
     admitted(limiter, 1000, 0);
     assert.equal(admitted(limiter, 10, 0, 'work'), 10);
   });
 
-  it('drops nothing of root', () => {
+  it('never drops records of root', () => {
     const limiter = new RecordLimiter(budgets);
     assert.equal(admitted(limiter, 1000, 0, 'talk', 0), 1000);
     assert.deepEqual(limiter.takeDropped(0), []);
   });
 
-  it('tells once how many records of whom were dropped', () => {
+  it('reports the number of dropped records of each user once', () => {
     const limiter = new RecordLimiter(budgets);
     admitted(limiter, 10, 0);
     admitted(limiter, 12, 0, 'work');
@@ -53,7 +53,7 @@ describe('record limiter', () => {
     assert.deepEqual(limiter.takeDropped(0), []);
   });
 
-  it('keeps counting for a user who was told about', () => {
+  it('keeps the budget of a user after reporting', () => {
     const limiter = new RecordLimiter(budgets);
     admitted(limiter, 10, 0);
     limiter.takeDropped(0);

@@ -56,12 +56,12 @@ const done: Finished = {
   stderr: [],
   log: [],
 };
-/** Everything that a line of a log, or a terminal, would take for something else. */
+/** Characters with a meaning of their own in a log or a terminal. */
 const evil = 'no\nMESSAGE=DUMP of process 1 done\r\n\x1b[2J\x9b2J\u2028\u202eesrever\0end';
 const harmless = /^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u;
 
 describe('records', () => {
-  it('say who asked for what, and how it ended, in fields', () => {
+  it('have fields for the caller, the request and the result', () => {
     const { written, records } = recorder();
     records.accepted(subject, request, '/var/lib/images', undefined);
     records.finished(subject, done);
@@ -93,7 +93,7 @@ describe('records', () => {
     ]);
   });
 
-  it('warn where others can write a directory of root’s request, of what that gives to them', () => {
+  it('warn if others can write a directory of root’s request, and say what that permits', () => {
     const { written, records } = recorder();
     const shared = 'its images directory belongs to uid 1500';
     for (const name of ['DUMP', 'RESTORE', 'VERSION'])
@@ -114,7 +114,7 @@ describe('records', () => {
     assert.match(warnings[1]!, /^its images directory belongs to uid 1500: .* decides what root restores$/);
   });
 
-  it('of what should not happen have a limit for each user, too', () => {
+  it('of unexpected events are limited for each user, too', () => {
     const { written, records } = recorder();
     for (let each = 0; each < 1000; each += 1) records.unexpected(subject, new Error('again'));
     assert.ok(written.length < 500, `${written.length} were written`);
@@ -127,7 +127,7 @@ describe('records', () => {
     records.close();
   });
 
-  it('let nobody write a line, a field or a terminal sequence of their own', () => {
+  it('contain no line, field or terminal sequence that a client or engine has made up', () => {
     const { written, records } = recorder();
     records.finished(subject, {
       ...done,
@@ -149,17 +149,17 @@ describe('records', () => {
         for (const line of String(value).split('\n')) assert.match(line, harmless);
       }
     }
-    // Two lines of a log are two lines of one field, and no line of any is one of a client's.
+    // Two lines of a log are two lines of one field; a client cannot add a line.
     assert.equal(String(written[0]?.fields.CRIU_ENGINE_LOG).split('\n').length, 2);
   });
 
-  it('are as long as a field may be, however much an engine says', () => {
+  it('are cut to the longest field, however much an engine says', () => {
     const { written, records } = recorder();
     records.finished(subject, { ...done, result: 'failed', log: ['x'.repeat(100_000)] });
     assert.equal(String(written[0]?.fields.CRIU_ENGINE_LOG).length, 4096);
   });
 
-  it('are written for one user, however many another user causes, and it is said what was not', () => {
+  it('are written for one user while another user’s are dropped, and the drops are counted', () => {
     const { written, records } = recorder();
     const bob = { ...subject, user: { ...subject.user, uid: 1501, key: 1501 } };
     for (let i = 0; i < 1000; i += 1) records.turnedAway(subject.user, 11, 'too many');
@@ -176,7 +176,7 @@ describe('records', () => {
     assert.equal(records.totals.refused, 1000);
   });
 
-  it('of each kind are explained in the catalog, and nothing else is', () => {
+  it('of each kind are explained in the catalog, which has no other entries', () => {
     const catalog = readFileSync('units/criu.catalog', 'utf8');
     const lost = /lostMessageId = '([0-9a-f]{32})'/.exec(readFileSync('src/systemd/journal.ts', 'utf8'))?.[1];
     const explained = [...catalog.matchAll(/^-- ([0-9a-f]{32})$/gm)].map(([, id]) => id);

@@ -1,4 +1,4 @@
-/** A request that was taken from its caller's queue by a service that was killed before an engine had it. */
+/** A request that the service took from its caller's queue right before it was killed, so that no engine has it. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { constants as os } from 'node:os';
@@ -15,7 +15,7 @@ import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts'
 import { authorized } from './support/authorized.ts';
 import { type Left, Resumed } from './support/resumed.ts';
 
-/** Pid 2 is kthreadd or nobody: no tree of ours is below it. */
+/** Pid 2 is kthreadd or does not exist: it is no ancestor of a tree of ours. */
 const dump: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1, pid: 2 } };
 const packet = encodeRequest(dump);
 const self: CriuReq = { type: ReqType.DUMP, opts: { images_dir_fd: -1 } };
@@ -23,11 +23,11 @@ const dumped: CriuResp = { type: ReqType.DUMP, success: true, dump: { restored: 
 const request = authorized(ReqType.DUMP);
 const judging: State = { at: 'judging', phase: 'first', engine: false, packet: 'ours' };
 const starting: State = { at: 'starting', request, packet: 'ours' };
-/** Its engine may never have got it, or has got it. */
+/** The engine may or may not have got the request. */
 const sending: State = { at: 'offered', request, packet: 'queued', by: 'this-start' };
 const sent: State = { ...sending, packet: 'ours' };
 
-describe('a request that has to be asked again', () => {
+describe('a request that no engine has after a restart', () => {
   let next: ServiceUnderTest;
   let old: ServiceUnderTest;
 
@@ -47,39 +47,39 @@ describe('a request that has to be asked again', () => {
     new Resumed({ state: starting, packet, criu: next.script, ...left });
 
   for (const state of [judging, starting]) {
-    it(`is asked again once more after another restart, which found it ${state.at}`, async () => {
+    it(`is judged again after another restart in the state ${state.at}`, async () => {
       assert.deepEqual(await resumed({ state }).all(), [dumped]);
       assert.deepEqual(next.received(), [packet]);
     });
   }
 
-  it('is not given to the engine that was started for it and kept, which leaves', async () => {
+  it('goes to a fresh engine; the stored engine exits', async () => {
     assert.deepEqual(await resumed({ engine: old.script }).all(), [dumped]);
     assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
   });
 
-  // The second where its request names descriptor 3.
+  // The second number, if the request names descriptor 3.
   for (const connection of [3, 4]) {
-    it(`is asked again when an engine that has not got it sleeps in a read of its descriptor ${connection}`, async () => {
+    it(`is judged again if its engine sleeps in a read of descriptor ${connection}`, async () => {
       const left = { state: sending, engine: old.script, connection };
       assert.deepEqual(await resumed(left).all(), [dumped]);
       assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
     });
   }
 
-  it('waits for its turn where the engine that has not got it was the only one that there may be', async () => {
+  it('waits for its turn if the engine without it uses up the limit of engines', async () => {
     const left = { state: sending, engine: old.script, sleeps: true, engines: 1 };
     assert.deepEqual(await resumed(left).all(), [dumped]);
     assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
   });
 
-  it('is asked again, too, when the engine that had it found its descriptors gone', async () => {
+  it('is judged again if its engine found its descriptors gone', async () => {
     old.engine(sends({ ...dumped, success: false, cr_errno: EBADRQC }), 'receive');
     assert.deepEqual(await resumed({ state: sent, engine: old.script }).all(), [dumped]);
     assert.deepEqual([next.received(), old.received()], [[packet], ['eof']]);
   });
 
-  it('takes no other packet along: what is in the queue came after it', async () => {
+  it('leaves the packets in the queue, which came after it', async () => {
     const check: CriuReq = { type: ReqType.CPUINFO_CHECK, opts: { images_dir_fd: -1 } };
     const checked: CriuResp = { type: ReqType.CPUINFO_CHECK, success: true };
     const first = encodeRequest({ ...check, keep_open: true });
@@ -95,7 +95,7 @@ describe('a request that has to be asked again', () => {
     assert.match(reply?.cr_errmsg ?? '', /no executable \/nonexistent\/criu/);
   });
 
-  it('has no engine read its caller’s connection, where the next packet is one that nobody has judged', async () => {
+  it('is never handed over: the engine would read an unjudged packet', async () => {
     const address = join(next.directory, 'socket');
     const listener = native.listen(address, 0o600, 1);
     const unjudged = encodeRequest({ type: ReqType.RESTORE, opts: { images_dir_fd: -1 } });
@@ -113,7 +113,7 @@ print(connection.recv(4096).hex())
       return accepted?.peek(0).kind === 'packet';
     });
     listener.close();
-    // It means itself now, for example because the target has become its parent meanwhile.
+    // The request now asks for a dump of its caller, for example because the target has become the caller's parent.
     const left: Left = { state: judging, criu: next.script, packet: encodeRequest(self) };
     await new Resumed(left, undefined, accepted).over;
     const reply = decodeResponse(Buffer.from((await text(caller.stdout)).trim(), 'hex'), 'strict');
@@ -123,7 +123,7 @@ print(connection.recv(4096).hex())
   });
 });
 
-describe('a request of which nobody can find out whether its engine has it', () => {
+describe('a request that its engine may or may not have, where that cannot be found out', () => {
   const known = Object.getOwnPropertyDescriptor(Engine.prototype, 'sleepsReading')!;
   let engine: ServiceUnderTest;
 
@@ -139,7 +139,7 @@ describe('a request of which nobody can find out whether its engine has it', () 
 
   const resumed = (): Resumed => new Resumed({ state: sending, packet, engine: engine.script });
 
-  it('is answered that, when the engine is lost without a word', async () => {
+  it('fails with that reason if the engine is lost without a reply', async () => {
     engine.engine('receive', 'kill 9');
     const [reply, ...more] = await resumed().all();
     assert.deepEqual([reply?.type, reply?.success, reply?.cr_errno], [ReqType.DUMP, false, os.errno.EIO]);
@@ -147,7 +147,7 @@ describe('a request of which nobody can find out whether its engine has it', () 
     assert.deepEqual([more.length, engine.received()], [0, ['eof']]);
   });
 
-  it('is answered by the engine that had it after all, which is not killed', async () => {
+  it('is answered by the engine if it had the request; the engine is not killed', async () => {
     engine.engine('sleep 200', sends(dumped));
     assert.deepEqual(await resumed().all(), [dumped]);
   });

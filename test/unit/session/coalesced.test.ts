@@ -3,8 +3,8 @@ import { Coalesced } from '../../../src/session/trees/coalesced.ts';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-describe('work that is done for all who ask for it', () => {
-  it('is done one at a time, and once for all who have asked meanwhile', async () => {
+describe('coalesced work', () => {
+  it('runs one at a time, and once for all items that were added meanwhile', async () => {
     const begun: number[][] = [];
     const finish: ((failed?: Error) => void)[] = [];
     const work = new Coalesced<number>(
@@ -18,7 +18,7 @@ describe('work that is done for all who ask for it', () => {
     const add = (item: number): Promise<void> => work.add(item).then(() => void over.push(item));
     const first = [add(1), add(2)];
     await turn();
-    // What is at work may have passed by what they ask for.
+    // The run in flight may have passed the place of a new item.
     const second = [add(3), add(4)];
     await turn();
     assert.deepEqual(begun, [[1, 2]]);

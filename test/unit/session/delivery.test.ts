@@ -1,4 +1,4 @@
-/** The order in which a request is kept, taken and sent, so that a SIGKILL between any two actions loses and doubles nothing. */
+/** The order of keep, discard and send: a SIGKILL between any two actions neither loses nor doubles a request. */
 import assert from 'node:assert/strict';
 import { EBADRQC } from '../../../src/native/errnos.ts';
 import type { Decision, RelayPlan } from '../../../src/policy/authorize.ts';
@@ -21,7 +21,7 @@ const late: Input = { on: 'deadline', reason: 'late' };
 const names = (actions: readonly Action[]): string[] => actions.map((action) => action.do);
 
 describe('the delivery of a request', () => {
-  it('is kept from the moment in which its packet begins to be judged', () => {
+  it('keeps the session from the begin of the judgement', () => {
     assert.deepEqual(step(initialState, { on: 'packet' }), {
       state: { ...judging, packet: 'queued' },
       actions: [{ do: 'stop-listening' }, { do: 'keep' }],
@@ -31,7 +31,7 @@ describe('the delivery of a request', () => {
     assert.deepEqual(names(actions), ['stop-listening', 'begin', 'start-engine']);
   });
 
-  it('is kept before its engine is started, where it was judged at once', () => {
+  it('keeps the session before the engine is started, if the packet was judged at once', () => {
     assert.deepEqual(names(step(initialState, relayed).actions), [
       'stop-listening',
       'begin',
@@ -50,28 +50,28 @@ describe('the delivery of a request', () => {
     ]);
   });
 
-  it('says that its engine may have it before it is taken from its caller, and sends it last', () => {
+  it('saves `offered` before it takes the packet off the queue, and sends the request last', () => {
     assert.deepEqual(step({ ...starting, packet: 'queued' }, { on: 'engine-ready' }), {
       state: { ...offered, packet: 'ours' },
       actions: [{ do: 'save', state: { ...offered, packet: 'queued' } }, { do: 'discard' }, { do: 'send' }],
     });
   });
 
-  it('takes no other packet from the queue where its own was taken before', () => {
+  it('leaves the queue alone if the packet was taken before', () => {
     assert.deepEqual(names(step({ ...starting, packet: 'ours' }, { on: 'engine-ready' }).actions), [
       'save',
       'send',
     ]);
   });
 
-  it('has another engine in the turn of one that left it unread', () => {
+  it('replaces an engine that left the request unread, in the same turn', () => {
     assert.deepEqual(step({ ...offered, packet: 'ours' }, { on: 'unread' }), {
       state: { ...starting, packet: 'ours' },
       actions: [{ do: 'restart-engine', request }],
     });
   });
 
-  it('is judged anew, after the state says so and before anything else, where an earlier start has offered it', () => {
+  it('saves the state, then judges again, if an earlier start has offered the request', () => {
     const state: State = { ...offered, by: 'an-earlier-start', packet: 'ours' };
     const again = { ...judging, packet: 'ours' } as const;
     const asked = {
@@ -90,7 +90,7 @@ describe('the delivery of a request', () => {
     assert.equal(step({ ...state, request: restore }, foundNothing).state.at, 'draining');
   });
 
-  it('is judged anew, too, where it is a CHECK, whose engine says only that it failed', () => {
+  it('judges a CHECK again, too, whose engine gives no errno', () => {
     const check = authorized(ReqType.CHECK);
     const failed: Input = { on: 'engine-final', success: false, errno: 0, reply: Buffer.from('no') };
     const state: State = { ...offered, request: check, by: 'an-earlier-start', packet: 'ours' };
@@ -99,7 +99,7 @@ describe('the delivery of a request', () => {
     assert.equal(step({ ...state, request }, failed).state.at, 'draining');
   });
 
-  it('is never handed over where its packet was taken: the engine would read one that was never judged', () => {
+  it('never hands over after the packet was taken: the engine would read an unjudged packet', () => {
     const handOver = decided({ kind: 'hand-over', request });
     assert.equal(step({ ...judging, packet: 'queued' }, handOver).state.at, 'handed-over');
     const { state, actions } = step({ ...judging, packet: 'ours' }, handOver);
@@ -107,7 +107,7 @@ describe('the delivery of a request', () => {
     assert.deepEqual(names(actions), ['stop-listening', 'begin', 'reply', 'record', 'close-caller']);
   });
 
-  it('leaves no packet in the queue of a caller that gets a reply: closing it would be a reset', () => {
+  it('empties the queue of a caller that gets a reply: closing with a packet would be a reset', () => {
     const notStarted: Input = { on: 'not-started', errno: 2, reason: 'no criu', engineRemains: false };
     const inputs: [State, Input][] = [
       [initialState, decided({ kind: 'refuse', type: ReqType.DUMP, errno: 1, reason: 'no' })],
@@ -135,7 +135,7 @@ describe('the delivery of a request', () => {
     }
   });
 
-  it('is over with an answer that is known, and waits for no engine', () => {
+  it('is over after a stored answer, without an engine', () => {
     const { state, actions } = step({ ...starting, packet: 'queued' }, { on: 'answered', success: true });
     assert.equal(state.at, 'over');
     assert.deepEqual(names(actions), ['discard', 'forward', 'record', 'close-caller']);
@@ -146,7 +146,7 @@ describe('the delivery of a request', () => {
     assert.deepEqual(next.state, { at: 'idle', phase: 'next', engine: false });
   });
 
-  it('gives nothing to an engine that is ready when its request has ended', () => {
+  it('dismisses an engine that is ready after its request has ended', () => {
     for (const input of [end, late]) {
       const { state } = step({ ...starting, packet: 'queued' }, input);
       assert.equal(state.at, 'rolling-back');
@@ -154,7 +154,7 @@ describe('the delivery of a request', () => {
     }
   });
 
-  it('ends in the state of the engine’s work with the first word of the engine', () => {
+  it('goes to the state of the engine’s work with the first message of the engine', () => {
     const notify: Input = { on: 'engine-notify', script: 'pre-dump' };
     const dumping = step({ ...offered, packet: 'ours' }, notify).state;
     assert.deepEqual(dumping, { at: 'notifying', request, back: 'working' });
@@ -162,7 +162,7 @@ describe('the delivery of a request', () => {
     assert.deepEqual(restoring, { at: 'restoring', request: restore });
   });
 
-  it('ends whatever an engine left that was lost before it was verified', () => {
+  it('kills the tree of an engine that is lost before verification', () => {
     const lost: Input = { on: 'engine-end', end: { how: 'lost', reason: 'signal 9' } };
     for (const state of [
       { ...starting, request: restore, packet: 'queued' },

@@ -1,4 +1,4 @@
-/** A session whose service was killed between the start of an engine on its connection and the keeping of that engine. */
+/** A session whose service was killed after it had started an engine on the connection and before it had stored that engine. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { constants as os } from 'node:os';
@@ -22,7 +22,7 @@ const handedOver: Left = {
   packet: Buffer.from('the request'),
 };
 
-/** Nobody's. */
+/** A uid without an account. */
 const uid = 61_234;
 const becomes = {
   uid,
@@ -38,10 +38,10 @@ const becomes = {
   },
 };
 
-/** Or it is known only that it has ended: the session may have reaped it. */
+/** A signal ended it, or the status is unknown: the session may have reaped it. */
 const bySignal = 'it was ended by a signal';
 
-/** What holds the connection, whether it has read its request or was stopped before. */
+/** A process that holds the connection, as a stand-in for an engine. */
 class Holder {
   #process: Process | undefined;
   #exit: Promise<ExitStatus> | undefined;
@@ -66,7 +66,7 @@ class Holder {
   }
 }
 
-/** What an engine that has become its caller may have left outside of its cgroup. @returns how it ends. */
+/** Starts a leftover of a confined engine outside of the engine's cgroup. @returns its exit status. */
 function startEscaped(): Promise<ExitStatus> {
   const capability = '+checkpoint_restore';
   const argv = [
@@ -90,7 +90,7 @@ function startEscaped(): Promise<ExitStatus> {
 }
 
 describe('a connection that was being handed over when its service was killed', () => {
-  it('is the affair of the engine that has its request, for which nobody waits a second time', async () => {
+  it('stays with the engine that has its request, and no second engine is started', async () => {
     const holder = new Holder();
     const resumed = new Resumed({ ...handedOver, requestMs: 1 }, (connection) => holder.start(connection));
     const first = await Promise.race([resumed.kept, resumed.next()]);
@@ -101,7 +101,7 @@ describe('a connection that was being handed over when its service was killed', 
     assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EIO, 0]);
   });
 
-  it('is that engine’s, too, when its caller has sent something else meanwhile', async () => {
+  it('stays with that engine if its caller has sent another packet meanwhile', async () => {
     const holder = new Holder();
     const left = { ...handedOver, queued: [Buffer.from('what came behind it')] };
     const resumed = new Resumed(left, (connection) => holder.start(connection));
@@ -112,11 +112,11 @@ describe('a connection that was being handed over when its service was killed', 
     assert.deepEqual([reply?.cr_errno, more.length], [os.errno.EIO, 0]);
   });
 
-  it('is not answered a second time when its caller has yet to read what the engine said', async () => {
+  it('is answered once if the engine’s reply is still unread', async () => {
     const said = Buffer.from(encodeResponse({ type: 1, success: true, dump: { restored: false } }));
     let holder = 0;
     const resumed = new Resumed({ ...handedOver, requestMs: 1, busy: true }, (connection) => {
-      // No child of ours, so that nothing tells how it ended.
+      // Not a child of ours: its exit status is unknown.
       const { stdout } = spawnSync('/bin/sh', ['-c', 'sleep 60 >/dev/null & echo $!'], {
         stdio: ['ignore', 'pipe', 'ignore', connection.number],
       });
@@ -135,7 +135,7 @@ describe('a connection that was being handed over when its service was killed', 
     );
   });
 
-  it('has no engine left that could read what nobody has judged, when its request is looked at anew', async () => {
+  it('kills an engine that could read an unjudged packet before the request is judged again', async () => {
     const holder = new Holder();
     const left = { ...handedOver, queued: [handedOver.packet] };
     const resumed = new Resumed(left, (connection) => holder.start(connection));
@@ -144,7 +144,7 @@ describe('a connection that was being handed over when its service was killed', 
     assert.notEqual((await holder.exit())?.kind, 'exited', bySignal);
   });
 
-  it('gets one reply, too, when the engine that is ended has read it in its last moment', async () => {
+  it('gets one reply if the killed engine had read the request in its last moment', async () => {
     const { endUnbegun } = SessionEngines.prototype;
     const holder = new Holder();
     const left = { ...handedOver, queued: [handedOver.packet], requestMs: 1 };
@@ -166,7 +166,7 @@ describe('a connection that was being handed over when its service was killed', 
     }
   });
 
-  it('leaves nothing of an engine that has become its caller, and that engine counts as the caller’s', async () => {
+  it('kills every leftover of a confined engine, which counts as its caller’s', async () => {
     const ended = startEscaped();
     const holder = new Holder();
     const left: Left = {
@@ -182,7 +182,7 @@ describe('a connection that was being handed over when its service was killed', 
     assert.notEqual((await ended).kind, 'exited', bySignal);
   });
 
-  it('leaves nothing of it either when it has ended before anybody could find it', async () => {
+  it('kills every leftover of a confined engine that ended before it was found', async () => {
     const ended = startEscaped();
     const state = { at: 'handed-over' as const, request: { ...request, engine: 'confined' as const } };
     const [reply] = await new Resumed({ ...handedOver, state, becomes }).all();

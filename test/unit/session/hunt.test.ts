@@ -26,23 +26,23 @@ const process7 = (pid: number, cgroup = '/hideout'): Found => ({
   seen: thread,
 });
 
-/** A machine on which somebody hides. */
+/** A model of a machine with hiding processes. */
 class World implements Hunt {
-  /** What is there. */
+  /** The processes. */
   readonly there = new Map<number, Found>();
   readonly ended: number[] = [];
   readonly frozen = new Set<string>();
-  /** All that was ever frozen. */
+  /** Every cgroup that was ever frozen. */
   readonly everFrozen: string[] = [];
   thaws = 0;
   looks = 0;
-  /** Whether something is born during a look. */
+  /** True if processes are born during each look. */
   busy = false;
   unknown: SeenProcess[] = [];
-  /** What becomes of the world at each look, before anything is seen. */
+  /** Changes the world at the begin of each look. */
   beforeLook: () => void = () => {};
   refuses = false;
-  /** How many are told of at once. */
+  /** The limit of the list of one look. */
   most = 4096;
 
   async look() {
@@ -82,19 +82,19 @@ describe('a hunt', () => {
     world = new World();
   });
 
-  it('is one look, and nobody stands still, where there is nothing and nothing is born', async () => {
+  it('is one look without a freeze, if nothing is found and no process is born', async () => {
     assert.deepEqual(await endAll(world), { ended: [], unknown: [] });
     assert.deepEqual([world.looks, world.everFrozen, world.thaws], [1, [], 0]);
   });
 
-  it('looks again and again while others are born, and nobody stands still for that', async () => {
+  it('looks repeatedly while processes are born, without a freeze', async () => {
     world.busy = true;
     assert.deepEqual(await endAll(world), { ended: [], unknown: [] });
     assert.equal(world.looks, 16);
     assert.deepEqual(world.everFrozen, []);
   });
 
-  it('ends what it finds, while that stands still, and lets go of the rest', async () => {
+  it('freezes what it finds, kills it, and thaws the rest', async () => {
     world.there.set(3, process7(3));
     world.there.set(4, { ...process7(4, '/elsewhere'), seen: { ...thread, permitted: 1n } });
     const { ended, unknown } = await endAll(world);
@@ -106,18 +106,18 @@ describe('a hunt', () => {
     assert.deepEqual([world.thaws, world.frozen.size], [1, 0]);
   });
 
-  it('ends one that forks faster than it is read', async () => {
+  it('kills a process that forks faster than it is read', async () => {
     let next = 100;
     world.there.set(next, process7(next));
     world.busy = true;
     world.beforeLook = () => {
       if (world.frozen.has('/hideout')) return;
-      // It is another one by the time that it is looked at, and mostly seen nowhere.
+      // Each look meets another process, and most looks miss it.
       world.there.clear();
       next += 1;
       if (next % 5 === 0) world.there.set(next, process7(next));
     };
-    // What stands still is what it was when it was frozen.
+    // A frozen process stays the same.
     const { freezeAround } = world.freezer;
     world.freezer.freezeAround = async (cgroup, uid) => {
       if (!world.frozen.has(cgroup)) world.there.set(next, process7(next));
@@ -127,7 +127,7 @@ describe('a hunt', () => {
     assert.deepEqual([[...world.there.keys()], world.ended], [[], [next]]);
   });
 
-  it('ends one that has itself moved from one unit to the next', async () => {
+  it('kills a process that moves from unit to unit', async () => {
     const units = ['/one', '/two', '/three'];
     world.there.set(3, process7(3, units[0]));
     world.beforeLook = () => {
@@ -135,7 +135,7 @@ describe('a hunt', () => {
       if (world.there.has(3) && free.length > 0) world.there.set(3, process7(3, free[0]));
     };
     world.end = ({ pid, cgroup }) => {
-      // Where it does not stand still it is somebody else by then.
+      // Outside a frozen cgroup the pid belongs to another process by then.
       return world.frozen.has(cgroup) && world.there.delete(pid);
     };
     await endAll(world);
@@ -144,7 +144,7 @@ describe('a hunt', () => {
     assert.equal(world.frozen.size, 0);
   });
 
-  it('has one stand still that never was, looks at it, and lets it go when it is nothing', async () => {
+  it('freezes an unsettled process, looks at it, and thaws it if it is innocent', async () => {
     world.busy = true;
     world.unknown = [{ ...process7(5), seen: 'unsettled' }];
     world.beforeLook = () => {
@@ -155,13 +155,13 @@ describe('a hunt', () => {
     assert.equal(world.frozen.size, 0);
   });
 
-  it('takes nothing that ended in a moment in which nothing was born for what might be left', async () => {
+  it('does not report an unsettled process that ended while no process was born', async () => {
     world.unknown = [{ ...process7(5), seen: 'unsettled' }];
     assert.deepEqual(await endAll(world), { ended: [], unknown: [] });
     assert.deepEqual(world.everFrozen, []);
   });
 
-  it('says what it cannot read, what never stands still, and what it cannot end', async () => {
+  it('reports processes that it cannot read, that never settle, and that it cannot kill', async () => {
     world.unknown = [{ ...process7(5), seen: { errno: 5 } }];
     assert.deepEqual((await endAll(world)).unknown, world.unknown);
     assert.deepEqual(world.everFrozen, [], 'nobody is frozen for what can never be read');
@@ -175,20 +175,20 @@ describe('a hunt', () => {
     assert.deepEqual([ended, unknown.map(({ pid }) => pid), world.frozen.size], [[], [3], 0]);
   });
 
-  it('ends more than it is told of at once', async () => {
+  it('kills more processes than one look lists', async () => {
     world.most = 2;
     for (let pid = 1; pid <= 9; pid += 1) world.there.set(pid, process7(pid));
     assert.equal((await endAll(world)).ended.length, 9);
   });
 
-  it('fails when those that are to be left alone hide others', async () => {
+  it('fails if innocent processes fill the list and hide others', async () => {
     world.most = 2;
     for (let pid = 1; pid <= 3; pid += 1)
       world.there.set(pid, { ...process7(pid), seen: { ...thread, permitted: 1n } });
     await assert.rejects(endAll(world), /more processes/);
   });
 
-  it('leaves nobody standing still when a look fails', async () => {
+  it('thaws everything if a look fails', async () => {
     world.there.set(3, process7(3));
     world.beforeLook = () => {
       if (world.frozen.size > 0) throw new Error('no descriptor is left');
@@ -197,7 +197,7 @@ describe('a hunt', () => {
     assert.deepEqual([world.thaws, world.frozen.size], [1, 0]);
   });
 
-  it('ends a process, and none that has its number by now', async () => {
+  it('kills a process, and spares a process that has reused its pid', async () => {
     const child = spawn('sleep', ['60']);
     const pid = child.pid!;
     const ended = new Promise((resolve) => child.once('exit', (_code, signal) => resolve(signal)));

@@ -1,4 +1,4 @@
-/** What a second restart finds: of a connection on which there were requests before, and of one that was taken up once already. */
+/** A second restart: of a connection with earlier requests, and of a connection that was resumed before. */
 import assert from 'node:assert/strict';
 import { EnginePool } from '../../../src/engine/engine-pool.ts';
 import { KeptAnswers } from '../../../src/engine/kept-answers.ts';
@@ -24,7 +24,7 @@ const version: CriuReq = { type: ReqType.VERSION, keep_open: true };
 const answered: CriuResp = { type: ReqType.VERSION, success: true };
 const request = authorized(ReqType.DUMP);
 
-/** One answer to everything, as if an engine had given it before. */
+/** A store of answers with one answer to every question. */
 class Known extends KeptAnswers {
   override question(type: number) {
     const answer = type === ReqType.VERSION ? Buffer.from(encodeResponse(answered)) : undefined;
@@ -32,12 +32,12 @@ class Known extends KeptAnswers {
   }
 }
 
-/** The request is in its caller's queue, and no engine may have begun. */
+/** The request is in its caller's queue, and no engine has begun. */
 function isUnread({ state }: SessionSnapshot): boolean {
   return state.at === 'idle' || ('packet' in state && state.packet === 'queued' && state.at !== 'offered');
 }
 
-describe('what is kept of a connection meanwhile', () => {
+describe('the stored session of a connection', () => {
   let criu: ServiceUnderTest;
   const { judge } = Judge.prototype;
   const { write } = SessionFile.prototype;
@@ -81,14 +81,14 @@ describe('what is kept of a connection meanwhile', () => {
     });
   }
 
-  it('names, where it is handed over, no engine of a request before', async () => {
+  it('names no engine of an earlier request after a hand-over', async () => {
     criu.engine('receive', sends(checked), 'receive');
     const over = open();
     caller.send(encodeRequest(check));
     await eventually('it has answered', () => replies.length === 1);
     const served = pages.at(-1)?.engine?.pid;
     assert.ok(served !== undefined);
-    // What this process reads itself an engine cannot.
+    // This process reads the packet, so that the engine does not.
     caller.watch(0);
     Judge.prototype.judge = () => ({ on: 'decided', decision: { kind: 'hand-over', request } });
     criu.engine('receive');
@@ -101,7 +101,7 @@ describe('what is kept of a connection meanwhile', () => {
   });
 
   for (const what of ['its connection', 'its engine'] as const) {
-    it(`is there before an engine has the request, however long systemd cannot be told of ${what}`, async () => {
+    it(`is there before an engine has the request, however long systemd takes to receive ${what}`, async () => {
       criu.engine('receive', sends(checked));
       let tell = () => {};
       const keep = store.keep.bind(store);
@@ -129,7 +129,7 @@ describe('what is kept of a connection meanwhile', () => {
       await eventually('it was to be kept', () =>
         asked.some((name) => (name.engine === undefined) === (what === 'its connection')),
       );
-      // Others have their turn meanwhile, the engine too.
+      // Let other events run, those of the engine included.
       for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setTimeout(resolve, 2));
       assert.deepEqual(criu.received(), []);
       assert.ok(pages.every(isUnread));
@@ -143,7 +143,7 @@ describe('what is kept of a connection meanwhile', () => {
     });
   }
 
-  it('is the request itself, all the time until it is judged anew', async () => {
+  it('has the request itself until it is judged again', async () => {
     const packet = encodeRequest({ ...check, keep_open: false });
     criu.engine('receive', sends(checked));
     let droppedBefore: unknown;
@@ -162,7 +162,7 @@ describe('what is kept of a connection meanwhile', () => {
     assert.ok(pages.some(({ state }) => state.at === 'idle'));
   });
 
-  it('is nothing to be asked again, once it was answered with what an engine had said before', async () => {
+  it('is dropped once the request was answered with a stored answer', async () => {
     criu.engine('receive', sends(checked));
     const over = open();
     for (const message of [check, version]) {

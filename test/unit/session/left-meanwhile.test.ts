@@ -1,4 +1,4 @@
-/** Engines that leave while the request that they could have served is judged, which takes as long as its caller takes to be read. */
+/** Engines that exit while the next request is judged. Reading its caller can take any time. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
@@ -20,9 +20,9 @@ import { Store } from './support/store.ts';
 const check: CriuReq = { type: ReqType.CPUINFO_CHECK, opts: { images_dir_fd: -1 } };
 const checked: CriuResp = { type: ReqType.CPUINFO_CHECK, success: true };
 
-/** Reads a caller, which takes until it is let go on. */
+/** A CallerReader whose readings last until the test releases them. */
 class SlowReader extends CallerReader {
-  /** Whether somebody waits. */
+  /** True while a reading waits. */
   reads = false;
   goOn: () => void = () => {};
 
@@ -36,33 +36,33 @@ class SlowReader extends CallerReader {
   }
 }
 
-/** The children of this process that follow this script. */
+/** The children of this process that run this engine script. */
 function enginesOf(script: string): number[] {
   const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'latin1');
   return (children.match(/[0-9]+/g) ?? []).map(Number).filter((pid) => {
     try {
       return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(script);
     } catch {
-      // It has ended.
+      // The process has ended.
       return false;
     }
   });
 }
 
-/** Until then it has not read its script, which is written anew for the next one. */
+/** Waits for an engine to read: then it has read its script, which may be rewritten for the next engine. */
 async function oneThatReads(script: string): Promise<number> {
   const one = (): number | undefined => enginesOf(script).find((pid) => sleepsOn(pid, usualConnection));
   await eventually('one reads', () => one() !== undefined);
   return one()!;
 }
 
-/** When this returns it has ended, and no callback was made yet. */
+/** Kills the engine and waits for its end without running the event loop, so that no callback has run. */
 function endNow(pid: number): void {
   process.kill(pid, os.signals.SIGKILL);
   while (!/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'latin1')));
 }
 
-describe('an engine that leaves while the next request is judged', () => {
+describe('an engine that exits while the next request is judged', () => {
   let criu: ServiceUnderTest;
 
   beforeEach(() => {
@@ -73,7 +73,7 @@ describe('an engine that leaves while the next request is judged', () => {
 
   /**
    * A session whose requests are judged slowly.
-   * @param full its caller has no room for a reply before it reads.
+   * @param full the caller's queue has no room for a reply until the caller reads.
    */
   function open(ahead: number, full = false) {
     const engine = { criu: criu.script, ahead };
@@ -109,7 +109,7 @@ describe('an engine that leaves while the next request is judged', () => {
   }
 
   for (const heard of [false, true]) {
-    it(`does not matter when it waited for any request, and its end is ${heard ? 'known' : 'not yet known'}`, async () => {
+    it(`is replaced if it waited for a first request and its exit is ${heard ? 'known' : 'not yet known'}`, async () => {
       criu.engine('receive', sends(checked));
       const { pool, reader, judged, replies, over } = open(1);
       pool.refill();
@@ -141,13 +141,13 @@ describe('an engine that leaves while the next request is judged', () => {
     return { store, replies, served };
   }
 
-  it('does not matter when it had served the request before, and its end is not yet known', async () => {
+  it('is replaced if it had served the previous request and its exit is not yet known', async () => {
     const { replies } = await endAfterOne();
     assert.deepEqual(replies, [checked, checked]);
     assert.deepEqual(criu.received(), [encodeRequest(check)]);
   });
 
-  /** From the first moment to the last a restart finds the request, and in the end the engine that has it. */
+  /** At every moment a restart would find the request, and in the end the engine that has it. */
   function assertKept(store: Store, gone: number): void {
     const [request] = store.found.filter((found) => found !== undefined);
     const from = store.found.indexOf(request);
@@ -162,7 +162,7 @@ describe('an engine that leaves while the next request is judged', () => {
     assert.equal(store.size, 0);
   }
 
-  it('leaves its request kept, with the engine that has it then, when it was sent that', async () => {
+  it('leaves a stored request with its replacement, if it was sent the request', async () => {
     criu.engine('receive', sends(checked));
     const { pool, reader, store, judged, over } = open(1);
     pool.refill();
@@ -181,12 +181,12 @@ describe('an engine that leaves while the next request is judged', () => {
     pool.close();
   });
 
-  it('leaves its request kept, too, when it had served the one before', async () => {
+  it('leaves a stored request with its replacement, if it had served the previous request', async () => {
     const { store, served } = await endAfterOne();
     assertKept(store, served);
   });
 
-  it('is heard of, too, when its last reply waits until its caller reads', async () => {
+  it('is reported after its last reply, which waits until the caller reads', async () => {
     criu.engine('receive', sends(checked), 'receive');
     const { reader, judged, replies, over, read } = open(0, true);
     await judged({ ...check, keep_open: true });

@@ -29,12 +29,12 @@ const failed: Input = { on: 'engine-final', success: false, errno: 1, reply: Buf
 const notify: Input = { on: 'engine-notify', script: 'pre-dump' };
 const answer: Input = { on: 'decided', decision: { kind: 'answer' } };
 
-/** How a request comes to its engine, which delivery.test.ts looks at. */
+/** The actions of the delivery, which delivery.test.ts covers. */
 const delivery: ReadonlySet<Action['do']> = new Set(['begin', 'keep', 'save', 'discard', 'send']);
 
 /**
- * Runs inputs from the start and gives the last state with the names of all actions since the start, but those of the delivery: an
- * engine is ready at once, unless the input behind its request says that it could not be started.
+ * Runs inputs from the start. Returns the last state and the names of all actions since the start, except those of the delivery.
+ * An engine is ready at once, unless the input behind its request says that it could not be started.
  */
 function run(...inputs: Input[]): { state: State; did: string[]; last: readonly Action[] } {
   let state = initialState;
@@ -56,7 +56,7 @@ function count(did: readonly string[], name: string): number {
 }
 
 describe('session machine', () => {
-  it('relays a request, forwards its final reply, and closes when the engine has left', () => {
+  it('relays a request, forwards its final reply, and closes when the engine has exited', () => {
     const { state, did } = run(relay(ReqType.DUMP), done, left);
     assert.equal(state.at, 'over');
     assert.deepEqual(did, ['stop-listening', 'start-engine', 'forward', 'record', 'close-caller']);
@@ -78,7 +78,7 @@ describe('session machine', () => {
     );
   });
 
-  it('goes on after keep_open when the request failed, as CRIU does', () => {
+  it('serves another request after keep_open if the request failed, as CRIU does', () => {
     const { state } = run(relay(ReqType.CPUINFO_CHECK, { keepOpen: true }), failed);
     assert.deepEqual(state, { at: 'idle', phase: 'next', engine: true });
   });
@@ -101,7 +101,7 @@ describe('session machine', () => {
     );
   });
 
-  it('starts a fresh engine where descriptors must be put into it', () => {
+  it('starts a fresh engine that must be given descriptors', () => {
     const { last } = run(relay(ReqType.PRE_DUMP), done, relay(ReqType.PRE_DUMP, { engineFds: [7] }));
     assert.deepEqual(
       last.map((action) => action.do),
@@ -109,13 +109,13 @@ describe('session machine', () => {
     );
   });
 
-  it('starts a fresh engine when the one before left between two requests', () => {
+  it('starts a fresh engine if the previous engine exited between two requests', () => {
     const { last } = run(relay(ReqType.PRE_DUMP), done, left, relay(ReqType.DUMP));
     const started = last.find((action) => action.do === 'start-engine');
     assert.equal(started?.do === 'start-engine' && started.fresh, true);
   });
 
-  it('passes a notification on and its answer back', () => {
+  it('forwards a notification and passes its answer back', () => {
     const { did, state } = run(relay(ReqType.DUMP), notify, answer);
     assert.equal(state.at, 'working');
     assert.deepEqual(did.slice(2), ['forward', 'listen', 'stop-listening', 'answer']);
@@ -147,11 +147,11 @@ describe('session machine', () => {
     assert.equal(count(did, 'dismiss-engine'), 1);
   });
 
-  it('does not go on to a next request of a caller that has left', () => {
+  it('reads no next request of a caller that has left', () => {
     assert.equal(run(relay(ReqType.PRE_DUMP), { on: 'caller-end' }, done).state.at, 'draining');
   });
 
-  it('has one reply for an engine that ends before its own', () => {
+  it('replies once for an engine that ends before its final reply', () => {
     for (const before of [[], [notify]]) {
       for (const end of [lost, left]) {
         const { did, state, last } = run(relay(ReqType.RESTORE), ...before, end);
@@ -162,7 +162,7 @@ describe('session machine', () => {
     }
   });
 
-  it('has no reply of its own after the engine gave one', () => {
+  it('sends no reply of its own after the engine’s', () => {
     assert.equal(count(run(relay(ReqType.DUMP), failed, lost).did, 'reply'), 0);
   });
 
@@ -174,7 +174,7 @@ describe('session machine', () => {
     assert.deepEqual(run(handOver, failure).last[0], { do: 'record', result: 'failed' });
   });
 
-  it('turns away what is refused, does not parse or does not come, with one reply, and closes', () => {
+  it('replies once and closes for a request that is refused, malformed or late', () => {
     const inputs: Input[] = [
       refusal,
       { on: 'malformed', errno: 74, reason: 'garbage' },
@@ -188,7 +188,7 @@ describe('session machine', () => {
     }
   });
 
-  it('tells a caller that has asked for nothing yet to ask again when the service stops', () => {
+  it('tells a caller without a request to connect again when the service stops', () => {
     const { state, actions } = step(initialState, { on: 'stopping', reason: 'stops' });
     assert.equal(state.at, 'over');
     const reply = { do: 'reply', type: ReqType.EMPTY, errno: os.errno.EAGAIN, reason: 'stops' };
@@ -198,23 +198,23 @@ describe('session machine', () => {
     );
   });
 
-  it('lets a stop wait for what is at work', () => {
+  it('lets a stop wait for a request at work', () => {
     const { did, state } = run(relay(ReqType.DUMP), { on: 'stopping', reason: 'stops' });
     assert.equal(state.at, 'offered');
     assert.equal(count(did, 'reply'), 0);
   });
 
-  it('dismisses the engine that waits when the next request of a loop is turned away', () => {
+  it('dismisses the waiting engine when the next request of a loop is refused', () => {
     const { did, state } = run(relay(ReqType.PRE_DUMP), done, refusal);
     assert.equal(state.at, 'draining');
     assert.deepEqual(did.slice(-2), ['dismiss-engine', 'close-caller']);
   });
 
-  it('has no reply for a caller that leaves without asking', () => {
+  it('sends no reply to a caller that leaves without a request', () => {
     assert.equal(count(run({ on: 'caller-end' }).did, 'reply'), 0);
   });
 
-  it('replies once when no engine could be started', () => {
+  it('replies once if no engine could be started', () => {
     const input: Input = { on: 'not-started', errno: 2, reason: 'no criu', engineRemains: false };
     for (const start of [relay(ReqType.DUMP), handOver]) {
       const { did, state } = run(start, input);
@@ -229,11 +229,11 @@ describe('session machine', () => {
     assert.equal(did.at(-1), 'close-caller');
   });
 
-  it('knows a result that CRIU gives without waiting for an answer', () => {
+  it('takes a final reply that CRIU sends without waiting for an answer', () => {
     assert.equal(run(relay(ReqType.DUMP), notify, failed).state.at, 'draining');
   });
 
-  it('is over once: no input brings it back', () => {
+  it('stays over, whatever the input', () => {
     const inputs: Input[] = [
       relay(ReqType.DUMP),
       done,
@@ -265,7 +265,7 @@ describe('session machine', () => {
     }
   });
 
-  it('takes what a race brings for nothing unexpected', () => {
+  it('does not record an input that a race can bring', () => {
     const rollingBack = run(relay(ReqType.DUMP), { on: 'caller-end' }).state;
     for (const [state, input] of [
       [rollingBack, { on: 'caller-end' }],
@@ -277,7 +277,7 @@ describe('session machine', () => {
     }
   });
 
-  it('is over where no engine could be started for a request that has ended meanwhile', () => {
+  it('is over if no engine could be started for a request that has ended meanwhile', () => {
     const notStarted: Input = { on: 'not-started', errno: 2, reason: 'no criu', engineRemains: false };
     const { state, actions } = step({ at: 'draining' }, notStarted);
     assert.equal(state.at, 'over');
@@ -294,7 +294,7 @@ describe('session machine, when something takes too long', () => {
     decision: { kind: 'relay', request: { ...authorized(ReqType.DUMP), target: 7 }, plan },
   };
 
-  /** What led to the cut, and what the engine does then: what the caller gets, and whether the tree is looked at. */
+  /** Case, inputs up to the cut, inputs of the engine after it; expected reply, record, and whether the tree is examined. */
   const table: [
     string,
     Input[],
@@ -339,7 +339,7 @@ describe('session machine, when something takes too long', () => {
     ],
   ];
   for (const [what, before, after, expected] of table) {
-    it(`has one reply and one record, and looks at what is left: ${what}`, () => {
+    it(`sends one reply, writes one record, and examines the tree if needed: ${what}`, () => {
       const cut = run(dumping, ...before);
       assert.equal(count(cut.did, 'dismiss-engine'), 1);
       const all = [...before, ...after];
@@ -362,7 +362,7 @@ describe('session machine, when something takes too long', () => {
     });
   }
 
-  it('tells and records a failure as that of the deadline, whether or not its caller has left, and in any order', () => {
+  it('reports and records a failure as that of the deadline, whether or not the caller has left, in any order', () => {
     const end: Input = { on: 'caller-end' };
     for (const before of [[late], [late, end], [end, late], [end, late, end]]) {
       const { last } = run(dumping, ...before, failed);
@@ -386,7 +386,7 @@ describe('session machine, when something takes too long', () => {
     assert.equal(state.at, 'rolling-back');
   });
 
-  it('serves no next request after it', () => {
+  it('serves no further request after the deadline', () => {
     assert.equal(run(relay(ReqType.PRE_DUMP), late, done).state.at, 'draining');
   });
 
@@ -394,20 +394,20 @@ describe('session machine, when something takes too long', () => {
     assert.equal(run(handOver, late).state.at, 'handed-over');
   });
 
-  it('tells a request that waited for an engine that time was up', () => {
+  it('reports the deadline to a request that waited for an engine', () => {
     const cancelled: Input = { on: 'not-started', errno: 125, reason: 'cancelled', engineRemains: false };
     const { last } = run(dumping, late, cancelled);
     assert.deepEqual(last[0], { do: 'reply', type: ReqType.DUMP, errno: 110, reason: 'DUMP: late' });
   });
 
-  it('looks at the tree of a caller that left, once the engine has gone', () => {
+  it('examines the tree of a caller that left after the engine has gone', () => {
     const { did } = run(dumping, { on: 'caller-end' }, failed, left);
     assert.equal(did.filter((each) => each === 'check-tree').length, 1);
     assert.equal(did.at(-2), 'check-tree');
     assert.equal(count(did, 'forward'), 1);
   });
 
-  it('looks at nothing where nothing was cut off', () => {
+  it('examines no tree without a cut', () => {
     for (const final of [done, failed]) assert.equal(count(run(dumping, final, left).did, 'check-tree'), 0);
   });
 });
@@ -450,7 +450,7 @@ describe('session machine, restoring for a confined caller', () => {
     assert.equal(reply?.do === 'send-reply' && Buffer.from(reply.reply, 'base64').toString(), 'yes');
   });
 
-  it('tells a caller that asked for notifications of post-resume when the tree runs, and replies after the answer', () => {
+  it('sends post-resume to a caller with notifications when the tree runs, and replies after the answer', () => {
     const inputs = [restore(true), preResume, verified, answer, postResume, done, left, letRun];
     const { did, state } = run(...inputs);
     assert.deepEqual(did.slice(2), [
@@ -473,38 +473,38 @@ describe('session machine, restoring for a confined caller', () => {
     }
   });
 
-  it('ends an engine that has said its last word and does not leave, and nothing else', () => {
+  it('kills only the engine if it does not exit after its final reply', () => {
     const late: Input = { on: 'deadline', reason: 'late' };
     const { did, state } = run(restore(false), preResume, verified, done, late);
     assert.equal(state.at, 'leaving');
     assert.deepEqual(did.slice(-2), ['await-leaving', 'kill-engine']);
   });
 
-  it('ends a tree that holds more than before when its engine has gone', () => {
+  it('kills a tree that fails the second verification', () => {
     const { did, state } = run(restore(false), preResume, verified, done, left, unverified);
     assert.equal(state.at, 'over');
     assert.deepEqual(did.slice(-4), ['kill-tree', 'reply', 'record', 'close-caller']);
   });
 
-  it('ends a verified tree, which is still frozen, whose engine does not finish in time', () => {
+  it('kills a verified, still frozen tree whose engine does not finish in time', () => {
     const late: Input = { on: 'deadline', reason: 'late' };
     assert.equal(count(run(restore(false), preResume, verified, late, late).did, 'kill-tree'), 1);
   });
 
-  it('keeps our notifications apart from those of the caller', () => {
+  it('keeps the service’s notifications apart from the caller’s', () => {
     assert.deepEqual(run(restore(false), notify).did.slice(2), ['acknowledge']);
     assert.deepEqual(run(restore(true), notify).did.slice(2), ['forward', 'listen']);
     assert.deepEqual(run(restore(true), preResume, verified).did.slice(2), ['verify', 'forward', 'listen']);
   });
 
-  it('ends a tree that fails, with one reply, and acknowledges nothing', () => {
+  it('kills a tree that fails verification, with one reply and no acknowledgement', () => {
     const { did, state, last } = run(restore(false), preResume, unverified);
     assert.deepEqual(did.slice(2), ['verify', 'kill-tree', 'reply', 'record', 'close-caller']);
     assert.equal(state.at, 'draining');
     assert.equal(last[1]?.do === 'reply' && last[1].reason.includes('has the uids 0'), true);
   });
 
-  it('ends a tree whose engine says that it is done without having been verified', () => {
+  it('kills a tree whose engine replies before verification', () => {
     for (const inputs of [[done], [preResume, done]]) {
       const { did } = run(restore(false), ...inputs);
       assert.equal(count(did, 'kill-tree'), 1);
@@ -513,7 +513,7 @@ describe('session machine, restoring for a confined caller', () => {
     }
   });
 
-  it('ends what is left by an engine that is lost, at any point before its last word', () => {
+  it('kills the tree of an engine that is lost before its final reply, at any point', () => {
     for (const before of [[], [notify], [preResume], [preResume, verified]]) {
       const { did, state } = run(restore(false), ...before, lost);
       assert.equal(state.at, 'over');
@@ -522,7 +522,7 @@ describe('session machine, restoring for a confined caller', () => {
     }
   });
 
-  it('adds to a failure what CRIU’s own words do not tell', () => {
+  it('adds a hint to a failure that CRIU does not explain', () => {
     const hinted: Input = {
       on: 'decided',
       decision: { kind: 'relay', request: { ...authorized(ReqType.PRE_DUMP), hint: 'because' }, plan },
@@ -535,12 +535,12 @@ describe('session machine, restoring for a confined caller', () => {
     assert.match((reply?.do === 'reply' && reply.reason) || '', /\(because\)$/);
   });
 
-  it('ends what is left by a restore that failed', () => {
+  it('kills the tree of a failed restore', () => {
     const { did } = run(restore(false), failed, left);
     assert.deepEqual(did.slice(2), ['kill-tree', 'forward', 'record', 'close-caller']);
   });
 
-  it('leaves the tree alone once it was verified and its engine is done', () => {
+  it('leaves a verified tree alone after its engine is done', () => {
     assert.equal(count(run(restore(false), preResume, verified, done, lost).did, 'kill-tree'), 0);
   });
 
@@ -548,7 +548,7 @@ describe('session machine, restoring for a confined caller', () => {
     assert.equal(count(run(restore(false), preResume, verified, preResume).did, 'verify'), 1);
   });
 
-  it('ends the tree of a caller that leaves before it was verified: an end of file would let CRIU resume it', () => {
+  it('kills the tree of a caller that leaves before verification: an end of file would let CRIU resume it', () => {
     const inputs: [boolean, Input[]][] = [
       [false, []],
       [true, [notify]],
@@ -562,7 +562,7 @@ describe('session machine, restoring for a confined caller', () => {
     }
   });
 
-  it('ends a tree whose engine closes its connection before it was verified', () => {
+  it('kills a tree whose engine closes its connection before verification', () => {
     for (const before of [[], [preResume]]) {
       assert.equal(count(run(restore(false), ...before, { on: 'engine-hangup' }).did, 'kill-tree'), 1);
     }
@@ -572,7 +572,7 @@ describe('session machine, restoring for a confined caller', () => {
     );
   });
 
-  it('ends a tree that was not verified in time', () => {
+  it('kills a tree that is not verified in time', () => {
     const late: Input = { on: 'deadline', reason: 'late' };
     for (const [notifies, before] of [
       [false, []],
@@ -587,7 +587,7 @@ describe('session machine, restoring for a confined caller', () => {
     }
   });
 
-  it('does not verify what root restores', () => {
+  it('does not verify trees that root restores', () => {
     const input: Input = {
       on: 'decided',
       decision: { kind: 'relay', request: { ...authorized(ReqType.RESTORE), scope: 'restore' }, plan },

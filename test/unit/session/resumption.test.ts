@@ -7,7 +7,7 @@ import { authorized } from './support/authorized.ts';
 const request = authorized(ReqType.DUMP);
 const judging = { at: 'judging', phase: 'first', engine: false } as const;
 
-/** With an engine in the store, and without. */
+/** The expected resumption with an engine in the store, and without. */
 const table: readonly [State, Resumption, Resumption][] = [
   [{ at: 'idle', phase: 'first', engine: false }, 'go-on', 'go-on'],
   [{ at: 'idle', phase: 'next', engine: true }, 'go-on', 'go-on'],
@@ -25,11 +25,11 @@ const table: readonly [State, Resumption, Resumption][] = [
   [{ at: 'handed-over', request }, 'go-on', 'find-engine'],
 ];
 
-describe('what becomes of a session after a restart', () => {
+describe('the resumption of a session after a restart', () => {
   for (const [state, withEngine, without] of table) {
     const both = withEngine === without ? withEngine : `${withEngine} with its engine, ${without} without`;
     const place = 'packet' in state ? ` and its packet is ${state.packet}` : '';
-    it(`is ${both}, when it is ${state.at}${place}`, () => {
+    it(`is ${both} in the state ${state.at}${place}`, () => {
       assert.deepEqual([resumptionOf(state, true), resumptionOf(state, false)], [withEngine, without]);
     });
   }

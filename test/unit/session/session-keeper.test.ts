@@ -1,4 +1,4 @@
-/** What systemd's store has of a session at each moment at which the service could be killed. */
+/** The content of systemd's store at each moment at which the service could be killed. */
 import assert from 'node:assert/strict';
 import { native, type OwnedFd, type SeqpacketSocket } from '../../../src/native/binding.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
@@ -14,7 +14,7 @@ function stand(engine?: EngineSnapshot): Stand {
   return { state, startedAtMs: 7, ...(engine ? { engine } : {}) };
 }
 
-describe('what is kept of a session', () => {
+describe('the session keeper', () => {
   let pair: { readonly ours: SeqpacketSocket; readonly theirs: OwnedFd };
   let connection: OwnedFd;
   let store: Store;
@@ -42,7 +42,7 @@ describe('what is kept of a session', () => {
     return [{ serial, pid: 100 + serial, connection: 3, stays: false }, fds];
   };
 
-  it('goes from one request of its connection to the next without a moment at which there is neither', () => {
+  it('has a request at every moment from one request of a connection to the next', () => {
     const [first, firstFds] = engine(1);
     keeper.start(connection, Buffer.from('first'), stand());
     keeper.engine(1, firstFds, stand(first));
@@ -61,7 +61,7 @@ describe('what is kept of a session', () => {
     assert.equal(store.found.at(-1)!.engine, 102);
   });
 
-  it('goes on with its engine where the next request is that one’s, too', () => {
+  it('keeps the engine if it gets the next request, too', () => {
     const [first, fds] = engine(1);
     keeper.start(connection, Buffer.from('first'), stand());
     keeper.engine(1, fds, stand(first));
@@ -75,7 +75,7 @@ describe('what is kept of a session', () => {
     );
   });
 
-  it('is no more than one engine, however many requests its connection had, and nothing in the end', () => {
+  it('keeps at most one engine per session, and nothing after it', () => {
     for (let serial = 1; serial <= 5; serial += 1) {
       const [snapshot, fds] = engine(serial);
       keeper.start(connection, Buffer.from(`request ${serial}`), stand());

@@ -6,7 +6,7 @@ import { native } from '../../../src/native/binding.ts';
 import { writtenByOthers } from '../../../src/session/engines/shared-directory.ts';
 
 describe('a directory of a request of root’s', () => {
-  it('is said to be written by others where its owner or its mode lets them, or where that cannot be told', () => {
+  it('counts as shared if its owner or mode lets others write, or if that cannot be read', () => {
     assert.equal(process.geteuid?.(), 0, 'these tests run as root');
     const directory = mkdtempSync(join(tmpdir(), 'shared-directory-'));
     const open = native.open(directory, constants.O_RDONLY | constants.O_DIRECTORY);

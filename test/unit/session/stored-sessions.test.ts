@@ -15,7 +15,7 @@ const request: AuthorizedRequest = {
   notifies: false,
 };
 
-/** What the store gives back of one session. */
+/** The descriptors of one session that come back from the store. */
 class Kept {
   readonly caller = native.socketpair();
   readonly engine = native.socketpair();
@@ -77,7 +77,7 @@ function withRequest(): SessionFile {
   return file;
 }
 
-/** As LISTEN_FDS brings them: others of the same files. */
+/** Duplicates, as LISTEN_FDS brings them. */
 const again = (fds: readonly OwnedFd[]): OwnedFd[] => fds.map((fd) => native.duplicate(fd));
 
 const turned = (fds: readonly OwnedFd[], by: number): OwnedFd[] => [...fds.slice(by), ...fds.slice(0, by)];
@@ -96,7 +96,7 @@ describe('a session that systemd has kept', () => {
   });
   afterEach(() => kept.end());
 
-  it('is what it was, in whatever order its descriptors come back', () => {
+  it('is the same whatever the order of its descriptors', () => {
     kept.file.write(kept.snapshot);
     for (let turn = 0; turn < 3; turn += 1) {
       const [own, ofEngine] = [again(kept.own), again(kept.ofEngine)];
@@ -116,7 +116,7 @@ describe('a session that systemd has kept', () => {
     }
   });
 
-  it('has no engine before one was started', () => {
+  it('has no engine before the first is started', () => {
     kept.file.write({ ...kept.snapshot, state: { at: 'starting', request, packet: 'queued' } });
     const own = again(kept.own);
     const stored = sortStored(42, { own, engines: new Map() });
@@ -125,7 +125,7 @@ describe('a session that systemd has kept', () => {
     for (const fd of own) fd.close();
   });
 
-  it('has the engine that its page names, of all that are there, and the others are closed', () => {
+  it('has the engine that its page names; other engines are closed', () => {
     kept.file.write(kept.snapshot);
     const [own, ofEngine] = [again(kept.own), again(kept.ofEngine)];
     const others = [1, 3].map((serial) => {
@@ -140,14 +140,14 @@ describe('a session that systemd has kept', () => {
     assert.equal(stored?.engine?.socket?.number, ofEngine[0]?.number);
     for (const { fds, theirs } of others) {
       assertClosed(fds);
-      // CRIU, in its read of it, leaves.
+      // CRIU, in a read of its connection, exits.
       assert.equal(theirs.peek(0).kind, 'end');
       theirs.close();
     }
     for (const fd of [...own, ...ofEngine]) fd.close();
   });
 
-  it('is none without its connection or its state, and nothing of it stays open', () => {
+  it('is dropped without its connection or its state, and its descriptors are closed', () => {
     kept.file.write(kept.snapshot);
     for (const present of kept.own) {
       const [own, ofEngine] = [again([present]), again(kept.ofEngine)];
@@ -156,13 +156,13 @@ describe('a session that systemd has kept', () => {
     }
   });
 
-  it('is none with a state that nobody can read', () => {
+  it('is dropped if its state cannot be read', () => {
     const empty = SessionFile.make();
     assert.equal(sortStored(42, { own: again([kept.callerFd, empty.fd]), engines: new Map() }), undefined);
     empty.close();
   });
 
-  it('keeps the state before one that does not fit', () => {
+  it('keeps the previous state if the new state does not fit', () => {
     kept.file.write(kept.snapshot);
     const long = { ...request, name: 'x'.repeat(5000) };
     assert.throws(
@@ -172,7 +172,7 @@ describe('a session that systemd has kept', () => {
     assert.equal(kept.file.read()?.state.at, 'working');
   });
 
-  it('keeps the request before until its page names the next one, however large that is', () => {
+  it('keeps the previous request until its page names the next, however large that is', () => {
     kept.file.write(kept.snapshot);
     const large = Buffer.alloc(maxPacketBytes, 'x');
     const next = (): string => {
@@ -190,7 +190,7 @@ describe('a session that systemd has kept', () => {
   });
 });
 
-/** As JSON has it: without what is undefined, and with a bigint in words. */
+/** As JSON shows it: undefined is left out, and a bigint becomes text. */
 function omitBigint(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? `bigint ${value}` : value;
 }

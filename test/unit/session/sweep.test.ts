@@ -1,4 +1,4 @@
-/** What is ended of real processes, which are what an engine would leave, or are not. */
+/** Sweeps over real processes: those that an engine would leave, and bystanders. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
@@ -23,7 +23,7 @@ import type { SeenProcess } from '../../../src/proc/holders.ts';
 import { endEscaped, endTracedElsewhere, prepareSweeps } from '../../../src/session/trees/sweep.ts';
 import { cannotShow } from '../../native/support.ts';
 
-/** Nobody's: a number that no account has, another one in each run. */
+/** A uid without an account, different in each run. */
 const uid = 900_000 + (process.pid % 50_000);
 const traits = {
   permitted: 0n,
@@ -35,7 +35,7 @@ const traits = {
   label: undefined,
 };
 
-/** It is neither gone nor a zombie. */
+/** True unless the process has gone or is a zombie. */
 function runs(pid: number): boolean {
   try {
     return !/^State:\s[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
@@ -99,14 +99,14 @@ describe('a sweep', () => {
   });
 
   interface How {
-    /** With the capability, as an engine hands it on, or a login does. */
+    /** With the capability, inherited as from an engine or a login. */
     readonly capable?: boolean;
     /** In an audit session of its own. */
     readonly session?: boolean;
     readonly cgroup?: string;
   }
 
-  /** @returns it, when it is what it is to be; it may be another one by then. */
+  /** Starts a process. Resolves when its program is ready; by then it may have been replaced by a child. */
   async function start(how: How, ...command: string[]): Promise<{ child: ChildProcess; session: number }> {
     const set = how.capable ? '+checkpoint_restore' : '-all';
     const sets = how.capable ? [`--inh-caps=-all,${set}`, `--ambient-caps=${set}`] : [`--inh-caps=${set}`];
@@ -145,7 +145,7 @@ describe('a sweep', () => {
   const isThere = ({ exitCode, signalCode }: ChildProcess): boolean =>
     exitCode === null && signalCode === null;
 
-  /** How it ends, which may be known a moment later. */
+  /** The exit of a process, which may be known a moment later. */
   const end = (child: ChildProcess): Promise<unknown> =>
     isThere(child)
       ? new Promise((resolve) => child.once('exit', (_code, signal) => resolve(signal)))
@@ -163,7 +163,7 @@ describe('a sweep', () => {
     if (!existsSync('/proc/self/sessionid')) cannotShow(context, 'this kernel has no audit (CONFIG_AUDIT)');
   }
 
-  /** Everything that holds the capability's bit, and not from an engine. */
+  /** Processes that have the capability from a source other than an engine. */
   async function bystanders(): Promise<ChildProcess[]> {
     const unshare = ['unshare', '--user', '--map-root-user'];
     const started = [
@@ -178,7 +178,7 @@ describe('a sweep', () => {
     return started.map(({ child }) => child);
   }
 
-  it('ends what is in the audit session of an engine, and nothing else', async function () {
+  it('kills the processes in the audit session of an engine, and spares all others', async function () {
     needsAudit(this);
     const others = await bystanders();
     const { child, session } = await start({ capable: true, session: true }, program, 'second-thread');
@@ -191,7 +191,7 @@ describe('a sweep', () => {
     assert.deepEqual([told.ended, told.unknown], [[child.pid], []]);
   });
 
-  it('ends nothing of that session that does not hold the capability, or holds it anyway', async function () {
+  it('spares processes of that session without the capability, or whose caller has it anyway', async function () {
     needsAudit(this);
     const { child, session } = await start({ session: true }, program, 'sleep');
     await endEscaped(engine(session));
@@ -204,7 +204,7 @@ describe('a sweep', () => {
     assert.deepEqual([isThere(child), isThere(capable), told.ended], [true, true, []]);
   });
 
-  it('ends, where an engine had no audit session, what is younger and has the capability by inheriting it', async () => {
+  it('without an audit session, kills younger processes that have inherited the capability', async () => {
     const older = await start({ capable: true }, program, 'sleep');
     // Start times are in hundredths of a second.
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -220,7 +220,7 @@ describe('a sweep', () => {
     assert.deepEqual(told.ended, [child.pid]);
   });
 
-  describe('of a unit of that user’s', () => {
+  describe('of a unit of that user', () => {
     let cgroup: string;
     before(function () {
       try {
@@ -238,15 +238,15 @@ describe('a sweep', () => {
       rmdirSync(cgroup);
     });
 
-    it('ends what forks faster than it is read, and brings back what is ended, and lets go of everything else in there', async function () {
+    it('kills processes that fork faster than they are read and respawn when killed, and thaws everything else', async function () {
       needsAudit(this);
       const neighbour = await start({ cgroup }, program, 'sleep');
       const { session } = await start({ capable: true, session: true, cgroup }, program, 'hydra');
       await endEscaped(engine(session));
       assert.ok(told.ended.length > 0);
       assert.deepEqual(told.unknown, []);
-      // It has no child that anybody waits for, so that it is looked for where it was. What is killed needs a processor to end; what
-      // was not killed would fork for ever.
+      // Its children are not ours to wait for, so look for them in their unit. A killed process needs a processor to end; a process
+      // that was spared would fork for ever.
       const alive = (): number[] =>
         readFileSync(join(cgroup, 'cgroup.procs'), 'latin1')
           .split('\n')
@@ -259,7 +259,7 @@ describe('a sweep', () => {
     });
   });
 
-  it('ends what an engine has made outside of its cgroup, before anybody verifies the rest', async function () {
+  it('kills tasks that an engine has made outside of its cgroup, before the rest is verified', async function () {
     needsAudit(this);
     const script = 'sleep 60 & inside=$!; sleep 60 & echo "$inside $!" ready; wait';
     const [{ child }, ...others] = [
@@ -286,7 +286,7 @@ describe('a sweep', () => {
     process.kill(inside, 'SIGKILL');
   });
 
-  it('says so when there is no engine to look after', async () => {
+  it('fails without an engine', async () => {
     await assert.rejects(endTracedElsewhere(2 ** 22, []), /ENOENT/);
   });
 });

@@ -21,7 +21,7 @@ const caller = (uid: number): Restorer => ({
   surroundings: { namespaces: { net: 'net:[1]' } },
 });
 
-/** Readings that end when the test says so. */
+/** Readings that end when the test releases them. */
 class Readings {
   readonly asked: Parameters<Read>[] = [];
   readonly #answers: { readonly resolve: (text: string) => void; readonly reject: (error: Error) => void }[] =
@@ -44,16 +44,16 @@ class Readings {
 const pipe = ['20', 'fd/0', 'r', 'pipe:[1]', '0', '0', '', '0', '0', '', '', ''];
 const held = ['20', 'fd/3', 'rw', '/x', '0', '0', '1500', '27', '61267', '', '13', ''];
 
-/** Longer than a test, and shorter than it takes to be sure that nothing comes. */
+/** A deadline that no test reaches, and a short one. */
 const [never, soon] = [600_000, 20];
 
-describe('a reader of what is held', () => {
+describe('the reader of held files', () => {
   let readings: Readings;
   beforeEach(() => {
     readings = new Readings();
   });
 
-  it('looks at the tree and not at its engine, as the caller, and says what must not run', async () => {
+  it('reads the tree without its engine, as the caller, and gives the reason why the tree must not run', async () => {
     const reader = new HeldReader(never, readings.read);
     const looks = [pipe, [...pipe, ...held]].map((fields, at) => {
       const looked = whyHeld([20, 10, 21], 10, caller(1500), reader);
@@ -67,7 +67,7 @@ describe('a reader of what is held', () => {
     ]);
   });
 
-  it('takes no answer, and no whole answer, for a reason not to let it run', async () => {
+  it('rejects a tree without a complete answer', async () => {
     const reader = new HeldReader(never, readings.read);
     const failing = whyHeld([20], 10, caller(1500), reader);
     readings.fail(0);
@@ -77,7 +77,7 @@ describe('a reader of what is held', () => {
     await assert.rejects(short, /ends in the middle/);
   });
 
-  it('waits for no answer for ever, and asks nothing more for a user until it is there', async () => {
+  it('gives up after the deadline, and starts no other reading for that user before the first has ended', async () => {
     const reader = new HeldReader(soon, readings.read);
     const late = [reader.read([20], caller(1500)), reader.read([21], caller(1500))];
     for (const each of late) await assert.rejects(each, /could not be looked at within 0.02 s/);
@@ -96,7 +96,7 @@ describe('a reader of what is held', () => {
     assert.equal(readings.asked.length, 4);
   });
 
-  it('loses so many threads, and no more, to all users together', async () => {
+  it('loses a limited number of threads to all users together', async () => {
     const reader = new HeldReader(soon, readings.read);
     const users = Array.from({ length: 256 }, (_each, at) => reader.read([20], caller(2000 + at)));
     await Promise.all(users.map((each) => assert.rejects(each, /within/)));

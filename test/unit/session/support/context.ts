@@ -1,4 +1,4 @@
-/** What a session shares with others, for one that is alone: all of it real, and a store that keeps nothing. */
+/** The shared context for a single session: real objects, except a store that keeps nothing. */
 
 import { EnginePool, type EnginePoolOptions } from '../../../../src/engine/engine-pool.ts';
 import { EngineQueue, type Limits } from '../../../../src/engine/engine-queue.ts';
@@ -21,7 +21,7 @@ const quiet = {
 
 export const limits: Limits = { sessions: 8, sessionsPerUser: 8, engines: 8, enginesPerUser: 8 };
 
-/** @param others what is not as usual. */
+/** @param others overrides. */
 export function sessionContext(
   engine: EnginePoolOptions,
   requestMs = 10_000,

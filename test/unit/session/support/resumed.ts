@@ -1,4 +1,4 @@
-/** A session of a service that was killed, as the next start takes it up: the real one, with what systemd's store would give back. */
+/** A real session that resumes after the service was killed, with descriptors as from systemd's store. */
 import { fstatSync } from 'node:fs';
 import { EngineQueue } from '../../../../src/engine/engine-queue.ts';
 import { StderrFile } from '../../../../src/engine/stderr-file.ts';
@@ -16,20 +16,20 @@ export interface Left {
   readonly state: SessionSnapshot['state'];
   readonly becomes?: SessionSnapshot['becomes'];
   readonly packet: Uint8Array;
-  /** What nobody has read yet. */
+  /** Packets in the caller's queue. */
   readonly queued?: readonly Uint8Array[];
-  /** A script of the engine that is in the store. */
+  /** The script of the engine in the store. */
   readonly engine?: string;
-  /** What that one calls its connection. */
+  /** The descriptor number of that engine's connection. */
   readonly connection?: number;
-  /** It sleeps in a read of that by the time the session is taken up. */
+  /** True if the engine sleeps in a read of its connection when the session resumes. */
   readonly sleeps?: boolean;
-  /** How many engines there may be at once. */
+  /** The limit of engines. */
   readonly engines?: number;
-  /** What a request is started with from then on. */
+  /** The script of engines that are started after the restart. */
   readonly criu?: string;
   readonly requestMs?: number;
-  /** The caller reads nothing before it is told to. */
+  /** True if the caller reads only when told to. */
   readonly busy?: boolean;
 }
 
@@ -38,20 +38,20 @@ export class Resumed {
   readonly #received: (CriuResp | 'closed')[] = [];
   #onReceived = () => {};
   #kept: (fds: readonly OwnedFd[]) => void = () => {};
-  /** With what the store is to keep from then on. */
+  /** Resolves with the descriptors that the store is given first. */
   readonly kept: Promise<readonly OwnedFd[]> = new Promise((resolve) => {
     this.#kept = resolve;
   });
-  /** Engines that were at work already: whether each counts as root's. */
+  /** For each engine that was at work already: true if it counts as root's. */
   readonly counted: boolean[] = [];
-  /** What the store was to forget. */
+  /** The names that were dropped from the store. */
   readonly dropped: StoreName[] = [];
-  /** When nothing of the session is left. */
+  /** Resolves when nothing of the session is left. */
   readonly over: Promise<void>;
 
   /**
-   * @param hold starts what holds our end of the connection, before the session is taken up.
-   * @param accepted the connection of a caller that is another process, which reads what is said to it by itself.
+   * @param hold starts a process that holds our end of the connection, before the session resumes.
+   * @param accepted the connection of a caller in another process, which reads its replies itself.
    */
   constructor(left: Left, hold: (connection: OwnedFd) => void = () => {}, accepted?: SeqpacketSocket) {
     const pair = native.socketpair();
@@ -116,7 +116,7 @@ export class Resumed {
     return this.#received.shift()!;
   }
 
-  /** All replies until the connection is closed, when nothing is left of the session either. */
+  /** All replies until the connection is closed and the session is over. */
   async all(): Promise<CriuResp[]> {
     const replies: CriuResp[] = [];
     for (let got = await this.next(); got !== 'closed'; got = await this.next()) replies.push(got);

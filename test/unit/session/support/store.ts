@@ -1,17 +1,17 @@
-/** systemd's store, as service_add_fd_store in its service.c has it: a file is taken once, under the name that it came with first. */
+/** A model of systemd's store (service_add_fd_store in its service.c): a file is stored once, under its first name. */
 import { fstatSync, readlinkSync } from 'node:fs';
 import { native, type OwnedFd } from '../../../../src/native/binding.ts';
 import { SessionFile, sessionFileName } from '../../../../src/session/keep/session-file.ts';
 import type { PacketPlace } from '../../../../src/session/machine/states.ts';
 import type { FdStore, StoreName } from '../../../../src/systemd/fd-store.ts';
 
-/** What the next start would find of the session at some moment. */
+/** The session as the next start would find it at some moment. */
 export interface Found {
   readonly packet: string;
   readonly at: string;
-  /** Where the packet of that state is. */
+  /** The place of the packet in that state. */
   readonly place: PacketPlace | undefined;
-  /** The pid of the engine whose descriptors are there, too; undefined for none. */
+  /** The pid of the engine whose descriptors are in the store; undefined without an engine. */
   readonly engine: number | undefined;
 }
 
@@ -23,7 +23,7 @@ interface Kept {
 
 export class Store implements FdStore {
   readonly keeps = true;
-  /** Before and after each change; undefined where there was no session. */
+  /** Before and after each change; undefined without a session. */
   readonly found: (Found | undefined)[] = [];
   #kept: Kept[] = [];
 
@@ -54,7 +54,7 @@ export class Store implements FdStore {
 
   async told(): Promise<void> {}
 
-  /** What sortStored would make of it, which shuts down what is left over, and so is left to the next start. */
+  /** Reads the store as sortStored would, but without closing the remaining descriptors. */
   look(): void {
     const own = this.#kept.filter(({ name }) => name.engine === undefined);
     const state = own.find(({ fd }) =>
@@ -77,7 +77,7 @@ export class Store implements FdStore {
   }
 }
 
-/** What each kcmp(2) would call the same. (Pidfds have inodes of their own since Linux 6.9.) */
+/** The identity of a file, as kcmp(2) would compare it. (Pidfds have inodes of their own since Linux 6.9.) */
 function fileOf({ number }: OwnedFd): string {
   const { dev, ino } = fstatSync(number, { bigint: true });
   return `${dev}:${ino}`;
