@@ -5,7 +5,7 @@ export class TreeReader {
   readonly #lanes = new Map<number, Promise<unknown>>();
   readonly #read: typeof readTree;
 
-  /** @param read reads one tree. */
+  /** @param read reads a tree; tests replace it. */
   constructor(read = readTree) {
     this.#read = read;
   }

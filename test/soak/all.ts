@@ -1,4 +1,4 @@
-/** The soak in full: `npm run test:soak`. */
+/** The full soak: `npm run test:soak`. */
 import { eachCall } from './each-call.ts';
 import { idleExit } from './idle-exit.ts';
 import { mutations } from './mutations.ts';

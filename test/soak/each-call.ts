@@ -1,4 +1,4 @@
-/** Nothing in flight is lost where it could be lost most easily: between two system calls of the service. */
+/** SIGKILL between any two system calls of the service loses no request in flight. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { it } from '../hostile/support/guarantee.ts';
@@ -11,21 +11,24 @@ import { Party } from './support/party.ts';
 import { strikeAt } from './support/strike.ts';
 import { judge, type Verdict } from './support/verdict.ts';
 
-/** More than any request has, so that a service which is never struck does not go on for ever. */
+/** More calls than any request has: the limit ends a sweep whose service is never struck. */
 const mostCalls = 500;
 
-/** Somewhat fewer than any request has, so that one call is struck, whichever is drawn. */
+/** Fewer calls than any request has, so that each first call that is drawn is struck. */
 const fewestCalls = 35;
 
-/** @param every how far the calls are apart that it is killed at; the first is drawn, so that runs reach all of them. */
+/**
+ * @param every the distance between the calls at which the service is killed. The first is drawn, so that all are reached over
+ * many runs.
+ */
 export function eachCall(every: number): void {
   const first = 1 + (seed % Math.min(every, fewestCalls));
   describe('a service that is killed at a system call', () => {
     before(rememberScopes);
     for (const user of ['root', 'alice'] as const) {
       for (const what of ['dump', 'restore'] as const) {
-        it(`carries a ${what} of ${user}’s through, whichever call it is (every ${every} from ${first}, seed ${seed})`, async function () {
-          // Each wait in it has a limit of its own.
+        it(`completes a ${what} of ${user}, whichever call it is (every ${every} from ${first}, seed ${seed})`, async function () {
+          // Each wait in the sweep has a limit of its own.
           this.timeout(0);
           const party = new Party(user);
           try {
@@ -58,7 +61,7 @@ async function sweep(party: Party, what: 'dump' | 'restore', first: number, ever
   }
 }
 
-/** By nobody disturbed. */
+/** Carries the next turn out without a strike. */
 async function carriedOut(party: Party): Promise<void> {
   const turn = await party.nextTurn({ leaveRunning: false, notified: false });
   const verdict = await judge(party, turn, Date.now(), await party.ask(turn.request));
@@ -66,7 +69,7 @@ async function carriedOut(party: Party): Promise<void> {
 }
 
 async function struckAt(call: number, party: Party): Promise<{ verdict: Verdict; struck: boolean }> {
-  // Both its engines wait, so that each time the same calls come in the same order.
+  // Both engines of the pool wait, so that the same calls come in the same order each time.
   await ask({ type: ReqType.VERSION });
   await allWait();
   const turn = await party.nextTurn({ leaveRunning: false, notified: true });
@@ -84,7 +87,7 @@ async function struckAt(call: number, party: Party): Promise<{ verdict: Verdict;
   }
 }
 
-/** Of the service, systemd and the kernel. */
+/** The messages of the service, systemd and the kernel. */
 function journalSince(sinceMs: number): string {
   run('journalctl', '--sync');
   const since = `--since=@${(sinceMs / 1000).toFixed(3)}`;

@@ -1,4 +1,4 @@
-/** A service that leaves when it has nothing to do takes nobody's request along. */
+/** An idle service that exits loses no request. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { random } from '../support/random.ts';
@@ -10,27 +10,27 @@ import { mainPid, show } from '../system/support/unit.ts';
 import { seed } from './seed.ts';
 import { Party } from './support/party.ts';
 
-/** Longer than what is looked at between two requests takes. */
+/** Longer than the checks between two requests take. */
 const idleMs = inVm ? 3000 : 300;
 
 /**
- * Requests come this much before and after the moment at which it is as likely that the service is still there as that it has left.
- * That moment is sought on the way: it comes a step earlier after each request that was too late, and a step later after any other.
+ * The spread of requests around the moment of the exit, and the step that seeks this moment: after a request that was too late it
+ * moves a step earlier, after any other request a step later. So about half of the requests meet a running service.
  */
 const [marginMs, stepMs] = inVm ? [100, 50] : [20, 5];
 
 export function idleExit(count: number): void {
-  describe('a service that leaves because it has nothing to do', () => {
+  describe('an idle service that exits', () => {
     withSettings(
       'ExecStart=',
       `ExecStart=/usr/lib/criu-service/criu-service --idle-timeout ${idleMs / 1000}`,
     );
 
-    // Not `it`, which looks at a service that stays.
+    // Not `it`, which checks a service that stays.
     itElsewhere(
-      `loses no request that comes at just that moment (${count} rounds, seed ${seed})`,
+      `loses no request that comes at the moment of the exit (${count} rounds, seed ${seed})`,
       async function () {
-        // Each wait in it has a limit of its own.
+        // Each wait in the test has a limit of its own.
         this.timeout(0);
         const next = random(seed);
         const parties = [new Party('root'), new Party('alice')] as const;
@@ -65,7 +65,7 @@ export function idleExit(count: number): void {
   });
 }
 
-/** @returns when the answer was there, as {@link performance.now} has it. */
+/** @returns the time of the answer, by {@link performance.now}. */
 async function answered(party: Party, where: string): Promise<number> {
   const replies = await party.ask({ type: ReqType.VERSION });
   const replied = performance.now();

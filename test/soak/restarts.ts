@@ -1,4 +1,4 @@
-/** Nothing in flight is lost, whatever happens to the service at whatever moment. */
+/** A kill, restart or stop of the service at any moment loses no request in flight. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { it } from '../hostile/support/guarantee.ts';
@@ -9,20 +9,20 @@ import { assertNothingIsLeft, rememberScopes } from './support/leftovers.ts';
 import { Party } from './support/party.ts';
 import { judge, type Verdict } from './support/verdict.ts';
 
-/** No more tries than this for each answer, so that a service which hears nobody does not go on for ever. */
+/** The limit of tries for each answer: it ends a run whose service never answers. */
 const triesForEach = 10;
 
 /**
- * When the service begins to go, in times that a request takes which nobody disturbs, after it was asked: systemctl takes its time,
- * and what is not judged yet is to be met, too.
+ * The range of the moment at which the service begins to go, after the request was sent, in units of the request's undisturbed
+ * duration. It begins before the request, because systemctl takes its time, and because requests before judgement count, too.
  */
 const [earliest, latest] = [-0.8, 1.2];
 
 export function restarts(count: number): void {
   describe('a service that is killed, restarted or stopped at any moment', () => {
     before(rememberScopes);
-    it(`answers each dump and restore as it should, and leaves nothing (${count} of them, seed ${seed})`, async function () {
-      // Each wait in it has a limit of its own.
+    it(`answers each dump and restore correctly, and leaves nothing (${count} requests, seed ${seed})`, async function () {
+      // Each wait in the soak has a limit of its own.
       this.timeout(0);
       const soak = new Restarts(seed);
       try {
@@ -39,7 +39,7 @@ export function restarts(count: number): void {
 class Restarts {
   readonly #next: () => number;
   readonly #parties = [new Party('root'), new Party('alice')] as const;
-  /** How long a request takes that nobody disturbs, in milliseconds. */
+  /** The duration of an undisturbed request, in milliseconds, by type. */
   readonly #quietMs = new Map<number, number>();
   readonly #answered: Record<Way, number> = { killed: 0, restarted: 0, stopped: 0 };
   readonly #verdicts: Record<Verdict, number> = { right: 0, twice: 0, closed: 0, told: 0 };
@@ -48,7 +48,7 @@ class Restarts {
     this.#next = random(start);
   }
 
-  /** A dump and a restore of each party's. */
+  /** Measures a dump and a restore of each party. */
   async measure(): Promise<void> {
     for (const party of [...this.#parties, ...this.#parties]) {
       const turn = await party.nextTurn({ leaveRunning: false, notified: true });

@@ -1,6 +1,4 @@
-/**
- * What a run draws from: SOAK_SEED of whoever started it; else, in the soak, a number of its own, and in the tests always the same one.
- */
+/** The seed of the moments of a run: SOAK_SEED if it is set; otherwise a number from the clock in the soak, a constant in the tests. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { payload } from '../system/support/bench.ts';

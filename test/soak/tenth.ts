@@ -1,4 +1,4 @@
-/** A tenth of the soak, which is part of the system tests. */
+/** A tenth of the soak, as part of the system tests. */
 import { inVm } from '../system/support/bench.ts';
 import { eachCall } from './each-call.ts';
 import { idleExit } from './idle-exit.ts';
@@ -6,7 +6,7 @@ import { mutations } from './mutations.ts';
 import { restarts } from './restarts.ts';
 
 restarts(20);
-// In the VM each of these is a matter of ten seconds.
+// In the VM each strike takes ten seconds.
 eachCall(inVm ? 40 : 10);
 idleExit(20);
 mutations(1_000);

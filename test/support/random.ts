@@ -1,6 +1,6 @@
-/** Chance that follows from a seed alone, so that the seed is all there is to know of a run. */
+/** Random numbers from a seed, so that the seed alone reproduces a run. */
 
-/** mulberry32: small, seeded, and good enough to choose bytes and moments. @returns numbers from 0 to below 1. */
+/** mulberry32: small, and good enough to choose bytes and moments. @returns numbers from 0 to below 1. */
 export function random(seed: number): () => number {
   let a = seed;
   return () => {

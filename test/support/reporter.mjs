@@ -1,7 +1,7 @@
 /**
- * Mocha's spec reporter, which besides
- * - writes what became of each test, as one line of JSON, to the file that MOCHA_RESULTS names: test/support/results.mjs reads it;
- * - says why each test that this machine cannot show did not run (cannotShowHere in test/system/support/bench.ts).
+ * Mocha's spec reporter, which also
+ * - writes the result of each test, as one line of JSON, to the file that MOCHA_RESULTS names: test/support/results.mjs reads it;
+ * - prints the reason for each test that this machine cannot show (cannotShowHere in test/system/support/bench.ts).
  */
 import { appendFileSync, writeFileSync } from 'node:fs';
 import mocha from 'mocha';

@@ -1,11 +1,11 @@
-// build.mjs DIRECTORY: bundles services that lack walls against attacks, for tests of each of the others (test/system/support/walls.ts).
-// No package has one.
+// build.mjs DIRECTORY: bundles services that lack walls against attacks, for tests of each other wall
+// (test/system/support/walls.ts). Packages never contain these services.
 import { basename, dirname, join } from 'node:path';
 import { bundleService } from '../../scripts/programs.mjs';
 
 const directory = process.argv[2];
 
-/** What stands in the place of which module of src/daemon, by the wall that it takes away. */
+/** The modules of src that are replaced by files of this directory, by the wall that this removes. */
 const walls = {
   held: ['why-held'],
   apart: ['verify-restored', 'machine', 'sweep'],
@@ -20,7 +20,7 @@ for (const without of [['held'], ['apart'], ['apart', 'held']]) {
       setup({ onResolve }) {
         onResolve({ filter: /^\.\.?\// }, ({ path, importer }) => {
           const module = basename(path, '.ts');
-          // What stands in the place of a module may be made of it.
+          // A replacement may import the module that it replaces.
           if (!modules.includes(module) || dirname(importer) === import.meta.dirname) return undefined;
           replaced.add(module);
           return { path: join(import.meta.dirname, `${module}.ts`) };

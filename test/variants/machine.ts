@@ -1,6 +1,6 @@
 /**
- * In the place of src/session/machine/machine.ts: the caller of a restore that was verified is told of `post-resume` by its engine, and
- * has it wait as long as it likes; and nobody waits until the engine has gone.
+ * Replaces src/session/machine/machine.ts: after verification the engine itself sends `post-resume`, so that the caller can make
+ * it wait at will, and the session ends without waiting for the engine to exit.
  */
 
 import type { AuthorizedRequest } from '../../src/policy/authorize.ts';
@@ -21,7 +21,7 @@ function goesOn({ request }: Extract<State, { at: 'resuming' }>, input: Input): 
   return input.on === 'engine-final' || (input.on === 'engine-notify' && request.notifies);
 }
 
-/** As one whose result stays nowhere, and is not looked at. */
+/** The same request without a scope, so that no rule for restored trees applies. */
 function unscoped({ scope: _, ...request }: AuthorizedRequest): AuthorizedRequest {
   return request;
 }

@@ -1,4 +1,4 @@
-/** In the place of src/session/trees/sweep.ts: nobody looks for what an engine has left. */
+/** Replaces src/session/trees/sweep.ts: leftovers of engines are not searched for. */
 import type * as original from '../../src/session/trees/sweep.ts';
 
 export * from '../../src/session/trees/sweep.ts';

@@ -1,4 +1,4 @@
-/** In the place of src/session/trees/verify-restored.ts: what was verified is let run at once, beside its engine. */
+/** Replaces src/session/trees/verify-restored.ts: a verified tree runs at once, beside its engine. */
 import * as original from '../../src/session/trees/verify-restored.ts';
 
 export const verifyRestored: typeof original.verifyRestored = async (cgroup, apart, engine, restorer) => {

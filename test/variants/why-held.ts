@@ -1,4 +1,4 @@
-/** In the place of src/session/trees/why-held.ts: nobody looks at what a restored tree holds. */
+/** Replaces src/session/trees/why-held.ts: the files that a restored tree holds are not checked. */
 import type * as original from '../../src/session/trees/why-held.ts';
 
 export const whyHeld: typeof original.whyHeld = async () => undefined;

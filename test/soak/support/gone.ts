@@ -1,4 +1,4 @@
-/** How a service may go while it is asked. Each resolves when systemd has done what it was told. */
+/** Ways to end the service during a request. Each resolves when systemd has carried the command out. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { endProcess } from '../../system/support/proc.ts';
@@ -6,12 +6,12 @@ import { mainPid } from '../../system/support/unit.ts';
 
 const execute = promisify(execFile);
 
-/** Nobody connects so often in one try of the soak. */
+/** More cancelled stops than one try of the soak can cause. */
 const mostCancelled = 5;
 
-/** A service that waits for an answer to a notification is waited for, so nothing here may stop the event loop. */
+/** All asynchronous: the service may wait for this process to answer a notification, so the event loop must not block. */
 export const ways = {
-  /** systemd starts it again at once, with what it has kept. */
+  /** systemd starts the service again at once, with the stored sessions. */
   killed: async (): Promise<void> => {
     const pid = mainPid();
     if (pid > 0) endProcess(pid);
@@ -19,7 +19,7 @@ export const ways = {
   restarted: async (): Promise<void> => {
     await execute('systemctl', ['restart', 'criu.service']);
   },
-  /** Who connects next starts it; where somebody does in time, systemd cancels the stop in favour of that start, and is told again. */
+  /** The next connection starts the service. If it comes early, systemd cancels the stop in favour of the start; then retry. */
   stopped: async (): Promise<void> => {
     for (let tries = 0; ; tries += 1) {
       try {

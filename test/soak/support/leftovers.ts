@@ -1,4 +1,4 @@
-/** What an idle machine must not have, however often the service was killed on the way. */
+/** Leftovers that an idle machine must not have, however often the service was killed. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,20 +10,20 @@ import { allWait, settled } from '../../system/support/it.ts';
 import { openFds, processesNamed } from '../../system/support/proc.ts';
 import { mainPid, show } from '../../system/support/unit.ts';
 
-/** CAP_CHECKPOINT_RESTORE of capabilities(7), by which an engine of a user without root is known. */
+/** CAP_CHECKPOINT_RESTORE of capabilities(7), the mark of a confined engine. */
 const checkpointRestore = 1n << 40n;
 
-/** Scopes that others have left: what they restored may still run. */
+/** Scopes of other tests: their restored processes may still run. */
 let others: readonly string[] = [];
 
-/** To be called before anything is done. */
+/** Call this before the first request. */
 export function rememberScopes(): void {
   others = scopes();
 }
 
-/** To be called when no process is left that was restored. */
+/** Call this when all restored processes have ended. */
 export async function assertNothingIsLeft(): Promise<void> {
-  // Where the service has left, the next one takes up what systemd has kept.
+  // If the service has exited, this starts the next one, which resumes the stored sessions.
   await ask({ type: ReqType.VERSION });
   await eventually(
     'systemd keeps nothing any more',
@@ -47,7 +47,7 @@ export async function assertNothingIsLeft(): Promise<void> {
   await assertNoDescriptorIsLeft();
 }
 
-/** A service that has gone on with the sessions of others holds what one holds that was just started. */
+/** A service that has resumed sessions holds no more descriptors than a fresh service. */
 async function assertNoDescriptorIsLeft(): Promise<void> {
   const pid = mainPid();
   const held = await settled(() => openFds(pid).length);
@@ -58,7 +58,7 @@ async function assertNoDescriptorIsLeft(): Promise<void> {
   assert.ok(held <= fresh, `the service held ${held} descriptors, and ${fresh} when it was just started`);
 }
 
-/** @param line of a scope. */
+/** @param line a line of {@link scopes}. */
 function withMembers(line: string): string {
   const group = show(line.split(' ')[0]!, 'ControlGroup').ControlGroup;
   const members = readFileSync(`/sys/fs/cgroup${group}/cgroup.procs`, 'latin1').split('\n').filter(Boolean);
@@ -73,7 +73,7 @@ function withMembers(line: string): string {
   return `${line} (${what.join('; ')})`;
 }
 
-/** A line each, with its state. */
+/** One line for each scope, with its state. */
 function scopes(): string[] {
   const text = run('systemctl', 'list-units', '--all', '--plain', '--no-legend', 'criu-*.scope');
   return text.split('\n').filter((line) => line !== '');
@@ -108,7 +108,7 @@ function setOf(status: string, name: string): bigint {
   return BigInt(`0x${new RegExp(`^${name}:\\s+([0-9a-f]+)$`, 'm').exec(status)![1]}`);
 }
 
-/** The first lines (Name:) of /proc/PID/task/TID/status of these. */
+/** The first lines (Name:) of /proc/PID/task/TID/status of the threads that fulfil the condition. */
 function threadsThat(
   condition: (status: string) => boolean,
   isMeant: (pid: string) => boolean = () => true,
@@ -126,7 +126,7 @@ function statusesOf(pid: string): string[] {
       readFileSync(`/proc/${pid}/task/${tid}/status`, 'latin1'),
     );
   } catch {
-    // It has ended.
+    // The process has ended.
     return [];
   }
 }

@@ -1,4 +1,4 @@
-/** Somebody who has a process of theirs dumped and restored, over and over, and what they hear on the way. */
+/** A caller that has a process of its own dumped and restored again and again, and reads the replies. */
 import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
@@ -9,10 +9,10 @@ import { ourAddress } from '../../system/support/client.ts';
 import { statusLine } from '../../system/support/proc.ts';
 import type { Target } from '../../system/support/targets.ts';
 
-/** Number of the images directory in the process that asks. */
+/** The descriptor number of the images directory in the calling process. */
 const imagesFd = 10;
 
-/** Longer than any request takes, a restart included: it only ends a run that hangs. */
+/** Longer than any request takes, including a restart: it ends only a run that hangs. */
 const patienceMs = 200_000;
 
 export interface Turn {
@@ -20,15 +20,15 @@ export interface Turn {
   readonly images: string;
 }
 
-/** How a turn is asked for, drawn anew for each. */
+/** The options of a turn, drawn anew for each. */
 export interface Manner {
   /** A dump after which the process runs on. */
   readonly leaveRunning: boolean;
-  /** The caller is asked at each step on the way. */
+  /** The caller gets notifications. */
   readonly notified: boolean;
 }
 
-/** @returns undefined where the other end has been closed. */
+/** @returns undefined if the other end has been closed. */
 async function unlessEnded<T>(call: Promise<T>): Promise<T | undefined> {
   const { ECONNRESET, EPIPE } = os.errno;
   try {
@@ -43,17 +43,17 @@ export class Party {
   readonly user: User;
   readonly #caller: Attacker;
   readonly #target: Target;
-  /** Where it was dumped to; undefined while it runs. */
+  /** The images of the target; undefined while it runs. */
   #images: string | undefined;
 
   constructor(user: User) {
     this.user = user;
-    // One process asks for everything: a caller is a process, not a connection.
+    // The same process makes all requests: a caller is a process, not a connection.
     this.#caller = new Attacker(user);
     this.#target = targetOf(user);
   }
 
-  /** Of the process that asks. */
+  /** The pid of the calling process. */
   get pid(): number {
     return this.#caller.pid;
   }
@@ -62,7 +62,7 @@ export class Party {
     return this.#images === undefined;
   }
 
-  /** A dump of what runs, or a restore of what does not. */
+  /** A dump if the target runs, otherwise a restore. */
   async nextTurn({ leaveRunning, notified }: Manner): Promise<Turn> {
     const images = this.#images ?? directoryOf(this.user);
     await this.#caller.do('open', imagesFd, 0, images);
@@ -76,7 +76,7 @@ export class Party {
     return { request, images };
   }
 
-  /** Asks on a connection of its own, and says yes to what it is asked. @returns all replies until the connection is closed. */
+  /** Sends the request on a new connection, and confirms notifications. @returns all final replies until the connection is closed. */
   async ask(request: CriuReq): Promise<CriuResp[]> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {
@@ -97,10 +97,10 @@ export class Party {
     const replies: CriuResp[] = [];
     await caller.connect(ourAddress);
     await unlessEnded(caller.send(request));
-    // An end with something of ours unread is told once, ahead of what is still to be read.
+    // If messages of ours are unread, the end is reported once as an error, ahead of the messages that can still be read.
     const receive = async () => (await unlessEnded(caller.receive())) ?? (await caller.receive());
     for (let got = await receive(); got !== 'closed'; got = await receive()) {
-      // One that was passed on twice is answered twice, the second time perhaps behind the final reply.
+      // A notification that was forwarded twice gets two answers, the second perhaps after the final reply.
       if (got.type === ReqType.NOTIFY)
         await unlessEnded(caller.send({ type: ReqType.NOTIFY, notify_success: true }));
       else replies.push(got);
@@ -109,7 +109,7 @@ export class Party {
     return replies;
   }
 
-  /** The turn was answered with yes: the process is what it should be now. */
+  /** Call this after a successful reply: checks that the target is in the state that the request leads to. */
   async done({ request, images }: Turn, reply: CriuResp): Promise<void> {
     if (request.type === ReqType.RESTORE) {
       assert.equal(reply.restore?.pid, this.#target.pid);
@@ -124,7 +124,7 @@ export class Party {
     await this.assertAsItShouldBe();
   }
 
-  /** It counts on, or is gone. */
+  /** The target counts on, or is gone. */
   async assertAsItShouldBe(): Promise<void> {
     if (this.runs) await this.#target.assertCountsOn();
     else assert.equal(this.#target.alive, false, `process ${this.#target.pid} runs beside its images`);

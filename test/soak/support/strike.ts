@@ -1,15 +1,15 @@
-/** SIGKILL for the service in the moment of one of its system calls. */
+/** Kills the service at one of its system calls. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mainPid } from '../../system/support/unit.ts';
 
-/** What others can see of a session: the store is told by sendmsg(2), the state written by pwrite64(2). */
+/** The calls with effects outside of the process: sendmsg(2) writes to the store, pwrite64(2) saves the state. */
 const calls = 'sendmsg,recvmsg,pwrite64';
 
 /**
- * Arms it for the service that runs. With the call its thread ends, and the call is not carried out.
- * @param number of the call, from 1.
- * @returns what disarms it, and tells whether it has struck.
+ * Arms the strike for the running service. The call that is struck is not carried out.
+ * @param number the number of the call, from 1.
+ * @returns a function that disarms the strike, and tells whether it has struck.
  */
 export async function strikeAt(number: number): Promise<() => Promise<boolean>> {
   const pid = mainPid();
@@ -20,11 +20,11 @@ export async function strikeAt(number: number): Promise<() => Promise<boolean>> 
   );
   const ended = once(strace, 'close');
   await new Promise<void>((resolve, reject) => {
-    // "strace: Process PID attached" is what it says first.
+    // The first output is "strace: Process PID attached".
     strace.stderr.once('data', () => resolve());
     strace.once('error', reject);
   });
-  // What it says else is not read, and must not hold it up.
+  // Discard further output, so that strace does not block on a full pipe.
   strace.stderr.resume();
   return async () => {
     strace.kill('SIGINT');

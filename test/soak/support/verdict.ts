@@ -1,4 +1,6 @@
-/** What may come of a request while the service goes: the right reply, or, where it was not judged yet, nothing at all. */
+/**
+ * The permitted outcomes of a request while the service goes: the right reply, or no effect if the request was not judged yet.
+ */
 import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
@@ -8,14 +10,15 @@ import { run } from '../../system/support/bench.ts';
 import type { Party, Turn } from './party.ts';
 
 /**
- * - `right`: one reply, which says yes;
- * - `twice`: the same, passed on by the service that was killed in this moment, and by the next one, which does not know it;
+ * - `right`: one successful reply;
+ * - `twice`: the same reply twice: the service was killed right after it had forwarded the reply, and the next forwarded it
+ *   again;
  * - `closed`: the connection ended, and nothing was done;
  * - `told`: the caller was told to ask again, and nothing was done.
  */
 export type Verdict = 'right' | 'twice' | 'closed' | 'told';
 
-/** @param sinceMs when it was asked, since the epoch. @throws AssertionError where anything else came of it. */
+/** @param sinceMs the time of the request, in milliseconds since the epoch. @throws AssertionError for any other outcome. */
 export async function judge(
   party: Party,
   turn: Turn,
@@ -36,7 +39,7 @@ export async function judge(
   return further.length === 0 ? 'right' : 'twice';
 }
 
-/** Of a service that is gone journald may not know the unit any more, but what its records say. */
+/** Searches by fields of the record, because journald may no longer know the unit of a service that has ended. */
 function wasAccepted(party: Party, { request }: Turn, sinceMs: number): boolean {
   run('journalctl', '--sync');
   const matches = [

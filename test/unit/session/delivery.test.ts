@@ -90,7 +90,7 @@ describe('the delivery of a request', () => {
     assert.equal(step({ ...state, request: restore }, foundNothing).state.at, 'draining');
   });
 
-  it('judges a CHECK again, too, whose engine gives no errno', () => {
+  it('judges a CHECK again if it fails without an errno', () => {
     const check = authorized(ReqType.CHECK);
     const failed: Input = { on: 'engine-final', success: false, errno: 0, reply: Buffer.from('no') };
     const state: State = { ...offered, request: check, by: 'an-earlier-start', packet: 'ours' };
