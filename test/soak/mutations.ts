@@ -1,4 +1,4 @@
-/** Packets that were changed at random, with real CRIU behind the service. */
+/** Randomly mutated packets, with real CRIU behind the service. */
 import assert from 'node:assert/strict';
 import { decodeRequest, encodeRequest } from '../../src/protocol/codec.ts';
 import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
@@ -10,7 +10,7 @@ import { openFds, residentKiB } from '../system/support/proc.ts';
 import { mainPid } from '../system/support/unit.ts';
 import { seed } from './seed.ts';
 
-/** What a mutation of one may become, CRIU must be allowed to do: dumps and restores of what a byte happens to name are not. */
+/** Requests that CRIU may carry out. A mutated dump or restore could name any process or image. */
 const harmless: readonly number[] = [
   ReqType.CHECK,
   ReqType.CPUINFO_DUMP,
@@ -35,20 +35,20 @@ function mutate(bytes: Buffer, next: () => number): Buffer {
   return mutated;
 }
 
-/** What does not parse or is no request is answered by us; of what CRIU would do, only the harmless is sent. */
+/** True for packets that the service answers itself, because they are malformed or no request, and for harmless requests. */
 function mayBeSent(packet: Buffer): boolean {
   const decoded = decodeRequest(packet, 'lenient');
   if (decoded.kind === 'malformed') return true;
   const { type, opts } = decoded.message;
   const known = ReqType[type] !== undefined && type !== ReqType.EMPTY && type !== ReqType.NOTIFY;
-  // A configuration file, too, can hold anything; and a directory by its name could be any.
+  // A configuration file could hold any option, and a directory name could lead anywhere.
   return (!known || harmless.includes(type)) && !opts?.config_file && !opts?.images_dir;
 }
 
 export function mutations(count: number): void {
   describe('mutated packets', () => {
-    it(`get one reply each, and leave the service as it was (${count} packets, seed ${seed})`, async function () {
-      // Each wait in it has a limit of its own.
+    it(`get one reply each, and leave the service unchanged (${count} packets, seed ${seed})`, async function () {
+      // Each wait in the test has a limit of its own.
       this.timeout(0);
       const pid = mainPid();
       const next = random(seed);
@@ -73,7 +73,7 @@ export function mutations(count: number): void {
           while (!until()) await askOne(packet());
         };
         let left = count;
-        // Two at a time, as there are two processors; the packets are the same for a seed, their order is not.
+        // Two at a time, for two processors. A seed determines the packets, but not their order.
         const some = (number: number): Promise<unknown> => {
           left -= number;
           let todo = number;
@@ -88,8 +88,8 @@ export function mutations(count: number): void {
         await some(left);
         await allWait(pid);
         await eventually('all descriptors are closed', () => openFds(pid).length <= fds);
-        // The heap of V8 takes some 40 MiB during its first thousands of requests, and then stays (24,000 packets: 3 MiB in
-        // the last 19,000). This sees what a packet would have to leave behind to matter here; longer runs see the rest.
+        // The heap of V8 grows by some 40 MiB during the first thousands of requests, and then stays (24,000 packets: 3 MiB in
+        // the last 19,000). This detects a leak for each packet that matters here; longer runs detect smaller leaks.
         const growth = residentKiB(pid) - memory;
         assert.ok(growth < 64 * 1024, `the service grew by ${growth} KiB`);
         assert.equal(mainPid(), pid, 'the service is another one than before');
@@ -98,7 +98,7 @@ export function mutations(count: number): void {
   });
 }
 
-/** One reply; then the end, unless the packet asked for the connection to be kept open. */
+/** Expects a single reply, then the end, unless the packet has keep_open. */
 async function askOne(packet: Buffer): Promise<void> {
   const hex = packet.toString('hex');
   const client = new Client().sendBytes(packet);

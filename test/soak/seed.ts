@@ -1,4 +1,7 @@
-/** The seed of the moments of a run: SOAK_SEED if it is set; otherwise a number from the clock in the soak, a constant in the tests. */
+/**
+ * The seed of the moments of a run: SOAK_SEED if it is set; otherwise a number from the clock in the soak, a constant in the
+ * tests.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { payload } from '../system/support/bench.ts';

@@ -1,9 +1,9 @@
-/** What runs of tests on different machines have shown together. */
+/** Combines the results of test runs on several machines. */
 
 export interface Outcome {
   readonly title: string;
   readonly state: 'passed' | 'failed' | 'skipped';
-  /** Of a failure, or why the machine cannot show it. */
+  /** The error of a failure, or the reason why the machine cannot show the test. */
   readonly reason?: string;
 }
 
@@ -12,12 +12,12 @@ export interface Run {
   readonly name: string;
   /** The exit status of the whole. */
   readonly status: number;
-  /** How many boots have not told of their end. */
+  /** The number of boots without a record of their end. */
   readonly cutOff: number;
   readonly outcomes: readonly Outcome[];
 }
 
-/** @param text the lines that test/support/reporter.mjs has written in one boot. */
+/** @param text the lines that test/support/reporter.mjs has written during a boot. */
 export function parseResults(text: string): { outcomes: Outcome[]; ended: boolean } {
   const lines = text.split('\n').filter((line) => line !== '');
   const records = lines.map((line) => JSON.parse(line) as Outcome | { ended: true });
@@ -28,18 +28,18 @@ export function parseResults(text: string): { outcomes: Outcome[]; ended: boolea
 export interface Tally {
   readonly passed: number;
   readonly failed: number;
-  /** Neither passed nor failed on any of the machines, each with the reason of the last one. */
+  /** Tests that were skipped on every machine, each with the reason of the last machine. */
   readonly notShown: readonly (Outcome & { readonly on: string })[];
-  /** Failures that no test has told of, as sentences. */
+  /** Failures of whole runs, as sentences. */
   readonly whole: readonly string[];
 }
 
 const strength = { skipped: 0, passed: 1, failed: 2 } as const;
 
 /**
- * Counts a test that ran in several machines once: as failed, if it failed in one of them, else as passed, if it passed in one.
- * A run that ended badly without a failed test counts as one failure, and so does each of the `promised` titles that the VM should
- * have run, and has not.
+ * Counts a test of several machines once: as failed if it failed on any of them, otherwise as passed if it passed on any. A run
+ * with a bad exit status and no failed test counts as a failure, and so does each `promised` title that the VM should have run
+ * and has not.
  */
 export function tally(runs: readonly Run[], promised: readonly string[] = []): Tally {
   const tests = new Map<string, Outcome & { readonly on: string }>();
@@ -74,7 +74,7 @@ export function tally(runs: readonly Run[], promised: readonly string[] = []): T
   };
 }
 
-/** The titles of what the container could not show, and the VM has not run. */
+/** The titles of tests that the container could not show and the VM has not run. */
 export function leftToShow(runs: readonly Run[]): string[] {
   const ofMachine = (machine: string): Outcome[] =>
     runs.filter(({ name }) => name === machine).flatMap(({ outcomes }) => outcomes);
@@ -84,7 +84,7 @@ export function leftToShow(runs: readonly Run[]): string[] {
     .map(({ title }) => title);
 }
 
-/** Before the last line: how many tests were shown nowhere, and where they would be. */
+/** The text before the last line: the number of tests that were skipped everywhere, and the machines that would show them. */
 export function whereShown({ notShown }: Tally, runs: readonly Run[]): string {
   const names = new Set(runs.map(({ name }) => name));
   const sentences: string[] = [];

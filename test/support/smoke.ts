@@ -1,8 +1,8 @@
 /**
- * What `npm test` runs in the VM, by full titles. A title that no test has is a failure.
+ * The tests that `npm test` runs in the VM, by full titles. A title without a test is a failure.
  */
 
-/** One test for each area, on a kernel that is known and whose every part is there. */
+/** A test for each area, on a known and complete kernel. */
 export const smoke: readonly string[] = [
   // The clients.
   'pycriu over the socket of the service dumps a process, which is then gone, and restores it, and it counts on',
@@ -26,8 +26,8 @@ export const smoke: readonly string[] = [
 ];
 
 /**
- * What containers cannot show on most hosts, so that the VM need not wait for the container to say so. That decides: whatever it
- * could not show and is left out here comes later, in a start of the VM of its own.
+ * Tests that containers cannot show on most hosts: the VM runs them without waiting for the container's result. Other tests that
+ * the container could not show run later, in a further start of the VM.
  */
 export const seldomInContainer: readonly string[] = [
   // This kernel has no soft-dirty tracking.

@@ -1,10 +1,12 @@
 /**
- * tally.ts beside DIRECTORY: prints the titles that the VM is to run beside the container, one a line.
- * tally.ts left DIRECTORY: prints those that it is to run when both have ended.
- * tally.ts count DIRECTORY: prints what was not shown, and how many tests have passed, failed and been skipped; fails if one has failed.
+ * tally.ts beside DIRECTORY: prints the titles for the VM to run in parallel with the container, a line each.
+ * tally.ts left DIRECTORY: prints the titles for the VM to run after both have ended.
+ * tally.ts count DIRECTORY: prints the tests that were not shown, and the numbers of passed, failed and skipped tests; fails if a
+ * test has failed.
  *
- * DIRECTORY has one for each run (host, container, vm, vm-later) with a file `status` and the reporter's files, results-BOOT, and beside
- * that of a run of the VM the titles that it was given. TESTS narrows those, as it narrows the tests.
+ * DIRECTORY has a directory for each run (host, container, vm, vm-later), with a file `status` and the reporter's files,
+ * results-BOOT. Beside the directory of a run of the VM lies the list of its titles. TESTS narrows the titles as it narrows the
+ * tests.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,11 +1,11 @@
-/** Stands in for the addon where it is not built: whatever uses it fails, and says what it has used. */
+/** Replaces the addon where it is not built: each use fails with the name of the function. */
 const Module = require('node:module');
 
 const addon = new Proxy(
   {},
   {
     get(_, name) {
-      // The loader of modules asks for it.
+      // The module loader reads this property.
       if (name === '__esModule') return undefined;
       throw new Error(`native.${String(name)} was used, and these tests have no addon`);
     },

@@ -76,7 +76,10 @@ export class Party {
     return { request, images };
   }
 
-  /** Sends the request on a new connection, and confirms notifications. @returns all final replies until the connection is closed. */
+  /**
+   * Sends the request on a new connection, and confirms notifications.
+   * @returns all final replies until the connection is closed.
+   */
   async ask(request: CriuReq): Promise<CriuResp[]> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {
