@@ -9,7 +9,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
-import { binary, cannotShowHere, eventually, run } from '../system/support/bench.ts';
+import { attackIsImpossible, binary, eventually, run } from '../system/support/bench.ts';
 import { engines } from '../system/support/it.ts';
 import { isAlive, statusLine } from '../system/support/proc.ts';
 import { withoutWalls } from '../system/support/walls.ts';
@@ -41,7 +41,7 @@ function asAlice(...argv: string[]): string {
 /** Newer kernels divert a thread only if an interrupt hit the sequence itself (Linux 7): the ways in these tests are none there. */
 function needsDiversion(test: Mocha.Context): void {
   const { status } = spawnSync(binary('led'), ['diverts', '-']);
-  if (status !== 0) cannotShowHere(test, 'this kernel diverts no thread that comes out of a system call');
+  if (status !== 0) attackIsImpossible(test, 'this kernel diverts no thread that comes out of a system call');
 }
 
 /** A dumped process of alice's that the kernel can divert, and the segment that it tries to write, which she may only read. */
