@@ -3,6 +3,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chownSync, constants, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
+import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HeldReader } from '../../src/session/trees/why-held.ts';
 import { alice, Bench, bob, caller, type Holder, refusal } from './held/support.ts';
@@ -102,12 +103,15 @@ describe('the holdings of a process', () => {
     });
 
     it('nothing, if only the exit status of the process is left', async () => {
-      const child = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 1000'], {
-        stdio: ['ignore', 'pipe', 'inherit'],
+      // The child ends when its parent is a program that reaps nothing: a shell reaps at any command.
+      const child = spawn('sh', ['-c', 'cat <&3 & echo $!; exec 3<&-; exec sleep 1000'], {
+        stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
       });
       try {
-        const [said] = await once(child.stdout, 'data');
+        const [said] = await once(child.stdout!, 'data');
         const zombie = Number(said);
+        while (readFileSync(`/proc/${child.pid}/comm`, 'latin1') !== 'sleep\n') await sleep(5);
+        (child.stdio[3] as Writable).end();
         const state = () => /^State:\t(.)/m.exec(readFileSync(`/proc/${zombie}/status`, 'latin1'))![1];
         while (state() !== 'Z') await sleep(5);
         const read = await new HeldReader().read([zombie], caller(alice));
