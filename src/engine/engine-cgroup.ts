@@ -126,10 +126,19 @@ export class EngineCgroup {
    * (percpu_down_write of cgroup_threadgroup_rwsem in kernel/cgroup/cgroup.c). Here the service is moved to where it is, on a thread.
    */
   static expectMove(): void {
+    // One at a time, however many messages an engine sends: moves wait for each other, and their threads are shared with all users.
+    if (EngineCgroup.#expecting) return;
+    EngineCgroup.#expecting = true;
     const procs = join(unifiedMount(), ownCgroup(), 'cgroup.procs');
-    // A failure costs the next move its wait, and nothing else.
-    writeElsewhere(procs, String(process.pid)).catch(() => {});
+    writeElsewhere(procs, String(process.pid))
+      // A failure costs the next move its wait, and nothing else.
+      .catch(() => {})
+      .then(() => {
+        EngineCgroup.#expecting = false;
+      });
   }
+
+  static #expecting = false;
 
   /** Removes the directories of engines that exited while this service was not running. A directory with processes stays. */
   static removeEmpty(): void {
