@@ -27,6 +27,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportHeld(env, exports);
   ExportReader(env, exports);
   ExportHolders(env, exports);
+  ExportRenames(env, exports);
   return exports;
 }
 

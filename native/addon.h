@@ -30,5 +30,6 @@ void ExportCloser(Napi::Env env, Napi::Object exports);
 void ExportHeld(Napi::Env env, Napi::Object exports);
 void ExportReader(Napi::Env env, Napi::Object exports);
 void ExportHolders(Napi::Env env, Napi::Object exports);
+void ExportRenames(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

@@ -29,6 +29,7 @@
         "poll.cc",
         "process.cc",
         "reader.cc",
+        "rename.cc",
         "scope.cc",
         "socket.cc",
         "spawn.cc",

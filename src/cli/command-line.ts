@@ -165,6 +165,7 @@ function assemble(
       json: own.has('json'),
       service: own.get('service'),
       trustImages: own.has('trust-images'),
+      replace: own.has('replace'),
       displayStats: own.has('display-stats'),
       pidfile: own.get('pidfile'),
       lines,

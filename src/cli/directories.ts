@@ -45,11 +45,10 @@ export function directoriesOf(
   logFile: string,
 ): Directories {
   const { options } = invocation;
-  const { workDir } = options;
-  if (!looksClosely(invocation))
-    return { imagesDir: places.images, ...(workDir === undefined ? {} : { workDir }) };
-  const request = requestOf(invocation);
   const apart = places.work !== places.images;
+  if (!looksClosely(invocation))
+    return { imagesDir: places.images, ...(apart ? { workDir: places.work } : {}) };
+  const request = requestOf(invocation);
   const beside = (name: string): boolean => name === logFile || statistics.includes(name);
   const open = (path: string, use: Use): number => opened(request, path, use);
   return {

@@ -1,6 +1,7 @@
 /** criuctl dump, criuctl pre-dump */
 import type { DumpOptions } from '../client/options.ts';
 import { readDumpStatistics } from '../client/statistics.ts';
+import { type Destination, destinationOf } from './destination.ts';
 import { placesOf } from './directories.ts';
 import { imageBytes, memoryOfTree } from './images.ts';
 import type { Invocation, Outcome } from './invocation.ts';
@@ -10,21 +11,10 @@ import { absolute, watch, withDefaults } from './work.ts';
 export async function run(invocation: Invocation): Promise<Outcome> {
   const { verb, options } = invocation;
   const pid = options.pid!;
+  const destination = destinationOf(invocation, options.logFile ?? `${verb}.log`);
+  const request = await asking(invocation, destination);
+  destination.complete();
   const places = placesOf(options);
-  const request = withDefaults<DumpOptions>(invocation, places, 'writes');
-  const client = invocation.client();
-  // The directory may hold images of an earlier dump, which are replaced.
-  const before = imageBytes(places.images).pages;
-  const written = (): number => imageBytes(places.images).pages;
-  await watch(
-    invocation,
-    { total: () => memoryOfTree(pid), now: () => Math.max(0, written() - before), end: written },
-    async (notifications) => {
-      const all = { ...request, ...(notifications ? { notifications } : {}) };
-      if (verb === 'dump') await client.dump(all);
-      else await client.singlePreDump(all);
-    },
-  );
   const images = absolute(places.images);
   const bytes = imageBytes(places.images).all;
   const statistics = readDumpStatistics(places.work);
@@ -47,4 +37,30 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     },
     summary: dumpSummary(bytes, statistics),
   };
+}
+
+async function asking(
+  invocation: Invocation,
+  destination: Destination,
+): Promise<DumpOptions & { logFile: string }> {
+  const { verb, options } = invocation;
+  const { places } = destination;
+  try {
+    const request = withDefaults<DumpOptions>(invocation, places, 'writes');
+    destination.requireUnused();
+    const client = invocation.client();
+    const written = (): number => imageBytes(places.images).pages;
+    await watch(
+      invocation,
+      { total: () => memoryOfTree(options.pid!), now: written, end: written },
+      async (notifications) => {
+        const all = { ...request, ...(notifications ? { notifications } : {}) };
+        if (verb === 'dump') await client.dump(all);
+        else await client.singlePreDump(all);
+      },
+    );
+    return request;
+  } catch (error) {
+    throw destination.failed(error);
+  }
 }

@@ -5,6 +5,7 @@ import { defaultAddress } from '../client/connection.ts';
 import { CriuError } from '../client/criu-error.ts';
 import { advise } from './advice.ts';
 import { errorLines } from './criu-log.ts';
+import { FailedDump } from './destination.ts';
 import { placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
@@ -23,6 +24,10 @@ export interface Explanation {
 
 /** An error that is neither a {@link CriuError} nor an {@link Obstacle} is a fault of criuctl, and is reported as such. */
 export function explain(error: unknown, invocation: Invocation): Explanation {
+  if (error instanceof FailedDump) {
+    const explanation = explain(error.cause, invocation);
+    return { ...explanation, advice: [...error.notes, ...explanation.advice] };
+  }
   if (error instanceof Obstacle) {
     const { exitCode, message, advice } = error;
     return { exitCode, message, code: 'OBSTACLE', errno: undefined, lines: [], log: undefined, advice };

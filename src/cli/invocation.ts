@@ -9,6 +9,8 @@ export interface OwnOptions {
   /** Undefined for the usual address of this machine's service. */
   readonly service: string | undefined;
   readonly trustImages: boolean;
+  /** A dump may replace the images of an earlier one. */
+  readonly replace: boolean;
   readonly displayStats: boolean;
   readonly pidfile: string | undefined;
   /** The number of requests that `status` shows. */

@@ -172,6 +172,12 @@ export const optionTable: readonly OptionRow[] = [
     'images of the previous dump, relative to -D',
     'directory',
   ),
+  {
+    ...names('--replace'),
+    verbs: dumps,
+    group: 'Images',
+    help: 'replace the images of an earlier dump, in one step and only when the new ones are complete',
+  },
   flag(
     '--auto-dedup',
     'autoDedup',

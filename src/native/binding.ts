@@ -350,6 +350,11 @@ export interface NativeBinding {
   openElsewhere(fd: OwnedFd, by: 'writer' | 'anybody'): boolean;
   /** The owner and permissions of an open file, as the kernel has them cached, so the call never waits for a file system. */
   ownership(fd: OwnedFd): { readonly uid: number; readonly mode: number };
+  /**
+   * Exchanges two files or directories of a file system in one step, renameat2(2) with RENAME_EXCHANGE.
+   * @throws NativeError; EINVAL if the file system cannot do that.
+   */
+  exchange(one: string, other: string): void;
   /** memfd_create(2) of `size` bytes, sealed against growing and shrinking: writes past the end fail instead of using memory. */
   memfd(name: string, size: number): OwnedFd;
 

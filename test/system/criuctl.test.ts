@@ -1,9 +1,10 @@
 /** criuctl from the package, as root and as alice, with a terminal and without. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { unshackled } from '../hostile/support/images.ts';
 import { as, directoryOf, startCounting, type User } from '../hostile/support/people.ts';
 import { binary, eventually, freshDirectory, run, script } from './support/bench.ts';
@@ -165,6 +166,48 @@ describe('criuctl', () => {
       /Unexpected EOF/,
       new RegExp(`There are no images in ${empty}: .* -D`),
     );
+    await target.assertCountsOn();
+  });
+
+  it('never mixes two dumps in a directory: a dump that fails over a good one leaves it as it was', async () => {
+    const good = Target.start();
+    const images = freshDirectory();
+    must(criuctl('dump', `${good.pid}`, '-R', '-D', images));
+    // CRIU finds the lock when it has begun to write.
+    const lock = 'import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(1000)';
+    const locking = spawn('setsid', ['python3', '-c', lock, '/etc/passwd'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    try {
+      await once(locking.stdout!, 'data');
+      const other = ['dump', `${locking.pid}`, '-D', images];
+      failed(criuctl(...other), 3, /holds images of an earlier dump/, /--replace/);
+      failed(criuctl(...other, '--replace'), 1, /The earlier images in \S+ are as they were/);
+    } finally {
+      locking.kill('SIGKILL');
+    }
+    await good.kill();
+    must(criuctl('restore', '-D', images));
+    await good.assertCountsOn();
+    const before = good.count;
+    must(criuctl('dump', `${good.pid}`, '-D', images, '--replace'));
+    await good.assertGone();
+    must(criuctl('restore', '-D', images));
+    assert.ok(good.count >= before);
+    await good.assertCountsOn();
+    assert.deepEqual(
+      readdirSync(dirname(images)).filter((name) => name.startsWith(`.${basename(images)}`)),
+      [],
+    );
+  });
+
+  it('removes the images of a failed dump, and never restores a dump that did not finish', async () => {
+    const target = Target.start();
+    const images = join(freshDirectory(), 'new');
+    must(criuctl('dump', `${target.pid}`, '-R', '-D', images));
+    rmSync(join(images, 'inventory.img'));
+    failed(criuctl('restore', '-D', images), 3, /is incomplete: .*inventory\.img is missing/);
+    failed(criuctl('dump', `${target.pid}`, '-D', images), 3, /a dump that did not finish/);
     await target.assertCountsOn();
   });
 

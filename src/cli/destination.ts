@@ -1,0 +1,327 @@
+/**
+ * The directory that a dump writes its images into. Images of two dumps never mix: CRIU empties a file when it writes it, so a
+ * dump that failed over an older one would destroy both. So the directory has no images; or, with --replace, CRIU writes into a
+ * new directory beside it, which takes its place in one step when the dump is complete.
+ */
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { CriuError } from '../client/criu-error.ts';
+import { native } from '../native/binding.ts';
+import { newFile, type Places, placesOf } from './directories.ts';
+import { exitCodes } from './exit-codes.ts';
+import { type Invocation, Obstacle } from './invocation.ts';
+import { isImage, parentLink } from './trust.ts';
+
+/** Written last of all images (cr_dump_tasks and cr_pre_dump_finish in criu/cr-dump.c). */
+export const lastImage = 'inventory.img';
+
+const statistics = 'stats-dump';
+
+/** A longer chain of earlier dumps is a loop of links. */
+const mostEarlierDumps = 1000;
+
+/** A failed dump, and sentences about what became of its directory. */
+export class FailedDump extends Error {
+  override readonly name = 'FailedDump';
+  readonly notes: readonly string[];
+
+  constructor(cause: unknown, ...notes: string[]) {
+    super('The dump failed', { cause });
+    this.notes = notes;
+  }
+}
+
+export interface Destination {
+  /** The directories for the request. */
+  readonly places: Places;
+  /** Refuses a directory with images, unless they are to be replaced. Call this when the directory was examined. @throws Obstacle */
+  requireUnused(): void;
+  /** Puts the images where the user wants them, after a success. @throws FailedDump, whose notes say where the images are. */
+  complete(): void;
+  /** Removes what a failed dump has left. @returns the error to throw. */
+  failed(error: unknown): unknown;
+}
+
+/** @throws Obstacle, CriuError; before the service gets a request. */
+export function destinationOf(invocation: Invocation, logFile: string): Destination {
+  const places = placesOf(invocation.options);
+  if (!existsSync(places.images)) makeNew(invocation, places.images);
+  return invocation.own.replace && imagesIn(places.images).length > 0
+    ? new Replacement(invocation, places, logFile)
+    : new Unused(invocation, places);
+}
+
+/** True if the images in a directory are those of a dump that did not finish; false also for an empty directory. */
+export function isUnfinished(directory: string): boolean {
+  const images = imagesIn(directory);
+  return images.length > 0 && !images.includes(lastImage);
+}
+
+/** What a failure means for the directory: `nothing` was written that anybody needs, or that is `unknown`. */
+export function fateAfter(error: unknown, targetRuns: boolean): 'nothing' | 'unknown' {
+  if (error instanceof Obstacle) return 'nothing';
+  if (!(error instanceof CriuError)) return 'unknown';
+  switch (error.code) {
+    case 'INVALID':
+    case 'DIRECTORY':
+    case 'UNREACHABLE':
+      return 'nothing';
+    case 'FAILED':
+    case 'NOTIFICATION':
+      // CRIU has said so. The images of a process that has ended are kept whatever CRIU said.
+      return targetRuns ? 'nothing' : 'unknown';
+    case 'ABORTED':
+    case 'CLOSED':
+    case 'PROTOCOL':
+      // CRIU may be at work still, and may end the process.
+      return 'unknown';
+  }
+}
+
+class Unused implements Destination {
+  readonly places: Places;
+  readonly #invocation: Invocation;
+  readonly #target: RunningProcess;
+  #wasUnused = false;
+
+  constructor(invocation: Invocation, places: Places) {
+    this.#invocation = invocation;
+    this.places = places;
+    this.#target = new RunningProcess(invocation.options.pid!);
+  }
+
+  requireUnused(): void {
+    const { images } = this.places;
+    if (imagesIn(images).length > 0) {
+      throw new Obstacle(
+        exitCodes.refused,
+        `${this.#invocation.verb.toUpperCase().replace('-', '_')} refused: ${images} holds images of ${isUnfinished(images) ? 'a dump that did not finish' : 'an earlier dump'}, and two dumps in one directory destroy each other`,
+        'Name a new directory; or say --replace, which replaces the earlier images when the new ones are complete',
+      );
+    }
+    this.#wasUnused = true;
+  }
+
+  complete(): void {}
+
+  failed(error: unknown): unknown {
+    if (!this.#wasUnused) return error;
+    const { images } = this.places;
+    if (fateAfter(error, this.#target.runs) === 'nothing') removeImages(images);
+    else if (imagesIn(images).includes(lastImage)) {
+      return new FailedDump(error, `The images in ${images} are complete: criuctl restore -D ${images}`);
+    }
+    return error;
+  }
+}
+
+class Replacement implements Destination {
+  readonly places: Places;
+  /** Without links. */
+  readonly #directory: string;
+  readonly #aside: string;
+  readonly #files: readonly string[];
+  readonly #logFile: string;
+  readonly #target: RunningProcess;
+
+  constructor(invocation: Invocation, { images, work }: Places, logFile: string) {
+    const directory = realpathSync(images);
+    requireExchangeable(directory, images, logFile, invocation.options.parentImg);
+    this.#directory = directory;
+    this.#logFile = logFile;
+    // The log and the statistics belong to the directory itself: after a failure the log is where a user looks for it.
+    this.#files = work === images ? [logFile, statistics] : [];
+    this.#target = new RunningProcess(invocation.options.pid!);
+    this.#aside = join(dirname(directory), `.${basename(directory)}.new-${process.pid}`);
+    const made = newFile(invocation, this.#aside);
+    mkdirSync(made, { mode: 0o700 });
+    const { uid, gid, mode } = statSync(directory);
+    if (process.geteuid?.() === 0) chownSync(made, uid, gid);
+    chmodSync(made, mode & 0o7777);
+    this.places = { images: this.#aside, work };
+  }
+
+  requireUnused(): void {}
+
+  complete(): void {
+    try {
+      for (const name of this.#files) {
+        const path = join(this.#directory, name);
+        if (lstatSync(path, { throwIfNoEntry: false })) renameSync(path, join(this.#aside, name));
+      }
+      exchange(this.#aside, this.#directory);
+    } catch (error) {
+      throw new FailedDump(
+        error,
+        `The images are complete in ${this.#aside}; the earlier ones are still in ${this.#directory}`,
+      );
+    }
+    removeAll(this.#aside, this.#logFile);
+  }
+
+  failed(error: unknown): unknown {
+    if (fateAfter(error, this.#target.runs) === 'nothing') {
+      removeAll(this.#aside, this.#logFile);
+      const begun = error instanceof CriuError && error.code === 'FAILED';
+      return begun
+        ? new FailedDump(error, `The earlier images in ${this.#directory} are as they were`)
+        : error;
+    }
+    return new FailedDump(
+      error,
+      imagesIn(this.#aside).includes(lastImage)
+        ? `The new images in ${this.#aside} are complete; the earlier ones in ${this.#directory} are as they were`
+        : `The earlier images in ${this.#directory} are as they were; what the dump wrote is in ${this.#aside}`,
+    );
+  }
+}
+
+/** A directory for images is private: they hold the memory of a process. */
+function makeNew(invocation: Invocation, path: string): void {
+  try {
+    mkdirSync(newFile(invocation, path), { mode: 0o700 });
+  } catch (error) {
+    if (error instanceof Obstacle || error instanceof CriuError) throw error;
+    // The client tells why the directory cannot be opened.
+  }
+}
+
+function requireExchangeable(
+  directory: string,
+  named: string,
+  logFile: string,
+  parentImg: string | undefined,
+): void {
+  const refuse = (reason: string, advice: string): never => {
+    throw new Obstacle(exitCodes.refused, `${named} cannot be replaced: ${reason}`, advice);
+  };
+  if (directory === process.cwd()) refuse('it is the current directory', 'Go elsewhere, and name it with -D');
+  const above = statSync(dirname(directory));
+  if (above.dev !== statSync(directory).dev) refuse('a file system is mounted there', 'Name a new directory');
+  const foreign = readdirSync(directory).find((name) => !isOfDump(name, logFile));
+  if (foreign !== undefined) refuse(`${foreign} in it is no image`, 'Move it away, or name a new directory');
+  if (parentImg !== undefined && earlierDumps(join(directory, parentImg)).includes(directory))
+    refuse('the new images need the ones in it (--prev-images-dir)', 'Name a new directory');
+}
+
+/** The directories of a chain of dumps, the nearest first. */
+function earlierDumps(nearest: string): string[] {
+  const chain: string[] = [];
+  for (let next = nearest; chain.length < mostEarlierDumps; ) {
+    try {
+      const directory = realpathSync(next);
+      chain.push(directory);
+      next = join(directory, readlinkSync(join(directory, parentLink)));
+    } catch {
+      break;
+    }
+  }
+  return chain;
+}
+
+function exchange(aside: string, directory: string): void {
+  try {
+    native.exchange(aside, directory);
+  } catch (error) {
+    if (!['EINVAL', 'ENOSYS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    // The file system has no exchange (NFS, some overlays). In between, the directory is absent, and both dumps are whole.
+    const old = `${aside}.old`;
+    renameSync(directory, old);
+    renameSync(aside, directory);
+    renameSync(old, aside);
+  }
+}
+
+function isOfDump(name: string, logFile: string): boolean {
+  return (
+    isImage(name) ||
+    name === parentLink ||
+    name === logFile ||
+    name.endsWith('.log') ||
+    name === statistics ||
+    name === 'stats-restore'
+  );
+}
+
+/** The names of images, and of the link to earlier ones. An unreadable directory counts as empty: CRIU will say more. */
+function imagesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory).filter((name) => isImage(name) || name === parentLink);
+  } catch {
+    return [];
+  }
+}
+
+function removeImages(directory: string): void {
+  remove(directory, (name) => isImage(name) || name === parentLink);
+}
+
+function removeAll(directory: string, logFile: string): void {
+  remove(directory, (name) => isOfDump(name, logFile));
+  try {
+    rmdirSync(directory);
+  } catch {
+    // A file that came meanwhile stays with its directory.
+  }
+}
+
+/** Removes by the open directory, so that an exchanged path leads nowhere else. */
+function remove(directory: string, which: (name: string) => boolean): void {
+  let fd: number;
+  try {
+    fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  } catch {
+    return;
+  }
+  try {
+    for (const name of readdirSync(`/proc/self/fd/${fd}`).filter(which))
+      unlinkSync(`/proc/self/fd/${fd}/${name}`);
+  } catch {
+    // What cannot be removed is refused by the next dump, with a sentence.
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A process, told apart from a later one with the same pid by its start. */
+class RunningProcess {
+  readonly #pid: number;
+  readonly #start: string | undefined;
+
+  constructor(pid: number) {
+    this.#pid = pid;
+    this.#start = this.#look();
+  }
+
+  get runs(): boolean {
+    return this.#start !== undefined && this.#look() === this.#start;
+  }
+
+  /** Field 22 of proc_pid_stat(5); undefined for a process that has ended, also while its parent has not waited for it. */
+  #look(): string | undefined {
+    try {
+      const stat = readFileSync(`/proc/${this.#pid}/stat`, 'latin1');
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      return 'ZX'.includes(fields[0]!) ? undefined : fields[19];
+    } catch {
+      return undefined;
+    }
+  }
+}

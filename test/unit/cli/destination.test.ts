@@ -1,0 +1,225 @@
+/** The directory of a dump: images of two dumps never mix, and a failed dump costs no earlier one. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseCommandLine } from '../../../src/cli/command-line.ts';
+import { fateAfter } from '../../../src/cli/destination.ts';
+import { run as dump } from '../../../src/cli/dump.ts';
+import { explain } from '../../../src/cli/explain.ts';
+import { type Invocation, Obstacle } from '../../../src/cli/invocation.ts';
+import type { Verb } from '../../../src/cli/option-table.ts';
+import { run as restore } from '../../../src/cli/restore.ts';
+import type { CriuClient } from '../../../src/client/client.ts';
+import { CriuError, type CriuErrorCode } from '../../../src/client/criu-error.ts';
+import type { DumpOptions } from '../../../src/client/options.ts';
+
+const complete = ['core-1.img', 'inventory.img', 'pages-1.img'];
+const unfinished = ['core-1.img', 'pages-1.img'];
+
+describe('the directory of a dump', () => {
+  let directory = '';
+  let target: ChildProcess;
+  const at = (...names: string[]): string => join(directory, ...names);
+
+  beforeEach(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'criuctl-destination-'));
+    target = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    await once(target, 'spawn');
+  });
+  afterEach(async () => {
+    await end();
+    rmSync(directory, { recursive: true });
+  });
+
+  async function end(): Promise<void> {
+    if (target.exitCode !== null || target.signalCode !== null) return;
+    target.kill('SIGKILL');
+    await once(target, 'exit');
+  }
+
+  function fill(name: string, files: readonly string[], content: string): string {
+    mkdirSync(at(name), { mode: 0o750 });
+    for (const file of files) writeFileSync(at(name, file), content);
+    return at(name);
+  }
+
+  /** A service that lets `criu` write into the directory of a request. */
+  function invocation(words: readonly string[], criu: (options: DumpOptions) => Promise<void>): Invocation {
+    const parsed = parseCommandLine([...words, ...(process.geteuid?.() === 0 ? ['--trust-images'] : [])]);
+    assert.ok('verb' in parsed, words.join(' '));
+    const client = { dump: criu, restore: () => assert.fail('the service was asked') } as unknown;
+    return {
+      ...parsed,
+      verb: parsed.verb as Verb,
+      signal: new AbortController().signal,
+      watched: false,
+      client: () => client as CriuClient,
+    };
+  }
+
+  const writing =
+    (files: readonly string[], error?: CriuError, before?: () => Promise<void>) =>
+    async ({ imagesDir, workDir, logFile }: DumpOptions): Promise<void> => {
+      for (const file of files) writeFileSync(join(imagesDir as string, file), 'new');
+      writeFileSync(join((workDir ?? imagesDir) as string, logFile!), 'log');
+      await before?.();
+      if (error) throw error;
+    };
+
+  const dumped = (images: string, criu: (options: DumpOptions) => Promise<void>, ...more: string[]) =>
+    dump(invocation(['dump', `${target.pid}`, '-D', images, ...more], criu));
+
+  /** The sentence and the advice for a person. */
+  async function failure(images: string, criu: (options: DumpOptions) => Promise<void>, ...more: string[]) {
+    const invoked = invocation(['dump', `${target.pid}`, '-D', images, ...more], criu);
+    try {
+      await dump(invoked);
+    } catch (error) {
+      const { exitCode, message, advice } = explain(error, invoked);
+      return { exitCode, words: [message, ...advice].join('\n') };
+    }
+    return assert.fail('the dump succeeded');
+  }
+
+  const failed = (code: CriuErrorCode = 'FAILED'): CriuError =>
+    new CriuError(code, 'DUMP failed: for a reason');
+  const contents = (images: string): Record<string, string> =>
+    Object.fromEntries(readdirSync(images).map((name) => [name, readFileSync(join(images, name), 'utf8')]));
+  const earlier = Object.fromEntries(complete.map((name) => [name, 'old']));
+
+  it('is made, for its user alone, if it does not exist', async () => {
+    await dumped(at('new'), writing(complete));
+    assert.deepEqual(readdirSync(at('new')), ['core-1.img', 'dump.log', 'inventory.img', 'pages-1.img']);
+    assert.equal(statSync(at('new')).mode & 0o777, 0o700);
+  });
+
+  for (const [what, files, sentence] of [
+    ['a dump', complete, /holds images of an earlier dump/],
+    ['an unfinished dump', unfinished, /holds images of a dump that did not finish/],
+  ] as const) {
+    it(`with images of ${what} is refused before the service is asked, and stays as it is`, async () => {
+      const images = fill('images', files, 'old');
+      const { exitCode, words } = await failure(images, () => assert.fail('the service was asked'));
+      assert.equal(exitCode, 3);
+      assert.match(words, sentence);
+      assert.match(words, /--replace/);
+      assert.deepEqual(contents(images), Object.fromEntries(files.map((name) => [name, 'old'])));
+    });
+  }
+
+  it('is empty again, but for the log, after a failure that CRIU reports', async () => {
+    const { words } = await failure(at('new'), writing(unfinished, failed()));
+    assert.match(words, /for a reason/);
+    assert.deepEqual(readdirSync(at('new')), ['dump.log']);
+    await dumped(at('new'), writing(complete));
+  });
+
+  it('keeps the images of a process that has ended, whatever the service says', async () => {
+    for (const code of ['FAILED', 'CLOSED', 'ABORTED'] as const) {
+      const images = at(code);
+      const { words } = await failure(images, writing(complete, failed(code), end));
+      assert.match(words, new RegExp(`The images in ${images} are complete: criuctl restore -D ${images}`));
+      assert.deepEqual(readdirSync(images), ['core-1.img', 'dump.log', 'inventory.img', 'pages-1.img']);
+    }
+  });
+
+  it('keeps everything while CRIU may still be at work', async () => {
+    for (const code of ['CLOSED', 'ABORTED', 'PROTOCOL'] as const) {
+      await failure(at(code), writing(unfinished, failed(code)));
+      assert.deepEqual(readdirSync(at(code)), ['core-1.img', 'dump.log', 'pages-1.img']);
+    }
+  });
+
+  it('with --replace is exchanged when the new images are complete, and keeps its mode', async () => {
+    const images = fill('images', [...complete, 'core-2.img', 'dump.log', 'stats-dump'], 'old');
+    let during: Record<string, string> = {};
+    await dumped(
+      images,
+      writing(complete, undefined, async () => {
+        during = contents(images);
+      }),
+      '--replace',
+    );
+    assert.equal(during['core-1.img'], 'old', 'the earlier images were there until the end');
+    assert.deepEqual(contents(images), {
+      ...Object.fromEntries(complete.map((name) => [name, 'new'])),
+      'dump.log': 'log',
+      'stats-dump': 'old',
+    });
+    assert.equal(statSync(images).mode & 0o777, 0o750);
+    assert.deepEqual(readdirSync(directory), ['images']);
+  });
+
+  it('with --replace is as it was after a failure, and the message says so', async () => {
+    const images = fill('images', complete, 'old');
+    const { words } = await failure(images, writing(unfinished, failed()), '--replace');
+    assert.match(words, new RegExp(`The earlier images in ${images} are as they were`));
+    assert.deepEqual(contents(images), { ...earlier, 'dump.log': 'log' });
+    assert.deepEqual(readdirSync(directory), ['images']);
+  });
+
+  it('with --replace keeps both dumps if the process has ended and the service says that it failed', async () => {
+    const images = fill('images', complete, 'old');
+    const { words } = await failure(images, writing(complete, failed('CLOSED'), end), '--replace');
+    const aside = /The new images in (\S+) are complete/.exec(words)![1]!;
+    assert.equal(contents(aside)['inventory.img'], 'new');
+    assert.equal(contents(images)['inventory.img'], 'old');
+  });
+
+  it('with --replace is refused where a file of the user’s would be lost, or images that the new ones need', async () => {
+    const refuse = () => assert.fail('the service was asked');
+    const images = fill('images', complete, 'old');
+    writeFileSync(join(images, 'notes.txt'), 'mine');
+    assert.match((await failure(images, refuse, '--replace')).words, /notes\.txt in it is no image/);
+    fill('1', complete, 'old');
+    fill('2', complete, 'old');
+    symlinkSync('../1', at('2', 'parent'));
+    const chain = await failure(at('1'), refuse, '--replace', '--prev-images-dir', '../2');
+    assert.match(chain.words, /the new images need the ones in it/);
+    assert.deepEqual(contents(at('1')), earlier);
+    assert.deepEqual(readdirSync(directory), ['1', '2', 'images']);
+  });
+
+  it('of a dump that did not finish is never restored', async () => {
+    const images = fill('images', unfinished, 'old');
+    const invoked = invocation(['restore', '-D', images], async () => {});
+    await assert.rejects(restore(invoked), (error) => {
+      assert.ok(error instanceof Obstacle);
+      assert.match(error.message, /is incomplete: .*inventory\.img is missing/);
+      return true;
+    });
+    assert.ok(existsSync(join(images, 'core-1.img')));
+  });
+
+  it('loses images only if nothing was begun, or CRIU failed and the process runs', () => {
+    const table: readonly (readonly [CriuErrorCode, runs: boolean, 'nothing' | 'unknown'])[] = [
+      ['INVALID', true, 'nothing'],
+      ['DIRECTORY', true, 'nothing'],
+      ['UNREACHABLE', true, 'nothing'],
+      ['FAILED', true, 'nothing'],
+      ['FAILED', false, 'unknown'],
+      ['NOTIFICATION', true, 'nothing'],
+      ['NOTIFICATION', false, 'unknown'],
+      ['ABORTED', true, 'unknown'],
+      ['CLOSED', true, 'unknown'],
+      ['PROTOCOL', true, 'unknown'],
+    ];
+    for (const [code, runs, fate] of table)
+      assert.equal(fateAfter(failed(code), runs), fate, `${code} ${runs}`);
+    assert.equal(fateAfter(new Obstacle(3, 'refused'), true), 'nothing');
+    assert.equal(fateAfter(new TypeError('a fault'), true), 'unknown');
+  });
+});
