@@ -8,7 +8,6 @@ import {
   chownSync,
   closeSync,
   constants,
-  existsSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -24,7 +23,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { CriuError } from '../client/criu-error.ts';
 import { native } from '../native/binding.ts';
-import { newFile, type Places, placesOf } from './directories.ts';
+import { exist, newFile, type Places, placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
 import { isImage, parentLink } from './trust.ts';
@@ -62,7 +61,7 @@ export interface Destination {
 /** @throws Obstacle, CriuError; before the service gets a request. */
 export function destinationOf(invocation: Invocation, logFile: string): Destination {
   const places = placesOf(invocation.options);
-  if (!existsSync(places.images)) makeNew(invocation, places.images);
+  if (!exist(invocation, places, logFile)) makeNew(invocation, places.images);
   return invocation.own.replace && imagesIn(places.images).length > 0
     ? new Replacement(invocation, places, logFile)
     : new Unused(invocation, places);

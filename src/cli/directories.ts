@@ -2,6 +2,7 @@
  * The directories of a request, in the form that the client takes: paths, which the client opens itself, or, for root,
  * descriptors of directories that were checked. criuctl keeps them open until it exits.
  */
+import { existsSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { CriuError } from '../client/criu-error.ts';
 import type { Directory } from '../client/directory.ts';
@@ -26,8 +27,12 @@ export interface Directories {
 /** The use that a request makes of images. */
 export type ImageUse = 'writes' | 'reads' | 'neither';
 
-/** Written into the work directory, with the log (criu/stats.c). */
-const statistics: readonly string[] = ['stats-dump', 'stats-restore'];
+/** The statistics that CRIU writes into the work directory, beside the log (criu/stats.c). */
+const statisticsOf: Readonly<Record<ImageUse, readonly string[]>> = {
+  writes: ['stats-dump'],
+  reads: ['stats-restore'],
+  neither: [],
+};
 
 export function placesOf({ imagesDir, workDir }: AnyOptions): Places {
   const images = (imagesDir as string | undefined) ?? '.';
@@ -49,7 +54,7 @@ export function directoriesOf(
   if (!looksClosely(invocation))
     return { imagesDir: places.images, ...(apart ? { workDir: places.work } : {}) };
   const request = requestOf(invocation);
-  const beside = (name: string): boolean => name === logFile || statistics.includes(name);
+  const beside = (name: string): boolean => name === logFile || statisticsOf[does].includes(name);
   const open = (path: string, use: Use): number => opened(request, path, use);
   return {
     imagesDir: open(places.images, {
@@ -62,6 +67,21 @@ export function directoriesOf(
     }),
     ...(apart ? { workDir: open(places.work, { reads: false, writes: beside, before: [] }) } : {}),
   };
+}
+
+/**
+ * True if the directories of a request exist. For root, they and the ways there are root's own: nothing else may touch a directory
+ * before, because a file system of another user may never answer.
+ * @throws as {@link directoriesOf}
+ */
+export function exist(invocation: Invocation, places: Places, logFile: string): boolean {
+  try {
+    directoriesOf(invocation, places, 'neither', logFile);
+  } catch (error) {
+    if (error instanceof CriuError && error.errnoName === 'ENOENT') return false;
+    throw error;
+  }
+  return existsSync(places.images);
 }
 
 /**

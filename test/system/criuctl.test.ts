@@ -174,7 +174,8 @@ describe('criuctl', () => {
     const images = freshDirectory();
     must(criuctl('dump', `${good.pid}`, '-R', '-D', images));
     // CRIU finds the lock when it has begun to write.
-    const lock = 'import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(1000)';
+    const lock =
+      'import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(1000)';
     const locking = spawn('setsid', ['python3', '-c', lock, '/etc/passwd'], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });

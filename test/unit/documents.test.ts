@@ -1,4 +1,4 @@
-/** What the documents say of the tests. */
+/** The quotations of test titles in the documents. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -84,7 +84,16 @@ describe('criuctl’s command line', () => {
   });
 
   it('sends only fields of CRIU’s RPC: each option of the table becomes a field, or is criuctl’s own', () => {
-    const own = ['json', 'service', 'replace', 'trust-images', 'lines', 'pidfile', 'display-stats', 'restore-detached'];
+    const own = [
+      'json',
+      'service',
+      'replace',
+      'trust-images',
+      'lines',
+      'pidfile',
+      'display-stats',
+      'restore-detached',
+    ];
     const values: Record<string, string> = {
       'join-ns': 'net:1',
       'inherit-fd': 'fd[1]:a',

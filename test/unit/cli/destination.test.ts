@@ -1,4 +1,4 @@
-/** The directory of a dump: images of two dumps never mix, and a failed dump costs no earlier one. */
+/** The directory of a dump: images of two dumps never mix, and a failed dump keeps the earlier dump. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -127,7 +127,7 @@ describe('the directory of a dump', () => {
     await dumped(at('new'), writing(complete));
   });
 
-  it('keeps the images of a process that has ended, whatever the service says', async () => {
+  it('keeps the images of a process that has ended, in spite of a failure', async () => {
     for (const code of ['FAILED', 'CLOSED', 'ABORTED'] as const) {
       const images = at(code);
       const { words } = await failure(images, writing(complete, failed(code), end));

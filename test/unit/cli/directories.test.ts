@@ -122,14 +122,15 @@ describe('the directories of criuctl as root', () => {
         ),
         /^Name a directory that only root can write/,
       );
-      writeFileSync(at('work/stats-dump'), '', { mode: 0o666 });
-      chmodSync(at('work/stats-dump'), 0o666);
+      const statistics = `work/${does === 'reads' ? 'stats-restore' : 'stats-dump'}`;
+      writeFileSync(at(statistics), '', { mode: 0o666 });
+      chmodSync(at(statistics), 0o666);
       refused(
         () => requestOf(does, ...words, '-D', at('roots'), '-W', at('work')),
-        /work\/stats-dump can be written by others \(mode 666\), and root’s CRIU would write into it$/,
+        /work\/stats-(dump|restore) can be written by others \(mode 666\), and root’s CRIU would write into it$/,
         /^Name a new directory/,
       );
-      rmSync(at('work/stats-dump'));
+      rmSync(at(statistics));
       const { imagesDir, workDir } = requestOf(does, ...words, '-D', at('roots'), '-W', at('work'));
       assert.equal(fstatSync(workDir as number).ino, statSync(at('work')).ino);
       for (const fd of [imagesDir, workDir]) closeSync(fd as number);

@@ -77,7 +77,7 @@ describe('session quota', () => {
 });
 
 describe('engine queue', () => {
-  /** Who may start, in this order. */
+  /** The users that may start, in this order. */
   function asker(queue: EngineQueue) {
     const started: string[] = [];
     const ask = (name: string, user: UserKey, privileged = false): EngineTurn => {
