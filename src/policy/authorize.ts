@@ -31,6 +31,10 @@ export interface AuthorizedRequest {
   /** The type that CRIU's reply carries. */
   readonly answeredAs: number;
   readonly keepOpen: boolean;
+  /** A success leads to another round (RequestRow.isRound). */
+  readonly isRound?: true;
+  /** A failing reply has no errno, and the request is idempotent (RequestRow.failsWithoutErrno). */
+  readonly failsWithoutErrno?: true;
   /** The pid whose tree is dumped, where the request has one. */
   readonly target?: number;
   /**
@@ -180,6 +184,8 @@ function decide(message: CriuReq, facts: Facts): Decision {
     notifies: message.opts?.notify_scripts ?? false,
     ...(row.scope === undefined ? {} : { scope: row.scope }),
     ...(row.noCapability ? { noCapability: row.noCapability } : {}),
+    ...(row.isRound ? { isRound: row.isRound } : {}),
+    ...(row.failsWithoutErrno ? { failsWithoutErrno: row.failsWithoutErrno } : {}),
     ...(row.scope === 'restore' && message.opts?.notify_scripts && message.opts.orphan_pts_master
       ? { terminal: true as const }
       : {}),

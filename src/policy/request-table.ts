@@ -34,6 +34,12 @@ export interface RequestRow {
    * directory.
    */
   readonly lendsLogDirectory?: true;
+  /** After a success CRIU waits for another round, or for the DUMP that ends the rounds (pre_dump_loop in cr-service.c). */
+  readonly isRound?: true;
+  /**
+   * CRIU carries the request out in a child, so that a failing reply has no errno; and the request is idempotent.
+   */
+  readonly failsWithoutErrno?: true;
   /** CRIU tracks the target's memory, with or without track_mem. */
   readonly tracksMemory?: true;
   /** The highest kernel.yama.ptrace_scope under which a user without root is served (Documentation/admin-guide/LSM/Yama.rst). */
@@ -96,6 +102,7 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       phases: first,
       keepOpen: false,
       lendsLogDirectory: true,
+      failsWithoutErrno: true,
       ptraceScope: tracesNothing,
       confined: 'confined',
     },
@@ -107,6 +114,7 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       keepOpen: false,
       needs: 'opts',
       target: true,
+      isRound: true,
       tracksMemory: true,
       ptraceScope: tracesTarget,
       confined: 'confined',

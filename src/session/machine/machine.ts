@@ -156,11 +156,10 @@ function whenOffered(state: Extract<State, { at: 'offered' }>, input: Input): St
 /**
  * True if the failure says that the engine could not open the directories of its request. A privileged engine opens them through
  * the descriptors of the service that sent the request (setup_opts_from_req in cr-service.c): if that service was killed in this
- * moment, the descriptors are gone and nothing was done. CRIU carries a CHECK out in a child, so that its reply has no errno; a
- * CHECK is idempotent.
+ * moment, the descriptors are gone and nothing was done.
  */
-function foundNothing({ type, engine }: AuthorizedRequest, errno: number): boolean {
-  return engine !== 'confined' && (errno === EBADRQC || (type === ReqType.CHECK && errno === 0));
+function foundNothing({ failsWithoutErrno, engine }: AuthorizedRequest, errno: number): boolean {
+  return engine !== 'confined' && (errno === EBADRQC || (failsWithoutErrno === true && errno === 0));
 }
 
 function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): Step {

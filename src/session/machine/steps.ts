@@ -1,7 +1,6 @@
 /** Steps and lists of actions that machine.ts, delivery.ts and restoring.ts share. Pure. */
 import { constants as os } from 'node:os';
 import type { AuthorizedRequest } from '../../policy/authorize.ts';
-import { ReqType } from '../../protocol/messages.ts';
 import type { Unfinished } from '../../records/vocabulary.ts';
 import type { Action, AtWork, EngineEnd, Input, State, Step } from './states.ts';
 
@@ -118,11 +117,11 @@ export function tellFinal(request: AuthorizedRequest, success: boolean): Action[
  * A pre-dump loop ends with its first failure.
  */
 export function afterFinal(request: AuthorizedRequest, success: boolean, told: readonly Action[]): Step {
-  const isRound = success && request.type === ReqType.PRE_DUMP;
-  if (!request.keepOpen && !isRound) return { state: { at: 'draining' }, actions: told };
+  const isRound = request.isRound === true;
+  if (!request.keepOpen && !(success && isRound)) return { state: { at: 'draining' }, actions: told };
   const engine = request.engine === 'privileged';
   return {
-    state: { at: 'idle', phase: request.type === ReqType.PRE_DUMP ? 'pre-dump-loop' : 'next', engine },
+    state: { at: 'idle', phase: isRound ? 'pre-dump-loop' : 'next', engine },
     // A confined engine holds the directories of one request, and a probe answers one question: dismiss either.
     actions: [...told, ...dismissIf(!engine), { do: 'listen', deadline: 'none' }],
   };
