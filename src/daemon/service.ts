@@ -19,6 +19,7 @@ import type { MetricsFile } from '../records/metrics-file.ts';
 import type { Load } from '../records/metrics-text.ts';
 import { Records } from '../records/records.ts';
 import { rollbackMs, type Timeouts } from '../session/caller/deadlines.ts';
+import { judge } from '../session/caller/judge.ts';
 import { type StoredSession, sortStored } from '../session/keep/stored-sessions.ts';
 import { Session, type SessionContext } from '../session/session.ts';
 import { endUnverified, prepareSweeps } from '../session/trees/sweep.ts';
@@ -116,6 +117,7 @@ export class Service {
         this.#changed();
       }),
       own,
+      judge,
       reader: new CallerReader(own, callerDeadlineMs),
       trees: new TreeReader(),
       confined: options.confined,

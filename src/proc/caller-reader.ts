@@ -5,14 +5,7 @@
  * So a caller with less than root's rights is read on a native thread that may hang: one reading at a time for each uid, with a
  * deadline. While a reading of that uid hangs, its next callers are refused.
  */
-import {
-  type Caller,
-  CallerGoneError,
-  type CallerState,
-  looksPrivileged,
-  openProcDirectory,
-  readTwice,
-} from './caller.ts';
+import { type Caller, CallerGoneError, type CallerState, looksPrivileged, readTwice } from './caller.ts';
 import { answerAtOnce, answerElsewhere } from './reading.ts';
 
 /** The limit of hanging threads, over all uids: each has a descriptor and a stack. */
@@ -51,7 +44,7 @@ export class CallerReader {
   read(caller: Caller): CallerState | Promise<CallerState> {
     const { pid, uid } = caller.identity;
     if (uid !== 0) return this.#inLane(caller);
-    const directory = openProcDirectory(caller);
+    const { directory } = caller;
     try {
       return answerAtOnce(looksPrivileged(this.#own), directory)
         ? answerAtOnce(readTwice(pid, 'root'), directory)
@@ -61,8 +54,6 @@ export class CallerReader {
       throw new CallerGoneError(`Process ${pid} cannot be read: ${(error as Error).message}`, {
         cause: error,
       });
-    } finally {
-      directory.close();
     }
   }
 
@@ -104,11 +95,11 @@ export class CallerReader {
         'An earlier caller with this uid has yet to be read: it is inside execve(2), or has very many threads',
       );
     }
-    const directory = openProcDirectory(caller);
-    const reading = this.#readElsewhere(readTwice(pid, uid === 0 ? 'root' : 'user'), directory);
+    // Each question has a copy of the directory, so that the session may close its own while a reading hangs.
+    const reading = this.#readElsewhere(readTwice(pid, uid === 0 ? 'root' : 'user'), caller.directory);
     const over = reading.then(
-      () => directory.close(),
-      () => directory.close(),
+      () => {},
+      () => {},
     );
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {

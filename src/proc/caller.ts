@@ -29,13 +29,54 @@ export interface CallerIdentity {
   readonly label: string | undefined;
 }
 
-/** The identity, with the handle that shows if its pid still means the same process. */
-export interface Caller {
+/**
+ * The process that connected. Owns its pidfd, which shows if the pid still means the same process, and a directory fd of its
+ * /proc/PID; both are lent to all who read or become the caller.
+ */
+export class Caller {
   readonly identity: CallerIdentity;
   /** The peer's pidfd. */
   readonly pidfd: OwnedFd;
   /** False where the kernel has no SO_PEERPIDFD (Linux < 6.5): then the pid may have been reused before it was opened here. */
   readonly bound: boolean;
+  #directory: OwnedFd | undefined;
+  #closed = false;
+
+  /** Takes over `pidfd`. */
+  constructor(identity: CallerIdentity, pidfd: OwnedFd, bound: boolean) {
+    this.identity = identity;
+    this.pidfd = pidfd;
+    this.bound = bound;
+  }
+
+  /** True while the process is alive. */
+  get isThere(): boolean {
+    return !this.#closed && native.isAlive(this.pidfd);
+  }
+
+  /**
+   * A directory fd of /proc/PID, opened at the first use. It stays with its process: if the pidfd is alive after the open, the
+   * directory belongs to the caller.
+   * @throws CallerGoneError
+   */
+  get directory(): OwnedFd {
+    const { pid } = this.identity;
+    // A reading may still be queued when the session closes the caller.
+    if (this.#closed) throw new CallerGoneError(`Process ${pid} has gone`);
+    try {
+      this.#directory ??= native.open(`/proc/${pid}`, constants.O_RDONLY | constants.O_DIRECTORY);
+    } catch (error) {
+      throw new CallerGoneError(`Process ${pid} has gone`, { cause: error });
+    }
+    if (!this.isThere) throw new CallerGoneError(`Process ${pid} has gone`);
+    return this.#directory;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.pidfd.close();
+    this.#directory?.close();
+  }
 }
 
 export interface ThreadState extends ThreadStatus {
@@ -77,7 +118,7 @@ export function identifyCaller(socket: SeqpacketSocket): Caller {
     throw new CallerGoneError('The caller is in a pid namespace that this service cannot see into');
   }
   const pidfd = socket.peerPidfd();
-  return pidfd ? { identity, pidfd, bound: true } : { identity, pidfd: native.pidfdOpen(pid), bound: false };
+  return pidfd ? new Caller(identity, pidfd, true) : new Caller(identity, native.pidfdOpen(pid), false);
 }
 
 /**
@@ -132,30 +173,6 @@ export function* looksPrivileged(own: CallerState): ProcReading<boolean> {
 /** The state of this service: the measure for "fully privileged". */
 export function readOwnState(): CallerState {
   return answerAtOnce(readOnce('user'), '/proc/self');
-}
-
-/**
- * A directory fd of /proc/PID stays with its process. If the pidfd is alive after the open, the directory belongs to the caller.
- * @throws CallerGoneError
- */
-export function openProcDirectory(caller: Caller): OwnedFd {
-  const { pid } = caller.identity;
-  let directory: OwnedFd;
-  try {
-    directory = native.open(`/proc/${pid}`, constants.O_RDONLY | constants.O_DIRECTORY);
-  } catch (error) {
-    throw new CallerGoneError(`Process ${pid} has gone`, { cause: error });
-  }
-  if (!isThere(caller)) {
-    directory.close();
-    throw new CallerGoneError(`Process ${pid} has gone`);
-  }
-  return directory;
-}
-
-/** True while the process that connected is alive. */
-export function isThere({ pidfd }: Caller): boolean {
-  return native.isAlive(pidfd);
 }
 
 /**

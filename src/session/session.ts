@@ -12,6 +12,7 @@ import { EBADRQC } from '../native/errnos.ts';
 import { maxUserPacketBytes } from '../native/limits.ts';
 import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
 import type { Phase } from '../policy/request-table.ts';
+import { type Caller, identifyCaller } from '../proc/caller.ts';
 import type { ConnectionUser } from '../proc/connection-user.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec.ts';
 import { type CriuResp, isTerminalNotification, ReqType } from '../protocol/messages.ts';
@@ -21,7 +22,8 @@ import type { FdStore } from '../systemd/fd-store.ts';
 import { CallerConnection, type Head } from './caller/connection.ts';
 import { Deadlines, type Timeouts } from './caller/deadlines.ts';
 import { HandedOver } from './caller/handed-over.ts';
-import { Judge, type JudgeContext, type Judgement } from './caller/judge.ts';
+import { type JudgeContext, type Judgement, type judge, stillStands } from './caller/judge.ts';
+import { type EngineFor, identityFor } from './caller/known-caller.ts';
 import { BadDescriptorError, RelayPreparation } from './engines/relay-preparation.ts';
 import { type EnginesContext, NotStartedError, SessionEngines } from './engines/session-engines.ts';
 import { holderOf } from './keep/find-engine.ts';
@@ -53,6 +55,7 @@ export interface SessionContext extends JudgeContext, EnginesContext {
   /** The largest packet of a caller, in bytes. */
   readonly maxPacketBytes: number;
   readonly answers: KeptAnswers;
+  readonly judge: typeof judge;
 }
 
 /** States in which an engine that has gone is no loss. */
@@ -84,7 +87,10 @@ export class Session {
   readonly #connection: CallerConnection;
   /** Our copy of the connection, after an engine has got it. */
   #handedOver: HandedOver | undefined;
-  readonly #judge: Judge;
+  /** Undefined before the first packet whose judgement depends on its caller. */
+  #caller: Caller | undefined;
+  /** The engine of the current request, if it was judged in this start. */
+  #engineFor: EngineFor = { is: 'probe' };
   readonly #engines: SessionEngines;
   readonly #records: SessionRecords;
   /** The engine's message that is being handled. */
@@ -116,10 +122,9 @@ export class Session {
     this.id = id;
     this.#context = context;
     this.#onOver = onOver;
-    this.#judge = new Judge(context);
     this.#keeper = new SessionKeeper(context.store, id, (error) => this.#records.unexpected(error));
     this.#deadlines = new Deadlines(context.timeouts, (reason) => this.#advance({ on: 'deadline', reason }));
-    this.#engines = new SessionEngines(context, user.key, this.#judge, {
+    this.#engines = new SessionEngines(context, user.key, {
       onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
       expectsTerminal: (message) => this.#expectsTerminal(message),
@@ -231,7 +236,7 @@ export class Session {
     const { snapshot, engine } = stored;
     this.#keeper.takeOver(stored);
     const elapsedMs = Math.max(0, Date.now() - snapshot.startedAtMs);
-    this.#judge.recall(socket);
+    this.#recallCaller(socket);
     if (engine && snapshot.engine) this.#engines.adopt(engine, snapshot.engine);
     const { state } = snapshot;
     switch (resumptionOf(state, engine !== undefined)) {
@@ -254,6 +259,15 @@ export class Session {
         return;
       case 'go-on':
         this.#resume(snapshot, elapsedMs);
+    }
+  }
+
+  /** Identifies the caller of a session that an earlier start has judged. A caller that has ended stays unknown. */
+  #recallCaller(socket: SeqpacketSocket): void {
+    try {
+      this.#caller = identifyCaller(socket);
+    } catch {
+      // The caller has ended: no request of its can be judged any more.
     }
   }
 
@@ -386,8 +400,7 @@ export class Session {
     if (end.how !== 'unknown') return { how: end.how, reason: end.reason };
     // The engine's reply did not pass through the service. If the caller has read the reply already and still waits, it is told
     // that the engine was lost.
-    const done =
-      this.#state.at === 'handed-over' && (!this.#judge.callerIsThere || this.#handedOver?.isAnswered);
+    const done = this.#state.at === 'handed-over' && (!this.#caller?.isThere || this.#handedOver?.isAnswered);
     return { how: done ? 'success' : 'lost', reason: end.reason };
   }
 
@@ -421,10 +434,10 @@ export class Session {
         this.#deadlines.forOperation(0);
         break;
       case 'start-engine':
-        this.#startEngine(action.request, action.plan, action.fresh);
+        this.#startEngine(action);
         break;
       case 'restart-engine':
-        this.#engines.replace(action.request).then(
+        this.#engines.replace(action.request, this.#engineFor).then(
           () => this.#offer(),
           (error) => this.#notStarted(action.request, error),
         );
@@ -437,7 +450,7 @@ export class Session {
         this.#engines.send(this.#bytes);
         break;
       case 'hand-over':
-        this.#handOver(action.request);
+        this.#handOver(action);
         break;
       case 'answer':
         this.#connection.discard();
@@ -480,7 +493,10 @@ export class Session {
         this.#engines.killEngine();
         break;
       case 'let-run':
-        this.#answerLater(this.#engines.letRun(this.#context.own.threads[0]!), 'let-run');
+        this.#answerLater(
+          this.#engines.letRun(this.#caller?.identity, this.#context.own.threads[0]!),
+          'let-run',
+        );
         break;
       case 'notify-resumed':
         this.#connection.send(encodeResponse(postResume));
@@ -564,8 +580,15 @@ export class Session {
 
   #judgementOf(data: Buffer, phase: Phase): Judgement | Promise<Judgement> {
     try {
-      return this.#judge.judge(data, phase, this.#connection.socket!, () => {
-        if (this.#state.at === 'idle') this.#advance({ on: 'packet' });
+      const socket = this.#connection.socket!;
+      return this.#context.judge(this.#context, {
+        data,
+        phase,
+        uid: socket.peerCredentials().uid,
+        identify: () => (this.#caller ??= identifyCaller(socket)),
+        onReading: () => {
+          if (this.#state.at === 'idle') this.#advance({ on: 'packet' });
+        },
       });
     } catch (error) {
       return this.#cannotJudge(error);
@@ -602,18 +625,20 @@ export class Session {
 
   // ---- the engine's side
 
-  #startEngine(request: AuthorizedRequest, plan: RelayPlan, fresh: boolean): void {
+  #startEngine({ request, plan, engine, fresh }: Extract<Action, { do: 'start-engine' }>): void {
     if (fresh && this.#isAnswered(request, plan)) return;
+    this.#engineFor = engine;
     const start = async (): Promise<void> => {
-      const preparation = new RelayPreparation(this.#judge.caller, plan);
+      const preparation = new RelayPreparation(this.#caller, plan);
       this.#records.accepted(request, preparation);
       const opened = fresh
-        ? await this.#engines.relay(request, plan, preparation.engineFds, this.#waiting.length)
+        ? await this.#engines.relay(request, engine, plan, preparation.engineFds, this.#waiting.length)
         : {};
-      if (!fresh) await this.#engines.reuse(request);
+      if (!fresh) await this.#engines.reuse(request, engine);
       this.#keepEngine();
       if (this.#keeper.waits) await this.#keeper.waits;
-      if (request.engine === 'confined' && !(await this.#judge.stillStands())) throw new CallerChangedError();
+      if (engine.is === 'confined' && !(await stillStands(this.#context, engine.as)))
+        throw new CallerChangedError();
       this.#bytes = preparation.rewrite(this.#waiting, opened);
       this.#advance({ on: 'engine-ready' });
     };
@@ -642,17 +667,17 @@ export class Session {
     return true;
   }
 
-  #handOver(request: AuthorizedRequest): void {
+  #handOver({ request, engine }: Extract<Action, { do: 'hand-over' }>): void {
     this.#records.accepted(request);
     // The engine reads the packet from the queue itself. CRIU recognizes its own connection by the socket's inode.
     const fd = this.#connection.release();
     this.#handedOver = new HandedOver(fd);
-    this.#keeper.becomes = this.#judge.confined;
+    this.#keeper.becomes = engine.is === 'confined' ? identityFor(engine.as) : undefined;
     // The next start must not take the engine of the previous request for the engine of this one.
     this.#engines.setAside();
     this.#keep();
     this.#whenKept(() =>
-      this.#engines.handOver(request, fd, this.#waiting.length).then(
+      this.#engines.handOver(request, engine, fd, this.#waiting.length).then(
         () => this.#keepEngine(),
         (error) => this.#notStarted(request, error),
       ),
@@ -672,7 +697,8 @@ export class Session {
 
   /** Starts the verification. Its result arrives as an input later, even if the engine ends meanwhile. */
   #verify(): void {
-    this.#answerLater(this.#engines.verify(this.#context.own.threads[0]!), 'verified').then(() =>
+    const surroundings = this.#context.own.threads[0]!;
+    this.#answerLater(this.#engines.verify(this.#caller?.identity, surroundings), 'verified').then(() =>
       this.#messageDone(),
     );
   }
@@ -753,7 +779,7 @@ export class Session {
     }
     this.#over = true;
     this.#keeper.forget();
-    this.#judge.close();
+    this.#caller?.close();
     this.#onOver(this);
   }
 }

@@ -12,9 +12,9 @@ import { labelFor } from '../../engine/launcher-protocol.ts';
 import type { OwnedFd } from '../../native/binding.ts';
 import type { RelayPlan } from '../../policy/authorize.ts';
 import type { PeerFdField } from '../../policy/option-table.ts';
-import type { Traits } from '../../policy/standing.ts';
-import { type Caller, openProcDirectory } from '../../proc/caller.ts';
+import type { Caller } from '../../proc/caller.ts';
 import { parseCgroup } from '../../proc/process-tree.ts';
+import type { ConfinedCaller } from '../caller/known-caller.ts';
 
 /**
  * @param plan absent for a hand-over, where CRIU opens all files itself.
@@ -24,8 +24,7 @@ import { parseCgroup } from '../../proc/process-tree.ts';
  */
 export async function startEngineAs(
   options: ConfinedEngineOptions,
-  caller: Caller,
-  traits: Traits,
+  { caller, standing }: ConfinedCaller,
   plan: RelayPlan | undefined,
   noCapability: boolean,
   connection: OwnedFd | undefined,
@@ -34,50 +33,40 @@ export async function startEngineAs(
   onAbandoned: (gone: Promise<void>) => void,
 ): Promise<ConfinedEngine> {
   const { pid, uid, gid, groups } = caller.identity;
-  const { bounding, inheritable, ambient, noNewPrivs, umask, label } = traits;
+  const { bounding, inheritable, ambient, noNewPrivs, umask, label } = standing.traits;
   const number = (field: PeerFdField): number | undefined =>
     plan?.peerFds.find((each) => each.field === field)?.callerNumber;
-  const procDirectory = openProcDirectory(caller);
-  try {
-    return await startConfinedEngine(
-      options,
-      {
-        pid,
-        uid,
-        gid,
-        groups,
-        bounding,
-        inheritable,
-        ambient,
-        noNewPrivs,
-        umask,
-        label: options.labels && label !== undefined ? labelFor(label, options.labels) : undefined,
-        pidfd: caller.pidfd,
-        procDirectory,
-      },
-      {
-        imagesDirFd: number('images_dir_fd'),
-        imagesDir: plan?.imagesDir,
-        workDirFd: number('work_dir_fd'),
-        statusFd: number('status_fd'),
-      },
-      noCapability,
-      connection,
-      home,
-      events,
-      onAbandoned,
-    );
-  } finally {
-    procDirectory.close();
-  }
+  return await startConfinedEngine(
+    options,
+    {
+      pid,
+      uid,
+      gid,
+      groups,
+      bounding,
+      inheritable,
+      ambient,
+      noNewPrivs,
+      umask,
+      label: options.labels && label !== undefined ? labelFor(label, options.labels) : undefined,
+      pidfd: caller.pidfd,
+      procDirectory: caller.directory,
+    },
+    {
+      imagesDirFd: number('images_dir_fd'),
+      imagesDir: plan?.imagesDir,
+      workDirFd: number('work_dir_fd'),
+      statusFd: number('status_fd'),
+    },
+    noCapability,
+    connection,
+    home,
+    events,
+    onAbandoned,
+  );
 }
 
 /** The slice of the caller, to which its restored trees are charged. @throws CallerGoneError, or an error of reading /proc */
 export function sliceOfCaller(caller: Caller): string {
-  const directory = openProcDirectory(caller);
-  try {
-    return sliceOf(parseCgroup(readFileSync(`/proc/self/fd/${directory.number}/cgroup`, 'latin1')));
-  } finally {
-    directory.close();
-  }
+  return sliceOf(parseCgroup(readFileSync(`/proc/self/fd/${caller.directory.number}/cgroup`, 'latin1')));
 }

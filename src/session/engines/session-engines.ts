@@ -23,10 +23,15 @@ import { native, type OwnedFd, type Packet } from '../../native/binding.ts';
 import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
 import { bitOf } from '../../policy/capabilities.ts';
 import type { Restorer } from '../../policy/restored.ts';
-import type { ThreadState } from '../../proc/caller.ts';
+import type { CallerIdentity, ThreadState } from '../../proc/caller.ts';
 import type { UserKey } from '../../proc/connection-user.ts';
 import { parseCgroup } from '../../proc/process-tree.ts';
-import type { Judge } from '../caller/judge.ts';
+import {
+  type ConfinedCaller,
+  type EngineFor,
+  identityFor,
+  type KnownCaller,
+} from '../caller/known-caller.ts';
 import type { Holder } from '../keep/find-engine.ts';
 import type { EngineSnapshot, SessionSnapshot } from '../keep/session-file.ts';
 import type { StoredSession } from '../keep/stored-sessions.ts';
@@ -76,7 +81,6 @@ export interface SessionEnginesEvents {
  * and another engine can take the request.
  */
 interface Ahead {
-  readonly request: AuthorizedRequest;
   /** The request was sent to the engine. */
   sent?: true;
   /** The engine's exit before it was sent anything. */
@@ -104,7 +108,6 @@ interface Held {
 export class SessionEngines {
   readonly #context: EnginesContext;
   readonly #user: UserKey;
-  readonly #judge: Judge;
   readonly #events: SessionEnginesEvents;
   readonly #held = new Set<Held>();
   #latest: Held | undefined;
@@ -118,10 +121,9 @@ export class SessionEngines {
   #waiting: EngineTurn | undefined;
 
   /** @param user the user whose limit the engines count against. */
-  constructor(context: EnginesContext, user: UserKey, judge: Judge, events: SessionEnginesEvents) {
+  constructor(context: EnginesContext, user: UserKey, events: SessionEnginesEvents) {
     this.#context = context;
     this.#user = user;
-    this.#judge = judge;
     this.#events = events;
   }
 
@@ -137,6 +139,7 @@ export class SessionEngines {
 
   /**
    * Starts the engine of a relayed request when its turn comes, and sets the previous engine aside.
+   * @param engine the engine that the request gets.
    * @param plan a confined engine opens the files of the plan with its caller's rights.
    * @param engineFds copies that a privileged engine gets under the numbers of the request.
    * @param bytes the length of the request.
@@ -145,19 +148,20 @@ export class SessionEngines {
    */
   relay(
     request: AuthorizedRequest,
+    engine: EngineFor,
     plan: RelayPlan,
     engineFds: readonly EngineFd[],
     bytes: number,
   ): Promise<OpenedFiles> {
     return this.#inTurn(request, bytes, async (turn) => {
-      if (request.engine === 'confined') return this.#startConfined(request, turn, plan, undefined);
+      if (engine.is === 'confined') return this.#startConfined(request, engine.as, turn, plan, undefined);
       // An engine can be given descriptors only at its start, so a waiting engine of the pool will not do for those.
       const umask = umaskFor(request.type);
       const waiting = engineFds.length === 0 ? this.#context.pool.take(umask, this.#heard()) : undefined;
-      const engine = waiting ?? startRelayedEngine(this.#context.engine, umask, engineFds, this.#heard());
-      const held = this.#hold(engine, turn, undefined, request, undefined);
-      if (waiting) held.ahead = { request };
-      await this.moveToScope(request);
+      const started = waiting ?? startRelayedEngine(this.#context.engine, umask, engineFds, this.#heard());
+      const held = this.#hold(started, turn, undefined, request, undefined);
+      if (waiting) held.ahead = {};
+      await this.moveToScope(request, engine);
       return {};
     });
   }
@@ -165,18 +169,24 @@ export class SessionEngines {
   /**
    * Gives the next request to the current engine, which waits since the previous one. If it has left, {@link replace} follows.
    */
-  async reuse(request: AuthorizedRequest): Promise<void> {
-    if (this.#latest) this.#latest.ahead = { request };
-    await this.moveToScope(request);
+  async reuse(request: AuthorizedRequest, engine: EngineFor): Promise<void> {
+    if (this.#latest) this.#latest.ahead = {};
+    await this.moveToScope(request, engine);
   }
 
   /** Starts an engine on the caller's own connection, which is copied, and sets the previous engine aside. */
-  async handOver(request: AuthorizedRequest, connection: OwnedFd, bytes: number): Promise<void> {
+  async handOver(
+    request: AuthorizedRequest,
+    engine: EngineFor,
+    connection: OwnedFd,
+    bytes: number,
+  ): Promise<void> {
     await this.#inTurn(request, bytes, async (turn) => {
-      if (request.engine === 'confined') await this.#startConfined(request, turn, undefined, connection);
-      else {
-        const engine = startHandedOverEngine(this.#context.engine, connection, this.#heard());
-        this.#hold(engine, turn, undefined, request, undefined);
+      if (engine.is === 'confined') {
+        await this.#startConfined(request, engine.as, turn, undefined, connection);
+      } else {
+        const started = startHandedOverEngine(this.#context.engine, connection, this.#heard());
+        this.#hold(started, turn, undefined, request, undefined);
       }
     });
   }
@@ -297,16 +307,16 @@ export class SessionEngines {
    * Moves a privileged engine into a scope before it gets its request, because the restored tree or the page server outlives this
    * session. Confined engines are started in theirs.
    */
-  async moveToScope(request: AuthorizedRequest): Promise<void> {
+  async moveToScope(request: AuthorizedRequest, engine: EngineFor): Promise<void> {
     const held = this.#latest;
     const { scope } = request;
-    if (held && request.engine === 'privileged' && scope !== undefined) {
+    if (held && engine.is === 'privileged' && scope !== undefined) {
       held.stays = true;
       try {
-        held.cgroup = await this.#starts(() => this.#scope(scope, held.engine.pid));
+        held.cgroup = await this.#starts(() => scopeFor(scope, engine.by, held.engine.pid));
       } catch (error) {
         if (!held.ahead || held.engine.waits) throw error;
-        await this.#startAgain(held, request);
+        await this.#startAgain(held, request, engine);
       }
     }
   }
@@ -353,11 +363,11 @@ export class SessionEngines {
   }
 
   /** Replaces the current engine, which has not read its request, in its turn. @throws an error of the start */
-  async replace(request: AuthorizedRequest): Promise<void> {
+  async replace(request: AuthorizedRequest, engine: EngineFor): Promise<void> {
     const held = this.#latest;
     if (!held) return;
     try {
-      await this.#startAgain(held, request);
+      await this.#startAgain(held, request, engine);
     } catch (error) {
       held.turn?.release();
       this.dismiss();
@@ -416,11 +426,12 @@ export class SessionEngines {
 
   /**
    * Freezes and verifies the restored tree, then lets the engine alone go on: the tree stays frozen.
+   * @param caller undefined if the caller cannot be identified: then the tree must not run.
    * @returns the reason why the tree must not run; undefined if it may run.
    */
-  async verify(surroundings: ThreadState): Promise<string | undefined> {
+  async verify(caller: CallerIdentity | undefined, surroundings: ThreadState): Promise<string | undefined> {
     const held = this.#latest;
-    const restorer = this.#restorer(surroundings);
+    const restorer = this.#restorer(caller, surroundings);
     if (!held?.cgroup || !restorer) return 'is not where it should be';
     // If an earlier start was killed here, systemd has removed this cgroup, provided it was empty.
     held.apart = EngineCgroup.apartFrom(held.cgroup);
@@ -431,9 +442,9 @@ export class SessionEngines {
    * Verifies the tree again and lets it run. The engine must have gone.
    * @returns the reason why the tree must not run; undefined if it runs.
    */
-  async letRun(surroundings: ThreadState): Promise<string | undefined> {
+  async letRun(caller: CallerIdentity | undefined, surroundings: ThreadState): Promise<string | undefined> {
     const held = this.#latest;
-    const restorer = this.#restorer(surroundings);
+    const restorer = this.#restorer(caller, surroundings);
     if (!held?.cgroup || !held.apart || !restorer) return 'is not where it should be';
     if (!held.engine.gone) return 'was to run beside its engine, which is still there';
     const reason = await letRestoredRun(held.cgroup, restorer);
@@ -442,11 +453,10 @@ export class SessionEngines {
     return reason;
   }
 
-  #restorer(surroundings: ThreadState): Restorer | undefined {
-    const { caller } = this.#judge;
+  #restorer(caller: CallerIdentity | undefined, surroundings: ThreadState): Restorer | undefined {
     const traits = this.#latest?.confined?.traits;
     if (!caller || !traits) return undefined;
-    const { uid, gid, groups } = caller.identity;
+    const { uid, gid, groups } = caller;
     return { uid, gid, groups, traits, surroundings };
   }
 
@@ -496,21 +506,19 @@ export class SessionEngines {
 
   async #startConfined(
     request: AuthorizedRequest,
+    caller: ConfinedCaller,
     turn: EngineTurn,
     plan: RelayPlan | undefined,
     connection: OwnedFd | undefined,
   ): Promise<OpenedFiles> {
-    const { caller, standing, confined } = this.#judge;
-    if (!caller || !confined || standing.kind !== 'confined')
-      throw new Error('The caller is not a confined one');
+    const confined = identityFor(caller);
     const { scope } = request;
     const home: EngineHome = scope
-      ? { with: (pid) => this.#scope(scope, pid) }
+      ? { with: (pid) => scopeFor(scope, caller, pid) }
       : { before: () => EngineCgroup.below() };
     const { engine, cgroup, files } = await startEngineAs(
       this.#context.confined,
       caller,
-      standing.traits,
       plan,
       request.noCapability === true,
       connection,
@@ -529,17 +537,6 @@ export class SessionEngines {
       knownBy(confined, { pid: engine.pid, pidfd: engine.fds.pidfd }),
     );
     return files;
-  }
-
-  #scope(kind: ScopeKind, pid: number): Promise<EngineCgroup> {
-    const caller = this.#judge.caller!;
-    const what = kind === 'restore' ? 'Restored by CRIU' : 'CRIU page server';
-    const description = `${what} for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
-    const { standing } = this.#judge;
-    const mayHold =
-      standing.kind !== 'confined' || (standing.traits.permitted & bitOf('CHECKPOINT_RESTORE')) !== 0n;
-    // One lane for each user, root included: a user can delay only the same user's scopes.
-    return EngineCgroup.scope(kind, mayHold, sliceOfCaller(caller), description, pid, caller.identity.uid);
   }
 
   async #starts<T>(start: () => Promise<T>): Promise<T> {
@@ -568,15 +565,15 @@ export class SessionEngines {
   }
 
   /** Starts another engine in the turn of the old one. */
-  #startAgain(old: Held, request: AuthorizedRequest): Promise<void> {
+  #startAgain(old: Held, request: AuthorizedRequest, engine: EngineFor): Promise<void> {
     return this.#starts(async () => {
       const { turn } = old;
       old.ahead = undefined;
       this.#latest = undefined;
       try {
         const umask = umaskFor(request.type);
-        const engine = startRelayedEngine(this.#context.engine, umask, [], this.#heard());
-        this.#hold(engine, turn!, undefined, request, undefined);
+        const started = startRelayedEngine(this.#context.engine, umask, [], this.#heard());
+        this.#hold(started, turn!, undefined, request, undefined);
         old.turn = undefined;
       } finally {
         // The last message of the old engine may still be queued behind a full caller: handle it before the exit event.
@@ -584,7 +581,7 @@ export class SessionEngines {
         // The start failed after the old engine had exited: release the turn here.
         if (!this.#held.has(old)) old.turn?.release();
       }
-      await this.moveToScope(request);
+      await this.moveToScope(request, engine);
     });
   }
 
@@ -649,6 +646,20 @@ export class SessionEngines {
   #left(): void {
     if (!this.busy) this.#events.onAllGone();
   }
+}
+
+/** Moves a process into a scope in its caller's slice. */
+async function scopeFor(
+  kind: ScopeKind,
+  { caller, standing }: KnownCaller,
+  pid: number,
+): Promise<EngineCgroup> {
+  const what = kind === 'restore' ? 'Restored by CRIU' : 'CRIU page server';
+  const description = `${what} for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
+  const mayHold =
+    standing.kind !== 'confined' || (standing.traits.permitted & bitOf('CHECKPOINT_RESTORE')) !== 0n;
+  // One lane for each user, root included: a user can delay only the same user's scopes.
+  return EngineCgroup.scope(kind, mayHold, sliceOfCaller(caller), description, pid, caller.identity.uid);
 }
 
 /** Undefined for a privileged engine, and for a process that has ended. */

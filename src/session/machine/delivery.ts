@@ -9,9 +9,8 @@
  * the queue, if it is still there, and finds out whether the engine has the request.
  */
 import { constants as os } from 'node:os';
-import type { Decision } from '../../policy/authorize.ts';
 import { atWork, mustVerify, withoutTree } from './restoring.ts';
-import type { Action, AtWork, Input, PacketPlace, State, Step } from './states.ts';
+import type { Action, AtWork, Decided, Input, PacketPlace, State, Step } from './states.ts';
 import {
   afterFinal,
   before,
@@ -39,8 +38,8 @@ function placeOf(state: State): PacketPlace {
 }
 
 /** An engine gets the request: -> starting. */
-export function start(state: In<'idle' | 'judging'>, decision: Extract<Decision, { kind: 'relay' }>): Step {
-  const { request, plan } = decision;
+export function start(state: In<'idle' | 'judging'>, decision: Extract<Decided, { kind: 'relay' }>): Step {
+  const { request, plan, engine } = decision;
   // An engine can be given descriptors only at its start. A waiting engine belongs to the caller that it was started for.
   const fresh = !state.engine || plan.engineFds.length > 0;
   return {
@@ -55,7 +54,7 @@ export function start(state: In<'idle' | 'judging'>, decision: Extract<Decision,
         : state.at === 'idle'
           ? ([{ do: 'keep' }] as const)
           : []),
-      { do: 'start-engine', request, plan, fresh },
+      { do: 'start-engine', request, plan, engine, fresh },
     ],
   };
 }
@@ -63,11 +62,14 @@ export function start(state: In<'idle' | 'judging'>, decision: Extract<Decision,
 /** An engine gets the caller's connection and reads the request itself: -> handed-over. */
 export function handOver(
   state: In<'idle' | 'judging'>,
-  { request }: Extract<Decision, { kind: 'hand-over' }>,
+  { request, engine }: Extract<Decided, { kind: 'hand-over' }>,
 ): Step {
   const actions: Action[] = [{ do: 'stop-listening' }, ...dismissIf(state.engine), { do: 'begin', request }];
   if (placeOf(state) === 'queued')
-    return { state: { at: 'handed-over', request }, actions: [...actions, { do: 'hand-over', request }] };
+    return {
+      state: { at: 'handed-over', request },
+      actions: [...actions, { do: 'hand-over', request, engine }],
+    };
   // The packet was taken from the queue already. The engine would wait for the next packet, and act on it unjudged.
   const reason = `${request.name}: this service was restarted while it was asked for a dump that contains its caller: ask again`;
   return {

@@ -8,7 +8,7 @@
  */
 import { constants as os } from 'node:os';
 import { EBADRQC } from '../../native/errnos.ts';
-import type { AuthorizedRequest, Decision } from '../../policy/authorize.ts';
+import type { AuthorizedRequest } from '../../policy/authorize.ts';
 import type { Phase } from '../../policy/request-table.ts';
 import { ReqType } from '../../protocol/messages.ts';
 import { begun, discardOf, handOver, start, whenStarting, whenUnread } from './delivery.ts';
@@ -24,7 +24,7 @@ import {
   whenVerifying,
   withoutTree,
 } from './restoring.ts';
-import type { Action, Input, State, Step } from './states.ts';
+import type { Action, Decided, Input, State, Step } from './states.ts';
 import {
   afterFinal,
   checkAfter,
@@ -119,7 +119,7 @@ function whenIdle(state: Extract<State, { at: 'idle' | 'judging' }>, input: Inpu
   }
 }
 
-function onDecision(state: Extract<State, { at: 'idle' | 'judging' }>, decision: Decision): Step {
+function onDecision(state: Extract<State, { at: 'idle' | 'judging' }>, decision: Decided): Step {
   switch (decision.kind) {
     case 'refuse':
       return turnAway(state, discardOf(state), decision.type, decision.errno, decision.reason);

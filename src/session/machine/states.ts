@@ -2,6 +2,7 @@
 
 import type { AuthorizedRequest, Decision, RelayPlan } from '../../policy/authorize.ts';
 import type { Result, Unfinished } from '../../records/vocabulary.ts';
+import type { EngineFor } from '../caller/known-caller.ts';
 
 export type State =
   /** The session waits for a packet of the caller. `engine`: the engine of the previous request waits for another request. */
@@ -79,11 +80,16 @@ export interface EngineEnd {
   readonly reason: string;
 }
 
+/** A decision about a packet, with the engine that an authorized request gets. */
+export type Decided =
+  | Extract<Decision, { kind: 'answer' | 'refuse' }>
+  | (Extract<Decision, { kind: 'relay' | 'hand-over' }> & { readonly engine: EngineFor });
+
 export type Input =
   /** A packet waits unread; judging it begins, and takes its time. */
   | { readonly on: 'packet' }
   /** The packet was judged. */
-  | { readonly on: 'decided'; readonly decision: Decision }
+  | { readonly on: 'decided'; readonly decision: Decided }
   /** The packet that waits unread is no request: for example, it does not parse, or is too large. */
   | { readonly on: 'malformed'; readonly errno: number; readonly reason: string }
   /** The engine sent a notification. `script`: its name, for example `pre-resume`. */
@@ -144,6 +150,7 @@ export type Action =
       readonly do: 'start-engine';
       readonly request: AuthorizedRequest;
       readonly plan: RelayPlan;
+      readonly engine: EngineFor;
       readonly fresh: boolean;
     }
   /** Replace an engine that has not read the request; the new engine keeps its turn. `engine-ready` or `not-started` follows. */
@@ -153,7 +160,7 @@ export type Action =
   /** Send the request to the engine. */
   | { readonly do: 'send' }
   /** Leave the packet unread and start an engine on the caller's connection. */
-  | { readonly do: 'hand-over'; readonly request: AuthorizedRequest }
+  | { readonly do: 'hand-over'; readonly request: AuthorizedRequest; readonly engine: EngineFor }
   /** Consume the packet and pass it to the engine: the answer to its notification. */
   | { readonly do: 'answer' }
   /** Consume the packet and tell the engine that its notification failed. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { native } from '../../../src/native/binding.ts';
-import { type Caller, CallerGoneError, type CallerState, readOwnState } from '../../../src/proc/caller.ts';
+import { Caller, CallerGoneError, type CallerState, readOwnState } from '../../../src/proc/caller.ts';
 import { CallerReader } from '../../../src/proc/caller-reader.ts';
 import { answerElsewhere } from '../../../src/proc/reading.ts';
 
@@ -13,7 +13,7 @@ const patienceMs = 60_000;
 function callerOf(uid: number): Caller {
   const { pid } = process;
   const identity = { pid, uid, gid: uid, groups: [], label: undefined };
-  return { identity, pidfd: native.pidfdOpen(pid), bound: true };
+  return new Caller(identity, native.pidfdOpen(pid), true);
 }
 
 describe('CallerReader', () => {

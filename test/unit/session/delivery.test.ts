@@ -1,16 +1,15 @@
 /** The order of keep, discard and send: a SIGKILL between any two actions neither loses nor doubles a request. */
 import assert from 'node:assert/strict';
 import { EBADRQC } from '../../../src/native/errnos.ts';
-import type { Decision, RelayPlan } from '../../../src/policy/authorize.ts';
+import type { RelayPlan } from '../../../src/policy/authorize.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import { initialState, step } from '../../../src/session/machine/machine.ts';
 import type { Action, Input, State } from '../../../src/session/machine/states.ts';
-import { authorized } from './support/authorized.ts';
+import { authorized, decided } from './support/authorized.ts';
 
 const plan: RelayPlan = { peerFds: [], openedBy: 'service', engineFds: [], lendLogDirectory: false };
 const request = authorized(ReqType.DUMP);
 const restore = { ...authorized(ReqType.RESTORE), engine: 'confined', scope: 'restore' } as const;
-const decided = (decision: Decision): Input => ({ on: 'decided', decision });
 const relayed = decided({ kind: 'relay', request, plan });
 const judging = { at: 'judging', phase: 'first', engine: false } as const;
 const starting = { at: 'starting', request } as const;

@@ -6,14 +6,14 @@ import { native, type SeqpacketSocket, Watch } from '../../../src/native/binding
 import { userOf } from '../../../src/proc/connection-user.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
-import { Judge } from '../../../src/session/caller/judge.ts';
+import { judge } from '../../../src/session/caller/judge.ts';
 import { resumptionOf } from '../../../src/session/keep/resumption.ts';
 import { SessionFile, type SessionSnapshot } from '../../../src/session/keep/session-file.ts';
 import { Session } from '../../../src/session/session.ts';
 import type { FdStore, StoreName } from '../../../src/systemd/fd-store.ts';
 import { sends } from '../../scenario/support/client.ts';
 import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
-import { authorized } from './support/authorized.ts';
+import { authorized, decided } from './support/authorized.ts';
 import { sessionContext } from './support/context.ts';
 import { Resumed } from './support/resumed.ts';
 import { Store } from './support/store.ts';
@@ -39,7 +39,6 @@ function isUnread({ state }: SessionSnapshot): boolean {
 
 describe('the stored session of a connection', () => {
   let criu: ServiceUnderTest;
-  const { judge } = Judge.prototype;
   const { write } = SessionFile.prototype;
   let pages: SessionSnapshot[];
   let store: Store;
@@ -59,12 +58,11 @@ describe('the stored session of a connection', () => {
   });
 
   afterEach(async () => {
-    Judge.prototype.judge = judge;
     SessionFile.prototype.write = write;
     await criu.stop();
   });
 
-  function open(kept: FdStore = store): Promise<void> {
+  function open(kept: FdStore = store, judgeAs = judge): Promise<void> {
     const engine = { criu: criu.script, ahead: 0 };
     const { ours, theirs } = native.socketpair();
     caller = native.adopt(theirs);
@@ -75,7 +73,12 @@ describe('the stored session of a connection', () => {
       if (!packet) caller.close();
     });
     const pool = new EnginePool(engine);
-    const context = sessionContext(engine, undefined, { pool, store: kept, answers: new Known(engine) });
+    const context = sessionContext(engine, undefined, {
+      pool,
+      store: kept,
+      answers: new Known(engine),
+      judge: judgeAs,
+    });
     return new Promise<void>((resolve) => {
       new Session(1, ours, userOf(ours), context, () => resolve());
     });
@@ -83,14 +86,17 @@ describe('the stored session of a connection', () => {
 
   it('names no engine of an earlier request after a hand-over', async () => {
     criu.engine('receive', sends(checked), 'receive');
-    const over = open();
+    let handsOver = false;
+    const over = open(store, (...asked) =>
+      handsOver ? decided({ kind: 'hand-over', request }) : judge(...asked),
+    );
     caller.send(encodeRequest(check));
     await eventually('it has answered', () => replies.length === 1);
     const served = pages.at(-1)?.engine?.pid;
     assert.ok(served !== undefined);
     // This process reads the packet, so that the engine does not.
     caller.watch(0);
-    Judge.prototype.judge = () => ({ on: 'decided', decision: { kind: 'hand-over', request } });
+    handsOver = true;
     criu.engine('receive');
     caller.send(encodeRequest({ type: ReqType.DUMP, opts: { images_dir_fd: -1 } }));
     await over;
@@ -147,16 +153,18 @@ describe('the stored session of a connection', () => {
     const packet = encodeRequest({ ...check, keep_open: false });
     criu.engine('receive', sends(checked));
     let droppedBefore: unknown;
-    const resumed = new Resumed({
+    const resumed: Resumed = new Resumed({
       state: { at: 'starting', request, packet: 'queued' },
       packet,
       queued: [packet],
       criu: criu.script,
+      context: {
+        judge: (...asked) => {
+          droppedBefore = [...resumed.dropped];
+          return judge(...asked);
+        },
+      },
     });
-    Judge.prototype.judge = function (...what) {
-      droppedBefore = [...resumed.dropped];
-      return judge.apply(this, what);
-    };
     assert.deepEqual(await resumed.all(), [checked]);
     assert.deepEqual(droppedBefore, []);
     assert.ok(pages.some(({ state }) => state.at === 'idle'));

@@ -4,7 +4,7 @@ import type { Decision, RelayPlan } from '../../../src/policy/authorize.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import { initialActions, initialState, phaseOf, step } from '../../../src/session/machine/machine.ts';
 import type { Action, Input, State } from '../../../src/session/machine/states.ts';
-import { authorized } from './support/authorized.ts';
+import { authorized, decided } from './support/authorized.ts';
 
 const plan: RelayPlan = { peerFds: [], openedBy: 'service', engineFds: [], lendLogDirectory: false };
 
@@ -14,14 +14,14 @@ function relay(type: number, more: { keepOpen?: boolean; engineFds?: number[] } 
     request: authorized(type, more.keepOpen),
     plan: { ...plan, engineFds: more.engineFds ?? [] },
   };
-  return { on: 'decided', decision };
+  return decided(decision);
 }
 
 const refusal: Input = {
   on: 'decided',
   decision: { kind: 'refuse', type: ReqType.DUMP, errno: 1, reason: 'no' },
 };
-const handOver: Input = { on: 'decided', decision: { kind: 'hand-over', request: authorized(ReqType.DUMP) } };
+const handOver = decided({ kind: 'hand-over', request: authorized(ReqType.DUMP) });
 const lost: Input = { on: 'engine-end', end: { how: 'lost', reason: 'signal 9' } };
 const left: Input = { on: 'engine-end', end: { how: 'success', reason: 'left' } };
 const done: Input = { on: 'engine-final', success: true, errno: 0, reply: Buffer.from('yes') };
@@ -289,10 +289,7 @@ describe('session machine', () => {
 
 describe('session machine, when something takes too long', () => {
   const late: Input = { on: 'deadline', reason: 'late' };
-  const dumping: Input = {
-    on: 'decided',
-    decision: { kind: 'relay', request: { ...authorized(ReqType.DUMP), target: 7 }, plan },
-  };
+  const dumping = decided({ kind: 'relay', request: { ...authorized(ReqType.DUMP), target: 7 }, plan });
 
   /** Case, inputs up to the cut, inputs of the engine after it; expected reply, record, and whether the tree is examined. */
   const table: [
@@ -413,14 +410,12 @@ describe('session machine, when something takes too long', () => {
 });
 
 describe('session machine, restoring for a confined caller', () => {
-  const restore = (notifies: boolean): Input => ({
-    on: 'decided',
-    decision: {
+  const restore = (notifies: boolean): Input =>
+    decided({
       kind: 'relay',
       request: { ...authorized(ReqType.RESTORE), engine: 'confined', scope: 'restore', notifies },
       plan: { ...plan, openedBy: 'engine' },
-    },
-  });
+    });
   const preResume: Input = { on: 'engine-notify', script: 'pre-resume' };
   const postResume: Input = { on: 'engine-notify', script: 'post-resume' };
   const verified: Input = { on: 'verified' };
@@ -523,10 +518,8 @@ describe('session machine, restoring for a confined caller', () => {
   });
 
   it('adds a hint to a failure that CRIU does not explain', () => {
-    const hinted: Input = {
-      on: 'decided',
-      decision: { kind: 'relay', request: { ...authorized(ReqType.PRE_DUMP), hint: 'because' }, plan },
-    };
+    const request = { ...authorized(ReqType.PRE_DUMP), hint: 'because' };
+    const hinted = decided({ kind: 'relay', request, plan });
     const forwarded = run(hinted, failed).last.find((action) => action.do === 'forward');
     assert.equal(forwarded?.do === 'forward' && forwarded.hint, 'because');
     const fine = run(hinted, done).last.find((action) => action.do === 'forward');
@@ -588,10 +581,8 @@ describe('session machine, restoring for a confined caller', () => {
   });
 
   it('does not verify trees that root restores', () => {
-    const input: Input = {
-      on: 'decided',
-      decision: { kind: 'relay', request: { ...authorized(ReqType.RESTORE), scope: 'restore' }, plan },
-    };
+    const request = { ...authorized(ReqType.RESTORE), scope: 'restore' } as const;
+    const input = decided({ kind: 'relay', request, plan });
     assert.deepEqual(run(input, preResume).did.slice(2), ['forward', 'listen']);
     assert.equal(count(run(input, done, left).did, 'kill-tree'), 0);
   });

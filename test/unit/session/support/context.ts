@@ -8,6 +8,7 @@ import { readOwnState } from '../../../../src/proc/caller.ts';
 import { CallerReader } from '../../../../src/proc/caller-reader.ts';
 import { TreeReader } from '../../../../src/proc/tree-reader.ts';
 import { Records } from '../../../../src/records/records.ts';
+import { judge } from '../../../../src/session/caller/judge.ts';
 import type { SessionContext } from '../../../../src/session/session.ts';
 
 const quiet = {
@@ -30,6 +31,7 @@ export function sessionContext(
   const own = readOwnState();
   return {
     own,
+    judge,
     reader: new CallerReader(own, 1000),
     trees: new TreeReader(),
     procMount: { hidesFrom: () => false, refresh() {} },

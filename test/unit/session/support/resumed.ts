@@ -8,7 +8,7 @@ import { sleepsOn } from '../../../../src/proc/sleeping.ts';
 import { decodeResponse } from '../../../../src/protocol/codec.ts';
 import type { CriuResp } from '../../../../src/protocol/messages.ts';
 import { SessionFile, type SessionSnapshot } from '../../../../src/session/keep/session-file.ts';
-import { Session } from '../../../../src/session/session.ts';
+import { Session, type SessionContext } from '../../../../src/session/session.ts';
 import type { StoreName } from '../../../../src/systemd/fd-store.ts';
 import { limits, sessionContext } from './context.ts';
 
@@ -31,6 +31,8 @@ export interface Left {
   readonly requestMs?: number;
   /** True if the caller reads only when told to. */
   readonly busy?: boolean;
+  /** Overrides of the context. */
+  readonly context?: Partial<SessionContext>;
 }
 
 export class Resumed {
@@ -95,6 +97,7 @@ export class Resumed {
         },
         told: async () => {},
       },
+      ...left.context,
     });
     this.over = new Promise((resolve) => {
       new Session(1, ours, userOf(ours), context, () => resolve(), stored);
