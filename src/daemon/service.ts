@@ -20,8 +20,11 @@ import type { Load } from '../records/metrics-text.ts';
 import { Records } from '../records/records.ts';
 import { rollbackMs, type Timeouts } from '../session/caller/deadlines.ts';
 import { judge } from '../session/caller/judge.ts';
+import type { SessionContext } from '../session/context.ts';
+import { endUnbegun } from '../session/keep/end-unbegun.ts';
+import { SessionFile } from '../session/keep/session-file.ts';
 import { type StoredSession, sortStored } from '../session/keep/stored-sessions.ts';
-import { Session, type SessionContext } from '../session/session.ts';
+import { Session } from '../session/session.ts';
 import { endUnverified, prepareSweeps } from '../session/trees/sweep.ts';
 import type { StoredFds } from '../systemd/activation.ts';
 import type { FdStore } from '../systemd/fd-store.ts';
@@ -118,6 +121,9 @@ export class Service {
       }),
       own,
       judge,
+      makeFile: SessionFile.make,
+      endUnbegun,
+      sleepsReading: (engine) => engine.sleepsReading,
       reader: new CallerReader(own, callerDeadlineMs),
       trees: new TreeReader(),
       confined: options.confined,

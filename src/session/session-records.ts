@@ -5,14 +5,27 @@ import type { AuthorizedRequest } from '../policy/authorize.ts';
 import type { CriuResp } from '../protocol/messages.ts';
 import type { Asked, Records, Subject } from '../records/records.ts';
 import type { Unfinished } from '../records/vocabulary.ts';
-import type { RelayPreparation } from './engines/relay-preparation.ts';
-import type { SessionEngines } from './engines/session-engines.ts';
 import type { Action } from './machine/states.ts';
 import { lookAfter } from './trees/left-behind.ts';
 
+/** The engine of the current request, as far as records name it. */
+export interface RecordedEngine {
+  readonly pid: number | undefined;
+  readonly lastWords: readonly string[];
+  /** The pid that the engine has restored, if its claim counts. */
+  restored(claim: number | null | undefined): number | undefined;
+  scopeOf(restored: number): string | undefined;
+}
+
+/** The directories of an accepted request. */
+export interface RecordedDirectories {
+  readonly imagesDir: string | undefined;
+  readonly sharedDirectory: string | undefined;
+}
+
 export class SessionRecords {
   readonly #records: Records;
-  readonly #engines: SessionEngines;
+  readonly #engine: RecordedEngine;
   readonly #subject: Subject;
   readonly #onLooked: () => void;
   /** The last request, until its final record is written. */
@@ -20,15 +33,13 @@ export class SessionRecords {
   /** True from the decision that an engine gets the request until the final record. */
   #begun = false;
   #receivedAt = 0n;
-  /** The descriptors that were copied for the current request, until its final record. */
-  #preparation: RelayPreparation | undefined;
   /** Readings for a record that are in flight. */
   #looking = 0;
 
   /** @param onLooked called when a record that waited for a reading is written. */
-  constructor(records: Records, engines: SessionEngines, subject: Subject, onLooked: () => void) {
+  constructor(records: Records, engine: RecordedEngine, subject: Subject, onLooked: () => void) {
     this.#records = records;
-    this.#engines = engines;
+    this.#engine = engine;
     this.#subject = subject;
     this.#onLooked = onLooked;
   }
@@ -59,10 +70,8 @@ export class SessionRecords {
     this.#begun = true;
   }
 
-  /** @param preparation closed with the final record. */
-  accepted(request: AuthorizedRequest, preparation?: RelayPreparation): void {
-    this.#preparation = preparation;
-    const { imagesDir, sharedDirectory } = preparation ?? {};
+  accepted(request: AuthorizedRequest, directories?: RecordedDirectories): void {
+    const { imagesDir, sharedDirectory } = directories ?? {};
     this.#records.accepted(this.#subject, request, imagesDir, sharedDirectory);
   }
 
@@ -73,11 +82,18 @@ export class SessionRecords {
     this.#records.resumed(this.#subject, request);
   }
 
-  /** @param final the engine's final reply, if there is one. */
-  ended(action: Extract<Action, { do: 'record' }>, final: CriuResp | undefined): void {
+  /**
+   * @param final the engine's final reply, if there is one.
+   * @param log the last error lines of CRIU's log, if it is being read.
+   */
+  ended(
+    action: Extract<Action, { do: 'record' }>,
+    final: CriuResp | undefined,
+    imagesDir: string | undefined,
+    log: Promise<readonly string[]> | undefined,
+  ): void {
     const { result } = action;
-    const preparation = this.#preparation;
-    const restoredPid = result === 'done' ? this.#engines.restored(final?.restore?.pid) : undefined;
+    const restoredPid = result === 'done' ? this.#engine.restored(final?.restore?.pid) : undefined;
     const end = {
       request: this.#asked,
       result,
@@ -87,24 +103,15 @@ export class SessionRecords {
       restoredPid,
       durationUsec:
         this.#receivedAt === 0n ? undefined : Number((process.hrtime.bigint() - this.#receivedAt) / 1000n),
-      enginePid: this.#begun ? this.#engines.pid : undefined,
-      scope: restoredPid === undefined ? undefined : this.#engines.scopeOf(restoredPid),
-      imagesDir: preparation?.imagesDir,
-      stderr: result === 'failed' ? this.#engines.lastWords : [],
+      enginePid: this.#begun ? this.#engine.pid : undefined,
+      scope: restoredPid === undefined ? undefined : this.#engine.scopeOf(restoredPid),
+      imagesDir,
+      stderr: result === 'failed' ? this.#engine.lastWords : [],
     };
-    this.#preparation = undefined;
     this.#asked = undefined;
     this.#begun = false;
-    if (result !== 'failed' || !preparation) {
-      preparation?.close();
-      this.#records.finished(this.#subject, { ...end, log: [] });
-      return;
-    }
-    this.#look(async () => {
-      const log = await preparation.logLines();
-      preparation.close();
-      this.#records.finished(this.#subject, { ...end, log });
-    });
+    if (log) this.#look(async () => this.#records.finished(this.#subject, { ...end, log: await log }));
+    else this.#records.finished(this.#subject, { ...end, log: [] });
   }
 
   /** Records the state of the tree of an operation that was cut off. */

@@ -6,33 +6,31 @@
  */
 import { constants as os } from 'node:os';
 import type { EngineExit } from '../engine/engine.ts';
-import type { KeptAnswers, Question } from '../engine/kept-answers.ts';
-import { type NativeError, native, type Packet, type SeqpacketSocket } from '../native/binding.ts';
-import { EBADRQC } from '../native/errnos.ts';
-import { maxUserPacketBytes } from '../native/limits.ts';
-import type { AuthorizedRequest, RelayPlan } from '../policy/authorize.ts';
-import type { Phase } from '../policy/request-table.ts';
-import { type Caller, identifyCaller } from '../proc/caller.ts';
+import { native, type Packet, type SeqpacketSocket } from '../native/binding.ts';
+import type { AuthorizedRequest } from '../policy/authorize.ts';
 import type { ConnectionUser } from '../proc/connection-user.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec.ts';
 import { type CriuResp, isTerminalNotification, ReqType } from '../protocol/messages.ts';
-import { fitReply, refusal, withHint } from '../protocol/replies.ts';
-import type { Records } from '../records/records.ts';
-import type { FdStore } from '../systemd/fd-store.ts';
-import { CallerConnection, type Head } from './caller/connection.ts';
-import { Deadlines, type Timeouts } from './caller/deadlines.ts';
+import { refusal } from '../protocol/replies.ts';
+import { CallerConnection } from './caller/connection.ts';
+import { Deadlines } from './caller/deadlines.ts';
 import { HandedOver } from './caller/handed-over.ts';
-import { type JudgeContext, type Judgement, type judge, stillStands } from './caller/judge.ts';
-import { type EngineFor, identityFor } from './caller/known-caller.ts';
-import { BadDescriptorError, RelayPreparation } from './engines/relay-preparation.ts';
-import { type EnginesContext, NotStartedError, SessionEngines } from './engines/session-engines.ts';
+import { stillStands } from './caller/judge.ts';
+import { identityFor } from './caller/known-caller.ts';
+import { CallerPackets } from './caller/packets.ts';
+import { largestPacketOf, type SessionContext } from './context.ts';
+import type { Surroundings } from './engines/lease.ts';
+import { EngineLeases } from './engines/leases.ts';
+import { Loan } from './engines/loan.ts';
+import { EngineMessages } from './engines/messages.ts';
+import { notStarted } from './engines/start.ts';
 import { holderOf } from './keep/find-engine.ts';
-import { resumptionOf } from './keep/resumption.ts';
+import { askAgain, goOnFrom, lookAnew, needsEngine, resumptionOf } from './keep/resumption.ts';
 import type { SessionSnapshot } from './keep/session-file.ts';
 import { SessionKeeper, type Stand } from './keep/session-keeper.ts';
 import type { StoredSession } from './keep/stored-sessions.ts';
-import { initialActions, initialState, phaseOf, step } from './machine/machine.ts';
-import type { Action, EngineEnd, Input, State } from './machine/states.ts';
+import { initialActions, initialState, step } from './machine/machine.ts';
+import type { Action, EngineEnd, Input, State, Step } from './machine/states.ts';
 import { SessionRecords } from './session-records.ts';
 
 const { EAGAIN, ECANCELED, EPERM, ESRCH } = os.errno;
@@ -47,20 +45,6 @@ class CallerChangedError extends Error {
   }
 }
 
-/** The objects that all sessions of a service share. */
-export interface SessionContext extends JudgeContext, EnginesContext {
-  readonly records: Records;
-  readonly store: FdStore;
-  readonly timeouts: Timeouts;
-  /** The largest packet of a caller, in bytes. */
-  readonly maxPacketBytes: number;
-  readonly answers: KeptAnswers;
-  readonly judge: typeof judge;
-}
-
-/** States in which an engine that has gone is no loss. */
-const withoutEngine: ReadonlySet<State['at']> = new Set(['idle', 'resumed']);
-
 const cancelled = 'The request was cut off while it waited for an engine';
 
 /** The same message as CRIU's (send_criu_rpc_script in action-scripts.c). */
@@ -69,11 +53,6 @@ const postResume: CriuResp = {
   success: true,
   notify: { script: 'post-resume', pid: 0 },
 };
-
-/** Requests of users are small, and the memory of many that wait must be bounded. */
-function largestPacketOf({ uid }: ConnectionUser, { maxPacketBytes }: SessionContext): number {
-  return uid === 0 ? maxPacketBytes : Math.min(maxPacketBytes, maxUserPacketBytes);
-}
 
 /** The pause before the first look whether an engine has read its request, and the longest pause; it doubles in between. */
 const firstLookMs = 10;
@@ -87,20 +66,10 @@ export class Session {
   readonly #connection: CallerConnection;
   /** Our copy of the connection, after an engine has got it. */
   #handedOver: HandedOver | undefined;
-  /** Undefined before the first packet whose judgement depends on its caller. */
-  #caller: Caller | undefined;
-  /** The engine of the current request, if it was judged in this start. */
-  #engineFor: EngineFor = { is: 'probe' };
-  readonly #engines: SessionEngines;
+  readonly #packets: CallerPackets;
+  readonly #engines: EngineLeases;
+  readonly #messages: EngineMessages;
   readonly #records: SessionRecords;
-  /** The engine's message that is being handled. */
-  #message: Packet | undefined;
-  /** The engine's final reply, while it is being handled. */
-  #final: CriuResp | undefined;
-  /** The question to the engine, if its answer is to be stored. */
-  #question: Question | undefined;
-  /** The bytes of the packet that was judged last. */
-  #waiting: Buffer = Buffer.alloc(0);
   readonly #deadlines: Deadlines;
   readonly #keeper: SessionKeeper;
   /** The request, as rewritten for its engine. */
@@ -122,9 +91,11 @@ export class Session {
     this.id = id;
     this.#context = context;
     this.#onOver = onOver;
-    this.#keeper = new SessionKeeper(context.store, id, (error) => this.#records.unexpected(error));
+    this.#keeper = new SessionKeeper(context.store, id, context.makeFile, (error) =>
+      this.#records.unexpected(error),
+    );
     this.#deadlines = new Deadlines(context.timeouts, (reason) => this.#advance({ on: 'deadline', reason }));
-    this.#engines = new SessionEngines(context, user.key, {
+    this.#engines = new EngineLeases(context, user.key, {
       onMessage: (packet, confined) => this.#onEngineMessage(packet, confined),
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
       expectsTerminal: (message) => this.#expectsTerminal(message),
@@ -137,7 +108,7 @@ export class Session {
       this.#finish(),
     );
     this.#connection = new CallerConnection(socket, largestPacketOf(user, context), {
-      onReadable: () => this.#lookAtPacket(),
+      onReadable: () => this.#packets.look(),
       onEnd: () => this.#advance({ on: 'caller-end' }),
       onUnwatched: (error) => {
         this.#records.unexpected(error);
@@ -145,13 +116,22 @@ export class Session {
       },
       onRoom: () => this.#engines.resume(),
     });
+    this.#messages = new EngineMessages(this.#connection, context.answers);
+    this.#packets = new CallerPackets(context, this.#connection, {
+      state: () => this.#state,
+      advance: (input) => this.#advance(input),
+      stopListening: () => this.#stopListening(),
+      received: () => this.#records.received(),
+      asks: (asked) => this.#records.asks(asked),
+      unexpected: (error) => this.#records.unexpected(error),
+    });
     if (stored) this.#goOn(stored, socket);
     else this.#perform(initialActions);
   }
 
   /** Reads the queue at once: usually the request came with the connection, and a poll would cost a dozen system calls. */
   look(): void {
-    this.#lookAtPacket();
+    this.#packets.look();
   }
 
   /** True while an engine of the session exists or is being started. The session is not over before that. */
@@ -200,7 +180,7 @@ export class Session {
     const handedOver = this.#handedOver?.fd;
     const copy = handedOver ? native.duplicate(handedOver) : this.#connection.copy();
     if (!copy) return;
-    this.#keeper.start(copy, this.#waiting, this.#stand());
+    this.#keeper.start(copy, this.#packets.judged, this.#stand());
     copy.close();
     this.#keepEngine();
   }
@@ -236,17 +216,14 @@ export class Session {
     const { snapshot, engine } = stored;
     this.#keeper.takeOver(stored);
     const elapsedMs = Math.max(0, Date.now() - snapshot.startedAtMs);
-    this.#recallCaller(socket);
+    this.#packets.recallCaller(socket);
     if (engine && snapshot.engine) this.#engines.adopt(engine, snapshot.engine);
-    const { state } = snapshot;
-    switch (resumptionOf(state, engine !== undefined)) {
+    switch (resumptionOf(snapshot.state, engine !== undefined)) {
       case 'ask-again':
-        this.#state = { at: 'judging', phase: 'first', engine: false, packet: 'ours' };
-        this.#save();
-        this.#perform([{ do: 'abandon-engine' }, { do: 'judge-again' }]);
+        this.#take(askAgain);
         return;
       case 'find-engine':
-        this.#state = state;
+        this.#state = snapshot.state;
         this.#findEngine(snapshot, elapsedMs).catch((error) => {
           this.#records.unexpected(error);
           this.#advance({ on: 'engine-end', end: { how: 'lost', reason: (error as Error).message } });
@@ -255,86 +232,33 @@ export class Session {
       case 'look-anew':
         // An engine without a request exits.
         this.#engines.dismiss();
-        this.#lookAnew();
+        this.#take(lookAnew);
         return;
       case 'go-on':
-        this.#resume(snapshot, elapsedMs);
+        this.#resume(snapshot.state, elapsedMs);
     }
   }
 
-  /** Identifies the caller of a session that an earlier start has judged. A caller that has ended stays unknown. */
-  #recallCaller(socket: SeqpacketSocket): void {
-    try {
-      this.#caller = identifyCaller(socket);
-    } catch {
-      // The caller has ended: no request of its can be judged any more.
-    }
-  }
-
-  #resume({ state }: SessionSnapshot, elapsedMs: number): void {
+  /** Saves the state of a resumption before its actions (write-ahead). */
+  #take({ state, actions }: Step): void {
     this.#state = state;
-    const request = 'request' in state ? state.request : undefined;
+    this.#save();
+    this.#perform(actions);
+  }
+
+  #resume(saved: State, elapsedMs: number): void {
+    const request = 'request' in saved ? saved.request : undefined;
     if (request) this.#deadlines.forOperation(elapsedMs);
     this.#records.resumed(elapsedMs, request);
-    switch (state.at) {
-      case 'idle':
-        // The old engine would look for the descriptors of the next request in the service that made its connection, which is
-        // gone. Dismissing it loses nothing: between two requests only the images matter.
-        this.#engines.dismiss();
-        this.#state = { ...state, engine: false };
-        this.#listen(state.phase === 'first' ? 'request' : 'none');
-        break;
-      case 'offered':
-        // The earlier start was killed while it took the packet off the queue, or right before that.
-        if (state.packet === 'queued' && this.#isUnread()) this.#connection.discard();
-        this.#state = { ...state, packet: 'ours', by: 'an-earlier-start' };
-        this.#connection.stopListening();
-        break;
-      case 'rolling-back':
-        if (state.because.is === 'cut-off') this.#deadlines.forRollback();
-        break;
-      case 'working':
-      case 'restoring':
-      case 'resuming':
-        this.#connection.stopListening();
-        break;
-      case 'notifying':
-        this.#listen('notify');
-        break;
-      case 'leaving':
-        this.#connection.stopListening();
-        this.#deadlines.forLeaving();
-        break;
-      case 'letting-run':
-        // The exit of the engine will be reported again.
-        this.#state = { ...state, at: 'leaving' };
-        this.#connection.stopListening();
-        this.#deadlines.forLeaving();
-        break;
-      case 'resumed':
-        this.#listen('notify');
-        break;
-      case 'verifying':
-        // The notification pre-resume is still in the engine's queue, and is handled again.
-        this.#state = { at: 'restoring', request: state.request };
-        this.#connection.stopListening();
-        break;
-      case 'handed-over':
-        this.#handedOver = new HandedOver(this.#connection.release());
-        break;
-      case 'judging':
-      case 'starting':
-      case 'draining':
-      case 'over':
-        // Unreachable: the first two are resumed in another way (resumption.ts), the others are never kept.
-        break;
-    }
-    if (!this.#engines.running && !withoutEngine.has(state.at)) {
+    const { state, actions } = goOnFrom(saved);
+    this.#state = state;
+    this.#perform(actions);
+    if (!this.#engines.running && needsEngine(saved)) {
       this.#advance({
         on: 'engine-end',
         end: { how: 'lost', reason: 'The engine was lost when this service was restarted' },
       });
-    } else if (state.at === 'offered' && state.packet === 'queued') this.#findOut();
+    } else if (saved.at === 'offered' && saved.packet === 'queued') this.#findOut();
   }
 
   /**
@@ -344,16 +268,16 @@ export class Session {
   async #findEngine({ state, callerInode, becomes }: SessionSnapshot, elapsedMs: number): Promise<void> {
     let holder = await holderOf(callerInode);
     if (holder && this.#isUnread()) {
-      await this.#engines.endUnbegun(holder, becomes);
+      await this.#context.endUnbegun(holder, becomes, (left) => this.#engines.sweep(left));
       holder = undefined;
     }
     // The engine may have read the request right before it was killed.
     if (this.#isUnread()) {
-      this.#lookAnew();
+      this.#take(lookAnew);
       return;
     }
     this.#records.resumed(elapsedMs, 'request' in state ? state.request : undefined);
-    this.#handedOver = new HandedOver(this.#connection.release());
+    this.#perform([{ do: 'give-connection' }]);
     if (holder) {
       this.#engines.adoptFound(holder, becomes);
       this.#keepEngine();
@@ -364,16 +288,9 @@ export class Session {
     }
   }
 
-  /** Starts over with the request in its caller's queue. The stored session stays until the request is judged. */
-  #lookAnew(): void {
-    this.#state = initialState;
-    this.#save();
-    this.#perform(initialActions);
-  }
-
   /** True if the request is still in its caller's queue. A different packet at the head was sent after it. */
   #isUnread(): boolean {
-    const head = this.#head();
+    const head = this.#packets.head();
     return head.kind === 'packet' && this.#keeper.packet?.equals(head.data) === true;
   }
 
@@ -400,7 +317,8 @@ export class Session {
     if (end.how !== 'unknown') return { how: end.how, reason: end.reason };
     // The engine's reply did not pass through the service. If the caller has read the reply already and still waits, it is told
     // that the engine was lost.
-    const done = this.#state.at === 'handed-over' && (!this.#caller?.isThere || this.#handedOver?.isAnswered);
+    const done =
+      this.#state.at === 'handed-over' && (!this.#packets.caller?.isThere || this.#handedOver?.isAnswered);
     return { how: done ? 'success' : 'lost', reason: end.reason };
   }
 
@@ -426,7 +344,7 @@ export class Session {
         this.#keeper.forget();
         break;
       case 'judge-again':
-        if (this.#keeper.packet) this.#decide(this.#keeper.packet, 'first');
+        if (this.#keeper.packet) this.#packets.judge(this.#keeper.packet, 'first');
         else this.#advance({ on: 'malformed', errno: ESRCH, reason: 'The request was lost in a restart' });
         break;
       case 'begin':
@@ -437,24 +355,21 @@ export class Session {
         this.#startEngine(action);
         break;
       case 'restart-engine':
-        this.#engines.replace(action.request, this.#engineFor).then(
-          () => this.#offer(),
-          (error) => this.#notStarted(action.request, error),
-        );
+        this.#replaceEngine(action.request);
         break;
       case 'abandon-engine':
         this.#deadlines.endOperation();
         this.#engines.abandon();
         break;
       case 'send':
-        this.#engines.send(this.#bytes);
+        this.#engines.offer(this.#bytes);
         break;
       case 'hand-over':
         this.#handOver(action);
         break;
       case 'answer':
         this.#connection.discard();
-        this.#engines.send(this.#waiting);
+        this.#engines.send(this.#packets.judged);
         break;
       case 'answer-failure':
         this.#connection.discard();
@@ -473,8 +388,16 @@ export class Session {
       case 'discard':
         this.#connection.discard();
         break;
+      case 'discard-unread':
+        if (this.#isUnread()) this.#connection.discard();
+        break;
+      case 'give-connection':
+        this.#handedOver = new HandedOver(this.#connection.release());
+        break;
       case 'forward':
-        this.#forward(action.hint);
+        this.#messages.forward(action.hint);
+        // The last reply is out. Drop the stored session at once: a restart before that would forward the reply a second time.
+        if (this.#state.at === 'draining' || this.#state.at === 'over') this.#keeper.forget();
         break;
       case 'reply':
         this.#reply(action.type, action.errno, action.reason);
@@ -493,16 +416,13 @@ export class Session {
         this.#engines.killEngine();
         break;
       case 'let-run':
-        this.#answerLater(
-          this.#engines.letRun(this.#caller?.identity, this.#context.own.threads[0]!),
-          'let-run',
-        );
+        this.#answerLater(this.#engines.letRun(this.#restorer), 'let-run');
         break;
       case 'notify-resumed':
         this.#connection.send(encodeResponse(postResume));
         break;
       case 'send-reply':
-        this.#sendReply(Buffer.from(action.reply, 'base64'));
+        this.#messages.sendReply(Buffer.from(action.reply, 'base64'));
         break;
       case 'check-tree':
         this.#records.leftBehind(action.left);
@@ -514,8 +434,7 @@ export class Session {
         this.#records.unexpected(new Error(`${action.on} came in the state ${action.at}`));
         break;
       case 'record':
-        this.#deadlines.endOperation();
-        this.#records.ended(action, this.#final);
+        this.#record(action);
         break;
     }
   }
@@ -530,85 +449,6 @@ export class Session {
   #stopListening(): void {
     this.#deadlines.endPacket();
     this.#connection.stopListening();
-  }
-
-  #lookAtPacket(): void {
-    const phase = phaseOf(this.#state);
-    if (phase === undefined) return;
-    const head = this.#head();
-    switch (head.kind) {
-      case 'nothing':
-        break;
-      case 'end':
-        this.#advance({ on: 'caller-end' });
-        break;
-      case 'malformed':
-        this.#advance({ on: 'malformed', errno: head.errno, reason: head.reason });
-        break;
-      case 'packet':
-        this.#decide(head.data, phase);
-    }
-  }
-
-  #head(): Head {
-    try {
-      return this.#connection.head();
-    } catch (error) {
-      this.#records.unexpected(error);
-      return { kind: 'end' };
-    }
-  }
-
-  /** Judges a packet. Meanwhile nothing is read from the caller; if another input changes the state, the judgement is dropped. */
-  #decide(data: Buffer, phase: Phase): void {
-    this.#waiting = data;
-    this.#records.received();
-    const judged = this.#judgementOf(data, phase);
-    if (!(judged instanceof Promise)) {
-      this.#advanceAs(judged);
-      return;
-    }
-    // The packet is here, so its deadline is over, even if reading its caller and its target takes long.
-    this.#stopListening();
-    const { at } = this.#state;
-    judged
-      .catch((error) => this.#cannotJudge(error))
-      .then((judgement) => {
-        if (this.#state.at === at) this.#advanceAs(judgement);
-      });
-  }
-
-  #judgementOf(data: Buffer, phase: Phase): Judgement | Promise<Judgement> {
-    try {
-      const socket = this.#connection.socket!;
-      return this.#context.judge(this.#context, {
-        data,
-        phase,
-        uid: socket.peerCredentials().uid,
-        identify: () => (this.#caller ??= identifyCaller(socket)),
-        onReading: () => {
-          if (this.#state.at === 'idle') this.#advance({ on: 'packet' });
-        },
-      });
-    } catch (error) {
-      return this.#cannotJudge(error);
-    }
-  }
-
-  #cannotJudge(error: unknown): Judgement {
-    this.#records.unexpected(error);
-    return { on: 'malformed', errno: ESRCH, reason: (error as Error).message };
-  }
-
-  #advanceAs(judgement: Judgement): void {
-    if (judgement.on === 'decided' && judgement.decision.kind === 'refuse') {
-      const { name, target } = judgement.decision;
-      // A refused answer to a notification is no request of its own.
-      if (name !== undefined && (this.#state.at === 'idle' || this.#state.at === 'judging')) {
-        this.#records.asks({ name, ...(target === undefined ? {} : { target }) });
-      }
-    }
-    this.#advance(judgement);
   }
 
   #reply(type: number, errno: number, reason: string): void {
@@ -626,45 +466,38 @@ export class Session {
   // ---- the engine's side
 
   #startEngine({ request, plan, engine, fresh }: Extract<Action, { do: 'start-engine' }>): void {
-    if (fresh && this.#isAnswered(request, plan)) return;
-    this.#engineFor = engine;
+    const packet = this.#packets.judged;
+    const known = fresh ? this.#messages.takeKnown(request, plan, packet) : undefined;
+    if (known !== undefined) {
+      this.#advance({ on: 'answered', success: known });
+      this.#messageDone();
+      return;
+    }
     const start = async (): Promise<void> => {
-      const preparation = new RelayPreparation(this.#caller, plan);
-      this.#records.accepted(request, preparation);
-      const opened = fresh
-        ? await this.#engines.relay(request, engine, plan, preparation.engineFds, this.#waiting.length)
-        : {};
-      if (!fresh) await this.#engines.reuse(request, engine);
+      const loan = new Loan(this.#packets.caller, plan);
+      this.#records.accepted(request, loan);
+      const order = { request, engine };
+      const opened = fresh ? await this.#engines.relay(order, plan, loan, packet.length) : {};
+      if (!fresh) await this.#engines.reuse(order, loan);
       this.#keepEngine();
       if (this.#keeper.waits) await this.#keeper.waits;
       if (engine.is === 'confined' && !(await stillStands(this.#context, engine.as)))
         throw new CallerChangedError();
-      this.#bytes = preparation.rewrite(this.#waiting, opened);
+      this.#bytes = loan.rewrite(packet, opened);
       this.#advance({ on: 'engine-ready' });
     };
     start().catch((error) => this.#notStarted(request, error));
   }
 
-  /** Offers the request to its replacement engine. */
-  #offer(): void {
-    this.#keepEngine();
-    this.#whenKept(() => this.#advance({ on: 'engine-ready' }));
-  }
-
-  /** True if a stored answer to the same question was sent, so that no engine is needed. */
-  #isAnswered(request: AuthorizedRequest, plan: RelayPlan): boolean {
-    this.#question = this.#context.answers.question(request.type, plan.fresh ?? this.#waiting);
-    const answer = this.#question?.answer;
-    if (!answer) return false;
-    this.#question = undefined;
-    const decoded = decodeResponse(answer, 'lenient');
-    if (decoded.kind === 'malformed') return false;
-    this.#message = { data: answer, fds: [] };
-    this.#final = decoded.message;
-    this.#advance({ on: 'answered', success: decoded.message.success });
-    this.#final = undefined;
-    this.#messageDone();
-    return true;
+  /** Offers the request to another engine. */
+  #replaceEngine(request: AuthorizedRequest): void {
+    this.#engines.replace(request).then(
+      () => {
+        this.#keepEngine();
+        this.#whenKept(() => this.#advance({ on: 'engine-ready' }));
+      },
+      (error) => this.#notStarted(request, error),
+    );
   }
 
   #handOver({ request, engine }: Extract<Action, { do: 'hand-over' }>): void {
@@ -677,7 +510,7 @@ export class Session {
     this.#engines.setAside();
     this.#keep();
     this.#whenKept(() =>
-      this.#engines.handOver(request, engine, fd, this.#waiting.length).then(
+      this.#engines.handOver({ request, engine }, fd, this.#packets.judged.length).then(
         () => this.#keepEngine(),
         (error) => this.#notStarted(request, error),
       ),
@@ -685,22 +518,20 @@ export class Session {
   }
 
   #notStarted(request: AuthorizedRequest, error: unknown): void {
-    const { message, errno } = error as NativeError;
-    this.#advance({
-      on: 'not-started',
-      // Errnos of node:fs are negative.
-      errno: error instanceof BadDescriptorError ? EBADRQC : Math.abs(errno ?? ESRCH),
-      reason: error instanceof NotStartedError ? message : `${request.name}: ${message}`,
-      engineRemains: this.#engines.running,
-    });
+    this.#advance(notStarted(request, error, this.#engines.running));
   }
 
   /** Starts the verification. Its result arrives as an input later, even if the engine ends meanwhile. */
   #verify(): void {
-    const surroundings = this.#context.own.threads[0]!;
-    this.#answerLater(this.#engines.verify(this.#caller?.identity, surroundings), 'verified').then(() =>
-      this.#messageDone(),
-    );
+    this.#answerLater(this.#engines.verify(this.#restorer), 'verified').then(() => this.#messageDone());
+  }
+
+  /** The caller, as a measure for what it restores; undefined if the caller cannot be identified. */
+  get #restorer(): Surroundings | undefined {
+    const { identity } = this.#packets.caller ?? {};
+    if (!identity) return undefined;
+    const { uid, gid, groups } = identity;
+    return { uid, gid, groups, surroundings: this.#context.own.threads[0]! };
   }
 
   /** @param reason the reason why the restored tree must not run; undefined if it may run. */
@@ -710,29 +541,10 @@ export class Session {
       .then((why) => this.#advance(why === undefined ? { on: good } : { on: 'unverified', reason: why }));
   }
 
-  /** Sends the final reply of an engine that has gone. */
-  #sendReply(reply: Buffer): void {
-    const decoded = decodeResponse(reply, 'lenient');
-    if (decoded.kind !== 'malformed') this.#final = decoded.message;
-    this.#connection.send(reply);
-  }
-
-  /** A confined engine sends what its caller wants, so its messages must read the same to every parser (strict). */
   #onEngineMessage(packet: Packet, confined: boolean): void {
-    const decoded = decodeResponse(packet.data, confined ? 'strict' : 'lenient');
-    this.#message = packet;
-    if (decoded.kind === 'malformed') {
-      this.#engineLies(`The engine sent no criu_resp: ${decoded.reason}`);
-    } else if (decoded.message.type === ReqType.NOTIFY) {
-      this.#advance({ on: 'engine-notify', script: decoded.message.notify?.script ?? '' });
-    } else {
-      const { success, cr_errno } = decoded.message;
-      this.#final = decoded.message;
-      if (success) this.#question?.keep(packet.data);
-      this.#question = undefined;
-      this.#advance({ on: 'engine-final', success, errno: cr_errno ?? 0, reply: fitReply(packet.data) });
-      this.#final = undefined;
-    }
+    const input = this.#messages.receive(packet, confined);
+    if (typeof input === 'string') this.#engineLies(input);
+    else this.#advance(input);
     if (this.#state.at !== 'verifying') this.#messageDone();
   }
 
@@ -748,24 +560,20 @@ export class Session {
     return decoded.kind === 'response' && isTerminalNotification(decoded.message);
   }
 
-  /** Closes descriptors that were not forwarded, then lets the engine's next message come. */
+  /** Lets the engine's next message come. */
   #messageDone(): void {
-    for (const fd of this.#message?.fds ?? []) fd.close();
-    this.#message = undefined;
+    this.#messages.done();
     if (!this.#connection.full) this.#engines.resume();
   }
 
-  #forward(hint: string | undefined): void {
-    const packet = this.#message;
-    this.#message = undefined;
-    if (hint !== undefined && this.#final) this.#final = withHint(this.#final, hint);
-    const data = hint !== undefined && this.#final ? encodeResponse(this.#final) : packet?.data;
-    if (packet && data) this.#connection.send(fitReply(data), packet.fds);
-    // The last reply is out. Drop the stored session at once: a restart before that would forward the reply a second time.
-    if (this.#state.at === 'draining' || this.#state.at === 'over') this.#keeper.forget();
-  }
-
   // ---- the end
+
+  #record(action: Extract<Action, { do: 'record' }>): void {
+    this.#deadlines.endOperation();
+    const { imagesDir } = this.#engines;
+    const log = this.#engines.endLoan(action.result === 'failed');
+    this.#records.ended(action, this.#messages.final, imagesDir, log);
+  }
 
   #finish(): void {
     if (
@@ -779,7 +587,7 @@ export class Session {
     }
     this.#over = true;
     this.#keeper.forget();
-    this.#caller?.close();
+    this.#packets.close();
     this.#onOver(this);
   }
 }

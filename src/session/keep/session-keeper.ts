@@ -3,7 +3,7 @@ import { fstatSync } from 'node:fs';
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
 import type { OwnedFd } from '../../native/binding.ts';
 import type { FdStore } from '../../systemd/fd-store.ts';
-import { SessionFile, type SessionSnapshot } from './session-file.ts';
+import type { SessionFile, SessionSnapshot } from './session-file.ts';
 import type { StoredSession } from './stored-sessions.ts';
 
 /** The part of a snapshot that the session provides; the keeper adds the rest. */
@@ -12,6 +12,7 @@ export type Stand = Omit<SessionSnapshot, 'callerInode' | 'becomes'>;
 export class SessionKeeper {
   readonly #store: FdStore;
   readonly #session: number;
+  readonly #makeFile: () => SessionFile;
   readonly #onError: (error: unknown) => void;
   /** Undefined while the session is not kept. */
   #file: SessionFile | undefined;
@@ -24,9 +25,15 @@ export class SessionKeeper {
   becomes: ConfinedIdentity | undefined;
 
   /** @param onError called if the session cannot be kept; it is served nevertheless. */
-  constructor(store: FdStore, session: number, onError: (error: unknown) => void) {
+  constructor(
+    store: FdStore,
+    session: number,
+    makeFile: () => SessionFile,
+    onError: (error: unknown) => void,
+  ) {
     this.#store = store;
     this.#session = session;
+    this.#makeFile = makeFile;
     this.#onError = onError;
   }
 
@@ -49,7 +56,7 @@ export class SessionKeeper {
   start(connection: OwnedFd, packet: Uint8Array, stand: Stand): void {
     const isNew = this.#file === undefined;
     try {
-      this.#file ??= SessionFile.make();
+      this.#file ??= this.#makeFile();
       this.#file.put(packet);
     } catch (error) {
       this.#onError(error);

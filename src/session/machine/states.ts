@@ -183,6 +183,10 @@ export type Action =
   | { readonly do: 'kill-tree' }
   /** Consume the packet and drop it. */
   | { readonly do: 'discard' }
+  /** Consume the packet of an earlier start, if it is still at the head of the queue, and drop it. */
+  | { readonly do: 'discard-unread' }
+  /** The engine has the caller's connection: keep a copy for a reply, and read nothing more from it. */
+  | { readonly do: 'give-connection' }
   /** Forward the engine's message to the caller. `hint` is added to the sentence of a failing reply. */
   | { readonly do: 'forward'; readonly hint?: string }
   /** Send the caller a failing reply of the service's own. */

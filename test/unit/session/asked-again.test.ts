@@ -4,7 +4,6 @@ import { spawn } from 'node:child_process';
 import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { Engine } from '../../../src/engine/engine.ts';
 import { native, type SeqpacketSocket } from '../../../src/native/binding.ts';
 import { EBADRQC } from '../../../src/native/errnos.ts';
 import { decodeResponse, encodeRequest } from '../../../src/protocol/codec.ts';
@@ -124,20 +123,23 @@ print(connection.recv(4096).hex())
 });
 
 describe('a request that its engine may or may not have, where that cannot be found out', () => {
-  const known = Object.getOwnPropertyDescriptor(Engine.prototype, 'sleepsReading')!;
   let engine: ServiceUnderTest;
 
   beforeEach(() => {
-    Object.defineProperty(Engine.prototype, 'sleepsReading', { ...known, get: () => undefined });
     engine = new ServiceUnderTest();
   });
 
   afterEach(async () => {
-    Object.defineProperty(Engine.prototype, 'sleepsReading', known);
     await engine.stop();
   });
 
-  const resumed = (): Resumed => new Resumed({ state: sending, packet, engine: engine.script });
+  const resumed = (): Resumed =>
+    new Resumed({
+      state: sending,
+      packet,
+      engine: engine.script,
+      context: { sleepsReading: () => undefined },
+    });
 
   it('fails with that reason if the engine is lost without a reply', async () => {
     engine.engine('receive', 'kill 9');

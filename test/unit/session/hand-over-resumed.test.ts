@@ -12,7 +12,7 @@ import {
 import { ticksNow } from '../../../src/proc/audit-session.ts';
 import { encodeResponse } from '../../../src/protocol/codec.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
-import { SessionEngines } from '../../../src/session/engines/session-engines.ts';
+import { endUnbegun } from '../../../src/session/keep/end-unbegun.ts';
 import { authorized } from './support/authorized.ts';
 import { type Left, Resumed } from './support/resumed.ts';
 
@@ -145,13 +145,18 @@ describe('a connection that was being handed over when its service was killed', 
   });
 
   it('gets one reply if the killed engine had read the request in its last moment', async () => {
-    const { endUnbegun } = SessionEngines.prototype;
     const holder = new Holder();
-    const left = { ...handedOver, queued: [handedOver.packet], requestMs: 1 };
     let engine: SeqpacketSocket | undefined;
-    SessionEngines.prototype.endUnbegun = function (...found) {
-      engine?.receive(4096);
-      return endUnbegun.apply(this, found);
+    const left: Left = {
+      ...handedOver,
+      queued: [handedOver.packet],
+      requestMs: 1,
+      context: {
+        endUnbegun: (...found) => {
+          engine?.receive(4096);
+          return endUnbegun(...found);
+        },
+      },
     };
     try {
       const resumed = new Resumed(left, (connection) => {
@@ -161,7 +166,6 @@ describe('a connection that was being handed over when its service was killed', 
       const [reply, ...more] = await resumed.all();
       assert.deepEqual([reply?.type, reply?.cr_errno, more.length], [request.type, os.errno.EIO, 0]);
     } finally {
-      SessionEngines.prototype.endUnbegun = endUnbegun;
       engine?.close();
     }
   });

@@ -39,7 +39,6 @@ function isUnread({ state }: SessionSnapshot): boolean {
 
 describe('the stored session of a connection', () => {
   let criu: ServiceUnderTest;
-  const { write } = SessionFile.prototype;
   let pages: SessionSnapshot[];
   let store: Store;
   let caller: SeqpacketSocket;
@@ -50,17 +49,23 @@ describe('the stored session of a connection', () => {
     store = new Store();
     pages = [];
     replies = [];
-    SessionFile.prototype.write = function (snapshot) {
-      write.call(this, snapshot);
-      pages.push(snapshot);
-      store.look();
-    };
   });
 
   afterEach(async () => {
-    SessionFile.prototype.write = write;
     await criu.stop();
   });
+
+  /** A file whose pages are noted. */
+  function makeFile(): SessionFile {
+    const file = SessionFile.make();
+    const write = file.write.bind(file);
+    file.write = (snapshot) => {
+      write(snapshot);
+      pages.push(snapshot);
+      store.look();
+    };
+    return file;
+  }
 
   function open(kept: FdStore = store, judgeAs = judge): Promise<void> {
     const engine = { criu: criu.script, ahead: 0 };
@@ -78,6 +83,7 @@ describe('the stored session of a connection', () => {
       store: kept,
       answers: new Known(engine),
       judge: judgeAs,
+      makeFile,
     });
     return new Promise<void>((resolve) => {
       new Session(1, ours, userOf(ours), context, () => resolve());
@@ -158,6 +164,7 @@ describe('the stored session of a connection', () => {
       packet,
       queued: [packet],
       criu: criu.script,
+      makeFile,
       context: {
         judge: (...asked) => {
           droppedBefore = [...resumed.dropped];

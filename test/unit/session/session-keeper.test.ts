@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { native, type OwnedFd, type SeqpacketSocket } from '../../../src/native/binding.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
-import type { EngineSnapshot } from '../../../src/session/keep/session-file.ts';
+import { type EngineSnapshot, SessionFile } from '../../../src/session/keep/session-file.ts';
 import { SessionKeeper, type Stand } from '../../../src/session/keep/session-keeper.ts';
 import { authorized } from './support/authorized.ts';
 import { Store } from './support/store.ts';
@@ -25,7 +25,7 @@ describe('the session keeper', () => {
     pair = native.socketpair();
     connection = pair.ours.copy();
     store = new Store();
-    keeper = new SessionKeeper(store, 1, (error) => {
+    keeper = new SessionKeeper(store, 1, SessionFile.make, (error) => {
       throw error;
     });
   });

@@ -9,7 +9,9 @@ import { CallerReader } from '../../../../src/proc/caller-reader.ts';
 import { TreeReader } from '../../../../src/proc/tree-reader.ts';
 import { Records } from '../../../../src/records/records.ts';
 import { judge } from '../../../../src/session/caller/judge.ts';
-import type { SessionContext } from '../../../../src/session/session.ts';
+import type { SessionContext } from '../../../../src/session/context.ts';
+import { endUnbegun } from '../../../../src/session/keep/end-unbegun.ts';
+import { SessionFile } from '../../../../src/session/keep/session-file.ts';
 
 const quiet = {
   error() {},
@@ -32,6 +34,9 @@ export function sessionContext(
   return {
     own,
     judge,
+    makeFile: SessionFile.make,
+    endUnbegun,
+    sleepsReading: (engine) => engine.sleepsReading,
     reader: new CallerReader(own, 1000),
     trees: new TreeReader(),
     procMount: { hidesFrom: () => false, refresh() {} },

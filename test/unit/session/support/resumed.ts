@@ -7,8 +7,9 @@ import { userOf } from '../../../../src/proc/connection-user.ts';
 import { sleepsOn } from '../../../../src/proc/sleeping.ts';
 import { decodeResponse } from '../../../../src/protocol/codec.ts';
 import type { CriuResp } from '../../../../src/protocol/messages.ts';
+import type { SessionContext } from '../../../../src/session/context.ts';
 import { SessionFile, type SessionSnapshot } from '../../../../src/session/keep/session-file.ts';
-import { Session, type SessionContext } from '../../../../src/session/session.ts';
+import { Session } from '../../../../src/session/session.ts';
 import type { StoreName } from '../../../../src/systemd/fd-store.ts';
 import { limits, sessionContext } from './context.ts';
 
@@ -31,6 +32,8 @@ export interface Left {
   readonly requestMs?: number;
   /** True if the caller reads only when told to. */
   readonly busy?: boolean;
+  /** Makes the file of the session. */
+  readonly makeFile?: () => SessionFile;
   /** Overrides of the context. */
   readonly context?: Partial<SessionContext>;
 }
@@ -73,7 +76,7 @@ export class Resumed {
       ...(left.becomes ? { becomes: left.becomes } : {}),
       ...(engine ? { engine: engine.snapshot, engineInode: engine.inode } : {}),
     };
-    const file = SessionFile.make();
+    const file = (left.makeFile ?? SessionFile.make)();
     file.put(left.packet);
     file.write(snapshot);
     const stored = { id: 1, file, snapshot, caller: connection, engine: engine?.stored };

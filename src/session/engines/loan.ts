@@ -1,6 +1,6 @@
 /**
- * Prepares a relayed request so that it means the same to the engine as to its caller: copies of the caller's descriptors, the
- * caller's pid, a directory for a log. All of it is released together, with the final record.
+ * The loan of a relayed request, with which the request means the same to the engine as to its caller: copies of the caller's
+ * descriptors, the caller's pid, a directory for a log. All of it is released together, with the final record.
  */
 import { constants, mkdtempSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +18,7 @@ export class BadDescriptorError extends Error {
   override readonly name = 'BadDescriptorError';
 }
 
-export class RelayPreparation {
+export class Loan {
   /** Copies for the engine's own descriptor table, under the caller's numbers. */
   readonly engineFds: readonly EngineFd[];
   readonly #plan: RelayPlan;
@@ -94,16 +94,28 @@ export class RelayPreparation {
     return undefined;
   }
 
-  /** The last error lines of CRIU's log, if it lies in a copied directory. Call this before {@link close}. */
-  async logLines(): Promise<readonly string[]> {
-    const directory = this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
-    return directory ? readErrorLines(directory, this.#plan.logFile, this.#startedAt) : [];
+  /**
+   * Ends the loan with the final record.
+   * @param failed CRIU's log is read first.
+   * @returns the last error lines of that log, if it lies in a copied directory; undefined if the request has not failed.
+   */
+  end(failed: boolean): Promise<readonly string[]> | undefined {
+    const lines = failed ? this.#logLines() : undefined;
+    const close = (): void => this.close();
+    if (lines) lines.then(close, close);
+    else close();
+    return lines;
   }
 
   close(): void {
     for (const fd of this.#fds.splice(0)) fd.close();
     if (this.#lentDirectory !== undefined) rmSync(this.#lentDirectory, { recursive: true, force: true });
     this.#lentDirectory = undefined;
+  }
+
+  async #logLines(): Promise<readonly string[]> {
+    const directory = this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
+    return directory ? readErrorLines(directory, this.#plan.logFile, this.#startedAt) : [];
   }
 
   /**
