@@ -94,6 +94,23 @@
       ],
     },
     {
+      # The program of criu-pids.service.
+      "target_name": "criu-pids",
+      "type": "executable",
+      "sources": ["pids/pids.cc"],
+      "defines": ["_GNU_SOURCE", "_FILE_OFFSET_BITS=64"],
+      "cflags!": ["-fPIC"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++1y", "-std=gnu++20"],
+      "cflags": [
+        "-Wall", "-Wextra", "-Wconversion", "-Wshadow",
+        "-fPIE", "-fvisibility=hidden", "-fstack-protector-strong",
+      ],
+      "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti"],
+      "ldflags!": ["-rdynamic"],
+      "ldflags": ["-pie", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack", "-Wl,--as-needed"],
+      "conditions": [["werror==1", {"cflags": ["-Werror"]}]],
+    },
+    {
       # What CRIU is run with as an engine of a user without root. It takes the place of functions of libc.
       "target_name": "criu-engine-preload",
       "type": "loadable_module",

@@ -18,6 +18,7 @@ for (const name of ['criu-service', 'criuctl']) chmodSync(`${out}/${name}.cjs`, 
 copyFileSync('native/build/Release/criu_service.node', `${out}/criu_service.node`);
 copyFileSync('node_modules/sd-notify/build/Release/notify.node', `${out}/sd-notify.node`);
 copyFileSync('native/build/Release/criu-launcher', `${out}/criu-launcher`);
+copyFileSync('native/build/Release/criu-pids', `${out}/criu-pids`);
 copyFileSync('native/build/Release/criu-engine-preload.node', `${out}/criu-engine-preload.so`);
 copyFileSync('units/unprivileged.conf', `${out}/unprivileged.conf`);
 

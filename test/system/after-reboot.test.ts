@@ -1,7 +1,7 @@
 /** State after the machine has been started again: the second run of run.sh. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
-import { succeeds } from './support/bench.ts';
+import { run, succeeds } from './support/bench.ts';
 import { ask, withOpen } from './support/client.ts';
 import { itElsewhere } from './support/it.ts';
 import { bootId, findLeft } from './support/other-boot.ts';
@@ -19,6 +19,17 @@ describe('over a reboot', () => {
       SubState: 'listening',
     });
     assert.equal(show('criu.service', 'ActiveState').ActiveState, 'inactive');
+  });
+
+  itElsewhere('the pid counter was moved to the upper half before a user could log in', () => {
+    const [moved, admitted] = ['criu-pids.service', 'systemd-user-sessions.service'].map((unit) =>
+      Number(show(unit, 'ActiveEnterTimestampMonotonic').ActiveEnterTimestampMonotonic),
+    );
+    assert.ok(moved! > 0 && moved! <= admitted!, `${moved} and ${admitted}`);
+    // The bench sets the counter once more, for the tests (test/bench/README.md).
+    const told = run('journalctl', '--boot', '--unit=criu-pids.service', '--output=cat', '--no-pager');
+    const [, place, pids] = /^The pid counter is moved from \d+ to (\d+) of (\d+)$/m.exec(told) ?? [];
+    assert.ok(Number(place) >= Number(pids) / 2, told);
   });
 
   itElsewhere('a process that was dumped before the reboot counts on from its last number', async () => {

@@ -1,7 +1,7 @@
 /** The view of an operator: systemctl and journalctl. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
@@ -164,10 +164,39 @@ describe('criu.socket and criu.service', () => {
   it('pass systemd-analyze verify', async () => {
     const { status, stdout, stderr } = spawnSync(
       'systemd-analyze',
-      ['verify', '--recursive-errors=no', 'criu.socket', 'criu.service', 'criu-kerndat.service'],
+      [
+        'verify',
+        '--recursive-errors=no',
+        'criu.socket',
+        'criu.service',
+        'criu-kerndat.service',
+        'criu-pids.service',
+      ],
       { encoding: 'utf8' },
     );
     assert.deepEqual([status, stdout, stderr], [0, '', '']);
+  });
+});
+
+describe('criu-pids.service', () => {
+  const half = (): number => Math.floor(Number(readFileSync('/proc/sys/kernel/pid_max', 'utf8')) / 2);
+  const startedPid = (): number => Number(run('/bin/sh', '-c', 'echo $$'));
+
+  it('is started by criu.socket, once, and from then on new processes have pids in the upper half', async () => {
+    const started = 'ExecMainStartTimestampMonotonic';
+    const before = show('criu-pids.service', 'ActiveState', 'Result', started);
+    assert.deepEqual([before.ActiveState, before.Result], ['active', 'success']);
+    run('systemctl', 'stop', 'criu.service', 'criu.socket');
+    run('systemctl', 'start', 'criu.socket');
+    assert.equal((await ask({ type: ReqType.VERSION })).success, true);
+    assert.deepEqual(show('criu-pids.service', started), { [started]: before[started] });
+    assert.ok(startedPid() >= half(), `${startedPid()}`);
+  });
+
+  it('moves the counter from the lower half with no more rights than its unit leaves it', async () => {
+    writeFileSync('/proc/sys/kernel/ns_last_pid', '1000');
+    run('systemctl', 'restart', 'criu-pids.service');
+    assert.ok(startedPid() >= half(), `${startedPid()}`);
   });
 });
 
