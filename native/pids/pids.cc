@@ -3,11 +3,9 @@
  * (criu-pids.service). A restored process needs the pid that it had. Pids that were given out in
  * another boot, or on another machine, are then rarely in use in this one.
  *
- *     counter                 pids          then
- *     in the lower half       32,768 or more  moved to a random pid of the upper half, without its
- * last eighth in the upper half       any           left there: the kernel would soon give pids
- * anew that have just become free anywhere                fewer         left there: chance needs
- * room
+ * A counter in the lower half moves to a random pid of the upper half, without its last eighth. A
+ * counter in the upper half stays: the kernel would soon give pids again that have just become
+ * free. With fewer than 32,768 pids the counter stays, too: chance needs room.
  *
  * The last eighth is left out because the counter starts again at 300 when it reaches the end,
  * where each boot begins.
