@@ -21,7 +21,7 @@ import { Records } from '../records/records.ts';
 import { rollbackMs, type Timeouts } from '../session/caller/deadlines.ts';
 import { judge } from '../session/caller/judge.ts';
 import type { SessionContext } from '../session/context.ts';
-import { endUnbegun } from '../session/keep/end-unbegun.ts';
+import { endUnbegun } from '../session/keep/found-engine.ts';
 import { SessionFile } from '../session/keep/session-file.ts';
 import { type StoredSession, sortStored } from '../session/keep/stored-sessions.ts';
 import { Session } from '../session/session.ts';

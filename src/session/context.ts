@@ -7,7 +7,7 @@ import type { FdStore } from '../systemd/fd-store.ts';
 import type { Timeouts } from './caller/deadlines.ts';
 import type { JudgeContext, judge } from './caller/judge.ts';
 import type { EnginesContext } from './engines/leases.ts';
-import type { endUnbegun } from './keep/end-unbegun.ts';
+import type { endUnbegun } from './keep/found-engine.ts';
 import type { SessionFile } from './keep/session-file.ts';
 
 export interface SessionContext extends JudgeContext, EnginesContext {

@@ -5,45 +5,29 @@
  * to be relayed or discarded.
  */
 import { constants as os } from 'node:os';
-import type { EngineExit } from '../engine/engine.ts';
-import { native, type Packet, type SeqpacketSocket } from '../native/binding.ts';
-import type { AuthorizedRequest } from '../policy/authorize.ts';
+import type { Packet, SeqpacketSocket } from '../native/binding.ts';
 import type { ConnectionUser } from '../proc/connection-user.ts';
 import { decodeResponse, encodeRequest, encodeResponse } from '../protocol/codec.ts';
 import { type CriuResp, isTerminalNotification, ReqType } from '../protocol/messages.ts';
 import { refusal } from '../protocol/replies.ts';
 import { CallerConnection } from './caller/connection.ts';
 import { Deadlines } from './caller/deadlines.ts';
-import { HandedOver } from './caller/handed-over.ts';
-import { stillStands } from './caller/judge.ts';
-import { identityFor } from './caller/known-caller.ts';
 import { CallerPackets } from './caller/packets.ts';
 import { largestPacketOf, type SessionContext } from './context.ts';
-import type { Surroundings } from './engines/lease.ts';
+import { Dispatch } from './dispatch.ts';
+import type { Surroundings } from './engines/lease-state.ts';
 import { EngineLeases } from './engines/leases.ts';
-import { Loan } from './engines/loan.ts';
 import { EngineMessages } from './engines/messages.ts';
-import { notStarted } from './engines/start.ts';
-import { holderOf } from './keep/find-engine.ts';
-import { askAgain, goOnFrom, lookAnew, needsEngine, resumptionOf } from './keep/resumption.ts';
-import type { SessionSnapshot } from './keep/session-file.ts';
-import { SessionKeeper, type Stand } from './keep/session-keeper.ts';
+import { keep, save } from './keep/keeping.ts';
+import { isUnread, knownEnd, resume } from './keep/resume.ts';
+import { SessionKeeper } from './keep/session-keeper.ts';
 import type { StoredSession } from './keep/stored-sessions.ts';
 import { initialActions, initialState, step } from './machine/machine.ts';
-import type { Action, EngineEnd, Input, State, Step } from './machine/states.ts';
+import type { Action, Input, State } from './machine/states.ts';
+import type { SessionParts } from './parts.ts';
 import { SessionRecords } from './session-records.ts';
 
-const { EAGAIN, ECANCELED, EPERM, ESRCH } = os.errno;
-
-/** The caller has changed since it was judged: a program that it executed may have given the engine more rights (TOCTOU). */
-class CallerChangedError extends Error {
-  override readonly name = 'CallerChangedError';
-  readonly errno = EPERM;
-
-  constructor() {
-    super('The calling process has become something else meanwhile');
-  }
-}
+const { EAGAIN, ECANCELED, ESRCH } = os.errno;
 
 const cancelled = 'The request was cut off while it waited for an engine';
 
@@ -54,26 +38,20 @@ const postResume: CriuResp = {
   notify: { script: 'post-resume', pid: 0 },
 };
 
-/** The pause before the first look whether an engine has read its request, and the longest pause; it doubles in between. */
-const firstLookMs = 10;
-const longestLookMs = 1000;
-
 export class Session {
   readonly id: number;
   readonly #context: SessionContext;
   readonly #onOver: (session: Session) => void;
   #state: State = initialState;
   readonly #connection: CallerConnection;
-  /** Our copy of the connection, after an engine has got it. */
-  #handedOver: HandedOver | undefined;
   readonly #packets: CallerPackets;
   readonly #engines: EngineLeases;
   readonly #messages: EngineMessages;
   readonly #records: SessionRecords;
   readonly #deadlines: Deadlines;
   readonly #keeper: SessionKeeper;
-  /** The request, as rewritten for its engine. */
-  #bytes: Uint8Array = Buffer.alloc(0);
+  readonly #parts: SessionParts;
+  readonly #dispatch: Dispatch;
   #over = false;
 
   /**
@@ -100,7 +78,7 @@ export class Session {
       onHangup: () => this.#advance({ on: 'engine-hangup' }),
       expectsTerminal: (message) => this.#expectsTerminal(message),
       onLie: (reason) => this.#engineLies(reason),
-      onEnd: (end) => this.#advance({ on: 'engine-end', end: this.#known(end) }),
+      onEnd: (end) => this.#advance({ on: 'engine-end', end: knownEnd(this.#parts, end) }),
       onUnread: () => this.#advance({ on: 'unread' }),
       onAllGone: () => this.#finish(),
     });
@@ -125,7 +103,24 @@ export class Session {
       asks: (asked) => this.#records.asks(asked),
       unexpected: (error) => this.#records.unexpected(error),
     });
-    if (stored) this.#goOn(stored, socket);
+    this.#parts = {
+      context,
+      connection: this.#connection,
+      packets: this.#packets,
+      engines: this.#engines,
+      messages: this.#messages,
+      records: this.#records,
+      deadlines: this.#deadlines,
+      keeper: this.#keeper,
+      state: () => this.#state,
+      advance: (input) => this.#advance(input),
+      take: (next) => {
+        this.#state = next.state;
+        this.#perform(next.actions);
+      },
+    };
+    this.#dispatch = new Dispatch(this.#parts);
+    if (stored) resume(this.#parts, stored, socket);
     else this.#perform(initialActions);
   }
 
@@ -155,6 +150,11 @@ export class Session {
     this.#advance({ on: 'deadline', reason });
   }
 
+  /** Leaves the session to the next start, including a connection without a request so far. */
+  keepForRestart(): void {
+    if (this.#state.at === 'idle' && !this.#keeper.keeps) keep(this.#parts);
+  }
+
   #advance(input: Input): void {
     const before = this.#state;
     const next = step(before, input);
@@ -164,162 +164,8 @@ export class Session {
         `${before.at} + ${input.on} -> ${next.state.at}: ${next.actions.map((each) => each.do).join(', ') || 'nothing'}`,
     );
     this.#perform(next.actions);
-    this.#save();
+    save(this.#parts);
     if (this.#state.at === 'over') this.#finish();
-  }
-
-  // ---- outliving this service
-
-  /** Leaves the session to the next start, including a connection without a request so far. */
-  keepForRestart(): void {
-    if (this.#state.at === 'idle' && !this.#keeper.keeps) this.#keep();
-  }
-
-  /** Gives the session to systemd's store, until the session ends. */
-  #keep(): void {
-    const handedOver = this.#handedOver?.fd;
-    const copy = handedOver ? native.duplicate(handedOver) : this.#connection.copy();
-    if (!copy) return;
-    this.#keeper.start(copy, this.#packets.judged, this.#stand());
-    copy.close();
-    this.#keepEngine();
-  }
-
-  /** Gives the current engine to the store. Call this before the engine gets its request. */
-  #keepEngine(): void {
-    this.#engines.copyFdsFor((serial, fds) => this.#keeper.engine(serial, fds, this.#stand()));
-  }
-
-  /** Waits until the store has everything: no engine may begin before that. If systemd is slow to read, a thread writes to it. */
-  #whenKept(then: () => void): void {
-    const { waits } = this.#keeper;
-    if (waits) waits.then(then);
-    else then();
-  }
-
-  #save(): void {
-    if (!this.#keeper.keeps) return;
-    if (this.#state.at === 'draining' || this.#state.at === 'over') this.#keeper.forget();
-    else this.#keeper.save(this.#stand());
-  }
-
-  #stand(): Stand {
-    return {
-      state: this.#state,
-      startedAtMs: this.#records.receivedAtMs,
-      ...this.#engines.snapshot,
-    };
-  }
-
-  /** Goes on with the session of an earlier start. */
-  #goOn(stored: StoredSession, socket: SeqpacketSocket): void {
-    const { snapshot, engine } = stored;
-    this.#keeper.takeOver(stored);
-    const elapsedMs = Math.max(0, Date.now() - snapshot.startedAtMs);
-    this.#packets.recallCaller(socket);
-    if (engine && snapshot.engine) this.#engines.adopt(engine, snapshot.engine);
-    switch (resumptionOf(snapshot.state, engine !== undefined)) {
-      case 'ask-again':
-        this.#take(askAgain);
-        return;
-      case 'find-engine':
-        this.#state = snapshot.state;
-        this.#findEngine(snapshot, elapsedMs).catch((error) => {
-          this.#records.unexpected(error);
-          this.#advance({ on: 'engine-end', end: { how: 'lost', reason: (error as Error).message } });
-        });
-        return;
-      case 'look-anew':
-        // An engine without a request exits.
-        this.#engines.dismiss();
-        this.#take(lookAnew);
-        return;
-      case 'go-on':
-        this.#resume(snapshot.state, elapsedMs);
-    }
-  }
-
-  /** Saves the state of a resumption before its actions (write-ahead). */
-  #take({ state, actions }: Step): void {
-    this.#state = state;
-    this.#save();
-    this.#perform(actions);
-  }
-
-  #resume(saved: State, elapsedMs: number): void {
-    const request = 'request' in saved ? saved.request : undefined;
-    if (request) this.#deadlines.forOperation(elapsedMs);
-    this.#records.resumed(elapsedMs, request);
-    const { state, actions } = goOnFrom(saved);
-    this.#state = state;
-    this.#perform(actions);
-    if (!this.#engines.running && needsEngine(saved)) {
-      this.#advance({
-        on: 'engine-end',
-        end: { how: 'lost', reason: 'The engine was lost when this service was restarted' },
-      });
-    } else if (saved.at === 'offered' && saved.packet === 'queued') this.#findOut();
-  }
-
-  /**
-   * The earlier start was killed during a hand-over, and may have started an engine on the connection. If the engine has not read
-   * the request, kill it and judge the request again: another engine could read a packet behind it, which was never judged.
-   */
-  async #findEngine({ state, callerInode, becomes }: SessionSnapshot, elapsedMs: number): Promise<void> {
-    let holder = await holderOf(callerInode);
-    if (holder && this.#isUnread()) {
-      await this.#context.endUnbegun(holder, becomes, (left) => this.#engines.sweep(left));
-      holder = undefined;
-    }
-    // The engine may have read the request right before it was killed.
-    if (this.#isUnread()) {
-      this.#take(lookAnew);
-      return;
-    }
-    this.#records.resumed(elapsedMs, 'request' in state ? state.request : undefined);
-    this.#perform([{ do: 'give-connection' }]);
-    if (holder) {
-      this.#engines.adoptFound(holder, becomes);
-      this.#keepEngine();
-    } else {
-      if (becomes) this.#engines.sweep(becomes);
-      const reason = 'The engine was lost when this service was restarted';
-      this.#advance({ on: 'engine-end', end: this.#known({ how: 'unknown', reason }) });
-    }
-  }
-
-  /** True if the request is still in its caller's queue. A different packet at the head was sent after it. */
-  #isUnread(): boolean {
-    const head = this.#packets.head();
-    return head.kind === 'packet' && this.#keeper.packet?.equals(head.data) === true;
-  }
-
-  /**
-   * The earlier start was killed while it sent the request to the engine. If the engine has the request, it will speak or exit.
-   * If it has not, it waits as long as we hold its connection, and the request is judged again for another engine.
-   */
-  #findOut(pauseMs = firstLookMs): void {
-    // In another state the question is settled: for example, an engine that rolls back has been sent an end of file.
-    if (this.#state.at !== 'offered' || this.#state.by === 'this-start') return;
-    const waits = this.#engines.waitsForRequest;
-    if (waits === undefined) {
-      // The engine may be in the middle of a dump. It reads an end of file where it waits next, and its final reply counts.
-      this.cutOff('whether an engine had it when this service was restarted cannot be found out');
-    } else if (waits) this.#advance({ on: 'unread' });
-    else setTimeout(() => this.#findOut(Math.min(2 * pauseMs, longestLookMs)), pauseMs);
-  }
-
-  /**
-   * Completes an unknown exit: waitid(2) gives no exit status for an engine that an earlier start forked. After a hand-over, a
-   * caller that has disappeared was dumped successfully.
-   */
-  #known(end: EngineExit): EngineEnd {
-    if (end.how !== 'unknown') return { how: end.how, reason: end.reason };
-    // The engine's reply did not pass through the service. If the caller has read the reply already and still waits, it is told
-    // that the engine was lost.
-    const done =
-      this.#state.at === 'handed-over' && (!this.#packets.caller?.isThere || this.#handedOver?.isAnswered);
-    return { how: done ? 'success' : 'lost', reason: end.reason };
   }
 
   #perform(actions: readonly Action[]): void {
@@ -335,10 +181,10 @@ export class Session {
         this.#stopListening();
         break;
       case 'keep':
-        this.#keep();
+        keep(this.#parts);
         break;
       case 'save':
-        if (this.#keeper.keeps) this.#keeper.save({ ...this.#stand(), state: action.state });
+        save(this.#parts, action.state);
         break;
       case 'forget':
         this.#keeper.forget();
@@ -352,20 +198,20 @@ export class Session {
         this.#deadlines.forOperation(0);
         break;
       case 'start-engine':
-        this.#startEngine(action);
+        if (this.#dispatch.start(action)) this.#messageDone();
         break;
       case 'restart-engine':
-        this.#replaceEngine(action.request);
+        this.#dispatch.restart(action);
         break;
       case 'abandon-engine':
         this.#deadlines.endOperation();
         this.#engines.abandon();
         break;
       case 'send':
-        this.#engines.offer(this.#bytes);
+        this.#dispatch.send();
         break;
       case 'hand-over':
-        this.#handOver(action);
+        this.#dispatch.handOver(action);
         break;
       case 'answer':
         this.#connection.discard();
@@ -389,10 +235,10 @@ export class Session {
         this.#connection.discard();
         break;
       case 'discard-unread':
-        if (this.#isUnread()) this.#connection.discard();
+        if (isUnread(this.#parts)) this.#connection.discard();
         break;
       case 'give-connection':
-        this.#handedOver = new HandedOver(this.#connection.release());
+        this.#connection.handOver();
         break;
       case 'forward':
         this.#messages.forward(action.hint);
@@ -400,7 +246,7 @@ export class Session {
         if (this.#state.at === 'draining' || this.#state.at === 'over') this.#keeper.forget();
         break;
       case 'reply':
-        this.#reply(action.type, action.errno, action.reason);
+        this.#connection.reply(encodeResponse(refusal(action.type, action.errno, action.reason)));
         break;
       case 'dismiss-engine':
         this.#engines.stopWaiting(ECANCELED, cancelled);
@@ -451,75 +297,12 @@ export class Session {
     this.#connection.stopListening();
   }
 
-  #reply(type: number, errno: number, reason: string): void {
-    const bytes = encodeResponse(refusal(type, errno, reason));
-    if (this.#handedOver) this.#handedOver.reply(bytes);
-    else this.#connection.send(bytes);
-  }
-
   #closeCaller(): void {
     this.#deadlines.endPacket();
-    this.#handedOver?.close();
     this.#connection.close(() => this.#finish());
   }
 
   // ---- the engine's side
-
-  #startEngine({ request, plan, engine, fresh }: Extract<Action, { do: 'start-engine' }>): void {
-    const packet = this.#packets.judged;
-    const known = fresh ? this.#messages.takeKnown(request, plan, packet) : undefined;
-    if (known !== undefined) {
-      this.#advance({ on: 'answered', success: known });
-      this.#messageDone();
-      return;
-    }
-    const start = async (): Promise<void> => {
-      const loan = new Loan(this.#packets.caller, plan);
-      this.#records.accepted(request, loan);
-      const order = { request, engine };
-      const opened = fresh ? await this.#engines.relay(order, plan, loan, packet.length) : {};
-      if (!fresh) await this.#engines.reuse(order, loan);
-      this.#keepEngine();
-      if (this.#keeper.waits) await this.#keeper.waits;
-      if (engine.is === 'confined' && !(await stillStands(this.#context, engine.as)))
-        throw new CallerChangedError();
-      this.#bytes = loan.rewrite(packet, opened);
-      this.#advance({ on: 'engine-ready' });
-    };
-    start().catch((error) => this.#notStarted(request, error));
-  }
-
-  /** Offers the request to another engine. */
-  #replaceEngine(request: AuthorizedRequest): void {
-    this.#engines.replace(request).then(
-      () => {
-        this.#keepEngine();
-        this.#whenKept(() => this.#advance({ on: 'engine-ready' }));
-      },
-      (error) => this.#notStarted(request, error),
-    );
-  }
-
-  #handOver({ request, engine }: Extract<Action, { do: 'hand-over' }>): void {
-    this.#records.accepted(request);
-    // The engine reads the packet from the queue itself. CRIU recognizes its own connection by the socket's inode.
-    const fd = this.#connection.release();
-    this.#handedOver = new HandedOver(fd);
-    this.#keeper.becomes = engine.is === 'confined' ? identityFor(engine.as) : undefined;
-    // The next start must not take the engine of the previous request for the engine of this one.
-    this.#engines.setAside();
-    this.#keep();
-    this.#whenKept(() =>
-      this.#engines.handOver({ request, engine }, fd, this.#packets.judged.length).then(
-        () => this.#keepEngine(),
-        (error) => this.#notStarted(request, error),
-      ),
-    );
-  }
-
-  #notStarted(request: AuthorizedRequest, error: unknown): void {
-    this.#advance(notStarted(request, error, this.#engines.running));
-  }
 
   /** Starts the verification. Its result arrives as an input later, even if the engine ends meanwhile. */
   #verify(): void {

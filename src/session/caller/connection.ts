@@ -5,8 +5,9 @@
  * again. Messages for a caller that has left are dropped, as on any connection.
  */
 import { constants as os } from 'node:os';
-import { type OwnedFd, type SeqpacketSocket, Watch } from '../../native/binding.ts';
+import { native, type OwnedFd, type SeqpacketSocket, Watch } from '../../native/binding.ts';
 import { closeSocket } from '../../native/close-socket.ts';
+import { HandedOver } from './handed-over.ts';
 
 interface Message {
   readonly data: Uint8Array;
@@ -42,7 +43,10 @@ const closeGraceMs = 10_000;
 export class CallerConnection {
   readonly #events: ConnectionEvents;
   readonly #maxPacketBytes: number;
+  /** Undefined once the socket is closed or handed over. */
   #socket: SeqpacketSocket | undefined;
+  /** Our copy of the connection, after an engine has got it. */
+  #handedOver: HandedOver | undefined;
   #interest = 0;
   /** A change of the watched events is pending for the end of this turn of the event loop. */
   #rewatches = false;
@@ -61,14 +65,15 @@ export class CallerConnection {
 
   /** A copy of the connection's descriptor, for systemd's store. */
   copy(): OwnedFd | undefined {
-    return this.#socket?.copy();
+    const handedOver = this.#handedOver?.fd;
+    return handedOver ? native.duplicate(handedOver) : this.#socket?.copy();
   }
 
   get socket(): SeqpacketSocket | undefined {
     return this.#socket;
   }
 
-  /** True once the socket is closed or given away. */
+  /** True once the socket is closed or handed over. */
   get closed(): boolean {
     return this.#socket === undefined;
   }
@@ -135,16 +140,33 @@ export class CallerConnection {
     if (!this.#blocked) this.#flush();
   }
 
-  /** Gives the descriptor away, in blocking mode, with the packet still in its queue. */
-  release(): OwnedFd {
+  /** Sends a reply of the service's own. After a hand-over, call this only when the engine has gone. */
+  reply(data: Uint8Array): void {
+    if (this.#handedOver) this.#handedOver.reply(data);
+    else this.send(data);
+  }
+
+  /**
+   * Leaves the connection to an engine, in blocking mode, with the packet still in its queue. Nothing more is read from it.
+   * @returns the descriptor, to be copied; it stays open for {@link reply}.
+   */
+  handOver(): OwnedFd {
     const socket = this.#socket;
     if (!socket) throw new Error('The connection is closed');
     this.#socket = undefined;
-    return socket.release();
+    const fd = socket.release();
+    this.#handedOver = new HandedOver(fd);
+    return fd;
+  }
+
+  /** True while the last message of a hand-over's engine waits unread in the caller's queue. */
+  get isAnswered(): boolean {
+    return this.#handedOver?.isAnswered ?? false;
   }
 
   /** Closes the connection when the outbox is empty or lost, then calls back. */
   close(onClosed: () => void): void {
+    this.#handedOver?.close();
     if (this.closed) {
       onClosed();
       return;

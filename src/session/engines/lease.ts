@@ -12,39 +12,12 @@ import type { ConfinedEngineEvents, Engine, EngineExit } from '../../engine/engi
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import type { EngineTurn } from '../../engine/engine-queue.ts';
 import type { OwnedFd, Packet } from '../../native/binding.ts';
-import type { AuthorizedRequest } from '../../policy/authorize.ts';
-import type { Restorer } from '../../policy/restored.ts';
-import type { EngineFor } from '../caller/known-caller.ts';
+
 import type { EngineSnapshot } from '../keep/session-file.ts';
 import { letRestoredRun, verifyRestored } from '../trees/verify-restored.ts';
 import { livesIn } from './cgroup-of.ts';
+import type { LeaseState, Order, Started, Surroundings } from './lease-state.ts';
 import type { Loan } from './loan.ts';
-
-/** The request of a lease, and the engine that the request gets. */
-export interface Order {
-  readonly request: AuthorizedRequest;
-  readonly engine: EngineFor;
-}
-
-/** The measure for a restored tree, besides the traits that the engine took from its caller. */
-export type Surroundings = Omit<Restorer, 'traits'>;
-
-export type LeaseState =
-  /** The request waits for its turn, or its engine is being started. */
-  | { readonly at: 'starting' }
-  /** The engine waits for a request. It may exit without reading it: then nothing was done, and another engine can take it. */
-  | { readonly at: 'ready' }
-  /** The request was sent to an engine that was ready. */
-  | { readonly at: 'offered' }
-  /** The engine was started for its request, or has spoken since. */
-  | { readonly at: 'speaking' }
-  /** The engine reads an end of file where it reads next. */
-  | { readonly at: 'dismissed' }
-  /**
-   * The process has exited, or the start has failed. `unheard`: the exit of an engine that was ready or offered, which the session
-   * hears of only if no other engine takes the request. Until then the turn is kept for that other engine.
-   */
-  | { readonly at: 'gone'; readonly unheard?: EngineExit };
 
 /** The owner of leases. It ignores the events of a lease that was set aside, except `onGone`. */
 export interface LeaseOwner {
@@ -59,14 +32,6 @@ export interface LeaseOwner {
   onEnd(exit: EngineExit, lease: EngineLease): void;
   /** The engine has exited, and everything but the loan is released. */
   onGone(lease: EngineLease): void;
-}
-
-/** The parts of an engine that has been started. */
-export interface Started {
-  readonly engine: Engine;
-  readonly cgroup?: EngineCgroup | undefined;
-  /** Undefined for a privileged engine. */
-  readonly confined?: ConfinedIdentity | undefined;
 }
 
 export class EngineLease {

@@ -6,20 +6,18 @@
 import { constants as os } from 'node:os';
 import type { OpenedFiles } from '../../engine/confined.ts';
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
-import { type Engine, type EngineExit, usualConnection } from '../../engine/engine.ts';
+import type { Engine, EngineExit } from '../../engine/engine.ts';
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import type { EngineTurn } from '../../engine/engine-queue.ts';
 import type { Kerndat } from '../../engine/kerndat.ts';
-import { StderrFile } from '../../engine/stderr-file.ts';
 import type { OwnedFd, Packet } from '../../native/binding.ts';
 import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
 import type { UserKey } from '../../proc/connection-user.ts';
-import type { Holder } from '../keep/find-engine.ts';
 import type { EngineSnapshot, SessionSnapshot } from '../keep/session-file.ts';
 import type { StoredEngine } from '../keep/stored-sessions.ts';
-import { endEscaped, endRestored, knownBy } from '../trees/sweep.ts';
-import { engineCgroupOf } from './cgroup-of.ts';
-import { EngineLease, type LeaseOwner, type Order, type Surroundings } from './lease.ts';
+import { endEscaped, endRestored } from '../trees/sweep.ts';
+import { EngineLease, type LeaseOwner } from './lease.ts';
+import type { Order, Surroundings } from './lease-state.ts';
 import type { Loan } from './loan.ts';
 import {
   moveToScope,
@@ -170,26 +168,6 @@ export class EngineLeases {
     this.#serials = snapshot.serial;
     resumeEngine(this.#context, this.#user, lease, stored, snapshot);
     this.#add(lease);
-  }
-
-  /**
-   * Goes on with an engine that was found in /proc, because the store has no descriptors of it. Its stderr is lost.
-   * @param confined the engine's identity; undefined for a privileged engine.
-   */
-  adoptFound({ pid, pidfd }: Holder, confined: ConfinedIdentity | undefined): void {
-    const { fd: stderr } = new StderrFile('criu-stderr');
-    const path = engineCgroupOf(pid);
-    this.adopt(
-      { pidfd, stderr, socket: undefined },
-      {
-        serial: this.#serials + 1,
-        pid,
-        connection: usualConnection,
-        stays: false,
-        ...(path === undefined ? {} : { cgroup: { path, scope: false } }),
-        ...(confined === undefined ? {} : { confined: knownBy(confined, { pid, pidfd }) }),
-      },
-    );
   }
 
   // ---- the current engine

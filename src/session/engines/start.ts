@@ -24,7 +24,8 @@ import type { StoredEngine } from '../keep/stored-sessions.ts';
 import type { Input } from '../machine/states.ts';
 import { knownBy } from '../trees/sweep.ts';
 import { sliceOfCaller, startEngineAs } from './confined-start.ts';
-import type { EngineLease, Order } from './lease.ts';
+import type { EngineLease } from './lease.ts';
+import type { Order } from './lease-state.ts';
 import { BadDescriptorError } from './loan.ts';
 
 export interface StartContext {

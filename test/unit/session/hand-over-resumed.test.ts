@@ -12,7 +12,7 @@ import {
 import { ticksNow } from '../../../src/proc/audit-session.ts';
 import { encodeResponse } from '../../../src/protocol/codec.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
-import { endUnbegun } from '../../../src/session/keep/end-unbegun.ts';
+import { endUnbegun } from '../../../src/session/keep/found-engine.ts';
 import { authorized } from './support/authorized.ts';
 import { type Left, Resumed } from './support/resumed.ts';
 

@@ -10,7 +10,7 @@ import { TreeReader } from '../../../../src/proc/tree-reader.ts';
 import { Records } from '../../../../src/records/records.ts';
 import { judge } from '../../../../src/session/caller/judge.ts';
 import type { SessionContext } from '../../../../src/session/context.ts';
-import { endUnbegun } from '../../../../src/session/keep/end-unbegun.ts';
+import { endUnbegun } from '../../../../src/session/keep/found-engine.ts';
 import { SessionFile } from '../../../../src/session/keep/session-file.ts';
 
 const quiet = {
