@@ -55,7 +55,7 @@ describe('the stored session of a connection', () => {
     await criu.stop();
   });
 
-  /** A file whose pages are noted. */
+  /** A file that notes its pages. */
   function makeFile(): SessionFile {
     const file = SessionFile.make();
     const write = file.write.bind(file);

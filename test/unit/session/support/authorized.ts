@@ -18,7 +18,7 @@ export function authorized(type: number, keepOpen = false): AuthorizedRequest {
   };
 }
 
-/** The input for a decision. The kind of engine is no matter of the machine. */
+/** The input for a decision, with any engine: the machine does not look at it. */
 export function decided(decision: Decision): Extract<Input, { on: 'decided' }> {
   const engine = { is: 'probe' } as const;
   const isServed = decision.kind === 'relay' || decision.kind === 'hand-over';
