@@ -9,7 +9,6 @@
 // (too_many_unix_fds in its net/core/scm.c).
 #include "closer.h"
 
-#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -24,16 +23,10 @@
 namespace criu_service {
 namespace {
 
-// Close calls that have not returned yet.
-std::atomic<int> pending_closes = 0;
-
 class Closing : public Work {
  public:
-  explicit Closing(UniqueFd fd) : fd_(std::move(fd)) { ++pending_closes; }
-  void Run() override {
-    fd_.Reset();
-    --pending_closes;
-  }
+  explicit Closing(UniqueFd fd) : fd_(std::move(fd)) {}
+  void Run() override { fd_.Reset(); }
 
  private:
   UniqueFd fd_;
@@ -45,10 +38,6 @@ void CloseElsewhereCall(const Napi::CallbackInfo& info) {
   if (failure != 0) throw SystemError(info.Env(), "pthread_create", failure);
 }
 
-Napi::Value PendingCloses(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), pending_closes);
-}
-
 }  // namespace
 
 int CloseElsewhere(uint32_t lane, UniqueFd fd) {
@@ -57,7 +46,6 @@ int CloseElsewhere(uint32_t lane, UniqueFd fd) {
 
 void ExportCloser(Napi::Env env, Napi::Object exports) {
   exports.Set("closeElsewhere", Napi::Function::New(env, CloseElsewhereCall, "closeElsewhere"));
-  exports.Set("pendingCloses", Napi::Function::New(env, PendingCloses, "pendingCloses"));
 }
 
 }  // namespace criu_service

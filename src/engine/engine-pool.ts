@@ -70,11 +70,6 @@ export class EnginePool {
     ].map((line) => ({ ...line, waiting: [], wanted: line.ahead }));
   }
 
-  /** The number of waiting engines. They do not count as work of the service. */
-  get size(): number {
-    return this.#lines.reduce((sum, { waiting }) => sum + waiting.length, 0);
-  }
-
   /**
    * Takes a waiting engine that is the same as a newly started engine would be. It may still end before it gets its request, like
    * any process; {@link Engine.leftUnread} and a failing {@link Engine.send} tell.

@@ -295,8 +295,6 @@ export interface NativeBinding {
    * Descriptors of one `lane`, the peer's uid, share a thread and wait for each other.
    */
   closeElsewhere(fd: OwnedFd, lane: number): void;
-  /** The number of those closes that have yet to return. */
-  pendingCloses(): number;
   /** Answers questions about a directory of /proc, as {@link readElsewhere} does, for files that cannot block. */
   readAtOnce(directory: OwnedFd, questions: readonly ProcQuestion[]): ProcAnswer[];
   /**

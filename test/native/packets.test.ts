@@ -4,7 +4,6 @@ import { constants, fstatSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { native, type OwnedFd } from '../../src/native/binding.ts';
 import {
-  closedElsewhere,
   connectedPair,
   countFds,
   isCloexec,
@@ -283,6 +282,7 @@ describe('headTerminal', () => {
     const { near, far } = connectedPair();
     const master = native.open('/dev/ptmx', O_RDWR | O_NOCTTY);
     far.send(Buffer.from('terminal'), [master]);
+    const before = countFds();
     for (let round = 0; round < 2; round += 1) {
       const copy = near.headTerminal()!;
       assert.equal(index(copy), index(master));
@@ -291,7 +291,7 @@ describe('headTerminal', () => {
       assert.equal(copy.number, -1);
     }
     assert.equal(near.headCarriesFds(), true);
-    await closedElsewhere();
+    await noMoreFdsThan(before);
     for (const closable of [near, far, master]) closable.close();
   });
 
@@ -310,7 +310,6 @@ describe('headTerminal', () => {
         fd.close();
       });
     }
-    await closedElsewhere();
     await noMoreFdsThan(before);
     far.close();
     assert.equal(near.headTerminal(), undefined);

@@ -25,10 +25,27 @@ export function countFds(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-/** Resolves when every close on another thread is done. */
-export async function closedElsewhere(): Promise<void> {
-  for (let tries = 0; native.pendingCloses() > 0; tries += 1) {
-    assert.ok(tries < 100_000, `${native.pendingCloses()} are still open`);
+/** The number of close(2) in the table of system calls. */
+const closeNumber: Readonly<Record<string, string>> = { x64: '3', arm64: '57' };
+
+/** The number of threads of this process that are inside close(2). */
+export function threadsInClose(): number {
+  const number = closeNumber[process.arch];
+  assert.ok(number, `the number of close(2) on ${process.arch}`);
+  return readdirSync('/proc/self/task').filter((tid) => {
+    try {
+      return readFileSync(`/proc/self/task/${tid}/syscall`, 'latin1').startsWith(`${number} `);
+    } catch {
+      // The thread has exited.
+      return false;
+    }
+  }).length;
+}
+
+/** Resolves when `count` threads are inside close(2). */
+export async function threadsAreInClose(count: number): Promise<void> {
+  for (let tries = 0; threadsInClose() !== count; tries += 1) {
+    assert.ok(tries < 100_000, `${threadsInClose()} threads are inside close(2)`);
     await sleep(1);
   }
 }

@@ -4,6 +4,7 @@ import { EnginePool } from '../../../src/engine/engine-pool.ts';
 import { umaskFor } from '../../../src/engine/privileged.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
+import { enginesOf } from '../support/engines.ts';
 
 describe('EnginePool', () => {
   let criu: ServiceUnderTest;
@@ -22,8 +23,8 @@ describe('EnginePool', () => {
   it('starts one engine immediately and the rest later', async () => {
     pool = new EnginePool({ criu: criu.script, ahead: 2 });
     pool.start();
-    assert.equal(pool.size, 1);
-    await eventually('two wait', () => pool.size === 2);
+    assert.equal(enginesOf(criu.script).length, 1);
+    await eventually('two wait', () => enginesOf(criu.script).length === 2);
   });
 
   it('has engines for restores, with the umask that CRIU’s modes are meant for, and for all other requests with a umask that keeps images private', async () => {
@@ -35,15 +36,15 @@ describe('EnginePool', () => {
     };
     pool = new EnginePool({ criu: criu.script, ahead: 4 });
     pool.start();
-    await eventually('four wait', () => pool.size === 4);
+    await eventually('four wait', () => enginesOf(criu.script).length === 4);
     const types = [ReqType.DUMP, ReqType.RESTORE, ReqType.RESTORE, ReqType.PAGE_SERVER];
     assert.deepEqual(types.map(umaskOf), ['0077', '0022', '0022', '0077']);
-    assert.equal(pool.size, 0);
+    for (const type of types) assert.equal(pool.take(umaskFor(type), unheard), undefined);
   });
 
   it('starts no engine if none should wait', () => {
     pool = new EnginePool({ criu: criu.script, ahead: 0 });
     pool.start();
-    assert.equal(pool.size, 0);
+    assert.deepEqual(enginesOf(criu.script), []);
   });
 });

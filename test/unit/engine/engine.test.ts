@@ -8,7 +8,7 @@ import { type ConfinedEngineEvents, Engine } from '../../../src/engine/engine.ts
 import { StderrFile } from '../../../src/engine/stderr-file.ts';
 import { native, type Packet, type SeqpacketSocket } from '../../../src/native/binding.ts';
 import { sleepsOn } from '../../../src/proc/sleeping.ts';
-import { closedElsewhere } from '../../native/support.ts';
+import { threadsAreInClose } from '../../native/support.ts';
 
 /** Works until a byte arrives on its standard input; then it answers, and waits for the next request. */
 const work = `
@@ -134,7 +134,7 @@ describe('a descriptor that a confined engine sends', () => {
   const started: (() => void)[] = [];
   afterEach(async () => {
     for (const end of started.splice(0)) end();
-    await closedElsewhere();
+    await threadsAreInClose(0);
   });
 
   /** Records the events of an engine until it ends. The messages come from a child that `hasSent`, or from the test. */
@@ -188,9 +188,9 @@ describe('a descriptor that a confined engine sends', () => {
       assert.equal(await next(), 'sent a descriptor that is not due');
       assert.equal(ours.fd, -1);
       // Another thread is closing it, for as long as the engine lives.
-      assert.ok(native.pendingCloses() >= 1);
+      await threadsAreInClose(1);
       for (const end of started.splice(0)) end();
-      await closedElsewhere();
+      await threadsAreInClose(0);
     }
   });
 

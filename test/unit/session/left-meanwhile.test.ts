@@ -1,6 +1,6 @@
 /** Engines that exit while the next request is judged. Reading its caller can take any time. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { usualConnection } from '../../../src/engine/engine.ts';
 import { EnginePool } from '../../../src/engine/engine-pool.ts';
@@ -14,6 +14,7 @@ import { type CriuReq, type CriuResp, ReqType } from '../../../src/protocol/mess
 import { Session } from '../../../src/session/session.ts';
 import { sends } from '../../scenario/support/client.ts';
 import { eventually, ServiceUnderTest } from '../../scenario/support/service.ts';
+import { enginesOf } from '../support/engines.ts';
 import { sessionContext } from './support/context.ts';
 import { Store } from './support/store.ts';
 
@@ -34,19 +35,6 @@ class SlowReader extends CallerReader {
     this.reads = false;
     return super.read(caller);
   }
-}
-
-/** The children of this process that run this engine script. */
-function enginesOf(script: string): number[] {
-  const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'latin1');
-  return (children.match(/[0-9]+/g) ?? []).map(Number).filter((pid) => {
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'latin1').includes(script);
-    } catch {
-      // The process has ended.
-      return false;
-    }
-  });
 }
 
 /** Waits for an engine to read: then it has read its script, which may be rewritten for the next engine. */
@@ -116,7 +104,7 @@ describe('an engine that exits while the next request is judged', () => {
       const waiting = await oneThatReads(criu.script);
       await judged(check);
       endNow(waiting);
-      if (heard) await eventually('it is not counted on', () => pool.size === 0);
+      if (heard) await eventually('its exit status was read', () => !existsSync(`/proc/${waiting}`));
       reader.goOn();
       await over;
       assert.deepEqual(replies, [checked]);
