@@ -15,7 +15,7 @@ import { Deadlines } from './caller/deadlines.ts';
 import { CallerPackets } from './caller/packets.ts';
 import { largestPacketOf, type SessionContext } from './context.ts';
 import { Dispatch } from './dispatch.ts';
-import type { Surroundings } from './engines/lease-state.ts';
+import type { RestoringCaller } from './engines/lease-state.ts';
 import { EngineLeases } from './engines/leases.ts';
 import { EngineMessages } from './engines/messages.ts';
 import { keep, save } from './keep/keeping.ts';
@@ -310,7 +310,7 @@ export class Session {
   }
 
   /** The caller, as a measure for what it restores; undefined if the caller cannot be identified. */
-  get #restorer(): Surroundings | undefined {
+  get #restorer(): RestoringCaller | undefined {
     const { identity } = this.#packets.caller ?? {};
     if (!identity) return undefined;
     const { uid, gid, groups } = identity;

@@ -1,4 +1,4 @@
-/** The states of a lease, and what it is made of. */
+/** The states and parts of a lease. */
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
 import type { Engine, EngineExit } from '../../engine/engine.ts';
 import type { EngineCgroup } from '../../engine/engine-cgroup.ts';
@@ -20,8 +20,8 @@ export interface Started {
   readonly confined?: ConfinedIdentity | undefined;
 }
 
-/** The measure for a restored tree, besides the traits that the engine took from its caller. */
-export type Surroundings = Omit<Restorer, 'traits'>;
+/** The caller that a restored tree is judged by. The traits are those that its engine took. */
+export type RestoringCaller = Omit<Restorer, 'traits'>;
 
 export type LeaseState =
   /** The request waits for its turn, or its engine is being started. */

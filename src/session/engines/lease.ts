@@ -16,7 +16,7 @@ import type { OwnedFd, Packet } from '../../native/binding.ts';
 import type { EngineSnapshot } from '../keep/session-file.ts';
 import { letRestoredRun, verifyRestored } from '../trees/verify-restored.ts';
 import { livesIn } from './cgroup-of.ts';
-import type { LeaseState, Order, Started, Surroundings } from './lease-state.ts';
+import type { LeaseState, Order, RestoringCaller, Started } from './lease-state.ts';
 import type { Loan } from './loan.ts';
 
 /** The owner of leases. It ignores the events of a lease that was set aside, except `onGone`. */
@@ -262,7 +262,7 @@ export class EngineLease {
    * Freezes and verifies the restored tree, then lets the engine alone go on: the tree stays frozen.
    * @returns the reason why the tree must not run; undefined if it may run.
    */
-  async verify(restorer: Surroundings): Promise<string | undefined> {
+  async verify(restorer: RestoringCaller): Promise<string | undefined> {
     if (!this.#engine || !this.#cgroup || !this.#confined) return 'is not where it should be';
     // If an earlier start was killed here, systemd has removed this cgroup, provided it was empty.
     this.#apart = EngineCgroup.apartFrom(this.#cgroup);
@@ -274,7 +274,7 @@ export class EngineLease {
    * Verifies the tree again and lets it run. The engine must have gone.
    * @returns the reason why the tree must not run; undefined if it runs.
    */
-  async letRun(restorer: Surroundings): Promise<string | undefined> {
+  async letRun(restorer: RestoringCaller): Promise<string | undefined> {
     if (!this.#cgroup || !this.#apart || !this.#confined) return 'is not where it should be';
     if (!this.#engine?.gone) return 'was to run beside its engine, which is still there';
     const { traits } = this.#confined;

@@ -17,7 +17,7 @@ import type { EngineSnapshot, SessionSnapshot } from '../keep/session-file.ts';
 import type { StoredEngine } from '../keep/stored-sessions.ts';
 import { endEscaped, endRestored } from '../trees/sweep.ts';
 import { EngineLease, type LeaseOwner } from './lease.ts';
-import type { Order, Surroundings } from './lease-state.ts';
+import type { Order, RestoringCaller } from './lease-state.ts';
 import type { Loan } from './loan.ts';
 import {
   moveToScope,
@@ -238,7 +238,7 @@ export class EngineLeases {
    * @param restorer undefined if the caller cannot be identified.
    * @returns the reason why the tree must not run; undefined if it may run.
    */
-  async verify(restorer: Surroundings | undefined): Promise<string | undefined> {
+  async verify(restorer: RestoringCaller | undefined): Promise<string | undefined> {
     return restorer && this.#current ? this.#current.verify(restorer) : 'is not where it should be';
   }
 
@@ -246,7 +246,7 @@ export class EngineLeases {
    * Verifies the tree again and lets it run. The engine must have gone.
    * @returns the reason why the tree must not run; undefined if it runs.
    */
-  async letRun(restorer: Surroundings | undefined): Promise<string | undefined> {
+  async letRun(restorer: RestoringCaller | undefined): Promise<string | undefined> {
     return restorer && this.#current ? this.#current.letRun(restorer) : 'is not where it should be';
   }
 

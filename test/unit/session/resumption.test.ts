@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { ReqType } from '../../../src/protocol/messages.ts';
-import { type Resumption, resumptionOf } from '../../../src/session/keep/resumption.ts';
-import type { State } from '../../../src/session/machine/states.ts';
+import { goOnFrom, type Resumption, resumptionOf } from '../../../src/session/keep/resumption.ts';
+import type { Action, State } from '../../../src/session/machine/states.ts';
 import { authorized } from './support/authorized.ts';
 
 const request = authorized(ReqType.DUMP);
@@ -31,6 +31,43 @@ describe('the resumption of a session after a restart', () => {
     const place = 'packet' in state ? ` and its packet is ${state.packet}` : '';
     it(`is ${both} in the state ${state.at}${place}`, () => {
       assert.deepEqual([resumptionOf(state, true), resumptionOf(state, false)], [withEngine, without]);
+    });
+  }
+});
+
+/** A saved state, the state with which its session goes on, and the actions. */
+const steps: readonly [State, State, Action['do'][]][] = [
+  [
+    { at: 'idle', phase: 'next', engine: true },
+    { at: 'idle', phase: 'next', engine: false },
+    ['dismiss-engine', 'listen'],
+  ],
+  [
+    { at: 'offered', request, packet: 'queued', by: 'this-start' },
+    { at: 'offered', request, packet: 'ours', by: 'an-earlier-start' },
+    ['discard-unread', 'stop-listening'],
+  ],
+  [
+    { at: 'offered', request, packet: 'ours', by: 'this-start' },
+    { at: 'offered', request, packet: 'ours', by: 'an-earlier-start' },
+    ['stop-listening'],
+  ],
+  [{ at: 'working', request }, { at: 'working', request }, ['stop-listening']],
+  [{ at: 'verifying', request }, { at: 'restoring', request }, ['stop-listening']],
+  [
+    { at: 'letting-run', request, reply: 'eWVz' },
+    { at: 'leaving', request, reply: 'eWVz' },
+    ['stop-listening', 'await-leaving'],
+  ],
+  [{ at: 'handed-over', request }, { at: 'handed-over', request }, ['give-connection']],
+];
+
+describe('the step with which a session goes on after a restart', () => {
+  for (const [saved, state, actions] of steps) {
+    const place = 'packet' in saved ? ` and its packet is ${saved.packet}` : '';
+    it(`leads from ${saved.at} to ${state.at}${place}: ${actions.join(', ')}`, () => {
+      const next = goOnFrom(saved);
+      assert.deepEqual([next.state, next.actions.map((action) => action.do)], [state, actions]);
     });
   }
 });
