@@ -65,6 +65,7 @@
       "target_name": "criu-launcher",
       "type": "executable",
       "sources": [
+        "launcher/clocks.cc",
         "launcher/files.cc",
         "launcher/identity.cc",
         "launcher/launcher.cc",

@@ -130,6 +130,12 @@ void CheckOwnIdentity() {
   if (securebits != 0) Fail(Step::kSelf, EPERM, securebits);
 }
 
+void SetEffective(uint64_t capabilities, Step step) {
+  const CapabilitySets own = GetCapabilities(step);
+  Require(SetCapabilities({capabilities, own.permitted, own.inheritable}), step,
+          static_cast<int64_t>(capabilities));
+}
+
 void BecomeCaller(const Request& request) {
   const Parameters& fixed = request.fixed;
   const uint64_t inheritable = fixed.inheritable | kCheckpointRestore;

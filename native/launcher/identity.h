@@ -12,6 +12,10 @@ constexpr uint64_t kCheckpointRestore = uint64_t{1} << 40U;
 // Fails if securebits are set, because every step below depends on them.
 void CheckOwnIdentity();
 
+// Call with the caller's effective uid, and root's as the others: these capabilities alone take
+// effect, until the effective uid is root's again.
+void SetEffective(uint64_t capabilities, Step step);
+
 // Turns root with every capability into the caller, with its child's capabilities and
 // CAP_CHECKPOINT_RESTORE.
 void BecomeCaller(const Request& request);

@@ -18,6 +18,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "clocks.h"
 #include "files.h"
 #include "identity.h"
 #include "parameters.h"
@@ -43,14 +44,14 @@ void ResetSignalsAndFds() {
   }
   Require(::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof none) == 0,
           Step::kSelf);
-  Require(::close_range(kCallerSocketFd + 1, UINT_MAX, 0) == 0, Step::kSelf);
+  Require(::close_range(kTimePidfd + 1, UINT_MAX, 0) == 0, Step::kSelf);
   MoveControl();
   for (const int fd : {0, 1, 2, int{kCallerPidfd}, int{kCallerProcFd}}) {
     Require(::fcntl(fd, F_GETFD) != -1, Step::kSelf, fd);
   }
-  // Without a hand-over, /dev/null holds the number of the caller's connection. /dev/null also
-  // holds the numbers up to kLastEngineFd, so no file that we open gets a number reserved for the
-  // engine.
+  // /dev/null holds the numbers of descriptors that this request has no use for, so no file that we
+  // open gets a number reserved for the engine.
+  static_assert(int{kTimePidfd} <= int{kLastEngineFd});
   for (int fd = kCallerSocketFd; fd <= kLastEngineFd; ++fd) {
     if (::fcntl(fd, F_GETFD) != -1) continue;
     Require(::fcntl(0, F_DUPFD_CLOEXEC, fd) == fd, Step::kSelf, fd);
@@ -131,6 +132,8 @@ const char* CapabilityOf(const Parameters& fixed) {
   // Read everything before changing anything, so that nothing is copied from another process.
   ReadTraits(request.fixed);
   TakeTraits();
+  JoinTime(request);
+  MakeClocks(request);
   BecomeCaller(request);
 
   // State: the caller with its child's capabilities, CAP_CHECKPOINT_RESTORE, and root's hard
@@ -139,13 +142,15 @@ const char* CapabilityOf(const Parameters& fixed) {
   RequireReadable(request.config, Step::kConfig);
   RequireReadable(request.preload, Step::kPreload);
   const EngineFiles files = OpenCallersFiles(request);
+  SetClocks(request, files.images);
   TakeLabel(request.label, request.label_command);
   const bool hand_over = (request.fixed.flags & kHandOver) != 0;
   const EngineSocket socket = MakeSocket(hand_over);
   const EngineFds placed = PlaceEngineFds(socket.engine, hand_over, files);
   // Take the limits last: from here on nothing is opened, mapped or forked.
   TakeLimits();
-  SendReady(placed.files.images, placed.files.work, placed.files.status, socket.service);
+  SendReady(placed.files.images, placed.files.work, placed.files.status, ClocksInode(),
+            socket.service);
   Execute(criu, request, placed.control);
 }
 

@@ -40,6 +40,8 @@ void CheckFixed(const Parameters& fixed) {
   const bool opens = fixed.images_fd != -1 || fixed.work_fd != -1 || fixed.status_fd != -1 ||
                      fixed.images_path_size != 0;
   Refuse(opens && (fixed.flags & kHandOver) != 0, offsetof(Parameters, flags));
+  const bool has_images = fixed.images_fd != -1 || fixed.images_path_size != 0;
+  Refuse(!has_images && (fixed.flags & kOwnClocks) != 0, offsetof(Parameters, flags));
 }
 
 // Takes bytes from the packet's tail, and refuses to take more than are left.

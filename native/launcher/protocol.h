@@ -4,6 +4,9 @@
 // StartFd. Then, on descriptor 3, a SEQPACKET socket:
 //
 //   service -> launcher   one Parameters packet, after the launcher's pid was put into its cgroup.
+//   launcher -> service   with kOwnClocks only: a ClocksPacket, sent by the caller without a
+//                         privilege. The service answers with a ClocksAnswer, or closes the
+//                         connection: then nothing is executed.
 //   launcher -> service   one Answer. kReady: every privilege is gone, the engine is about to be
 //                         executed. Unless the engine got the caller's connection, the packet
 //                         carries the service's end of the engine's socket (SCM_RIGHTS, one
@@ -31,7 +34,7 @@
 namespace criu_service::launcher {
 
 constexpr uint32_t kMagic = 0x484c5243;  // "CRLH"
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 
 // Descriptors at the launcher's start; 0 and 1 are /dev/null, 2 is the engine's stderr.
 enum StartFd : int {
@@ -39,6 +42,7 @@ enum StartFd : int {
   kCallerPidfd = 4,
   kCallerProcFd = 5,    // The directory /proc/PID of the caller, bound to the pidfd by the service.
   kCallerSocketFd = 6,  // The caller's connection, blocking; for a hand-over only.
+  kTimePidfd = 7,       // A process whose time namespace the engine enters; with kJoinTime only.
 };
 
 // Descriptors at the engine's start, with argv "criu", "swrk", "3". The requested files follow in
@@ -58,7 +62,10 @@ enum EngineFd : int {
 constexpr uint32_t kCallerHasNoNewPrivs = 1;
 constexpr uint32_t kHandOver = 2;      // The engine gets kCallerSocketFd; no file is opened for it.
 constexpr uint32_t kNoCapability = 4;  // The request needs no CAP_CHECKPOINT_RESTORE.
-constexpr uint32_t kKnownFlags = kCallerHasNoNewPrivs | kHandOver | kNoCapability;
+constexpr uint32_t kJoinTime = 8;      // The engine enters the time namespace of kTimePidfd.
+constexpr uint32_t kOwnClocks = 16;    // The engine gets a time namespace with the images' clocks.
+constexpr uint32_t kKnownFlags =
+    kCallerHasNoNewPrivs | kHandOver | kNoCapability | kJoinTime | kOwnClocks;
 
 // Environment variables that the library in the engine reads and removes. The first is the number
 // of its copy of the control socket. The second is `asleep` (the capability is permitted, and in
@@ -101,7 +108,7 @@ static_assert(sizeof(Parameters) == 96 && offsetof(Parameters, bounding) == 40);
 constexpr size_t kMaxParametersSize =
     sizeof(Parameters) + kMaxGroups * sizeof(uint32_t) + size_t{6} * kMaxStringSize;
 
-enum class Kind : uint32_t { kReady = 0, kFailed = 1, kGuarded = 2 };
+enum class Kind : uint32_t { kReady = 0, kFailed = 1, kGuarded = 2, kClocks = 3 };
 
 // In the order of execution. The meaning of `value` is told at each step that has one.
 enum class Step : uint32_t {
@@ -121,6 +128,7 @@ enum class Step : uint32_t {
   kReadLimit,  // RLIMIT_*.
   kCallerGone,
   kRaiseLimit,   // RLIMIT_*; the caller's hard limit is above root's own.
+  kTime,         // TimeFault.
   kInheritable,  // The requested set.
   kBounding,     // The capability.
   kGroups,       // The number of groups.
@@ -135,6 +143,7 @@ enum class Step : uint32_t {
   kImages,  // The caller's descriptor, or -1 for a path.
   kWork,    // The caller's descriptor.
   kStatus,  // The caller's descriptor.
+  kClocks,  // ClocksFault.
   kLabel,
   kSocket,
   kDescriptors,
@@ -151,6 +160,20 @@ enum FileFault : int {
   kFileWritableByOthers = 3,
   kFileSetId = 4,
   kFileHasCapabilities = 5,
+};
+
+enum TimeFault : int {
+  kTimeJoin = 0,     // The namespace of kTimePidfd.
+  kTimeMake = 1,     // A new namespace.
+  kTimeOffsets = 2,  // The file that sets its clocks.
+};
+
+// Faults of the image with the clocks, and of the clocks.
+enum ClocksFault : int {
+  kClocksCannotBeRead = 0,
+  kClocksNotRegular = 1,
+  kClocksNoAnswer = 2,
+  kClocksNotSet = 3,
 };
 
 // Faults that the proof found after everything was given up.
@@ -179,8 +202,44 @@ struct Answer {
   int32_t images_fd;  // Descriptors of the engine, or -1.
   int32_t work_fd;
   int32_t status_fd;
-  int64_t value;
+  int64_t value;  // When ready: the inode of the time namespace that was made, or 0.
 };
 static_assert(sizeof(Answer) == 40 && offsetof(Answer, value) == 32);
+
+struct ClockTime {
+  int64_t seconds;
+  int64_t nanoseconds;  // Below a second, also beside negative seconds.
+};
+
+// CRIU's image has 34 bytes at most. A longer file is sent in part, and refused.
+constexpr size_t kMaxClocksImage = 4096;
+// Two lines of at most 64 characters.
+constexpr size_t kMaxOwnOffsets = 256;
+
+struct ClocksPacket {
+  uint32_t magic;
+  uint32_t version;
+  Kind kind;           // kClocks.
+  int32_t image_size;  // -1: there is no image with clocks.
+  uint32_t own_size;
+  uint32_t unused;
+  // The launcher's clocks at this moment, in its own time namespace.
+  ClockTime monotonic;
+  ClockTime boottime;
+  char own[kMaxOwnOffsets];  // /proc/self/timens_offsets: how far those clocks are from the host's.
+  char image[kMaxClocksImage];
+};
+static_assert(sizeof(ClocksPacket) == 56 + kMaxOwnOffsets + kMaxClocksImage);
+
+struct ClocksAnswer {
+  uint32_t magic;
+  uint32_t version;
+  uint32_t set;  // 0: the clocks stay as they are.
+  uint32_t unused;
+  // From the host's clocks.
+  ClockTime monotonic;
+  ClockTime boottime;
+};
+static_assert(sizeof(ClocksAnswer) == 48);
 
 }  // namespace criu_service::launcher

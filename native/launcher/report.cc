@@ -45,11 +45,16 @@ void MoveControl() {
 
 int ControlFd() { return control; }
 
-void SendReady(int32_t images_fd, int32_t work_fd, int32_t status_fd, int service_socket) {
-  const Answer answer{kMagic,    kVersion, Kind::kReady, Step::kNone, 0, images_fd, work_fd,
-                      status_fd, 0};
+void SendReady(int32_t images_fd, int32_t work_fd, int32_t status_fd, int64_t clocks,
+               int service_socket) {
+  const Answer answer{kMagic,    kVersion, Kind::kReady, Step::kNone, 0,
+                      images_fd, work_fd,  status_fd,    clocks};
   // If the answer cannot be sent, the service would not use the engine, so it is not executed.
   Require(Send(answer, service_socket), Step::kAnswer);
+}
+
+void SendPacket(const void* packet, size_t size) {
+  Require(::send(control, packet, size, MSG_NOSIGNAL) == static_cast<ssize_t>(size), Step::kAnswer);
 }
 
 void Fail(Step step, int error, int64_t value) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 
 #include "protocol.h"
@@ -13,7 +14,11 @@ void MoveControl();
 int ControlFd();
 
 // Sends kReady with the service's end of the socket, if there is one (not -1).
-void SendReady(int32_t images_fd, int32_t work_fd, int32_t status_fd, int service_socket);
+void SendReady(int32_t images_fd, int32_t work_fd, int32_t status_fd, int64_t clocks,
+               int service_socket);
+
+// Sends a packet that is no Answer. Without a reader there is no request any more.
+void SendPacket(const void* packet, size_t size);
 
 // Reports the failed step, and exits. Undoing anything is needless, because the process ends.
 [[noreturn]] void Fail(Step step, int error, int64_t value = 0);

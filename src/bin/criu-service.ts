@@ -79,6 +79,7 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
         preload: join(programDirectory, 'criu-engine-preload.so'),
         deadlineMs: launchTimeoutMs,
         labels,
+        timeNamespaces: existsSync('/proc/self/timens_offsets'),
       },
       answerFile: activation ? answerFileIn(process.env.RUNTIME_DIRECTORY) : undefined,
       // Without systemd no unit can make a kerndat file.

@@ -9,6 +9,8 @@ export interface ConfinedIdentity {
   readonly traits: Traits;
   /** A moment before it was there, in the ticks of a start time. */
   readonly since?: number;
+  /** The time namespace that was made for it, as `time:[4026532345]`: there its restored tree must be, and nowhere else. */
+  readonly timeNamespace?: string;
   /** Its audit session, once there is one. */
   readonly session?: number;
 }

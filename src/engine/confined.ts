@@ -2,12 +2,14 @@
  * Engines for confined callers: a launcher takes over the caller's identity and executes CRIU (native/launcher).
  *
  * The launcher's messages are trusted up to its first answer: by then it has given up its privileges, and of the caller's files
- * it has opened only directories, as the caller. The engine's messages are never trusted. The caller may kill either at any time.
+ * it has opened only directories and the image with the clocks, as the caller. The engine's messages are never trusted. The
+ * caller may kill either at any time.
  */
 import { constants } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native, type OwnedFd, type Process, type SeqpacketSocket, Watch } from '../native/binding.ts';
 import { closeSocket } from '../native/close-socket.ts';
+import { offsetsOf } from '../policy/clocks.ts';
 import { findCriu } from './criu-binary.ts';
 import { requireUnprivilegedMode } from './criu-version.ts';
 import { type ConfinedEngineEvents, Engine, usualConnection } from './engine.ts';
@@ -15,7 +17,9 @@ import type { EngineCgroup } from './engine-cgroup.ts';
 import { explainLaunchFailure, type LaunchContext } from './launch-failure.ts';
 import {
   decodeAnswer,
+  encodeClocks,
   encodeParameters,
+  type LauncherClocks,
   type LauncherLabel,
   launcherFds,
   maxAnswerBytes,
@@ -35,6 +39,8 @@ export interface ConfinedEngineOptions {
   readonly deadlineMs: number;
   /** The security module that labels processes. */
   readonly labels?: 'selinux' | 'apparmor' | undefined;
+  /** The kernel has time namespaces. Linux 6.3 and later enters a new one in execve(2); older ones do not serve users without root. */
+  readonly timeNamespaces: boolean;
 }
 
 /** The identity that the engine takes over. */
@@ -53,6 +59,14 @@ export interface EngineIdentity {
   /** The caller's pidfd, and a directory fd of its /proc/PID that is bound to it. Copied. */
   readonly pidfd: OwnedFd;
   readonly procDirectory: OwnedFd;
+}
+
+/** The clocks of the engine: by default those of this service. */
+export interface EngineClocks {
+  /** The pidfd of a process whose time namespace the engine enters. Copied. */
+  readonly sharedWith?: OwnedFd | undefined;
+  /** The engine gets a time namespace of its own, with the clocks that the images have. */
+  readonly fromImages: boolean;
 }
 
 /** The files that the engine opens as its caller: descriptors are the caller's numbers. */
@@ -75,6 +89,8 @@ export interface ConfinedEngine {
   /** The cgroup of the engine and everything that it forks; the owner of this object ends it. */
   readonly cgroup: EngineCgroup;
   readonly files: OpenedFiles;
+  /** The time namespace that was made for the engine: `time:[4026532345]`. */
+  readonly timeNamespace?: string | undefined;
 }
 
 /**
@@ -94,8 +110,8 @@ export class LaunchError extends Error {
   override readonly name = 'LaunchError';
   readonly errno: number;
 
-  constructor(errno: number, message: string) {
-    super(message);
+  constructor(errno: number, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.errno = errno;
   }
 }
@@ -111,6 +127,7 @@ export async function startConfinedEngine(
   options: ConfinedEngineOptions,
   identity: EngineIdentity,
   files: EngineFiles,
+  clocks: EngineClocks,
   noCapability: boolean,
   connection: OwnedFd | undefined,
   home: EngineHome,
@@ -125,6 +142,8 @@ export async function startConfinedEngine(
     config: options.configFile,
     preload: options.preload,
     noCapability,
+    joinTime: clocks.sharedWith !== undefined,
+    ownClocks: clocks.fromImages,
     handOver: connection !== undefined,
     ...files,
   });
@@ -134,20 +153,29 @@ export async function startConfinedEngine(
   let cgroup: EngineCgroup | undefined;
   try {
     if ('before' in home) cgroup = home.before();
-    launcher = spawnLauncher(options.launcher, stderr.fd, theirs, identity, connection, cgroup);
+    launcher = spawnLauncher(
+      options.launcher,
+      stderr.fd,
+      theirs,
+      identity,
+      connection,
+      clocks.sharedWith,
+      cgroup,
+    );
     theirs.close();
     if ('with' in home) cgroup = await home.with(launcher.pid);
     control.send(parameters);
-    const { files: opened, socket } = await answerOf(control, launcher, options.deadlineMs, {
+    const ready = await answerOf(control, launcher, options.deadlineMs, {
       criu,
       config: options.configFile,
       preload: options.preload,
       imagesDir: files.imagesDir,
     });
     return {
-      engine: new Engine(launcher, socket, stderr, events, usualConnection, events),
+      engine: new Engine(launcher, ready.socket, stderr, events, usualConnection, events),
       cgroup: cgroup!,
-      files: opened,
+      files: ready.files,
+      timeNamespace: ready.timeNamespace,
     };
   } catch (error) {
     stderr.close();
@@ -166,6 +194,7 @@ function spawnLauncher(
   control: OwnedFd,
   identity: EngineIdentity,
   connection: OwnedFd | undefined,
+  timePidfd: OwnedFd | undefined,
   cgroup: EngineCgroup | undefined,
 ): Process {
   const devNull = native.open('/dev/null', constants.O_RDWR);
@@ -185,6 +214,7 @@ function spawnLauncher(
         { source: identity.pidfd, target: launcherFds.callerPidfd },
         { source: identity.procDirectory, target: launcherFds.callerProc },
         ...(connection ? [{ source: connection, target: launcherFds.callerSocket }] : []),
+        ...(timePidfd ? [{ source: timePidfd, target: launcherFds.timePidfd }] : []),
       ],
     });
   } finally {
@@ -197,6 +227,7 @@ interface Launched {
   readonly files: OpenedFiles;
   /** Absent after a hand-over. */
   readonly socket: SeqpacketSocket | undefined;
+  readonly timeNamespace: string | undefined;
 }
 
 /** Waits until the launcher is ready, and then for the library in CRIU, before CRIU's main(): see native/launcher/protocol.h. */
@@ -226,7 +257,7 @@ function answerOf(
         os.errno.ETIMEDOUT,
         ready
           ? `${context.criu} did not load ${context.preload} within ${deadlineMs / 1000} s, which it must when it serves users: it is linked statically, or the caller's limits leave it no memory`
-          : `Opening the directories took longer than ${deadlineMs / 1000} s`,
+          : `Opening the directories and reading the clocks in the images took longer than ${deadlineMs / 1000} s`,
       );
     }, deadlineMs);
     control.watch(Watch.readable, () => {
@@ -245,9 +276,21 @@ function answerOf(
             fail(errno, sentence);
             break;
           }
+          case 'clocks': {
+            if (ready) throw new Error('it asks for clocks after its answer');
+            const refused = answerClocks(control, answer);
+            if (refused === undefined) break;
+            // The launcher would end by itself, but its caller could stop it.
+            launcher.signal(os.signals.SIGKILL);
+            fail(os.errno.EINVAL, refused);
+            break;
+          }
           case 'ready':
+            // The engine has a copy of the launcher's connection, and is not trusted.
+            if (ready) throw new Error('it answers twice');
             ready = {
               files: answer.files,
+              timeNamespace: answer.timeNamespace,
               socket: packet.fds[0] ? native.adopt(packet.fds[0]) : undefined,
             };
             break;
@@ -259,6 +302,14 @@ function answerOf(
       }
     });
   });
+}
+
+/** @returns why these clocks are not restored, as a sentence. */
+function answerClocks(control: SeqpacketSocket, question: LauncherClocks): string | undefined {
+  const offsets = offsetsOf(question);
+  if (typeof offsets === 'string') return `The images are not restored: timens-0.img ${offsets}`;
+  control.send(encodeClocks(offsets));
+  return undefined;
 }
 
 /**

@@ -1,10 +1,31 @@
 /** Explains a launcher's failure: the sentence for the caller and the journal, and the errno for the reply. */
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
-import { FileFault, type LaunchFailure, type LaunchStep, proofFaults } from './launcher-protocol.ts';
+import {
+  ClocksFault,
+  FileFault,
+  type LaunchFailure,
+  type LaunchStep,
+  proofFaults,
+  TimeFault,
+} from './launcher-protocol.ts';
 
-const { EACCES, EAGAIN, EBADF, EDQUOT, ELOOP, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR, EPERM, ESRCH } =
-  constants.errno;
+const {
+  EACCES,
+  EAGAIN,
+  EBADF,
+  EDQUOT,
+  EINVAL,
+  ELOOP,
+  EMFILE,
+  ENFILE,
+  ENOENT,
+  ENOMEM,
+  ENOSPC,
+  ENOTDIR,
+  EPERM,
+  ESRCH,
+} = constants.errno;
 /** This errno is missing in `node:os`. */
 const ETOOMANYREFS = 109;
 
@@ -97,6 +118,23 @@ const describeStep: Readonly<Record<LaunchStep, Describe>> = {
       `The caller's hard limit ${limit(failure)} is above the service's: ${name(failure)}. Set Limit${limit(failure)}=infinity in criu.service, or let it keep CAP_SYS_RESOURCE`,
       failure,
     ),
+  time: (failure) => {
+    if (failure.value === BigInt(TimeFault.join)) {
+      return administrator(
+        `The time namespace of the caller, or of the process to dump, cannot be entered: ${name(failure)}; ${unitHint}`,
+        failure,
+      );
+    }
+    return failure.error === ENOSPC
+      ? caller(
+          'The caller has as many time namespaces as user.max_time_namespaces (sysctl) allows: each restored tree has one, until its last process has ended and its last descriptor is closed',
+          ENOSPC,
+        )
+      : administrator(
+          `A time namespace cannot be made for the restored tree: ${name(failure)}; ${unitHint}`,
+          failure,
+        );
+  },
   inheritable: (failure) => trait(failure, 'inheritable capabilities'),
   bounding: (failure) =>
     administrator(
@@ -142,6 +180,21 @@ const describeStep: Readonly<Record<LaunchStep, Describe>> = {
     ),
   work: (failure) => opened(failure, `work_dir_fd ${failure.value}`, 'search'),
   status: (failure) => opened(failure, `status_fd ${failure.value}`, 'write'),
+  clocks: (failure) => {
+    switch (Number(failure.value)) {
+      case ClocksFault.cannotBeRead:
+        return caller(
+          `The clocks in the images (timens-0.img) cannot be read: ${name(failure)}`,
+          failure.error,
+        );
+      case ClocksFault.notRegular:
+        return caller('The images are not restored: timens-0.img is no regular file', EINVAL);
+      case ClocksFault.notSet:
+        return caller(`The kernel refuses the clocks in the images (timens-0.img): ${name(failure)}`, EINVAL);
+      default:
+        return internal(failure, 'The launcher did not understand the clocks');
+    }
+  },
   label: (failure) =>
     administrator(
       `The security label of the caller cannot be taken over: ${name(failure)}. The policy must allow criu.service to execute criu with it`,

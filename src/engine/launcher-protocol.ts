@@ -3,9 +3,10 @@
  * order.
  */
 import { endianness } from 'node:os';
+import type { Clocks, ClockTime } from '../protocol/clocks-image.ts';
 
 const magic = 0x484c5243;
-const version = 2;
+const version = 3;
 const littleEndian = endianness() === 'LE';
 
 /** The descriptors that a launcher is started with; 0 and 1 are /dev/null. */
@@ -16,19 +17,29 @@ export const launcherFds = {
   callerProc: 5,
   /** For a hand-over only. */
   callerSocket: 6,
+  /** Only for an engine that enters the time namespace of this process. */
+  timePidfd: 7,
 } as const;
 
 /** A caller in more groups is refused: the packet must fit into a socket's default buffer. */
 export const maxLauncherGroups = 32768;
 /** The limit for each string, with its NUL. */
 export const maxLauncherStringBytes = 4096;
-/** The size of every answer; a longer packet is malformed. */
-export const maxAnswerBytes = 40;
+/** The size of every answer but the clocks. */
+const answerBytes = 40;
+const clocksHeadBytes = 56;
+const maxOwnOffsetsBytes = 256;
+const maxClocksImageBytes = 4096;
+/** The size of the largest answer; a longer packet is malformed. */
+export const maxAnswerBytes = clocksHeadBytes + maxOwnOffsetsBytes + maxClocksImageBytes;
 
 const parametersBytes = 96;
+const kindClocks = 3;
 const flagNoNewPrivs = 1;
 const flagHandOver = 2;
 const flagNoCapability = 4;
+const flagJoinTime = 8;
+const flagOwnClocks = 16;
 
 /** An LSM label, and the text to write to /proc/self/attr/exec for it. */
 export interface LauncherLabel {
@@ -55,6 +66,10 @@ export interface LaunchParameters {
   readonly label?: LauncherLabel | undefined;
   /** The request needs no CAP_CHECKPOINT_RESTORE, and its engine holds none. */
   readonly noCapability: boolean;
+  /** The engine enters the time namespace of the process that the launcher's `timePidfd` refers to. */
+  readonly joinTime: boolean;
+  /** The engine gets a time namespace of its own. The launcher asks for its clocks, see {@link LauncherClocks}. */
+  readonly ownClocks: boolean;
   /** Absolute paths of criu, of a file with the single line `unprivileged`, and of the preloaded library. */
   readonly criu: string;
   readonly config: string;
@@ -84,6 +99,7 @@ export const launchSteps = [
   'read-limit',
   'caller-gone',
   'raise-limit',
+  'time',
   'inheritable',
   'bounding',
   'groups',
@@ -98,6 +114,7 @@ export const launchSteps = [
   'images',
   'work',
   'status',
+  'clocks',
   'label',
   'socket',
   'descriptors',
@@ -117,6 +134,12 @@ export const FileFault = {
   setId: 4,
   hasCapabilities: 5,
 } as const;
+
+/** `value` of the step `time`. */
+export const TimeFault = { join: 0, make: 1, offsets: 2 } as const;
+
+/** `value` of the step `clocks`. */
+export const ClocksFault = { cannotBeRead: 0, notRegular: 1, noAnswer: 2, notSet: 3 } as const;
 
 /** `value` of the step `proof`, from 1. */
 export const proofFaults = [
@@ -144,6 +167,19 @@ export interface LaunchReady {
     readonly work_dir_fd?: number;
     readonly status_fd?: number;
   };
+  /** The time namespace that was made for the engine, as a link of /proc names it: `time:[4026532345]`. */
+  readonly timeNamespace?: string;
+}
+
+/** The question of an engine with `ownClocks`, which {@link encodeClocks} answers. No privilege is left. */
+export interface LauncherClocks {
+  readonly kind: 'clocks';
+  /** The image with the clocks at the dump, as the caller's file has it; at most its first 4 KiB. Absent if there is none. */
+  readonly image?: Buffer;
+  /** The launcher's clocks now, in the time namespace that it is in. */
+  readonly now: Clocks;
+  /** That namespace's /proc/PID/timens_offsets. */
+  readonly own: string;
 }
 
 /** The launcher failed before executing CRIU. */
@@ -161,7 +197,7 @@ export interface EngineGuarded {
   readonly kind: 'guarded';
 }
 
-export type LaunchAnswer = LaunchReady | LaunchFailure | EngineGuarded;
+export type LaunchAnswer = LauncherClocks | LaunchReady | LaunchFailure | EngineGuarded;
 
 /**
  * Encodes the packet with a launcher's parameters.
@@ -205,7 +241,9 @@ export function encodeParameters(parameters: LaunchParameters): Buffer {
     'flags',
     (parameters.noNewPrivs ? flagNoNewPrivs : 0) |
       (parameters.handOver ? flagHandOver : 0) |
-      (parameters.noCapability ? flagNoCapability : 0),
+      (parameters.noCapability ? flagNoCapability : 0) |
+      (parameters.joinTime ? flagJoinTime : 0) |
+      (parameters.ownClocks ? flagOwnClocks : 0),
   );
   word('pid', parameters.pid);
   word('uid', parameters.uid);
@@ -225,16 +263,18 @@ export function encodeParameters(parameters: LaunchParameters): Buffer {
 
 /** @throws RangeError for bytes that no launcher of this version sends. */
 export function decodeAnswer(packet: Uint8Array): LaunchAnswer {
-  if (packet.length !== maxAnswerBytes) {
-    throw new RangeError(`A launcher's answer has ${maxAnswerBytes} bytes, not ${packet.length}`);
-  }
   const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength);
+  const isClocks = packet.length === maxAnswerBytes && view.getUint32(8, littleEndian) === kindClocks;
+  if (packet.length !== answerBytes && !isClocks) {
+    throw new RangeError(`A launcher's answer has ${answerBytes} bytes, not ${packet.length}`);
+  }
   const word = (index: number): number => view.getUint32(index * 4, littleEndian);
   const descriptor = <Name extends string>(name: Name, index: number): { [key in Name]?: number } => {
     const number = view.getInt32(index * 4, littleEndian);
     return (number === -1 ? {} : { [name]: number }) as { [key in Name]?: number };
   };
   if (word(0) !== magic || word(1) !== version) throw new RangeError('The launcher is of another version');
+  if (isClocks) return decodeClocks(packet, view);
   const step = launchSteps[word(3)];
   if (step === undefined) throw new RangeError(`The launcher answers with the unknown step ${word(3)}`);
   switch (word(2)) {
@@ -246,6 +286,7 @@ export function decodeAnswer(packet: Uint8Array): LaunchAnswer {
           ...descriptor('work_dir_fd', 6),
           ...descriptor('status_fd', 7),
         },
+        ...namespace(view.getBigInt64(32, littleEndian)),
       };
     case 1:
       return {
@@ -259,6 +300,47 @@ export function decodeAnswer(packet: Uint8Array): LaunchAnswer {
     default:
       throw new RangeError(`The launcher answers with the unknown kind ${word(2)}`);
   }
+}
+
+/** @param offsets from the host's clocks; undefined leaves the clocks as they are. */
+export function encodeClocks(offsets: Clocks | undefined): Buffer {
+  const answer = new DataView(new ArrayBuffer(48));
+  [magic, version, offsets ? 1 : 0, 0].forEach((word, at) => {
+    answer.setUint32(at * 4, word, littleEndian);
+  });
+  if (offsets) {
+    const { monotonic, boottime } = offsets;
+    [monotonic.seconds, monotonic.nanoseconds, boottime.seconds, boottime.nanoseconds].forEach(
+      (value, at) => {
+        answer.setBigInt64(16 + at * 8, value, littleEndian);
+      },
+    );
+  }
+  return Buffer.from(answer.buffer);
+}
+
+function decodeClocks(packet: Uint8Array, view: DataView): LauncherClocks {
+  const imageBytes = view.getInt32(12, littleEndian);
+  const ownBytes = view.getUint32(16, littleEndian);
+  if (imageBytes < -1 || imageBytes > maxClocksImageBytes || ownBytes > maxOwnOffsetsBytes) {
+    throw new RangeError('The launcher sends clocks of an impossible length');
+  }
+  const time = (at: number): ClockTime => ({
+    seconds: view.getBigInt64(at, littleEndian),
+    nanoseconds: view.getBigInt64(at + 8, littleEndian),
+  });
+  const bytes = Buffer.from(packet.buffer, packet.byteOffset, packet.byteLength);
+  const image = clocksHeadBytes + maxOwnOffsetsBytes;
+  return {
+    kind: 'clocks',
+    now: { monotonic: time(24), boottime: time(40) },
+    own: bytes.toString('latin1', clocksHeadBytes, clocksHeadBytes + ownBytes),
+    ...(imageBytes === -1 ? {} : { image: bytes.subarray(image, image + imageBytes) }),
+  };
+}
+
+function namespace(inode: bigint): { readonly timeNamespace?: string } {
+  return inode === 0n ? {} : { timeNamespace: `time:[${inode}]` };
 }
 
 /**

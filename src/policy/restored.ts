@@ -21,8 +21,16 @@ export interface Restorer {
   readonly gid: number;
   readonly groups: readonly number[];
   readonly traits: Traits;
-  /** A thread in this service's own namespaces and root directory. The caller has the same. */
-  readonly surroundings: Pick<ThreadState, 'namespaces' | 'root'>;
+  /** The namespaces and the root directory of the engine: this service's own, except for {@link inTimeNamespace}. */
+  readonly surroundings: Surroundings;
+}
+
+type Surroundings = Pick<ThreadState, 'namespaces' | 'root'>;
+
+/** @param made the time namespace that was made for the engine; without one, the engine has the service's. */
+export function inTimeNamespace(service: Surroundings, made: string | undefined): Surroundings {
+  if (made === undefined) return service;
+  return { ...service, namespaces: { ...service.namespaces, time: made, time_for_children: made } };
 }
 
 /**

@@ -24,6 +24,8 @@ export interface Traits {
   readonly noNewPrivs: boolean;
   readonly umask: number;
   readonly label: string | undefined;
+  /** The time namespace that the caller is in, as `time:[4026532345]`; absent if it is this service's. */
+  readonly timeNamespace?: string;
 }
 
 export interface StandingOptions {
@@ -46,7 +48,7 @@ export function judgeStanding(
     return less === undefined ? { kind: 'fully-privileged' } : refused(less);
   }
   const sandbox = sandboxOf(identity, state, service, options);
-  return sandbox === undefined ? { kind: 'confined', traits: traitsOf(state) } : refused(sandbox);
+  return sandbox === undefined ? { kind: 'confined', traits: traitsOf(state, service) } : refused(sandbox);
 }
 
 /** A process that has changed since it connected is refused, even root's. */
@@ -105,9 +107,11 @@ function sandboxOf(
     if (thread.root !== own.root) return 'its root directory is not that of this service';
     // Compares both ways: a namespace that only the caller or only the service has is a difference, too.
     for (const name of new Set([...Object.keys(own.namespaces), ...Object.keys(thread.namespaces)])) {
+      if (isClock(name)) continue;
       if (thread.namespaces[name] !== own.namespaces[name]) return otherNamespace(name);
     }
   }
+  if (!hasOneTime(state)) return 'its children would live in another time namespace than itself';
   if (identity.label !== undefined && identity.label !== state.label) {
     return `its security label ${state.label ?? '(none)'} is not the ${identity.label} that connected`;
   }
@@ -116,7 +120,22 @@ function sandboxOf(
   return state.label === service.label || known ? undefined : labelRefusal(state);
 }
 
-function traitsOf(state: CallerState): Traits {
+/**
+ * A time namespace is no sandbox: it moves CLOCK_MONOTONIC and CLOCK_BOOTTIME, and hides nothing. Each restored tree lives in one.
+ * Only CAP_SYS_ADMIN leads into another, so that the caller of a time namespace was brought there by root, or by a restore.
+ */
+function isClock(namespace: string): boolean {
+  return namespace === 'time' || namespace === 'time_for_children';
+}
+
+/** All threads are in the same time namespace, and so are their children. */
+function hasOneTime({ threads }: CallerState): boolean {
+  const { time } = threads[0]?.namespaces ?? {};
+  return threads.every(({ namespaces }) => namespaces.time === time && namespaces.time_for_children === time);
+}
+
+function traitsOf(state: CallerState, service: CallerState): Traits {
+  const time = state.threads[0]?.namespaces.time;
   const inAll = (pick: (thread: ThreadStatus) => bigint): bigint =>
     state.threads.map(pick).reduce((all, one) => all & one, ~0n & 0xffffffffffffffffn);
   return {
@@ -128,6 +147,7 @@ function traitsOf(state: CallerState): Traits {
     noNewPrivs: state.threads.some((thread) => thread.noNewPrivs),
     umask: state.threads[0]?.umask ?? 0o077,
     label: state.label,
+    ...(time === undefined || time === service.threads[0]?.namespaces.time ? {} : { timeNamespace: time }),
   };
 }
 

@@ -11,6 +11,7 @@ import './engines.test.ts';
 import './restore.test.ts';
 import './restore-engines.test.ts';
 import './restore-escapes.test.ts';
+import './clocks.test.ts';
 import './led.test.ts';
 import './takeover.test.ts';
 import './mappings.test.ts';

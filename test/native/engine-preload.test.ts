@@ -518,9 +518,10 @@ describe('the library of engines', () => {
       const unused = (): never => assert.fail('there is an engine');
       await assert.rejects(
         startConfinedEngine(
-          { criu, launcher, configFile: workshop.config, preload, deadlineMs: 2000 },
+          { criu, launcher, configFile: workshop.config, preload, deadlineMs: 2000, timeNamespaces: true },
           identity,
           {},
+          { fromImages: false },
           false,
           undefined,
           {

@@ -13,6 +13,7 @@ import './refused-callers.test.ts';
 import './page-server.test.ts';
 import './versions.test.ts';
 import './alice.test.ts';
+import './clocks.test.ts';
 import './belongings.test.ts';
 import './kerndat.test.ts';
 import './labels.test.ts';

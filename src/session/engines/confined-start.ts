@@ -1,32 +1,34 @@
 /** Starts an engine with the identity of its caller. */
 import { readFileSync } from 'node:fs';
+import { constants as os } from 'node:os';
 import {
   type ConfinedEngine,
   type ConfinedEngineOptions,
   type EngineHome,
+  LaunchError,
   startConfinedEngine,
 } from '../../engine/confined.ts';
 import type { ConfinedEngineEvents } from '../../engine/engine.ts';
 import { sliceOf } from '../../engine/engine-cgroup.ts';
 import { labelFor } from '../../engine/launcher-protocol.ts';
-import type { OwnedFd } from '../../native/binding.ts';
-import type { RelayPlan } from '../../policy/authorize.ts';
+import { native, type OwnedFd } from '../../native/binding.ts';
+import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
 import type { PeerFdField } from '../../policy/option-table.ts';
 import type { Caller } from '../../proc/caller.ts';
 import { parseCgroup } from '../../proc/process-tree.ts';
+import { parseThreadStatus } from '../../proc/status.ts';
 import type { ConfinedCaller } from '../caller/known-caller.ts';
 
 /**
  * @param plan absent for a hand-over, where CRIU opens all files itself.
- * @param noCapability true if the request needs no CAP_CHECKPOINT_RESTORE.
  * @param connection for a hand-over, the caller's own connection; copied.
  * @throws LaunchError, CriuMissingError, CallerGoneError, NativeError
  */
 export async function startEngineAs(
   options: ConfinedEngineOptions,
   { caller, standing }: ConfinedCaller,
+  request: AuthorizedRequest,
   plan: RelayPlan | undefined,
-  noCapability: boolean,
   connection: OwnedFd | undefined,
   home: EngineHome,
   events: ConfinedEngineEvents,
@@ -36,34 +38,64 @@ export async function startEngineAs(
   const { bounding, inheritable, ambient, noNewPrivs, umask, label } = standing.traits;
   const number = (field: PeerFdField): number | undefined =>
     plan?.peerFds.find((each) => each.field === field)?.callerNumber;
-  return await startConfinedEngine(
-    options,
-    {
-      pid,
-      uid,
-      gid,
-      groups,
-      bounding,
-      inheritable,
-      ambient,
-      noNewPrivs,
-      umask,
-      label: options.labels && label !== undefined ? labelFor(label, options.labels) : undefined,
-      pidfd: caller.pidfd,
-      procDirectory: caller.directory,
-    },
-    {
-      imagesDirFd: number('images_dir_fd'),
-      imagesDir: plan?.imagesDir,
-      workDirFd: number('work_dir_fd'),
-      statusFd: number('status_fd'),
-    },
-    noCapability,
-    connection,
-    home,
-    events,
-    onAbandoned,
-  );
+  const target = options.timeNamespaces ? openTarget(request, uid) : undefined;
+  try {
+    return await startConfinedEngine(
+      options,
+      {
+        pid,
+        uid,
+        gid,
+        groups,
+        bounding,
+        inheritable,
+        ambient,
+        noNewPrivs,
+        umask,
+        label: options.labels && label !== undefined ? labelFor(label, options.labels) : undefined,
+        pidfd: caller.pidfd,
+        procDirectory: caller.directory,
+      },
+      {
+        imagesDirFd: number('images_dir_fd'),
+        imagesDir: plan?.imagesDir,
+        workDirFd: number('work_dir_fd'),
+        statusFd: number('status_fd'),
+      },
+      {
+        sharedWith: target ?? (standing.traits.timeNamespace === undefined ? undefined : caller.pidfd),
+        fromImages: options.timeNamespaces && request.scope === 'restore',
+      },
+      request.noCapability === true,
+      connection,
+      home,
+      events,
+      onAbandoned,
+    );
+  } finally {
+    target?.close();
+  }
+}
+
+/**
+ * CRIU without root dumps a tree in its own time namespace only, so the engine enters the target's. A tree that has several is
+ * refused by CRIU, which sees all its processes stand still.
+ * @returns a pidfd of the target; undefined for a request without a target.
+ * @throws LaunchError unless the process is the caller's: an engine enters no time namespace of others.
+ */
+function openTarget({ target }: AuthorizedRequest, uid: number): OwnedFd | undefined {
+  if (target === undefined || target <= 0) return undefined;
+  let pidfd: OwnedFd | undefined;
+  try {
+    pidfd = native.pidfdOpen(target);
+    // If the process is alive after it was read, the status is that of the pidfd's process.
+    const { uids } = parseThreadStatus(readFileSync(`/proc/${target}/status`, 'latin1'));
+    if (uids.some((each) => each !== uid) || !native.isAlive(pidfd)) throw new Error('It is another process');
+    return pidfd;
+  } catch (error) {
+    pidfd?.close();
+    throw new LaunchError(os.errno.ESRCH, `Process ${target} has ended`, { cause: error });
+  }
 }
 
 /** The slice of the caller, to which its restored trees are charged. @throws CallerGoneError, or an error of reading /proc */

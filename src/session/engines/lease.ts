@@ -12,7 +12,7 @@ import type { ConfinedEngineEvents, Engine, EngineExit } from '../../engine/engi
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import type { EngineTurn } from '../../engine/engine-queue.ts';
 import type { OwnedFd, Packet } from '../../native/binding.ts';
-
+import { inTimeNamespace } from '../../policy/restored.ts';
 import type { EngineSnapshot } from '../keep/session-file.ts';
 import { letRestoredRun, verifyRestored } from '../trees/verify-restored.ts';
 import { livesIn } from './cgroup-of.ts';
@@ -266,8 +266,9 @@ export class EngineLease {
     if (!this.#engine || !this.#cgroup || !this.#confined) return 'is not where it should be';
     // If an earlier start was killed here, systemd has removed this cgroup, provided it was empty.
     this.#apart = EngineCgroup.apartFrom(this.#cgroup);
-    const { traits } = this.#confined;
-    return verifyRestored(this.#cgroup, this.#apart, this.#engine.pid, { ...restorer, traits });
+    const { traits, timeNamespace } = this.#confined;
+    const surroundings = inTimeNamespace(restorer.surroundings, timeNamespace);
+    return verifyRestored(this.#cgroup, this.#apart, this.#engine.pid, { ...restorer, traits, surroundings });
   }
 
   /**

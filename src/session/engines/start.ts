@@ -136,18 +136,19 @@ async function startConfined(
   const home: EngineHome = scope
     ? { with: (pid) => scopeFor(scope, caller, pid) }
     : { before: () => EngineCgroup.below() };
-  const { engine, cgroup, files } = await startEngineAs(
+  const { engine, cgroup, files, timeNamespace } = await startEngineAs(
     context.confined,
     caller,
+    request,
     plan,
-    request.noCapability === true,
     connection,
     home,
     lease.heard,
     (gone) => lease.abandoned(gone),
   );
   if (!request.terminal) engine.refuseDescriptors();
-  const confined = knownBy(identity, { pid: engine.pid, pidfd: engine.fds.pidfd });
+  const known = timeNamespace === undefined ? identity : { ...identity, timeNamespace };
+  const confined = knownBy(known, { pid: engine.pid, pidfd: engine.fds.pidfd });
   lease.started({ engine, cgroup, confined }, false);
   return files;
 }

@@ -2,13 +2,15 @@
  * lying-engine: takes the place of criu, and obeys the file of its own name with `.says` appended. Each line is a step:
  * `receive`, `send HEX`, `send-lingering PORT HEX`, `stderr HEX`, `die`; `hold FILE` makes a process that it holds as if it had
  * restored it, and which creates FILE when it runs; `let-go` releases that process, as CRIU does in the end; `fork` leaves
- * another process; `wait FILE` and `make FILE` put events in order. It is a program and no script, because the engines of users
+ * another process; `leave-time` has later processes of its making live in another time namespace, which takes CAP_SYS_ADMIN;
+ * `wait FILE` and `make FILE` put events in order. It is a program and no script, because the engines of users
  * without root are executed from a descriptor.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,6 +112,8 @@ int main(int argc, char **argv)
 			for (;;)
 				pause();
 		}
+		if (strcmp(line, "leave-time") == 0 && unshare(CLONE_NEWTIME))
+			return 1;
 		if (strcmp(line, "let-go") == 0 && ptrace(PTRACE_DETACH, held, NULL, NULL))
 			return 1;
 		if (strncmp(line, "send ", 5) == 0)

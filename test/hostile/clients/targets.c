@@ -14,6 +14,7 @@
  *                                        until FILE.stop exists
  *   targets tree FILE                    three processes and a thread; the count goes through a pipe and shared memory
  *   targets keyring FILE                 which does not count: in FILE is the serial number of its session keyring
+ *   targets timeless FILE                which enters one new time namespace after another; needs CAP_SYS_ADMIN
  *   targets at PID FILE                  under a pid that is free; to be started by root
  */
 #define _GNU_SOURCE
@@ -302,6 +303,37 @@ static void tree(const char *file)
 	}
 }
 
+/* Executing a program enters the namespace that unshare(2) has made for children (Linux 6.3). */
+static void timeless_at(const char *descriptor, unsigned long n)
+{
+	const struct timespec moment = { .tv_nsec = 1000 * 1000 };
+	char line[32], next[32];
+
+	snprintf(line, sizeof(line), "%020lu\n", n);
+	if (pwrite(atoi(descriptor), line, 21, 0) != 21)
+		exit(1);
+	nanosleep(&moment, NULL);
+	if (unshare(CLONE_NEWTIME))
+		exit(1);
+	nanosleep(&moment, NULL);
+	snprintf(next, sizeof(next), "%lu", n + 1);
+	execl("/proc/self/exe", "targets", "timeless-at", descriptor, next, NULL);
+	exit(1);
+}
+
+static void timeless(const char *file)
+{
+	char descriptor[16];
+	int fd;
+
+	daemonize();
+	fd = counting_file(file);
+	fcntl(fd, F_SETFD, 0);
+	snprintf(descriptor, sizeof(descriptor), "%d", fd);
+	ready();
+	timeless_at(descriptor, 1);
+}
+
 static int at(pid_t pid, const char *file)
 {
 	struct clone_args args = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&pid, .set_tid_size = 1 };
@@ -338,6 +370,10 @@ int main(int argc, char **argv)
 		comet(argv[2]);
 	if (argc >= 3 && strcmp(argv[1], "breathe") == 0)
 		breathing(argv[argc - 1], argc == 4 ? argv[2] : "");
+	if (argc == 3 && strcmp(argv[1], "timeless") == 0)
+		timeless(argv[2]);
+	if (argc == 4 && strcmp(argv[1], "timeless-at") == 0)
+		timeless_at(argv[2], strtoul(argv[3], NULL, 10));
 	if (argc == 4 && strcmp(argv[1], "at") == 0)
 		return at(atoi(argv[2]), argv[3]);
 	return 2;

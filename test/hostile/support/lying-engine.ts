@@ -14,6 +14,8 @@ export type Saying =
   /** hold: a process as if it was restored, which creates the file when it runs. let-go: releases it, as CRIU does in the end. */
   | { readonly hold: string }
   | 'let-go'
+  /** Later processes of its making live in another time namespace. */
+  | 'leave-time'
   /** Another process, which outlives the engine. */
   | 'fork'
   /** With a TCP socket that is connected to this port of 127.0.0.1. Its last close waits until the peer reads. */

@@ -53,8 +53,18 @@ export function directoryOf(user: User, mode = 0o755): string {
 
 /** Starts a program that prints the pid of a process which counts into FILE, its last argument. */
 export function startCounting(user: User, options: readonly string[], ...command: string[]): Target {
+  return startCountingUnder([], user, options, ...command);
+}
+
+/** @param under the command that starts it, as root. */
+export function startCountingUnder(
+  under: readonly string[],
+  user: User,
+  options: readonly string[],
+  ...command: string[]
+): Target {
   const file = join(directoryOf(user), 'count');
-  const [program, ...argv] = [...as(user, ...options), ...command, file];
+  const [program, ...argv] = [...under, ...as(user, ...options), ...command, file];
   return new Target(Number(run(program!, ...argv)), file);
 }
 

@@ -122,6 +122,24 @@ static void say_keyring(void) {
   say("keyring=%ld\nkeyring.description=%s\nkeyring.bytes=%ld\n", id, description, size);
 }
 
+/* How far its clocks are from the host's, and the namespaces that they are of. */
+static void say_time(void) {
+  static const char *const names[] = {"time", "time_for_children"};
+  char path[64], text[256];
+  for (int index = 0; index < 2; index++) {
+    snprintf(path, sizeof path, "/proc/self/ns/%s", names[index]);
+    ssize_t size = readlink(path, text, sizeof text - 1);
+    text[size < 0 ? 0 : size] = 0;
+    say("%s=%s\n", names[index], text);
+  }
+  FILE *file = fopen("/proc/self/timens_offsets", "r");
+  char name[16];
+  long long seconds, nanoseconds;
+  while (file && fscanf(file, "%15s %lld %lld", name, &seconds, &nanoseconds) == 3)
+    say("offset.%s=%lld %lld\n", name, seconds, nanoseconds);
+  if (file) fclose(file);
+}
+
 static void say_attempts(void) {
   say("attempt.setresuid=%d\n", setresuid(0, 0, 0) == 0 ? 0 : errno);
   say("attempt.setresgid=%d\n", setresgid(0, 0, 0) == 0 ? 0 : errno);
@@ -145,6 +163,7 @@ int main(int argc, char **argv, char **environment) {
   say_file("loginuid");
   say_file("sessionid");
   say_keyring();
+  say_time();
   char directory[256];
   say("directory=%s\n", getcwd(directory, sizeof directory) ? directory : "");
   say("securebits=%d\n", prctl(PR_GET_SECUREBITS));

@@ -182,6 +182,8 @@ export class TestCaller {
       ambient: status.ambient,
       criu: workshop.path('report'),
       noCapability: false,
+      joinTime: false,
+      ownClocks: false,
       config: workshop.config,
       preload: workshop.preload,
     };
@@ -207,6 +209,8 @@ export interface LaunchOptions {
   readonly packet: Uint8Array | undefined;
   /** The caller's connection, for a hand-over. */
   readonly connection?: OwnedFd;
+  /** A pidfd of the process whose time namespace the engine enters. */
+  readonly timePidfd?: OwnedFd;
   /** Called after the packet was sent, with the launcher's pid; a returned promise is awaited. */
   readonly meanwhile?: (pid: number, kill: () => void) => Promise<void> | void;
   /** Called for each answer, before the next is waited for. */
@@ -239,6 +243,7 @@ export async function launch(options: LaunchOptions): Promise<Launch> {
       { source: options.caller.pidfd, target: launcherFds.callerPidfd },
       { source: options.caller.procDirectory, target: launcherFds.callerProc },
       ...(options.connection ? [{ source: options.connection, target: launcherFds.callerSocket }] : []),
+      ...(options.timePidfd ? [{ source: options.timePidfd, target: launcherFds.timePidfd }] : []),
     ],
   });
   theirs.close();

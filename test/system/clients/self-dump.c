@@ -1,6 +1,7 @@
 /*
- * self-dump ADDRESS IMAGES_DIR RESULT_FILE COUNT_FILE plain|leave-running|loop|locked: asks the service to dump this process
- * itself, through libcriu, writes the result of libcriu into RESULT_FILE, and counts on.
+ * self-dump ADDRESS IMAGES_DIR RESULT_FILE COUNT_FILE plain|again|leave-running|loop|locked: asks the service to dump this
+ * process itself, through libcriu, writes the result of libcriu into RESULT_FILE, and counts on. `again` dumps itself a second
+ * time, when it has been restored from IMAGES_DIR/1.
  */
 #define _GNU_SOURCE
 #include <criu/criu.h>
@@ -25,16 +26,23 @@ static void report(const char *what, int value, int error)
 	fclose(file);
 }
 
-/* Each round has its own directory, with the previous directory as its parent. */
-static void use_directory(int round)
+static void use_fresh_directory(int round)
 {
-	char path[4096], parent[16];
+	char path[4096];
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/%d", images, round);
 	if (mkdir(path, 0755) || (fd = open(path, O_RDONLY | O_DIRECTORY)) < 0)
 		_exit(1);
 	criu_set_images_dir_fd(fd);
+}
+
+/* Each round has its own directory, with the previous directory as its parent. */
+static void use_directory(int round)
+{
+	char parent[16];
+
+	use_fresh_directory(round);
 	snprintf(parent, sizeof(parent), "../%d", round - 1);
 	if (round > 1 && criu_set_parent_images(parent))
 		_exit(1);
@@ -61,6 +69,10 @@ static int dump(void)
 		use_directory(1);
 		return criu_dump_iters(more);
 	}
+	if (strcmp(how, "again") == 0) {
+		use_fresh_directory(++rounds);
+		return criu_dump();
+	}
 	criu_set_images_dir_fd(open(images, O_RDONLY | O_DIRECTORY));
 	if (strcmp(how, "leave-running") == 0)
 		criu_set_leave_running(true);
@@ -82,7 +94,9 @@ int main(int argc, char **argv)
 	if (strcmp(how, "locked") == 0 && flock(fd, LOCK_EX))
 		return 1;
 	ready();
-	returned = dump();
-	report("dump", returned, returned < 0 ? errno : 0);
+	do {
+		returned = dump();
+		report("dump", returned, returned < 0 ? errno : 0);
+	} while (strcmp(how, "again") == 0 && returned == 1 && rounds < 2);
 	count_into(fd);
 }

@@ -2,13 +2,16 @@ import { strict as assert } from 'node:assert';
 import { constants } from 'node:os';
 import { explainLaunchFailure } from '../../../src/engine/launch-failure.ts';
 import {
+  ClocksFault,
   FileFault,
   type LaunchFailure,
   type LaunchStep,
   launchSteps,
+  TimeFault,
 } from '../../../src/engine/launcher-protocol.ts';
 
-const { EACCES, EAGAIN, EBADF, EDQUOT, EINVAL, ENOENT, ENOTDIR, EPERM, ESRCH } = constants.errno;
+const { EACCES, EAGAIN, EBADF, EDQUOT, EINVAL, ELOOP, ENOENT, ENOSPC, ENOTDIR, EPERM, ERANGE, ESRCH } =
+  constants.errno;
 
 const context = {
   criu: '/usr/sbin/criu',
@@ -57,6 +60,16 @@ describe("a launcher's failure", () => {
       [failure('config', 0, BigInt(FileFault.writableByOthers)), EPERM, /chmod go-w/],
       [failure('login-uid', EPERM), EPERM, /CAP_AUDIT_CONTROL/],
       [failure('label', EINVAL), EINVAL, /security label/],
+      [failure('time', EPERM, BigInt(TimeFault.join)), EPERM, /cannot be entered: EPERM; criu\.service must/],
+      [failure('time', ENOSPC, BigInt(TimeFault.make)), ENOSPC, /user\.max_time_namespaces/],
+      [failure('time', EPERM, BigInt(TimeFault.make)), EPERM, /cannot be made for the restored tree: EPERM/],
+      [
+        failure('clocks', ELOOP, BigInt(ClocksFault.cannotBeRead)),
+        ELOOP,
+        /timens-0\.img\) cannot be read: ELOOP/,
+      ],
+      [failure('clocks', 0, BigInt(ClocksFault.notRegular)), EINVAL, /timens-0\.img is no regular file/],
+      [failure('clocks', ERANGE, BigInt(ClocksFault.notSet)), EINVAL, /The kernel refuses the clocks/],
     ] as const) {
       const explained = explainLaunchFailure(given, context);
       assert.match(explained.sentence, words);

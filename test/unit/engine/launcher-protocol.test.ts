@@ -2,9 +2,12 @@ import { strict as assert } from 'node:assert';
 import { readFileSync } from 'node:fs';
 import { endianness } from 'node:os';
 import {
+  ClocksFault,
   decodeAnswer,
+  encodeClocks,
   encodeParameters,
   FileFault,
+  type LauncherClocks,
   type LaunchParameters,
   labelFor,
   launcherFds,
@@ -13,6 +16,7 @@ import {
   maxLauncherGroups,
   maxLauncherStringBytes,
   proofFaults,
+  TimeFault,
 } from '../../../src/engine/launcher-protocol.ts';
 
 const header = readFileSync(new URL('../../../native/launcher/protocol.h', import.meta.url), 'utf8');
@@ -32,6 +36,8 @@ const parameters: LaunchParameters = {
   config: '/c',
   preload: '/p',
   noCapability: false,
+  joinTime: false,
+  ownClocks: false,
   imagesDir: '/images',
   statusFd: 9,
 };
@@ -73,16 +79,35 @@ describe('the launcher protocol in TypeScript and in native/launcher/protocol.h 
     );
   });
 
+  it('in the faults of time namespaces and clocks', () => {
+    for (const [name, faults] of [
+      ['Time', TimeFault],
+      ['Clocks', ClocksFault],
+    ] as const) {
+      const found = enumerators(`${name}Fault`).map(
+        (item) => new RegExp(`^k${name}(\\w+) = (\\d+)$`).exec(item)!,
+      );
+      assert.deepEqual(
+        Object.fromEntries(
+          found.map((match) => [match[1]!.replace(/^./, (c) => c.toLowerCase()), Number(match[2])]),
+        ),
+        faults,
+      );
+    }
+  });
+
   it('in the descriptors and the limits', () => {
     assert.deepEqual(enumerators('StartFd'), [
       `kControlFd = ${launcherFds.control}`,
       `kCallerPidfd = ${launcherFds.callerPidfd}`,
       `kCallerProcFd = ${launcherFds.callerProc}`,
       `kCallerSocketFd = ${launcherFds.callerSocket}`,
+      `kTimePidfd = ${launcherFds.timePidfd}`,
     ]);
     assert.equal(constant('kMaxGroups'), maxLauncherGroups);
     assert.equal(constant('kMaxStringSize'), maxLauncherStringBytes);
-    assert.match(header, new RegExp(`sizeof\\(Answer\\) == ${maxAnswerBytes}\\b`));
+    assert.equal(56 + constant('kMaxOwnOffsets') + constant('kMaxClocksImage'), maxAnswerBytes);
+    assert.match(header, /sizeof\(ClocksPacket\) == 56 \+ kMaxOwnOffsets \+ kMaxClocksImage\b/);
   });
 });
 
@@ -121,12 +146,24 @@ describe('launcher parameters', () => {
       const packet = encodeParameters({ ...parameters, noNewPrivs: false, ...changes });
       return new DataView(packet.buffer, packet.byteOffset).getUint32(8, little);
     };
-    assert.deepEqual([{}, { noNewPrivs: true }, { handOver: true }, { noCapability: true }].map(flagsOf), [
-      0,
-      constant('kCallerHasNoNewPrivs'),
-      constant('kHandOver'),
-      constant('kNoCapability'),
-    ]);
+    assert.deepEqual(
+      [
+        {},
+        { noNewPrivs: true },
+        { handOver: true },
+        { noCapability: true },
+        { joinTime: true },
+        { ownClocks: true },
+      ].map(flagsOf),
+      [
+        0,
+        constant('kCallerHasNoNewPrivs'),
+        constant('kHandOver'),
+        constant('kNoCapability'),
+        constant('kJoinTime'),
+        constant('kOwnClocks'),
+      ],
+    );
   });
 
   it('are refused when the layout cannot hold them', () => {
@@ -181,6 +218,27 @@ describe('launcher answers', () => {
     return Buffer.from(view.buffer);
   };
 
+  const clocksPacket = (
+    image: string | undefined,
+    own: string,
+    imageBytes = image?.length ?? -1,
+    ownBytes = own.length,
+  ): Buffer => {
+    const little = endianness() === 'LE';
+    const packet = Buffer.alloc(maxAnswerBytes);
+    const view = new DataView(packet.buffer, packet.byteOffset, packet.length);
+    [constant('kMagic'), constant('kVersion'), 3, 0, ownBytes].forEach((word, index) => {
+      view.setUint32(index * 4, word, little);
+    });
+    view.setInt32(12, imageBytes, little);
+    [1n, 2n, 3n, 4n].forEach((value, index) => {
+      view.setBigInt64(24 + index * 8, value, little);
+    });
+    packet.write(own, 56);
+    packet.write(image ?? '', 56 + 256);
+    return packet;
+  };
+
   it('name the descriptors that are present', () => {
     assert.deepEqual(decodeAnswer(answer(0, 0, [0, 4, -1, 5], 0n)), {
       kind: 'ready',
@@ -199,7 +257,32 @@ describe('launcher answers', () => {
 
   it('report that the library was loaded', () => {
     assert.deepEqual(decodeAnswer(answer(2, 0, [0, -1, -1, -1], 0n)), { kind: 'guarded' });
-    assert.match(header, /enum class Kind : uint32_t \{ kReady = 0, kFailed = 1, kGuarded = 2 \};/);
+    assert.match(
+      header,
+      /enum class Kind : uint32_t \{ kReady = 0, kFailed = 1, kGuarded = 2, kClocks = 3 \};/,
+    );
+  });
+
+  it('name the time namespace that was made for the engine', () => {
+    assert.deepEqual(decodeAnswer(answer(0, 0, [0, -1, -1, -1], 4026532345n)), {
+      kind: 'ready',
+      files: {},
+      timeNamespace: 'time:[4026532345]',
+    });
+  });
+
+  it('carry the image with the clocks, the clocks now, and the offsets of their namespace', () => {
+    assert.deepEqual(decodeAnswer(clocksPacket('an image', 'offsets')), {
+      kind: 'clocks',
+      image: Buffer.from('an image'),
+      now: {
+        monotonic: { seconds: 1n, nanoseconds: 2n },
+        boottime: { seconds: 3n, nanoseconds: 4n },
+      },
+      own: 'offsets',
+    });
+    const { image, ...without } = decodeAnswer(clocksPacket(undefined, '')) as LauncherClocks;
+    assert.deepEqual([image, without.own], [undefined, '']);
   });
 
   it('throw if no launcher of this version sends them', () => {
@@ -209,10 +292,43 @@ describe('launcher answers', () => {
       Buffer.concat([good, Buffer.alloc(1)]),
       Buffer.alloc(40),
       answer(3, 0, [0, -1, -1, -1], 0n),
+      answer(4, 0, [0, -1, -1, -1], 0n),
+      clocksPacket('an image', '').subarray(0, maxAnswerBytes - 1),
+      clocksPacket('an image', '', 4097),
+      clocksPacket('an image', '', -2),
+      clocksPacket('an image', '', 8, 257),
+      Buffer.concat([clocksPacket('an image', ''), Buffer.alloc(1)]),
       answer(1, launchSteps.length, [0, -1, -1, -1], 0n),
     ]) {
       assert.throws(() => decodeAnswer(bad), RangeError);
     }
+  });
+});
+
+describe('the answer to a launcher that asks for clocks', () => {
+  const little = endianness() === 'LE';
+
+  it('has the offsets of both clocks, also before the host’s', () => {
+    const packet = encodeClocks({
+      monotonic: { seconds: -5n, nanoseconds: 6n },
+      boottime: { seconds: 7n, nanoseconds: 999_999_999n },
+    });
+    assert.match(header, new RegExp(`sizeof\\(ClocksAnswer\\) == ${packet.length}\\b`));
+    const view = new DataView(packet.buffer, packet.byteOffset, packet.length);
+    assert.deepEqual(
+      [0, 4, 8, 12].map((at) => view.getUint32(at, little)),
+      [constant('kMagic'), constant('kVersion'), 1, 0],
+    );
+    assert.deepEqual(
+      [16, 24, 32, 40].map((at) => view.getBigInt64(at, little)),
+      [-5n, 6n, 7n, 999_999_999n],
+    );
+  });
+
+  it('leaves the clocks as they are, if there are none to be set', () => {
+    const packet = encodeClocks(undefined);
+    assert.equal(packet.readUInt32LE(8), 0);
+    assert.ok(packet.subarray(12).equals(Buffer.alloc(36)));
   });
 });
 

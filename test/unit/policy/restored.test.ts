@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  inTimeNamespace,
   judgeReleased,
   judgeRestored,
   type RestoredThread,
@@ -64,6 +65,33 @@ describe('judgeRestored', () => {
     const traits = { ...alice.traits, permitted: 4n, ambient: 4n, inheritable: 4n };
     const same = { ...task, permitted: 4n, effective: 4n, ambient: 4n, inheritable: 4n };
     assert.equal(judgeRestored([engine, same], 10, { ...alice, traits }), undefined);
+  });
+
+  it('allows the time namespace that was made for the engine, and no other', () => {
+    const clocks = (time: string, children = time): Pick<RestoredThread, 'namespaces'> => ({
+      namespaces: { ...surroundings.namespaces, time, time_for_children: children },
+    });
+    const service = { ...surroundings, ...clocks('time:[3]') };
+    const judge = (
+      made: string | undefined,
+      thread: Pick<RestoredThread, 'namespaces'>,
+    ): string | undefined =>
+      judgeRestored([engine, { ...task, ...thread }], 10, {
+        ...alice,
+        surroundings: inTimeNamespace(service, made),
+      });
+    assert.equal(judge('time:[4]', clocks('time:[4]')), undefined);
+    assert.equal(judge(undefined, clocks('time:[3]')), undefined);
+    for (const [made, thread] of [
+      ['time:[4]', clocks('time:[3]')],
+      ['time:[4]', clocks('time:[5]')],
+      ['time:[4]', clocks('time:[4]', 'time:[5]')],
+      ['time:[4]', clocks('time:[5]', 'time:[4]')],
+      ['time:[4]', { namespaces: surroundings.namespaces }],
+      [undefined, clocks('time:[4]')],
+    ] as const) {
+      assert.match(judge(made, thread)!, /^process 20 is in another time(_for_children)? namespace$/);
+    }
   });
 
   it('refuses a tree without the engine that holds it, and an engine without a tree', () => {

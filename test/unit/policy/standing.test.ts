@@ -27,6 +27,8 @@ const rootThread: ThreadState = {
     pid_for_children: 'pid:[2]',
     mnt: 'mnt:[3]',
     net: 'net:[4]',
+    time: 'time:[5]',
+    time_for_children: 'time:[5]',
   },
   root: '/ mnt_id 28',
 };
@@ -125,6 +127,28 @@ describe('standing of a caller', () => {
 
   it('refuses a user under a label that cannot be taken over', () => {
     assert.match(reasonFor(alice, { threads: [aliceThread], label: 'jail' }, usual), /label jail/);
+  });
+
+  it('serves a user in another time namespace, which an engine enters', () => {
+    const clocks = (time: string, children = time): ThreadState => ({
+      ...aliceThread,
+      namespaces: { ...aliceThread.namespaces, time, time_for_children: children },
+    });
+    const judge = (...threads: ThreadState[]) =>
+      judgeStanding(alice, { ...service, threads }, service, usual);
+    const served = judge(clocks('time:[9]'), clocks('time:[9]'));
+    assert.equal(served.kind === 'confined' && served.traits.timeNamespace, 'time:[9]');
+    const usualOne = judge(aliceThread);
+    assert.equal(usualOne.kind === 'confined' && 'timeNamespace' in usualOne.traits, false);
+    for (const threads of [
+      [clocks('time:[9]', 'time:[5]')],
+      [clocks('time:[5]', 'time:[9]')],
+      [aliceThread, clocks('time:[9]')],
+      [clocks('time:[9]'), clocks('time:[9]', 'time:[5]')],
+    ]) {
+      const standing = judge(...threads);
+      assert.match(standing.kind === 'refused' ? standing.reason : '', /another time namespace than itself/);
+    }
   });
 
   it('takes over another label than the service’s, where the kernel has a module whose labels can be taken over', () => {

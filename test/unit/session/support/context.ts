@@ -49,6 +49,7 @@ export function sessionContext(
       configFile: '/nonexistent',
       preload: '/nonexistent',
       deadlineMs: 1000,
+      timeNamespaces: false,
     },
     queue: new EngineQueue(limits),
     kerndat: new Kerndat(engine.criu, () => {}),
