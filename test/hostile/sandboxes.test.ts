@@ -27,15 +27,17 @@ async function sandboxed(
   return { reply, succeeded: existsSync(join(images, 'cpuinfo.img')) };
 }
 
-/** CLONE_NEWPID: the process itself stays; its children would be inside. */
+/** CLONE_NEWPID and CLONE_NEWTIME: the process itself stays; its children would be inside. */
 const newPid = 0x20000000;
+const newTime = 0x80;
 
 describe('alice in a sandbox', () => {
   besideReference();
 
   // Made by root, who then becomes alice: a namespace of that single kind, without a user namespace around it.
-  for (const name of ['pid', 'mount', 'net', 'ipc', 'uts', 'cgroup', 'time']) {
-    const fork = name === 'pid' || name === 'time' ? ['--fork'] : [];
+  // A time namespace is no sandbox: each restored process of hers lives in one.
+  for (const name of ['pid', 'mount', 'net', 'ipc', 'uts', 'cgroup']) {
+    const fork = name === 'pid' ? ['--fork'] : [];
     show({
       guarantee: `is refused in another ${name} namespace`,
       carriedOut: (address) =>
@@ -61,6 +63,17 @@ describe('alice in a sandbox', () => {
         await root.do('reconnect-as', 'alice', address);
       }),
     refused: /lives in another pid namespace/,
+    bites: true,
+  });
+
+  show({
+    guarantee: 'is refused if only her children would be in another time namespace',
+    carriedOut: (address) =>
+      sandboxed(address, { under: [] }, async (root) => {
+        await root.do('unshare', newTime);
+        await root.do('reconnect-as', 'alice', address);
+      }),
+    refused: /another time namespace than itself/,
     bites: true,
   });
 

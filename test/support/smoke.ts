@@ -20,9 +20,11 @@ export const smoke: readonly string[] = [
   'a directory of alice’s on a file system that never answers blocks alice alone (by descriptor)',
   'a service without any of these walls has an engine taken over by the tree that it restores',
   // The machine itself starts again.
-  'over a reboot a process is dumped',
+  'over a reboot a process is dumped, and alice’s programs, which wait for moments of their clocks',
   'over a reboot the socket stays enabled and listens, and no service runs yet',
   'over a reboot a process that was dumped before the reboot counts on from its last number',
+  'over a reboot alice’s programs that wait for moments of their clocks go on at once',
+  'over a reboot alice dumps them and has them restored again and again, also by root',
 ];
 
 /**
@@ -49,6 +51,8 @@ export const seldomInContainer: readonly string[] = [
   'a caller under an AppArmor profile gets an engine and a restored process under the same profile',
   'a caller under an AppArmor profile gets back a process under its profile, even if the images are of an unconfined process',
   'a caller under an AppArmor profile cannot dump to a directory that the profile denies, and the target runs on',
+  // Root lacks CAP_SYS_RESOURCE here, which sets the limits of users (/proc/sys/user).
+  'the time namespaces of alice’s restored processes count against her share, of which she is told, and root and bob restore theirs',
   // Root lacks CAP_SYS_RESOURCE here, and cannot dump processes of others.
   'the cases that CRIU’s own service once checked a user cannot dump a process of another user’s (CRIU’s own service does not do so)',
   'a target of alice’s dump cannot be a process of bob’s (CRIU’s own service does not do so)',

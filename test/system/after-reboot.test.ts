@@ -1,12 +1,28 @@
 /** State after the machine has been started again: the second run of run.sh. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../src/protocol/messages.ts';
-import { run, succeeds } from './support/bench.ts';
+import { directoryOf } from '../hostile/support/people.ts';
+import { eventually, run, succeeds } from './support/bench.ts';
 import { ask, withOpen } from './support/client.ts';
+import { leastAhead, uptime } from './support/clocks.ts';
+import { criuctlAs, must } from './support/criuctl.ts';
 import { itElsewhere } from './support/it.ts';
 import { bootId, findLeft } from './support/other-boot.ts';
 import { Target } from './support/targets.ts';
 import { show } from './support/unit.ts';
+
+/**
+ * The number of steps that another process takes meanwhile, by relative sleeps of 10 ms. That is far less than the time for which
+ * a program would stand still whose clock has jumped back.
+ */
+const soon = 500;
+
+/** The program takes its next step before the other process has taken many. */
+async function assertGoesOnAtOnce(target: Target, other: Target): Promise<void> {
+  const [before, begun] = [target.count, other.count];
+  await eventually('one of them goes on', () => target.count > before || other.count > begun + soon);
+  assert.ok(target.count > before, `it stands still at ${before}, while another has made ${soon} steps`);
+}
 
 describe('over a reboot', () => {
   const left = findLeft();
@@ -43,5 +59,33 @@ describe('over a reboot', () => {
     await target.assertCountsOn();
     assert.ok(target.count > left.count);
     await target.kill();
+  });
+
+  itElsewhere('alice’s programs that wait for moments of their clocks go on at once', async () => {
+    const other = Target.start();
+    for (const { wait, images, pid, countFile, clock } of left.waiting) {
+      const distance = clock - uptime();
+      assert.ok(distance > leastAhead, `the clock of ${wait} is only ${distance} s ahead`);
+      const target = new Target(pid, countFile);
+      must(criuctlAs('alice', 'restore', '-D', images));
+      await assertGoesOnAtOnce(target, other);
+    }
+    await other.kill();
+  });
+
+  itElsewhere('alice dumps them and has them restored again and again, also by root', async () => {
+    const other = Target.start();
+    for (const { pid, countFile } of left.waiting) {
+      const target = new Target(pid, countFile);
+      for (const by of ['alice', 'alice', 'root', 'alice'] as const) {
+        const images = directoryOf('alice');
+        must(criuctlAs('alice', 'dump', String(pid), '-D', images));
+        await target.assertGone();
+        must(criuctlAs(by, 'restore', '-D', images, ...(by === 'root' ? ['--trust-images'] : [])));
+        await assertGoesOnAtOnce(target, other);
+      }
+      await target.kill();
+    }
+    await other.kill();
   });
 });

@@ -1,13 +1,42 @@
 /** The last of the tests before the machine is started again (run.sh). after-reboot.test.ts is the other half. */
 import { ReqType } from '../../src/protocol/messages.ts';
-import { freshDirectory } from './support/bench.ts';
+import { directoryOf } from '../hostile/support/people.ts';
+import { eventually, freshDirectory, inVm } from './support/bench.ts';
 import { ask, withOpen } from './support/client.ts';
+import { ahead, aheadOfUs, leastAhead, startWaiting, uptime, waits } from './support/clocks.ts';
+import { criuctlAs, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
-import { bootId, leave } from './support/other-boot.ts';
+import { bootId, type LeftWaiting, leave } from './support/other-boot.ts';
 import { Target } from './support/targets.ts';
 
+/** The uptime of the machine when this run began; that of the next boot begins no later. */
+const begun = uptime() - process.uptime();
+
+/** What the tests after the reboot take until they restore a process, with room. */
+const untilRestored = 180;
+
 describe('over a reboot', () => {
-  it('a process is dumped', async () => {
+  it('a process is dumped, and alice’s programs, which wait for moments of their clocks', async () => {
+    // A container has the uptime of its host, before and after its reboot.
+    const under = inVm ? [] : aheadOfUs;
+    if (inVm) {
+      await eventually(
+        'the next boot is younger',
+        () => uptime() > begun + untilRestored + leastAhead,
+        (untilRestored + leastAhead + 10) * 1000,
+      );
+    }
+    const waiting: LeftWaiting[] = [];
+    for (const [wait, command] of Object.entries(waits)) {
+      const target = startWaiting('alice', command, under);
+      await target.assertCountsOn();
+      const images = directoryOf('alice');
+      must(criuctlAs('alice', 'dump', String(target.pid), '-D', images));
+      await target.assertGone();
+      const clock = uptime() + (inVm ? 0 : ahead);
+      waiting.push({ wait, images, pid: target.pid, countFile: target.file, clock });
+    }
+
     const images = freshDirectory();
     const target = Target.start();
     await withOpen([images], async (fd) => {
@@ -16,6 +45,7 @@ describe('over a reboot', () => {
     await target.assertGone();
     leave({
       bootId: bootId(),
+      waiting,
       images,
       pid: target.pid,
       countFile: target.file,

@@ -16,7 +16,10 @@ export const waits = {
 } as const satisfies Record<string, readonly string[]>;
 
 /** How far the clocks are ahead of this machine's in the time namespaces of the tests, in seconds. */
-export const ahead = 600;
+export const ahead = 6000;
+
+/** The least distance that shows something: a program that waits for its clock stands still for as long, in seconds. */
+export const leastAhead = 60;
 
 /** The command that starts a program as root in a new time namespace. */
 export const aheadOfUs = ['unshare', '--time', `--monotonic=${ahead}`, `--boottime=${ahead}`, '--'];
@@ -50,6 +53,11 @@ export function clocksImage(
 /** As `time:[4026532345]`. */
 export function timeNamespaceOf(pid: number | 'self'): string {
   return readlinkSync(`/proc/${pid}/ns/time`);
+}
+
+/** The boottime clock of this machine, in seconds. */
+export function uptime(): number {
+  return Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]);
 }
 
 /** How far the monotonic clock of a process is ahead of this machine's, in seconds. */

@@ -4,8 +4,20 @@ import { readFileSync, writeFileSync } from 'node:fs';
 /** On the disk of the machine: /tmp and /run do not outlive a reboot. */
 const file = '/var/lib/bench/other-boot.json';
 
+/** A program of alice's that waits for moments of its clock. */
+export interface LeftWaiting {
+  /** How it waits: a key of `waits`. */
+  readonly wait: string;
+  readonly images: string;
+  readonly pid: number;
+  readonly countFile: string;
+  /** Seconds on the boottime clock at the dump. */
+  readonly clock: number;
+}
+
 export interface Left {
   readonly bootId: string;
+  readonly waiting: readonly LeftWaiting[];
   readonly images: string;
   readonly pid: number;
   readonly countFile: string;
