@@ -1,6 +1,7 @@
 /** Advice about a failure. Pure: all facts from the machine come in as {@link Circumstances}. */
 import type { CriuErrorCode } from '../client/criu-error.ts';
 import { optionTable, type Verb } from './option-table.ts';
+import { aboutTaken, type Taken } from './taken-pid.ts';
 
 export interface Circumstances {
   readonly verb: Verb;
@@ -12,8 +13,8 @@ export interface Circumstances {
   readonly uid: number;
   /** The process that the dump was for. */
   readonly target?: { readonly pid: number; readonly uid: number; readonly user: string } | undefined;
-  /** The process that has the pid which a restore needs. */
-  readonly taken?: { readonly pid: number; readonly name: string; readonly user: string } | undefined;
+  /** The holder of the pid that a restore needs. */
+  readonly taken?: Taken | undefined;
   /** The images' directory, and the free bytes of its file system. */
   readonly disk?: { readonly path: string; readonly free: number } | undefined;
   /** The images' directory of a restore, if it holds no images at all. */
@@ -70,11 +71,7 @@ function failed(circumstances: Circumstances): string[] {
     const who = target.uid === 0 ? 'root' : `${target.user} and root`;
     advice.push(`Process ${target.pid} belongs to ${target.user}: only ${who} may dump it`);
   }
-  if (taken) {
-    advice.push(
-      `Process ${taken.pid} exists: it is ${taken.name} of ${taken.user}. Restore when it has ended`,
-    );
-  }
+  if (taken) advice.push(aboutTaken(taken));
   if (noImages !== undefined)
     advice.push(`There are no images in ${noImages}: name the directory of a dump with -D`);
   if (disk) advice.push(`The file system of ${disk.path} is full: ${disk.free} bytes are left`);

@@ -10,6 +10,7 @@ import { placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
 import { lookAt } from './people.ts';
+import { takenPid } from './taken-pid.ts';
 
 export interface Explanation {
   readonly exitCode: number;
@@ -52,7 +53,7 @@ export function explain(error: unknown, invocation: Invocation): Explanation {
       lines,
       uid: process.geteuid?.() ?? -1,
       target: pid === undefined ? undefined : lookAt(pid),
-      taken: takenPid(error, lines),
+      taken: verb === 'restore' ? takenPid([error.criuMessage ?? '', ...lines], places.images) : undefined,
       noImages: verb === 'restore' && !hasImages(places.images) ? places.images : undefined,
       disk: fullDisk(error, lines, places.images),
       directory: places.images,
@@ -89,12 +90,6 @@ function exitCodeOf({ code, errnoName }: CriuError): number {
     default:
       return exitCodes.failed;
   }
-}
-
-/** CRIU's message is "Can't fork for 4711: File exists" (fork_with_pid in criu/cr-restore.c). */
-function takenPid({ criuMessage }: CriuError, lines: readonly string[]) {
-  const match = /Can't fork for (\d+): File exists/.exec([criuMessage ?? '', ...lines].join('\n'));
-  return match ? lookAt(Number(match[1])) : undefined;
 }
 
 /** Every dump writes this image (criu/image.c). A directory that cannot be searched may have it. */

@@ -3,8 +3,16 @@ import { readFileSync } from 'node:fs';
 import { statusField } from '../proc/status.ts';
 import { sanitize } from '../systemd/log.ts';
 
-/** @returns undefined if there is no such process. */
-export function lookAt(pid: number): { pid: number; uid: number; user: string; name: string } | undefined {
+/** A process and its owner. */
+export interface Person {
+  readonly pid: number;
+  readonly uid: number;
+  readonly user: string;
+  readonly name: string;
+}
+
+/** @param pid of a process or a thread. @returns undefined if there is none. */
+export function lookAt(pid: number): Person | undefined {
   try {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     const uid = Number(statusField(status, 'Uid')?.split(/\s/)[0]);

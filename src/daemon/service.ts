@@ -7,6 +7,7 @@ import { EnginePool, type EnginePoolOptions } from '../engine/engine-pool.ts';
 import { EngineQueue, type Limits } from '../engine/engine-queue.ts';
 import { KeptAnswers } from '../engine/kept-answers.ts';
 import type { Kerndat } from '../engine/kerndat.ts';
+import { OwnPids } from '../engine/own-pids.ts';
 import { type NativeError, native, type SeqpacketSocket, Watch } from '../native/binding.ts';
 import type { Restorers } from '../policy/authorize.ts';
 import type { StandingOptions } from '../policy/standing.ts';
@@ -110,10 +111,12 @@ export class Service {
     this.#stopTimeoutMs = options.stopTimeoutMs;
     this.#runtimeDirectory = options.runtimeDirectory;
     this.#metrics = options.metrics;
+    const pool = new EnginePool(options.engine);
     this.#context = {
       engine: options.engine,
       store,
-      pool: new EnginePool(options.engine),
+      pool,
+      ownPids: new OwnPids(pool),
       answers: new KeptAnswers(options.engine, options.answerFile),
       records: new Records(log, (ended) => {
         this.#metrics?.ended(ended);

@@ -118,6 +118,20 @@ export class EnginePool {
     for (const line of this.#lines) dismissBeyond(line, 0);
   }
 
+  /** The waiting engines. */
+  get waiting(): readonly Engine[] {
+    return this.#lines.flatMap(({ waiting }) => waiting.map(({ engine }) => engine));
+  }
+
+  /** Dismisses the waiting engine with this pid, if there is one, and soon starts another. */
+  letGoOf(pid: number): void {
+    for (const line of this.#lines) {
+      const at = line.waiting.findIndex(({ engine }) => engine.pid === pid);
+      if (at !== -1) line.waiting.splice(at, 1)[0]!.engine.dismiss();
+    }
+    this.refill();
+  }
+
   /** Dismisses all waiting engines, and starts no more. */
   close(): void {
     this.#closed = true;

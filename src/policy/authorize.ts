@@ -52,6 +52,8 @@ export interface AuthorizedRequest {
   readonly noCapability?: true;
   /** A sentence for the reply to a failure, where CRIU's own words do not explain it. */
   readonly hint?: string;
+  /** A first try has met a pid of this service's own (session/machine/again.ts). */
+  readonly isSecondTry?: true;
 }
 
 /** A descriptor that a request names by its number in the caller. */

@@ -9,6 +9,8 @@ export const messageIds = {
   resumed: '9c5fc585b41e40f9af7522ba9861247c',
   /** A session of an earlier start could not go on. */
   notResumed: 'adc7b2d2909d49c292eee4160b9fcf9b',
+  /** A restore met a pid that the service itself held. */
+  triedAgain: '4f6c2be1a3d84c0f9e0a6b1d7c52e893',
   done: '7d9525304ff74a6cb0953598229bb564',
   failed: 'd9ada98df0eb4989ab8af4c87ea94930',
   refused: '2934f6699a18430f8114d2a9ac018653',

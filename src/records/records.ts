@@ -95,6 +95,15 @@ export class Records {
     this.#write('info', 'resumed', message, subject, 'work', requestFields(request));
   }
 
+  /** The first try has met a pid of this service's own. @param reason a main clause. */
+  triedAgain(subject: Subject, request: Asked | undefined, reason: string): void {
+    const message = `${describe(subject, request)} is tried again: ${reason}`;
+    this.#write('info', 'triedAgain', message, subject, 'work', {
+      ...requestFields(request),
+      CRIU_REASON: reason,
+    });
+  }
+
   /** The store has too little of a session, or a malformed state. */
   notResumed(session: number): void {
     this.#log.warning(`Session ${session} was lost with an earlier start of this service, and is closed`, {

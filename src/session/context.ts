@@ -1,5 +1,6 @@
 /** The objects that all sessions of a service share. Tests put their own in their place. */
 import type { KeptAnswers } from '../engine/kept-answers.ts';
+import type { OwnPids } from '../engine/own-pids.ts';
 import { maxUserPacketBytes } from '../native/limits.ts';
 import type { ConnectionUser } from '../proc/connection-user.ts';
 import type { Records } from '../records/records.ts';
@@ -17,6 +18,7 @@ export interface SessionContext extends JudgeContext, EnginesContext {
   /** The largest packet of a caller, in bytes. */
   readonly maxPacketBytes: number;
   readonly answers: KeptAnswers;
+  readonly ownPids: OwnPids;
   readonly judge: typeof judge;
   readonly makeFile: typeof SessionFile.make;
   readonly endUnbegun: typeof endUnbegun;

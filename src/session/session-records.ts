@@ -71,6 +71,7 @@ export class SessionRecords {
   }
 
   accepted(request: AuthorizedRequest, directories?: RecordedDirectories): void {
+    if (request.isSecondTry) return;
     const { imagesDir, sharedDirectory } = directories ?? {};
     this.#records.accepted(this.#subject, request, imagesDir, sharedDirectory);
   }
@@ -80,6 +81,11 @@ export class SessionRecords {
     this.#receivedAt = process.hrtime.bigint() - BigInt(Math.round(elapsedMs)) * 1_000_000n;
     if (request) this.begin(request);
     this.#records.resumed(this.#subject, request);
+  }
+
+  /** The request goes to another engine. @param reason ends a sentence. */
+  triedAgain(reason: string): void {
+    this.#records.triedAgain(this.#subject, this.#asked, reason);
   }
 
   /**

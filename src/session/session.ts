@@ -25,6 +25,7 @@ import type { StoredSession } from './keep/stored-sessions.ts';
 import { initialActions, initialState, step } from './machine/machine.ts';
 import type { Action, Input, State } from './machine/states.ts';
 import type { SessionParts } from './parts.ts';
+import { SecondTry } from './second-try.ts';
 import { SessionRecords } from './session-records.ts';
 
 const { EAGAIN, ECANCELED, ESRCH } = os.errno;
@@ -52,6 +53,7 @@ export class Session {
   readonly #keeper: SessionKeeper;
   readonly #parts: SessionParts;
   readonly #dispatch: Dispatch;
+  readonly #secondTry: SecondTry;
   #over = false;
 
   /**
@@ -99,7 +101,10 @@ export class Session {
       state: () => this.#state,
       advance: (input) => this.#advance(input),
       stopListening: () => this.#stopListening(),
-      received: () => this.#records.received(),
+      received: () => {
+        // The duration of a request covers both of its tries.
+        if (!('again' in this.#state)) this.#records.received();
+      },
       asks: (asked) => this.#records.asks(asked),
       unexpected: (error) => this.#records.unexpected(error),
     });
@@ -120,6 +125,7 @@ export class Session {
       },
     };
     this.#dispatch = new Dispatch(this.#parts);
+    this.#secondTry = new SecondTry(this.#parts, user.key);
     if (stored) resume(this.#parts, stored, socket);
     else this.#perform(initialActions);
   }
@@ -190,8 +196,10 @@ export class Session {
         this.#keeper.forget();
         break;
       case 'judge-again':
-        if (this.#keeper.packet) this.#packets.judge(this.#keeper.packet, 'first');
-        else this.#advance({ on: 'malformed', errno: ESRCH, reason: 'The request was lost in a restart' });
+        this.#judgeAgain();
+        break;
+      case 'give-way':
+        this.#secondTry.giveWay(action, () => this.#judgeAgain());
         break;
       case 'begin':
         this.#records.begin(action.request);
@@ -297,6 +305,12 @@ export class Session {
     this.#connection.stopListening();
   }
 
+  #judgeAgain(): void {
+    const packet = this.#keeper.packet ?? this.#packets.request;
+    if (packet) this.#packets.judge(packet, 'first');
+    else this.#advance({ on: 'malformed', errno: ESRCH, reason: 'The request was lost in a restart' });
+  }
+
   #closeCaller(): void {
     this.#deadlines.endPacket();
     this.#connection.close(() => this.#finish());
@@ -326,6 +340,14 @@ export class Session {
 
   #onEngineMessage(packet: Packet, confined: boolean): void {
     const input = this.#messages.receive(packet, confined);
+    const next =
+      typeof input === 'object' && input.on === 'engine-final' ? this.#secondTry.complete(input) : input;
+    if (next instanceof Promise) next.then((completed) => this.#handled(completed));
+    else this.#handled(next);
+  }
+
+  /** @param input a sentence if the message must not be used. */
+  #handled(input: Input | string): void {
     if (typeof input === 'string') this.#engineLies(input);
     else this.#advance(input);
     if (this.#state.at !== 'verifying') this.#messageDone();

@@ -18,6 +18,7 @@ import './belongings.test.ts';
 import './kerndat.test.ts';
 import './labels.test.ts';
 import './systemd.test.ts';
+import './pids.test.ts';
 import './scopes.test.ts';
 import './resume.test.ts';
 import './lifecycle.test.ts';

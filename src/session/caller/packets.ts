@@ -33,6 +33,7 @@ export class CallerPackets {
   /** Undefined before the first packet whose judgement depends on its caller. */
   #caller: Caller | undefined;
   #judged: Buffer = Buffer.alloc(0);
+  #request: Buffer | undefined;
 
   constructor(context: PacketsContext, connection: CallerConnection, session: PacketsSession) {
     this.#context = context;
@@ -47,6 +48,11 @@ export class CallerPackets {
   /** The bytes of the packet that was judged last. */
   get judged(): Buffer {
     return this.#judged;
+  }
+
+  /** The bytes of the last request; an answer to a notification may have been judged since. */
+  get request(): Buffer | undefined {
+    return this.#request;
   }
 
   /** Identifies the caller of a session that an earlier start has judged. A caller that has ended stays unknown. */
@@ -89,6 +95,7 @@ export class CallerPackets {
   /** Judges a packet. Meanwhile nothing is read from the caller; if another input changes the state, the judgement is dropped. */
   judge(data: Buffer, phase: Phase): void {
     this.#judged = data;
+    if (phase !== 'notify') this.#request = data;
     this.#session.received();
     const judged = this.#judgementOf(data, phase);
     if (!(judged instanceof Promise)) {

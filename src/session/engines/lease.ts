@@ -179,6 +179,11 @@ export class EngineLease {
     return loan?.end(failed);
   }
 
+  /** Undefined without a loan. */
+  logLines(): Promise<readonly string[]> | undefined {
+    return this.#loan?.logLines();
+  }
+
   get imagesDir(): string | undefined {
     return this.#loan?.imagesDir;
   }

@@ -267,6 +267,11 @@ export class EngineLeases {
   }
 
   /** The images directory of the current request, while its loan lasts. */
+  /** The last error lines of CRIU's log of the current request, if the service may read it. */
+  logLines(): Promise<readonly string[]> | undefined {
+    return this.#current?.logLines();
+  }
+
   get imagesDir(): string | undefined {
     return this.#current?.imagesDir;
   }

@@ -100,22 +100,23 @@ export class Loan {
    * @returns the last error lines of that log, if it lies in a copied directory; undefined if the request has not failed.
    */
   end(failed: boolean): Promise<readonly string[]> | undefined {
-    const lines = failed ? this.#logLines() : undefined;
+    const lines = failed ? this.logLines() : undefined;
     const close = (): void => this.close();
     if (lines) lines.then(close, close);
     else close();
     return lines;
   }
 
+  /** The last error lines of CRIU's log, if it lies in a copied directory. */
+  async logLines(): Promise<readonly string[]> {
+    const directory = this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
+    return directory ? readErrorLines(directory, this.#plan.logFile, this.#startedAt) : [];
+  }
+
   close(): void {
     for (const fd of this.#fds.splice(0)) fd.close();
     if (this.#lentDirectory !== undefined) rmSync(this.#lentDirectory, { recursive: true, force: true });
     this.#lentDirectory = undefined;
-  }
-
-  async #logLines(): Promise<readonly string[]> {
-    const directory = this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
-    return directory ? readErrorLines(directory, this.#plan.logFile, this.#startedAt) : [];
   }
 
   /**

@@ -9,6 +9,7 @@
  * the queue, if it is still there, and finds out whether the engine has the request.
  */
 import { constants as os } from 'node:os';
+import { asSecondTry } from './again.ts';
 import { atWork, mustVerify, withoutTree } from './restoring.ts';
 import type { Action, AtWork, Decided, Input, PacketPlace, State, Step } from './states.ts';
 import {
@@ -39,7 +40,8 @@ function placeOf(state: State): PacketPlace {
 
 /** An engine gets the request: -> starting. */
 export function start(state: In<'idle' | 'judging'>, decision: Extract<Decided, { kind: 'relay' }>): Step {
-  const { request, plan, engine } = decision;
+  const { plan, engine } = decision;
+  const request = asSecondTry(state, decision.request);
   // An engine can be given descriptors only at its start. A waiting engine belongs to the caller that it was started for.
   const fresh = !state.engine || plan.engineFds.length > 0;
   return {

@@ -11,6 +11,7 @@ import { EBADRQC } from '../../native/errnos.ts';
 import type { AuthorizedRequest } from '../../policy/authorize.ts';
 import type { Phase } from '../../policy/request-table.ts';
 import { ReqType } from '../../protocol/messages.ts';
+import { hintOf, isToldAlready, leftBetweenTries, tryAgain } from './again.ts';
 import { begun, discardOf, handOver, start, whenStarting, whenUnread } from './delivery.ts';
 import {
   awaitLeaving,
@@ -109,7 +110,7 @@ function whenIdle(state: Extract<State, { at: 'idle' | 'judging' }>, input: Inpu
     case 'stopping':
       return turnAway(state, [], ReqType.EMPTY, EAGAIN, input.reason);
     case 'caller-end':
-      return leave(state, []);
+      return leave(state, state.at === 'judging' ? leftBetweenTries(state) : []);
     case 'engine-hangup':
     case 'engine-end':
       // The engine left between two requests; start a fresh engine for the next request.
@@ -166,9 +167,14 @@ function whenWorking(state: Extract<State, { at: 'working' }>, input: Input): St
   const { request } = state;
   switch (input.on) {
     case 'engine-notify':
-      return tellCaller(request, state.at);
+      return isToldAlready(request, input.script)
+        ? { state, actions: [{ do: 'acknowledge' }] }
+        : tellCaller(request, state.at);
     case 'engine-final':
-      return afterFinal(request, input.success, tellFinal(request, input.success));
+      return (
+        tryAgain(request, input.ownPid) ??
+        afterFinal(request, input.success, tellFinal(request, input.success, hintOf(input.ownPid)))
+      );
     case 'engine-end':
       return engineLost(request, input.end);
     case 'deadline':

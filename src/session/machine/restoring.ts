@@ -11,7 +11,8 @@
  */
 import { constants as os } from 'node:os';
 import type { AuthorizedRequest } from '../../policy/authorize.ts';
-import type { Action, AtWork, Input, State, Step } from './states.ts';
+import { hintOf, isToldAlready, tryAgain } from './again.ts';
+import type { Action, AtWork, Input, OwnPid, State, Step } from './states.ts';
 import {
   afterFinal,
   engineLost,
@@ -43,9 +44,9 @@ export function whenRestoring(state: In<'restoring'>, input: Input): Step {
     case 'engine-notify':
       return input.script === 'pre-resume'
         ? { state: { at: 'verifying', request }, actions: [{ do: 'verify' }] }
-        : notified(request, state.at);
+        : notified(request, state.at, input.script);
     case 'engine-final':
-      return input.success ? refuseToRun(request, resumedEarly) : failed(request);
+      return input.success ? refuseToRun(request, resumedEarly) : failed(request, input.ownPid);
     case 'engine-hangup':
       return refuseToRun(request, 'lost its engine before it was verified');
     default:
@@ -57,7 +58,7 @@ export function whenVerifying(state: In<'verifying'>, input: Input): Step {
   const { request } = state;
   switch (input.on) {
     case 'verified':
-      return notified(request, 'resuming');
+      return notified(request, 'resuming', 'pre-resume');
     case 'unverified':
       return refuseToRun(request, input.reason);
     case 'engine-hangup':
@@ -111,9 +112,9 @@ export function whenResuming(state: In<'resuming'>, input: Input): Step {
       // The tree is still frozen. The caller gets post-resume when the tree runs (letting-run).
       return input.script === 'post-resume'
         ? { state, actions: [{ do: 'acknowledge' }] }
-        : notified(request, state.at);
+        : notified(request, state.at, input.script);
     case 'engine-final':
-      return input.success ? awaitLeaving(request, input.reply) : failed(request);
+      return input.success ? awaitLeaving(request, input.reply) : failed(request, input.ownPid);
     case 'engine-end':
       return withoutTree(engineLost(request, input.end));
     case 'deadline':
@@ -126,8 +127,8 @@ export function whenResuming(state: In<'resuming'>, input: Input): Step {
 }
 
 /** If the caller asked for notifications, forward this one; if only the service asked for them, acknowledge it. */
-function notified(request: AuthorizedRequest, back: Exclude<AtWork, 'working'>): Step {
-  return request.notifies
+function notified(request: AuthorizedRequest, back: Exclude<AtWork, 'working'>, script: string): Step {
+  return request.notifies && !isToldAlready(request, script)
     ? tellCaller(request, back)
     : { state: { at: back, request }, actions: [{ do: 'acknowledge' }] };
 }
@@ -213,8 +214,12 @@ function refuseToRun(request: AuthorizedRequest, reason: string): Step {
 }
 
 /** After a failed restore the tree is killed, verified or not. */
-function failed(request: AuthorizedRequest): Step {
-  return withoutTree(afterFinal(request, false, tellFinal(request, false)));
+function failed(request: AuthorizedRequest, ownPid: OwnPid | undefined): Step {
+  // Abandoning a confined engine kills its tree, too.
+  return (
+    tryAgain(request, ownPid) ??
+    withoutTree(afterFinal(request, false, tellFinal(request, false, hintOf(ownPid))))
+  );
 }
 
 /** The same step, with the tree killed first. */

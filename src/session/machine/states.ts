@@ -13,6 +13,8 @@ export type State =
       readonly phase: RequestPhase;
       readonly engine: boolean;
       readonly packet: PacketPlace;
+      /** The request, if a first try has failed, and another may succeed (again.ts). */
+      readonly again?: AuthorizedRequest;
     }
   /**
    * The request waits for its engine: for a turn in the queue, for a launcher, for a scope, or for systemd's store to hold the
@@ -80,6 +82,14 @@ export interface EngineEnd {
   readonly reason: string;
 }
 
+/** A pid that a failed restore needs, and that this service itself holds, or that is free by now. */
+export interface OwnPid {
+  readonly pid: number;
+  readonly holder: 'thread' | 'engine' | 'gone';
+  /** The service may give it up now for this user. */
+  readonly givesWay: boolean;
+}
+
 /** A decision about a packet, with the engine that an authorized request gets. */
 export type Decided =
   | Extract<Decision, { kind: 'answer' | 'refuse' }>
@@ -104,6 +114,7 @@ export type Input =
       readonly success: boolean;
       readonly errno: number;
       readonly reply: Uint8Array;
+      readonly ownPid?: OwnPid;
     }
   /** After `let-run`: the tree runs, without its engine. */
   | { readonly on: 'let-run' }
@@ -140,6 +151,8 @@ export type Action =
   | { readonly do: 'save'; readonly state: State }
   /** Remove the session from systemd's store: the next start will not know it. */
   | { readonly do: 'forget' }
+  /** Make this pid of the service's own free, then judge the stored copy of the request again. The reason is a sentence's end. */
+  | { readonly do: 'give-way'; readonly pid: number; readonly reason: string }
   /** Judge the stored copy of the request again. */
   | { readonly do: 'judge-again' }
   /**

@@ -104,10 +104,10 @@ export function overdue(request: AuthorizedRequest, reason: string): string {
   return `${request.name}: ${reason}`;
 }
 
-/** Forwards and records the engine's final reply. */
-export function tellFinal(request: AuthorizedRequest, success: boolean): Action[] {
+/** Forwards and records the engine's final reply. @param hint for a failure, in place of the request's. */
+export function tellFinal(request: AuthorizedRequest, success: boolean, hint = request.hint): Action[] {
   return [
-    success || request.hint === undefined ? { do: 'forward' } : { do: 'forward', hint: request.hint },
+    success || hint === undefined ? { do: 'forward' } : { do: 'forward', hint },
     { do: 'record', result: success ? 'done' : 'failed' },
   ];
 }

@@ -68,7 +68,10 @@ describe('the advice of criuctl', () => {
 
   it('names the process with the pid, the free space of the disk, and Yama’s setting', () => {
     assert.match(
-      advice({ verb: 'restore', taken: { pid: 7, name: 'vim', user: 'bob' } }),
+      advice({
+        verb: 'restore',
+        taken: { kind: 'process', process: { pid: 7, uid: 1501, name: 'vim', user: 'bob' } },
+      }),
       /it is vim of bob/,
     );
     assert.match(advice({ disk: { path: '/i', free: 0 } }), /file system of \/i is full: 0 bytes/);

@@ -4,6 +4,7 @@ import { EnginePool, type EnginePoolOptions } from '../../../../src/engine/engin
 import { EngineQueue, type Limits } from '../../../../src/engine/engine-queue.ts';
 import { KeptAnswers } from '../../../../src/engine/kept-answers.ts';
 import { Kerndat } from '../../../../src/engine/kerndat.ts';
+import { OwnPids } from '../../../../src/engine/own-pids.ts';
 import { readOwnState } from '../../../../src/proc/caller.ts';
 import { CallerReader } from '../../../../src/proc/caller-reader.ts';
 import { TreeReader } from '../../../../src/proc/tree-reader.ts';
@@ -31,6 +32,7 @@ export function sessionContext(
   others: Partial<SessionContext> = {},
 ): SessionContext {
   const own = readOwnState();
+  const pool = new EnginePool(engine);
   return {
     own,
     judge,
@@ -43,7 +45,8 @@ export function sessionContext(
     standing: { allowNoNewPrivs: false },
     restorers: { who: 'all' },
     engine,
-    pool: new EnginePool(engine),
+    pool,
+    ownPids: new OwnPids(pool),
     confined: {
       launcher: '/nonexistent',
       configFile: '/nonexistent',
