@@ -244,7 +244,11 @@ describe('a sweep', () => {
       const { session } = await start({ capable: true, session: true, cgroup }, program, 'hydra');
       await endEscaped(engine(session));
       assert.ok(told.ended.length > 0);
-      assert.deepEqual(told.unknown, []);
+      // On a busy machine processes that have nothing to do with this test may not settle.
+      assert.deepEqual(
+        told.unknown.filter((process) => cgroup.endsWith(`/${process.cgroup.replace(/^\//, '')}`)),
+        [],
+      );
       // Its children are not ours to wait for, so look for them in their unit. A killed process needs a processor to end; a process
       // that was spared would fork for ever.
       const alive = (): number[] =>
