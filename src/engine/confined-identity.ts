@@ -9,8 +9,16 @@ export interface ConfinedIdentity {
   readonly traits: Traits;
   /** A moment before it was there, in the ticks of a start time. */
   readonly since?: number;
-  /** The time namespace that was made for it, as `time:[4026532345]`: there its restored tree must be, and nowhere else. */
-  readonly timeNamespace?: string;
+  /** Present if a time namespace was made for it. */
+  readonly time?: MadeTime;
   /** Its audit session, once there is one. */
   readonly session?: number;
+}
+
+/** The time namespace of an engine that restores, and so of its restored tree. */
+export interface MadeTime {
+  /** As `time:[4026532345]`. The tree must be there, and nowhere else. */
+  readonly namespace: string;
+  /** Its clocks are those of the dump; or those of the caller, because the images have none. */
+  readonly clocks: 'dump' | 'caller';
 }

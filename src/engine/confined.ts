@@ -10,6 +10,7 @@ import { constants as os } from 'node:os';
 import { native, type OwnedFd, type Process, type SeqpacketSocket, Watch } from '../native/binding.ts';
 import { closeSocket } from '../native/close-socket.ts';
 import { offsetsOf } from '../policy/clocks.ts';
+import type { MadeTime } from './confined-identity.ts';
 import { findCriu } from './criu-binary.ts';
 import { requireUnprivilegedMode } from './criu-version.ts';
 import { type ConfinedEngineEvents, Engine, usualConnection } from './engine.ts';
@@ -19,7 +20,6 @@ import {
   decodeAnswer,
   encodeClocks,
   encodeParameters,
-  type LauncherClocks,
   type LauncherLabel,
   launcherFds,
   maxAnswerBytes,
@@ -89,8 +89,7 @@ export interface ConfinedEngine {
   /** The cgroup of the engine and everything that it forks; the owner of this object ends it. */
   readonly cgroup: EngineCgroup;
   readonly files: OpenedFiles;
-  /** The time namespace that was made for the engine: `time:[4026532345]`. */
-  readonly timeNamespace?: string | undefined;
+  readonly time: MadeTime | undefined;
 }
 
 /**
@@ -175,7 +174,7 @@ export async function startConfinedEngine(
       engine: new Engine(launcher, ready.socket, stderr, events, usualConnection, events),
       cgroup: cgroup!,
       files: ready.files,
-      timeNamespace: ready.timeNamespace,
+      time: ready.time,
     };
   } catch (error) {
     stderr.close();
@@ -227,7 +226,7 @@ interface Launched {
   readonly files: OpenedFiles;
   /** Absent after a hand-over. */
   readonly socket: SeqpacketSocket | undefined;
-  readonly timeNamespace: string | undefined;
+  readonly time: MadeTime | undefined;
 }
 
 /** Waits until the launcher is ready, and then for the library in CRIU, before CRIU's main(): see native/launcher/protocol.h. */
@@ -240,6 +239,7 @@ function answerOf(
   return new Promise((resolve, reject) => {
     let ready: Launched | undefined;
     let guarded = false;
+    let clocks: MadeTime['clocks'] = 'caller';
     const settle = (finish: () => void): void => {
       clearTimeout(timer);
       control.watch(0);
@@ -247,12 +247,12 @@ function answerOf(
     };
     const fail = (errno: number, message: string): void =>
       settle(() => {
+        // CRIU has no request yet, so it has frozen no process. A launcher ends by itself, but its caller could stop it.
+        launcher.signal(os.signals.SIGKILL);
         if (ready?.socket) closeSocket(ready.socket);
         reject(new LaunchError(errno, message));
       });
     const timer = setTimeout(() => {
-      // CRIU has no request yet, so it has frozen no process.
-      launcher.signal(os.signals.SIGKILL);
       fail(
         os.errno.ETIMEDOUT,
         ready
@@ -278,11 +278,13 @@ function answerOf(
           }
           case 'clocks': {
             if (ready) throw new Error('it asks for clocks after its answer');
-            const refused = answerClocks(control, answer);
-            if (refused === undefined) break;
-            // The launcher would end by itself, but its caller could stop it.
-            launcher.signal(os.signals.SIGKILL);
-            fail(os.errno.EINVAL, refused);
+            const offsets = offsetsOf(answer);
+            if (typeof offsets === 'string') {
+              fail(os.errno.EINVAL, `The images are not restored: timens-0.img ${offsets}`);
+              break;
+            }
+            if (offsets) clocks = 'dump';
+            control.send(encodeClocks(offsets));
             break;
           }
           case 'ready':
@@ -290,7 +292,8 @@ function answerOf(
             if (ready) throw new Error('it answers twice');
             ready = {
               files: answer.files,
-              timeNamespace: answer.timeNamespace,
+              time:
+                answer.timeNamespace === undefined ? undefined : { namespace: answer.timeNamespace, clocks },
               socket: packet.fds[0] ? native.adopt(packet.fds[0]) : undefined,
             };
             break;
@@ -304,17 +307,9 @@ function answerOf(
   });
 }
 
-/** @returns why these clocks are not restored, as a sentence. */
-function answerClocks(control: SeqpacketSocket, question: LauncherClocks): string | undefined {
-  const offsets = offsetsOf(question);
-  if (typeof offsets === 'string') return `The images are not restored: timens-0.img ${offsets}`;
-  control.send(encodeClocks(offsets));
-  return undefined;
-}
-
 /**
- * A failed launcher exits by itself, or was killed; a launcher that waits for its parameters reads end of file. A file system
- * that never answers can delay the exit of a killed launcher without limit.
+ * A failed launcher was killed; a launcher that waits for its parameters reads end of file. A file system that never answers can
+ * delay the exit of a killed launcher without limit.
  */
 function abandon(launcher: Process, cgroup: EngineCgroup | undefined): Promise<void> {
   return new Promise((resolve) => {

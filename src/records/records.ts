@@ -44,6 +44,8 @@ export interface Finished {
   readonly enginePid: number | undefined;
   /** The scope of a restored tree. */
   readonly scope: string | undefined;
+  /** The clocks that a restored tree of a user without root has. */
+  readonly clocks?: 'dump' | 'caller' | undefined;
   /** The kernel's name of our copy of the directory. */
   readonly imagesDir: string | undefined;
   /** For a failure: the last lines of the engine's stderr, and the last error lines of its log. */
@@ -133,6 +135,7 @@ export class Records {
         ...number('CRIU_DURATION_USEC', durationUsec),
         ...number('CRIU_ENGINE_PID', enginePid),
         ...text('CRIU_SCOPE', end.scope),
+        ...text('CRIU_CLOCKS', end.clocks),
         ...text('CRIU_IMAGES_DIR', end.imagesDir),
         ...lines('CRIU_ENGINE_STDERR', end.stderr),
         ...lines('CRIU_ENGINE_LOG', end.log),

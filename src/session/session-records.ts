@@ -1,5 +1,6 @@
 /** The journal records of one session: the request, the begin and the end of its work, the tree that is left. */
 
+import type { MadeTime } from '../engine/confined-identity.ts';
 import { EBADRQC } from '../native/errnos.ts';
 import type { AuthorizedRequest } from '../policy/authorize.ts';
 import type { CriuResp } from '../protocol/messages.ts';
@@ -11,6 +12,7 @@ import { lookAfter } from './trees/left-behind.ts';
 /** The engine of the current request, as far as records name it. */
 export interface RecordedEngine {
   readonly pid: number | undefined;
+  readonly clocks: MadeTime['clocks'] | undefined;
   readonly lastWords: readonly string[];
   /** The pid that the engine has restored, if its claim counts. */
   restored(claim: number | null | undefined): number | undefined;
@@ -111,6 +113,7 @@ export class SessionRecords {
         this.#receivedAt === 0n ? undefined : Number((process.hrtime.bigint() - this.#receivedAt) / 1000n),
       enginePid: this.#begun ? this.#engine.pid : undefined,
       scope: restoredPid === undefined ? undefined : this.#engine.scopeOf(restoredPid),
+      clocks: restoredPid === undefined ? undefined : this.#engine.clocks,
       imagesDir,
       stderr: result === 'failed' ? this.#engine.lastWords : [],
     };

@@ -15,6 +15,8 @@ import {
 } from 'node:fs';
 import { constants } from 'node:os';
 import { basename, join } from 'node:path';
+import { LaunchError, startConfinedEngine } from '../../src/engine/confined.ts';
+import type { EngineCgroup } from '../../src/engine/engine-cgroup.ts';
 import {
   ClocksFault,
   encodeClocks,
@@ -26,6 +28,7 @@ import {
 import { native, type SeqpacketSocket } from '../../src/native/binding.ts';
 import { offsetsOf, parseOffsets } from '../../src/policy/clocks.ts';
 import type { Clocks } from '../../src/protocol/clocks-image.ts';
+import { compileProbe } from './engine-preload/engine.ts';
 import {
   type Launch,
   type LaunchOptions,
@@ -342,3 +345,49 @@ for (const [build, compile] of [
     });
   });
 }
+
+describe('a launcher’s answer', () => {
+  for (const [what, says, reason] of [
+    ['another answer', 'r', /^The launcher cannot be understood: it answers twice$/],
+    [
+      'a question for clocks',
+      'c',
+      /^The launcher cannot be understood: it asks for clocks after its answer$/,
+    ],
+  ] as const) {
+    it(`counts once: the engine, which has a copy of that connection, is not started if ${what} follows`, async () => {
+      const launcher = workshop.path(`twice-${says}`);
+      execFileSync('cp', [workshop.path('twice'), launcher]);
+      writeFileSync(`${launcher}.says`, says);
+      const criu = compileProbe(workshop, `probe-${says}`, '-static');
+      const caller = await callerWith(...alice);
+      const { config, preload } = caller.parameters(workshop);
+      const unused = (): never => assert.fail('there is an engine');
+      let gone: Promise<void> | undefined;
+      await assert.rejects(
+        startConfinedEngine(
+          { criu, launcher, configFile: config, preload, deadlineMs: 10_000, timeNamespaces: true },
+          {
+            ...caller.parameters(workshop),
+            pidfd: caller.pidfd,
+            procDirectory: caller.procDirectory,
+          },
+          { imagesDir: '/' },
+          { fromImages: true },
+          false,
+          undefined,
+          {
+            with: async () => ({ kill: () => {}, remove: () => {} }) as EngineCgroup,
+          },
+          { onMessage: unused, onHangup: unused, onEnd: unused, onLie: unused, expectsTerminal: () => false },
+          (promise) => {
+            gone = promise;
+          },
+        ),
+        (error) => error instanceof LaunchError && reason.test(error.message),
+      );
+      assert.ok(gone);
+      await gone;
+    });
+  }
+});

@@ -19,6 +19,7 @@ import {
 import { criuctlAs, must } from './support/criuctl.ts';
 import { Instance } from './support/instance.ts';
 import { it } from './support/it.ts';
+import { records } from './support/journal.ts';
 import { Target } from './support/targets.ts';
 
 async function dump(user: User, target: Target, images: string): Promise<void> {
@@ -99,6 +100,8 @@ describe('the clocks of a restored process', () => {
     must(criuctlAs('alice', 'restore', '-D', images));
     await target.assertCountsOn();
     assert.equal(monotonicOffsetOf(target.pid), 0);
+    const [restored] = await records(1, `CRIU_RESTORED_PID=${target.pid}`, 'CRIU_CLOCKS=caller');
+    assert.equal(restored?.CRIU_RESULT, 'done');
   });
 });
 

@@ -82,6 +82,7 @@ describe('the record of a request', () => {
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
     const [restored] = await records(1, `CRIU_RESTORED_PID=${images.pid}`);
     assert.match(restored?.CRIU_SCOPE ?? '', /^criu-restore-.*\.scope$/);
+    assert.equal(restored?.CRIU_CLOCKS, 'dump');
     assert.match(
       run('systemctl', 'status', '--no-pager', restored!.CRIU_SCOPE!),
       new RegExp(`${images.pid}`),

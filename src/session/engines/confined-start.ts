@@ -38,7 +38,7 @@ export async function startEngineAs(
   const { bounding, inheritable, ambient, noNewPrivs, umask, label } = standing.traits;
   const number = (field: PeerFdField): number | undefined =>
     plan?.peerFds.find((each) => each.field === field)?.callerNumber;
-  const target = options.timeNamespaces ? openTarget(request, uid) : undefined;
+  const target = options.timeNamespaces ? openTarget(request.target, uid) : undefined;
   try {
     return await startConfinedEngine(
       options,
@@ -83,7 +83,7 @@ export async function startEngineAs(
  * @returns a pidfd of the target; undefined for a request without a target.
  * @throws LaunchError unless the process is the caller's: an engine enters no time namespace of others.
  */
-function openTarget({ target }: AuthorizedRequest, uid: number): OwnedFd | undefined {
+export function openTarget(target: number | undefined, uid: number): OwnedFd | undefined {
   if (target === undefined || target <= 0) return undefined;
   let pidfd: OwnedFd | undefined;
   try {

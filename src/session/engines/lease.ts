@@ -271,8 +271,8 @@ export class EngineLease {
     if (!this.#engine || !this.#cgroup || !this.#confined) return 'is not where it should be';
     // If an earlier start was killed here, systemd has removed this cgroup, provided it was empty.
     this.#apart = EngineCgroup.apartFrom(this.#cgroup);
-    const { traits, timeNamespace } = this.#confined;
-    const surroundings = inTimeNamespace(restorer.surroundings, timeNamespace);
+    const { traits, time } = this.#confined;
+    const surroundings = inTimeNamespace(restorer.surroundings, time?.namespace);
     return verifyRestored(this.#cgroup, this.#apart, this.#engine.pid, { ...restorer, traits, surroundings });
   }
 

@@ -5,7 +5,7 @@
  */
 import { constants as os } from 'node:os';
 import type { OpenedFiles } from '../../engine/confined.ts';
-import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
+import type { ConfinedIdentity, MadeTime } from '../../engine/confined-identity.ts';
 import type { Engine, EngineExit } from '../../engine/engine.ts';
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import type { EngineTurn } from '../../engine/engine-queue.ts';
@@ -260,6 +260,11 @@ export class EngineLeases {
   /** The pid of the current engine. */
   get pid(): number | undefined {
     return this.#current?.pid;
+  }
+
+  /** Whose clocks a restored tree has. */
+  get clocks(): MadeTime['clocks'] | undefined {
+    return this.#current?.confined?.time?.clocks;
   }
 
   get lastWords(): readonly string[] {

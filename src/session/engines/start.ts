@@ -136,7 +136,7 @@ async function startConfined(
   const home: EngineHome = scope
     ? { with: (pid) => scopeFor(scope, caller, pid) }
     : { before: () => EngineCgroup.below() };
-  const { engine, cgroup, files, timeNamespace } = await startEngineAs(
+  const { engine, cgroup, files, time } = await startEngineAs(
     context.confined,
     caller,
     request,
@@ -147,7 +147,7 @@ async function startConfined(
     (gone) => lease.abandoned(gone),
   );
   if (!request.terminal) engine.refuseDescriptors();
-  const known = timeNamespace === undefined ? identity : { ...identity, timeNamespace };
+  const known = time === undefined ? identity : { ...identity, time };
   const confined = knownBy(known, { pid: engine.pid, pidfd: engine.fds.pidfd });
   lease.started({ engine, cgroup, confined }, false);
   return files;

@@ -53,7 +53,7 @@ export class Workshop {
   constructor() {
     chmodSync(this.directory, 0o755);
     writeFileSync(this.config, 'unprivileged\n', { mode: 0o644 });
-    for (const name of ['report', 'caller', 'silent-mount']) {
+    for (const name of ['report', 'caller', 'silent-mount', 'twice']) {
       execFileSync(
         'gcc',
         ['-O1', '-Wall', '-Wextra', '-Werror', '-static', '-o', this.path(name), join(here, `${name}.c`)],

@@ -93,6 +93,13 @@ describe('records', () => {
     ]);
   });
 
+  it('name the scope and the clocks of a restored process', () => {
+    const { written, records } = recorder();
+    records.finished(subject, { ...done, restoredPid: 4712, scope: 'criu-restore-1.scope', clocks: 'dump' });
+    const { CRIU_RESTORED_PID, CRIU_SCOPE, CRIU_CLOCKS } = written[0]!.fields;
+    assert.deepEqual([CRIU_RESTORED_PID, CRIU_SCOPE, CRIU_CLOCKS], [4712, 'criu-restore-1.scope', 'dump']);
+  });
+
   it('warn if others can write a directory of root’s request, and say what that permits', () => {
     const { written, records } = recorder();
     const shared = 'its images directory belongs to uid 1500';
