@@ -128,7 +128,8 @@ const describeStep: Readonly<Record<LaunchStep, Describe>> = {
     return failure.error === ENOSPC
       ? caller(
           'The caller has as many time namespaces as user.max_time_namespaces (sysctl) allows: each restored tree has one, until its last process has ended and its last descriptor is closed',
-          ENOSPC,
+          // The kernel's ENOSPC would read as a full disk.
+          EAGAIN,
         )
       : administrator(
           `A time namespace cannot be made for the restored tree: ${name(failure)}; ${unitHint}`,

@@ -141,13 +141,14 @@ describe('the clocks in images that alice writes', () => {
 });
 
 const share = '/proc/sys/user/max_time_namespaces';
+const most = 8;
 
 // The bite: a launcher that makes the namespace as root uses up the share of root and of all users.
 describe('the time namespaces of alice’s restored processes', () => {
   it('count against her share, of which she is told, and root and bob restore theirs', async function () {
     const before = readFileSync(share, 'latin1');
     try {
-      writeFileSync(share, '2');
+      writeFileSync(share, String(most));
     } catch (error) {
       cannotShowHere(this, `user.max_time_namespaces cannot be set here: ${(error as Error).message}`);
     }
@@ -158,12 +159,10 @@ describe('the time namespaces of alice’s restored processes', () => {
         must(criuctlAs(user, 'dump', String(target.pid), '-D', images));
         return criuctlAs(user, 'restore', '-D', images);
       };
-      for (let round = 0; round < 2; round += 1) must(dumpAndRestore('alice'));
-      failed(
-        dumpAndRestore('alice'),
-        1,
-        /as many time namespaces as user\.max_time_namespaces \(sysctl\) allows/,
-      );
+      // Trees that earlier tests have left behind count, too.
+      let ended = dumpAndRestore('alice');
+      for (let round = 0; ended.status === 0 && round < most; round += 1) ended = dumpAndRestore('alice');
+      failed(ended, 1, /as many time namespaces as user\.max_time_namespaces \(sysctl\) allows/);
       must(dumpAndRestore('bob'));
       must(dumpAndRestore('root'));
     } finally {

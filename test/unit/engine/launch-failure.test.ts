@@ -61,7 +61,7 @@ describe("a launcher's failure", () => {
       [failure('login-uid', EPERM), EPERM, /CAP_AUDIT_CONTROL/],
       [failure('label', EINVAL), EINVAL, /security label/],
       [failure('time', EPERM, BigInt(TimeFault.join)), EPERM, /cannot be entered: EPERM; criu\.service must/],
-      [failure('time', ENOSPC, BigInt(TimeFault.make)), ENOSPC, /user\.max_time_namespaces/],
+      [failure('time', ENOSPC, BigInt(TimeFault.make)), EAGAIN, /user\.max_time_namespaces/],
       [failure('time', EPERM, BigInt(TimeFault.make)), EPERM, /cannot be made for the restored tree: EPERM/],
       [
         failure('clocks', ELOOP, BigInt(ClocksFault.cannotBeRead)),
