@@ -44,9 +44,15 @@ constexpr int kMostAncestors = 100'000;
 
 constexpr std::array<std::string_view, 6> kKinds = {"file",  "link",  "names",
                                                     "mount", "tasks", "lineage"};
-constexpr std::array<std::string_view, 8> kThreadLines = {
-    "State:\t", "Pid:\t",    "TracerPid:\t", "Uid:\t",
-    "Gid:\t",   "CapPrm:\t", "CapBnd:\t",    "NoNewPrivs:\t"};
+constexpr std::string_view kGroupsLine = "Groups:\t";
+constexpr std::array<std::string_view, 10> kThreadLines = {
+    "State:\t",  "Pid:\t",    "TracerPid:\t", "Uid:\t",        "Gid:\t",
+    kGroupsLine, "CapPrm:\t", "CapBnd:\t",    "NoNewPrivs:\t", "Seccomp:\t"};
+// CRIU compares up to 512 groups without root (MAX_GETGROUPS_CHECKED), of up to 11 characters each.
+constexpr size_t kLongestGroups = size_t{8} * 1024;
+// The threads of a process may differ, and a user with subordinate gids chooses up to 65,536 groups
+// for each.
+constexpr size_t kMostGroupsText = size_t{64} * 1024;
 
 struct Question {
   std::string read;
@@ -128,11 +134,34 @@ Answer ReadMount(const UniqueFd& directory, const std::string& path) {
 
 bool HasEnded(const Answer& answer) { return answer.failure == ENOENT || answer.failure == ESRCH; }
 
+// The groups of a process's threads: each list once, as long as the lists are short.
+class GroupsText {
+ public:
+  // The line for a thread: its groups, `=` for those of the thread before, or `+` for a list that
+  // is too long.
+  std::string Line(std::string_view line) {
+    const std::string_view groups = line.substr(kGroupsLine.size());
+    if (has_last_ && groups == last_) return std::string(kGroupsLine) + "=\n";
+    if (groups.size() > kLongestGroups || groups.size() > left_) {
+      return std::string(kGroupsLine) + "+\n";
+    }
+    left_ -= groups.size();
+    last_ = groups;
+    has_last_ = true;
+    return std::string(line) + '\n';
+  }
+
+ private:
+  size_t left_ = kMostGroupsText;
+  std::string last_;
+  bool has_last_ = false;
+};
+
 // Appends a thread's lines of status that identify it, in the kernel's order, and its children. A
 // thread that has exited meanwhile adds nothing. Returns 0 or an errno: a thread that is unreadable
 // for any other reason must not look like an absent thread.
 int AppendThread(const UniqueFd& directory, const std::string& thread, const Answer& status,
-                 std::string* text) {
+                 GroupsText* groups, std::string* text) {
   if (status.failure != 0) return HasEnded(status) ? 0 : status.failure;
   const Answer children = ReadFile(directory, thread + "/children", kLargestThreadFile);
   if (children.failure != 0) return HasEnded(children) ? 0 : children.failure;
@@ -141,7 +170,8 @@ int AppendThread(const UniqueFd& directory, const std::string& thread, const Ans
     if (end == std::string::npos) end = status.text.size();
     const std::string_view line = std::string_view(status.text).substr(begin, end - begin);
     for (const std::string_view name : kThreadLines) {
-      if (line.substr(0, name.size()) == name) text->append(line).push_back('\n');
+      if (line.substr(0, name.size()) != name) continue;
+      text->append(name == kGroupsLine ? groups->Line(line) : std::string(line) + '\n');
     }
     begin = end + 1;
   }
@@ -152,11 +182,12 @@ int AppendThread(const UniqueFd& directory, const std::string& thread, const Ans
 // Reads a whole process in one call, because a tree has thousands of processes.
 Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
   Answer answer;
+  GroupsText groups;
   // Most processes have one thread. For them, skip a file and the directory listing.
   const Answer leader = ReadFile(directory, process + "/status", kLargestThreadFile);
   if (leader.failure == 0 && leader.text.find("\nThreads:\t1\n") != std::string::npos) {
     const std::string thread = process + "/task/" + process;
-    const int failure = AppendThread(directory, thread, leader, &answer.text);
+    const int failure = AppendThread(directory, thread, leader, &groups, &answer.text);
     return failure == 0 ? answer : Failed(failure);
   }
   Answer names = ReadNames(directory, process + "/task");
@@ -166,7 +197,7 @@ Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
     const std::string thread = process + "/task/" + names.text.substr(begin, end - begin);
     const int failure =
         AppendThread(directory, thread, ReadFile(directory, thread + "/status", kLargestThreadFile),
-                     &answer.text);
+                     &groups, &answer.text);
     if (failure != 0) return Failed(failure);
     begin = end + 1;
   }

@@ -27,6 +27,7 @@
 //   - The tree that is being restored ends with its engine (PTRACE_O_EXITKILL). So a caller that
 //     kills the engine never gets an unverified process that runs.
 //   - An engine gives up the capability before it detaches from the first restored thread.
+//   - A process without supplementary groups is not restored with those of the engine.
 //
 // This library keeps CRIU from acting for the user beyond the user's rights. It is no wall against
 // the user's code inside CRIU, which could undo all of this. CRIU's functions are named as of 3.18
@@ -396,6 +397,21 @@ void LookWhetherKernelClears() {
   Call(SYS_write, STDERR_FILENO, static_cast<const char*>(kWhy), sizeof kWhy - 1);
 }
 
+// CRIU leaves the groups of a process alone if its image has none (rst_prep_creds_args in
+// cr-restore.c): the process would keep those of the engine, which are its user's.
+bool HasGroups(const criu_service::engine_preload::Message& core) {
+  const criu_service::engine_preload::Message credentials =
+      core.Child("thread_core").Child("creds");
+  return !credentials || credentials.Count("groups") > 0 || Call(SYS_getgroups, 0, nullptr) <= 0;
+}
+
+void TellAboutGroups() {
+  static constexpr char kWhy[] =
+      "The images are of a process without supplementary groups, and only root could restore it "
+      "without yours: ask from a process that has none\n";
+  Call(SYS_write, STDERR_FILENO, static_cast<const char*>(kWhy), sizeof kWhy - 1);
+}
+
 // A restored process that its user has moved out of its frozen cgroup runs from here on, so the
 // engine gives up the capability first.
 void LetGoOfCapability() {
@@ -490,6 +506,11 @@ OF_LIBC void* protobuf_c_message_unpack(const void* descriptor, void* allocator,
   void* message = Libc(&found, "protobuf_c_message_unpack")(descriptor, allocator, size, data);
   if (message == nullptr || !GivesCapability()) return message;
   if (!sequences.Read(descriptor, message)) GiveUp();
+  const criu_service::engine_preload::Message entry(descriptor, message);
+  if (entry.Is("core_entry") && !HasGroups(entry)) {
+    TellAboutGroups();
+    return nullptr;
+  }
   return message;
 }
 

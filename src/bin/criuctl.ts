@@ -83,11 +83,15 @@ function endWithFault(error: Error & { readonly code?: string; readonly syscall?
 }
 
 /** Standard output gets the result only. Sentences are for a terminal. */
-function print({ sentence, value, json, summary = [] }: Outcome, { own, watched }: Invocation): void {
+function print(
+  { sentence, value, json, summary = [], warnings = [] }: Outcome,
+  { own, watched }: Invocation,
+): void {
   if (own.json) process.stdout.write(`${JSON.stringify(json)}\n`);
   else {
     const text = process.stdout.isTTY ? sentence : value;
     if (text !== '') process.stdout.write(`${text}\n`);
+    for (const warning of warnings) process.stderr.write(`criuctl: warning: ${warning}\n`);
   }
   if ((watched || own.displayStats) && !own.json && summary.length > 0)
     process.stderr.write(`${summary.join('\n')}\n`);

@@ -12,7 +12,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   const { verb, options } = invocation;
   const pid = options.pid!;
   const destination = destinationOf(invocation, options.logFile ?? `${verb}.log`);
-  const request = await asking(invocation, destination);
+  const { request, warning } = await asking(invocation, destination);
   destination.complete();
   const places = placesOf(options);
   const images = absolute(places.images);
@@ -34,7 +34,9 @@ export async function run(invocation: Invocation): Promise<Outcome> {
       log: `${absolute(places.work)}/${request.logFile}`,
       bytes,
       statistics,
+      ...(warning === undefined ? {} : { warning }),
     },
+    warnings: warning === undefined ? [] : [warning],
     summary: dumpSummary(bytes, statistics),
   };
 }
@@ -42,7 +44,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
 async function asking(
   invocation: Invocation,
   destination: Destination,
-): Promise<DumpOptions & { logFile: string }> {
+): Promise<{ request: DumpOptions & { logFile: string }; warning: string | undefined }> {
   const { verb, options } = invocation;
   const { places } = destination;
   try {
@@ -50,16 +52,17 @@ async function asking(
     destination.requireUnused();
     const client = invocation.client();
     const written = (): number => imageBytes(places.images).pages;
-    await watch(
+    const warning = await watch(
       invocation,
       { total: () => memoryOfTree(options.pid!), now: written, end: written },
       async (notifications) => {
         const all = { ...request, ...(notifications ? { notifications } : {}) };
-        if (verb === 'dump') await client.dump(all);
-        else await client.singlePreDump(all);
+        if (verb === 'dump') return (await client.dump(all)).warning;
+        await client.singlePreDump(all);
+        return undefined;
       },
     );
-    return request;
+    return { request, warning };
   } catch (error) {
     throw destination.failed(error);
   }

@@ -41,6 +41,8 @@ export interface Outcome {
   readonly json: object;
   /** For a person at a terminal, or with --display-stats. */
   readonly summary?: readonly string[];
+  /** Sentences for every reader, on standard error. */
+  readonly warnings?: readonly string[];
   /** Present where scripts need the answer as the exit status; otherwise 0. */
   readonly exitCode?: number;
 }

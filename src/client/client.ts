@@ -3,6 +3,7 @@ import { type CriuReq, type CriuResp, ReqType } from '../protocol/messages.ts';
 import { type Connection, connect, defaultAddress, startChild } from './connection.ts';
 import { CriuError } from './criu-error.ts';
 import { converse } from './dialog.ts';
+import { dumpResult } from './dump-result.ts';
 import type {
   AnyOptions,
   CallOptions,
@@ -61,8 +62,7 @@ export class CriuClient {
    * the tree runs on.
    */
   async dump(options: DumpOptions): Promise<DumpResult> {
-    const reply = await this.#ask(ReqType.DUMP, options);
-    return { restored: reply.dump?.restored ?? false };
+    return dumpResult(await this.#ask(ReqType.DUMP, options));
   }
 
   /**

@@ -1,6 +1,7 @@
 /** A series of pre-dumps on one connection (pre_dump_loop in criu/cr-service.c), as an async iterator. */
 import { type CriuResp, ReqType } from '../protocol/messages.ts';
 import type { Connection } from './connection.ts';
+import { dumpResult } from './dump-result.ts';
 import type { DumpOptions } from './options.ts';
 import type { PreDumpRound } from './results.ts';
 
@@ -28,8 +29,7 @@ export async function* preDumpRounds(
           following = { ...options, ...changes };
         },
         dump: async (changes) => {
-          const reply = await ask(connection, ReqType.DUMP, { ...options, ...changes });
-          return { restored: reply.dump?.restored ?? false };
+          return dumpResult(await ask(connection, ReqType.DUMP, { ...options, ...changes }));
         },
       };
     }

@@ -5,6 +5,8 @@ import type { DumpOptions } from './options.ts';
 export interface DumpResult {
   /** True in the restored copy of a process that dumped itself. */
   readonly restored: boolean;
+  /** A sentence of the service about what its caller will miss when it restores: for example, a group. */
+  readonly warning?: string;
 }
 
 export interface RestoreResult {

@@ -204,7 +204,8 @@ export interface ProcQuestion {
 
 /**
  * All threads of a process in one call, by the path of its directory. Each thread has the lines State, Pid, TracerPid, Uid, Gid,
- * CapPrm, CapBnd and NoNewPrivs of its status, then `Children:`, a tab and their pids. A thread that exits meanwhile is left out,
+ * Groups, CapPrm, CapBnd, NoNewPrivs and Seccomp of its status, then `Children:`, a tab and their pids. In place of its groups, `=`
+ * means those of the last list before, and `+` that the lists of the process are too long. A thread that exits meanwhile is left out,
  * and so are threads after the first 100,001.
  */
 export interface TasksQuestion {

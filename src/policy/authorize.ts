@@ -8,6 +8,7 @@ import type { TreeContains, TreeThread } from '../proc/process-tree.ts';
 import { encodeRequest } from '../protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/messages.ts';
 import { bitOf } from './capabilities.ts';
+import type { Obstacle } from './comes-back.ts';
 import {
   isSet,
   type OptionName,
@@ -18,7 +19,7 @@ import {
 } from './option-table.ts';
 import { type Phase, type RequestRow, requestTable } from './request-table.ts';
 import type { Standing } from './standing.ts';
-import { refusedTree } from './tree-rule.ts';
+import { refusedTree, type TreeFacts, type TreeRefusal, warningAbout } from './tree-rule.ts';
 
 const { EPERM, EINVAL } = os.errno;
 
@@ -54,6 +55,8 @@ export interface AuthorizedRequest {
   readonly hint?: string;
   /** A first try has met a pid of this service's own (session/machine/again.ts). */
   readonly isSecondTry?: true;
+  /** A sentence for the reply to a success, and for the record: what the caller will miss. */
+  readonly warning?: string;
 }
 
 /** A descriptor that a request names by its number in the caller. */
@@ -124,8 +127,11 @@ export interface Facts {
   readonly ptraceScope: number;
   /** Every capability that this kernel has. */
   readonly allCapabilities: bigint;
+  readonly groupName: (gid: number) => string | undefined;
   /** The processes in the cgroups of our engines, read after the tree; for confined callers only, like the tree. */
   readonly engines: ReadonlySet<number>;
+  /** The obstacles that the surroundings of the tree's processes are; for confined callers only, like the tree. */
+  readonly around: readonly Obstacle[];
 }
 
 /** The option --restore. With `root`, restoring takes root. */
@@ -194,20 +200,12 @@ function decide(message: CriuReq, facts: Facts): Decision {
     ...(target === undefined ? {} : { target }),
     ...hintFor(message, row, engine),
   };
+  let warning: string | undefined;
   if (target !== undefined && target > 0) {
-    const foreign =
-      facts.standing.kind === 'confined'
-        ? refusedTree(
-            target,
-            facts.tree ?? [],
-            { uid: facts.callerUid, gid: facts.callerGid, permitted: facts.standing.traits.permitted },
-            {
-              ...facts,
-              ends: row.endsTarget === true && !message.opts?.leave_running,
-            },
-          )
-        : undefined;
-    if (foreign) return refuse(answeredAs, foreign.errno, `${name} refused: ${foreign.reason}`);
+    const judged = judgeTree(target, row, message.opts, facts);
+    if (typeof judged === 'object')
+      return refuse(answeredAs, judged.errno, `${name} refused: ${judged.reason}`);
+    warning = judged;
     if (facts.treeContains(target, facts.servicePid)) {
       return refuse(
         answeredAs,
@@ -216,14 +214,42 @@ function decide(message: CriuReq, facts: Facts): Decision {
       );
     }
     if (row.handsOver && facts.treeContains(target, facts.callerPid)) {
-      return handOver(message, request);
+      return handOver(message, warned(request, warning));
     }
   }
   const plan = planRelay(message, row, engine, ownPid ? facts.callerPid : undefined);
   if (engine === 'confined' && plan.lendLogDirectory) {
     return refuse(answeredAs, EINVAL, `${name} needs images_dir_fd or images_dir: CRIU writes its log there`);
   }
-  return { kind: 'relay', request, plan };
+  return { kind: 'relay', request: warned(request, warning), plan };
+}
+
+/** @returns a refusal, or a warning about a dump that is served. A fully privileged caller restores everything. */
+function judgeTree(
+  target: number,
+  row: RequestRow,
+  opts: CriuOpts | null | undefined,
+  facts: Facts,
+): TreeRefusal | string | undefined {
+  const { standing, tree = [], callerUid: uid, callerGid: gid } = facts;
+  if (standing.kind !== 'confined') return undefined;
+  const treeFacts: TreeFacts = { ...facts, ends: ends(row, opts) };
+  return (
+    refusedTree(target, tree, { uid, gid, permitted: standing.traits.permitted }, treeFacts) ??
+    (row.endsTarget ? warningAbout(tree, treeFacts) : undefined)
+  );
+}
+
+/** The session keeps the request in a page beside other facts, so the sentence is cut short. */
+const mostWarning = 500;
+
+function warned(request: AuthorizedRequest, warning: string | undefined): AuthorizedRequest {
+  return warning === undefined ? request : { ...request, warning: warning.slice(0, mostWarning) };
+}
+
+/** The target's processes end with the request. */
+function ends(row: RequestRow, opts: CriuOpts | null | undefined): boolean {
+  return row.endsTarget === true && !opts?.leave_running && !opts?.leave_stopped;
 }
 
 /**

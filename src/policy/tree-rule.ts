@@ -5,7 +5,7 @@
 import { constants as os } from 'node:os';
 import type { TreeThread } from '../proc/process-tree.ts';
 import { maxTreeThreads } from '../proc/tree-limit.ts';
-import { namesOf } from './capabilities.ts';
+import { type Consequence, type Measure, type Obstacle, obstacleOfThread } from './comes-back.ts';
 
 const { EPERM, ESRCH } = os.errno;
 
@@ -16,15 +16,20 @@ export interface TreeOwner {
   readonly permitted: bigint;
 }
 
-export interface TreeFacts {
-  /** Every capability that this kernel has. */
-  readonly allCapabilities: bigint;
+export interface TreeFacts extends Measure {
   /** The processes in the cgroups of our engines. */
   readonly engines: ReadonlySet<number>;
   /** The processes end with their dump. */
   readonly ends: boolean;
   /** /proc hides other users' processes from the caller. */
   readonly hidden: boolean;
+  /** The obstacles that the surroundings of the tree's processes are. */
+  readonly around: readonly Obstacle[];
+}
+
+export interface TreeRefusal {
+  readonly errno: number;
+  readonly reason: string;
 }
 
 /** @returns the obstacle to a dump, as a sentence about the tree of `target`. */
@@ -33,7 +38,7 @@ export function refusedTree(
   tree: readonly TreeThread[],
   owner: TreeOwner,
   facts: TreeFacts,
-): { readonly errno: number; readonly reason: string } | undefined {
+): TreeRefusal | undefined {
   if (
     facts.hidden &&
     (tree.length === 0 || tree.some((thread) => foreignUid(thread, owner.uid) !== undefined))
@@ -43,16 +48,46 @@ export function refusedTree(
   }
   if (tree.length === 0) return { errno: ESRCH, reason: `there is no process ${target}` };
   // Foreign processes are reported first, whatever other obstacles there are.
-  for (const rule of [notTheirs, beyondThem]) {
-    for (const thread of tree) {
-      const reason = rule(thread, owner, facts);
-      if (reason !== undefined)
-        return { errno: EPERM, reason: `process ${thread.pid} of the tree ${reason}` };
-    }
+  for (const thread of tree) {
+    const reason = notTheirs(thread, owner, facts);
+    if (reason !== undefined) return { errno: EPERM, reason: `process ${thread.pid} of the tree ${reason}` };
+  }
+  const obstacle = firstObstacle(tree, facts, facts.ends ? endsForEver : notDumped);
+  if (obstacle !== undefined) {
+    return { errno: EPERM, reason: `${sentence(obstacle)}: ${obstacle.remedy}` };
   }
   return tree.length > maxTreeThreads
     ? { errno: EPERM, reason: `the tree of process ${target} has more than ${maxTreeThreads} threads` }
     : undefined;
+}
+
+/** @returns a sentence about a tree that is dumped and will not come back as it was; for a reply and a record. */
+export function warningAbout(tree: readonly TreeThread[], facts: TreeFacts): string | undefined {
+  const found = [notRestored, changed]
+    .map((consequences) => firstObstacle(tree, facts, consequences))
+    .filter((each) => each !== undefined);
+  return found.length === 0 ? undefined : found.map(sentence).join('; ');
+}
+
+const notDumped: ReadonlySet<Consequence> = new Set(['no-dump']);
+const notRestored: ReadonlySet<Consequence> = new Set(['no-restore']);
+const changed: ReadonlySet<Consequence> = new Set(['changed']);
+const endsForEver: ReadonlySet<Consequence> = new Set([...notDumped, ...notRestored]);
+
+function firstObstacle(
+  tree: readonly TreeThread[],
+  facts: TreeFacts,
+  consequences: ReadonlySet<Consequence>,
+): Obstacle | undefined {
+  for (const thread of tree) {
+    const found = obstacleOfThread(thread, facts, consequences);
+    if (found !== undefined) return found;
+  }
+  return facts.around.find(({ consequence }) => consequences.has(consequence));
+}
+
+function sentence({ pid, what }: Obstacle): string {
+  return `process ${pid} of the tree ${what}`;
 }
 
 /** Compares the real, effective and saved uid. The fourth, fsuid, follows the effective uid. */
@@ -66,28 +101,18 @@ function foreign(ids: readonly number[], own: number): number | undefined {
 
 function notTheirs(thread: TreeThread, owner: TreeOwner, facts: TreeFacts): string | undefined {
   const uid = foreignUid(thread, owner.uid);
-  if (uid !== undefined) return `has the uid ${uid}, and yours is ${owner.uid}`;
+  const mapped = thread.mapped
+    ? ', in a user namespace of its own (a rootless container, unshare --user)'
+    : '';
+  if (uid !== undefined) return `has the uid ${uid}, and yours is ${owner.uid}${mapped}`;
   // The kernel compares uids and gids when a process traces another (__ptrace_may_access in its kernel/ptrace.c).
   const gid = foreign(thread.gids, owner.gid);
   if (gid !== undefined) {
     return `has the gid ${gid}, and yours is ${owner.gid}: the kernel lets nobody without root trace a process of another group, so ask from a process with that one (sg, newgrp), or start it without`;
   }
-  if ((thread.permitted & ~owner.permitted) !== 0n) return 'holds capabilities that you do not hold';
+  // Such a process may hold capabilities that are good for nothing outside: it is refused for its namespace (comes-back.ts).
+  if (!thread.mapped && (thread.permitted & ~owner.permitted) !== 0n) {
+    return 'holds capabilities that you do not hold';
+  }
   return facts.engines.has(thread.pid) ? 'is an engine of this service' : undefined;
-}
-
-function beyondThem(thread: TreeThread, _owner: TreeOwner, facts: TreeFacts): string | undefined {
-  const lost = facts.ends ? beyondRestore(thread, facts.allCapabilities) : 0n;
-  return lost === 0n
-    ? undefined
-    : `has no ${namesOf(lost)} in its bounding set, and only root could restore that (CAP_SETPCAP): start it with no_new_privs, or use leave_running`;
-}
-
-/**
- * The capabilities that only CAP_SETPCAP could drop from the bounding set of the restored task. With no_new_privs the bounding
- * set matters only for capabilities that the task holds (restore_creds in CRIU's pie/restorer.c).
- */
-function beyondRestore({ bounding, permitted, noNewPrivs }: TreeThread, all: bigint): bigint {
-  const absent = all & ~bounding;
-  return noNewPrivs ? absent & permitted : absent;
 }

@@ -206,7 +206,7 @@ function* readSingleThreaded(
 let known: readonly string[] | undefined;
 
 /** The list is the same for every process (proc_ns_dir_readdir in fs/proc/namespaces.c). */
-function kernelNamespaces(): readonly string[] {
+export function kernelNamespaces(): readonly string[] {
   known ??= readdirSync('/proc/self/ns').sort();
   return known;
 }
@@ -257,7 +257,7 @@ function stateOf(
 }
 
 /** A thread that exits loses its namespaces before its name. */
-function hasEnded(answer: ProcAnswer): boolean {
+export function hasEnded(answer: ProcAnswer): boolean {
   return answer === os.errno.ENOENT || answer === os.errno.ESRCH;
 }
 
@@ -313,7 +313,7 @@ function* readOneThread(depth: Depth): ProcReading<ThreadState> {
  * A path is not enough, because another mount may cover the same name. The path may contain a line `pos:`, so the last such line
  * counts.
  */
-function parseRoot(answer: string): string {
+export function parseRoot(answer: string): string {
   const behindPath = answer.lastIndexOf('\npos:');
   const mount = /\nmnt_id:\s*(\d+)\n/.exec(answer.slice(behindPath))?.[1];
   return `${answer.slice(0, behindPath)} mnt_id ${mount}`;
@@ -330,7 +330,7 @@ function* readOneLabel(): ProcReading<string | undefined> {
 }
 
 /** EINVAL: no security module answers for this file. */
-function parseLabel(answer: ProcAnswer | undefined): string | undefined {
+export function parseLabel(answer: ProcAnswer | undefined): string | undefined {
   if (answer === os.errno.EINVAL) return undefined;
   const label = required(answer).replace(/[\0\n]+$/, '');
   return label === '' ? undefined : label;

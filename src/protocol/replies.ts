@@ -46,6 +46,14 @@ export function withHint(reply: CriuResp, hint: string): CriuResp {
   return { ...reply, cr_errmsg: words ? `${words} (${hint})` : hint };
 }
 
+/** The beginning of cr_errmsg in a successful reply with a warning of the service's. CRIU sends its first error line there. */
+export const warningPrefix = 'warning: ';
+
+/** An engine's successful reply, with a warning. Clients of CRIU do not look at cr_errmsg of a success. */
+export function withWarning(reply: CriuResp, warning: string): CriuResp {
+  return { ...reply, cr_errmsg: `${warningPrefix}${warning}` };
+}
+
 /**
  * Makes an engine's reply fit: a long cr_errmsg is shortened and moves to the end, and all other bytes stay the same. A packet
  * that is not a criu_resp is returned unchanged. A reply that is too long without its cr_errmsg stays too long, because the

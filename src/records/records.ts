@@ -82,12 +82,13 @@ export class Records {
     imagesDir: string | undefined,
     shared: string | undefined,
   ): void {
-    const level = isProbe(request) ? 'debug' : shared === undefined ? 'info' : 'warning';
-    const although = shared === undefined ? '' : `, although ${shared}`;
+    const flaw = shared ?? request.warning;
+    const level = isProbe(request) ? 'debug' : flaw === undefined ? 'info' : 'warning';
+    const although = flaw === undefined ? '' : `, although ${flaw}`;
     this.#write(level, 'accepted', `${describe(subject, request)} accepted${although}`, subject, 'work', {
       ...requestFields(request),
       ...text('CRIU_IMAGES_DIR', imagesDir),
-      ...text('CRIU_WARNING', shared && `${shared}: ${whatOthersDecide(request)}`),
+      ...text('CRIU_WARNING', shared ? `${shared}: ${whatOthersDecide(request)}` : request.warning),
     });
   }
 

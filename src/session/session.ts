@@ -249,7 +249,7 @@ export class Session {
         this.#connection.handOver();
         break;
       case 'forward':
-        this.#messages.forward(action.hint);
+        this.#messages.forward(action);
         // The last reply is out. Drop the stored session at once: a restart before that would forward the reply a second time.
         if (this.#state.at === 'draining' || this.#state.at === 'over') this.#keeper.forget();
         break;

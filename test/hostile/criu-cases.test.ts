@@ -4,7 +4,7 @@ import { ReqType } from '../../src/protocol/messages.ts';
 import { run } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { Attacker } from './support/attacker.ts';
-import { besideReference, dumpOf, it, needsSysResource, show } from './support/guarantee.ts';
+import { assertRefused, besideReference, dumpOf, it, needsSysResource, show } from './support/guarantee.ts';
 import { directoryOf, targetOf } from './support/people.ts';
 
 describe('the cases that CRIU’s own service once checked', () => {
@@ -24,8 +24,8 @@ describe('the cases that CRIU’s own service once checked', () => {
     bites: needsSysResource,
   });
 
-  // Not an attack: the rule is about uids. A service that compared the groups, too, would refuse an honest user.
-  it('a user can dump a process of their own that has the groups of a login', async () => {
+  // Not an attack: the groups of a login are no other user's.
+  it('a user can dump a process of their own that has the groups of a login, from the same login', async () => {
     assert.match(run('id', '-nG', 'alice'), /criu-test/);
     const target = targetOf('alice');
     const alice = new Attacker('alice');
@@ -36,5 +36,24 @@ describe('the cases that CRIU’s own service once checked', () => {
     );
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
     await target.assertGone();
+  });
+
+  // CRIU's own service, as root, restores any groups. An engine that is alice cannot, so the process would be lost.
+  it('a user cannot end a process of their own by a dump if it has the groups of another login', async () => {
+    const target = targetOf('alice');
+    const under = ['setpriv', '--reuid=alice', '--regid=alice', '--clear-groups', '--inh-caps=-all', '--'];
+    const alice = new Attacker('alice', { under });
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    const opts = { images_dir_fd: 10, pid: target.pid };
+    const reply = await alice.ask({ type: ReqType.DUMP, opts }, ourAddress);
+    assertRefused(reply, /has the supplementary groups alice \(1500\), criu-test \(1600\), which you lack/);
+    await target.assertCountsOn();
+    const served = await alice.ask(
+      { type: ReqType.DUMP, opts: { ...opts, leave_running: true } },
+      ourAddress,
+    );
+    assert.ok(served !== 'closed' && served.success, JSON.stringify(served));
+    assert.match(served.cr_errmsg ?? '', /^warning: process \d+ of the tree has the supplementary groups/);
+    await target.assertCountsOn();
   });
 });

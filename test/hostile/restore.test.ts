@@ -14,8 +14,8 @@ interface Edit {
   readonly trait: string;
   readonly edit: (images: AlicesImages) => Promise<void>;
   /**
-   * The service's sentence; or CRIU's own failure, because the kernel refused the credentials in the image; or in silence: CRIU
-   * ignores the kernel's refusal and restores a process without them.
+   * The service's sentence; or CRIU's own failure, because the kernel or the library of engines refused the credentials in the image;
+   * or in silence: CRIU ignores the kernel's refusal and restores a process without them.
    */
   readonly refused: RegExp | 'by the kernel' | 'in silence';
   /** The rights with which the same images become a process, and the defect of that process. */
@@ -120,8 +120,8 @@ const edits: readonly Edit[] = [
   {
     trait: 'no groups at all, although some files deny access to a group',
     edit: (images) => images.editCredentials({ groups: null }),
-    // Without the field CRIU sets no groups: the process keeps those of the engine.
-    refused: 'in silence',
+    // Without the field CRIU sets no groups, and the process would keep those of the engine: the library of engines refuses.
+    refused: 'by the kernel',
     bite: 'root',
     wrong: (images) => groups(images.pid) === '',
   },

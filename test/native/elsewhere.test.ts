@@ -83,7 +83,17 @@ sys.stdin.read()
     const lines = own!.split('\n');
     const status = readFileSync('/proc/self/status', 'latin1').split('\n');
     assert.ok(own!.startsWith('State:\t'));
-    for (const name of ['Pid', 'TracerPid', 'Uid', 'Gid', 'CapPrm', 'CapBnd', 'NoNewPrivs']) {
+    for (const name of [
+      'Pid',
+      'TracerPid',
+      'Uid',
+      'Gid',
+      'Groups',
+      'CapPrm',
+      'CapBnd',
+      'NoNewPrivs',
+      'Seccomp',
+    ]) {
       const line = status.find((each) => each.startsWith(`${name}:`))!;
       assert.ok(lines.includes(line), line);
     }
@@ -91,7 +101,37 @@ sys.stdin.read()
     // Threads come and go; those of Node's pool stay.
     assert.ok(readdirSync('/proc/self/task').filter((tid) => tids.includes(tid)).length > 1);
     assert.match(parent!, new RegExp(`^Children:\t(\\d+ )*${process.pid} `, 'm'));
-    assert.ok(!/^(Name|Groups):/m.test(own!));
+    assert.ok(!/^(Name|FDSize):/m.test(own!));
+    assert.ok(lines.includes('Groups:\t='), 'threads with the same groups repeat them');
+  });
+
+  it('reads the groups of threads only as far as they could be compared, however many a user gives them', async () => {
+    const root = mkdtempSync(join(tmpdir(), 'criu-groups-'));
+    const thread = (pid: number, tid: number, groups: string): void => {
+      const directory = join(root, String(pid), 'task', String(tid));
+      mkdirSync(directory, { recursive: true });
+      writeFileSync(join(root, String(pid), 'status'), 'Threads:\t9\n');
+      writeFileSync(join(directory, 'status'), `Pid:\t${tid}\nGroups:\t${groups}\n`);
+      writeFileSync(join(directory, 'children'), '');
+    };
+    const list = (from: number, count: number): string =>
+      Array.from({ length: count }, (_, at) => `${from + at} `).join('');
+    const most = list(4_000_000_000, 512);
+    for (const tid of [10, 11]) thread(7, tid, most);
+    thread(7, 12, list(4_000_000_000, 800));
+    for (let tid = 20; tid < 60; tid += 1) thread(8, tid, list(4_000_000_000 + tid, 512));
+    const directory = native.open(root, directoryFlags);
+    const questions = ['7', '8'].map((path) => ({ read: 'tasks', path }) as const);
+    const texts = (await native.readElsewhere(directory, questions)) as string[];
+    directory.close();
+    rmSync(root, { recursive: true });
+    const [same, different] = texts.map((text) =>
+      [...text.matchAll(/^Groups:\t(.*)$/gm)].map(([, groups]) => groups!),
+    );
+    assert.deepEqual(same!.sort(), ['+', most, '='].sort());
+    assert.equal(different!.length, 40);
+    assert.ok(different!.join('').length <= 64 * 1024 + 40);
+    assert.ok(different!.filter((groups) => groups === '+').length > 20);
   });
 
   it('reads all ancestors of a process, of any number, and stops on a parent cycle', async () => {

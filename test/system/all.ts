@@ -15,6 +15,7 @@ import './versions.test.ts';
 import './alice.test.ts';
 import './clocks.test.ts';
 import './belongings.test.ts';
+import './comes-back.test.ts';
 import './kerndat.test.ts';
 import './labels.test.ts';
 import './systemd.test.ts';

@@ -8,18 +8,26 @@ import { isDeepStrictEqual } from 'node:util';
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import { isConstant } from '../../engine/kept-answers.ts';
 import { maxUserPacketBytes } from '../../native/limits.ts';
-import { type AuthorizedRequest, authorize, type Restorers, targetOf } from '../../policy/authorize.ts';
+import {
+  type AuthorizedRequest,
+  authorize,
+  type Facts,
+  type Restorers,
+  targetOf,
+} from '../../policy/authorize.ts';
 import type { Phase } from '../../policy/request-table.ts';
 import { judgeStanding, type Standing, type StandingOptions } from '../../policy/standing.ts';
 import { foreignUid } from '../../policy/tree-rule.ts';
-import { type Caller, CallerGoneError, type CallerState } from '../../proc/caller.ts';
+import { type Caller, CallerGoneError, type CallerIdentity, type CallerState } from '../../proc/caller.ts';
 import type { CallerReader } from '../../proc/caller-reader.ts';
+import { groupName as nameIn } from '../../proc/groups.ts';
 import type { ProcMount } from '../../proc/proc-mount.ts';
 import { lineagesOf, type TreeContains, type TreeThread } from '../../proc/process-tree.ts';
 import type { TreeReader } from '../../proc/tree-reader.ts';
 import { decodeRequest } from '../../protocol/codec.ts';
 import type { CriuReq } from '../../protocol/messages.ts';
 import type { Input } from '../machine/states.ts';
+import { Around } from './around.ts';
 import type { EngineFor, KnownCaller } from './known-caller.ts';
 
 export interface JudgeContext {
@@ -123,27 +131,46 @@ function judgeUser(
   phase: Phase,
   seen: Seen,
 ): Judgement | Promise<Judgement> {
-  const { pid, uid } = seen.caller?.identity ?? {};
-  const target = pid === undefined ? undefined : targetOf(message, pid);
-  // One thread of another user is enough to refuse a tree.
-  const isForeign = (thread: TreeThread): boolean => foreignUid(thread, uid ?? -1) !== undefined;
-  return seen.standing.kind !== 'confined' || uid === undefined || target === undefined || target <= 0
+  const { identity } = seen.caller ?? {};
+  const target = identity && targetOf(message, identity.pid);
+  return seen.standing.kind !== 'confined' || identity === undefined || target === undefined || target <= 0
     ? readLineages(context, message, phase, seen, noTree)
-    : context.trees
-        .read(uid, target, isForeign)
-        .then((threads) =>
-          readLineages(context, message, phase, seen, { threads, engines: EngineCgroup.allMembers() }),
-        );
+    : lookAt(context, identity, target).then((tree) => readLineages(context, message, phase, seen, tree));
 }
 
-/** The tree of a request's target, and the processes in the cgroups of engines, which were read after it. */
-interface Tree {
-  readonly threads: readonly TreeThread[];
-  readonly engines: ReadonlySet<number>;
-}
+/** The tree of a request's target, and what was read beside it. */
+type Tree = Required<Pick<Facts, 'tree' | 'engines' | 'around'>>;
 
 /** Without a tree to check, the engines are not listed. */
-const noTree: Tree = { threads: [], engines: new Set() };
+const noTree: Tree = { tree: [], engines: new Set(), around: [] };
+
+/**
+ * Reads the tree of a target, and beside that the surroundings of its root and of the caller. Surroundings do not matter if a
+ * process of the tree is another user's.
+ */
+async function lookAt(
+  { reader, trees }: JudgeContext,
+  { pid, uid, groups }: CallerIdentity,
+  target: number,
+): Promise<Tree> {
+  const around = new Around(pid);
+  const first = around.read(reader, uid, [pid, target]);
+  // One thread of another user is enough to refuse a tree.
+  const isForeign = (thread: TreeThread): boolean => foreignUid(thread, uid) !== undefined;
+  try {
+    const tree = await trees.read(uid, target, groups, isForeign);
+    const engines = EngineCgroup.allMembers();
+    if (tree.length === 0 || tree.some(isForeign)) return { tree, engines, around: [] };
+    await first;
+    const rest = new Set(tree.map((thread) => thread.pid));
+    rest.delete(target);
+    await around.read(reader, uid, [...rest]);
+    return { tree, engines, around: around.obstacles };
+  } finally {
+    // The caller's next reading must find its lane idle.
+    await first;
+  }
+}
 
 function readLineages(
   context: JudgeContext,
@@ -179,9 +206,9 @@ function decide(
     callerGid: identity?.gid ?? -1,
     treeContains,
     servicePid: process.pid,
-    tree: tree.threads,
+    ...tree,
     allCapabilities: allCapabilities(),
-    engines: tree.engines,
+    groupName,
     restorers: context.restorers,
     callerGroups,
     hidden: context.procMount.hidesFrom(callerGroups),
@@ -245,6 +272,15 @@ let all: bigint | undefined;
 function allCapabilities(): bigint {
   all ??= (1n << BigInt(Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'latin1')) + 1)) - 1n;
   return all;
+}
+
+/** Reads the file of root's, and asks no other source: a directory server could hold up the service. */
+function groupName(gid: number): string | undefined {
+  try {
+    return nameIn(readFileSync('/etc/group', 'utf8'), gid);
+  } catch {
+    return undefined;
+  }
 }
 
 /** 0 without Yama: then the file does not exist. */

@@ -4,9 +4,9 @@ import type { Packet } from '../../native/binding.ts';
 import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
 import { decodeResponse, encodeResponse } from '../../protocol/codec.ts';
 import { type CriuResp, ReqType } from '../../protocol/messages.ts';
-import { fitReply, withHint } from '../../protocol/replies.ts';
+import { fitReply, withHint, withWarning } from '../../protocol/replies.ts';
 import type { CallerConnection } from '../caller/connection.ts';
-import type { Input } from '../machine/states.ts';
+import type { Action, Input } from '../machine/states.ts';
 
 export class EngineMessages {
   readonly #connection: CallerConnection;
@@ -66,12 +66,19 @@ export class EngineMessages {
     return decoded.message.success;
   }
 
-  /** Forwards the message. @param hint added to the sentence of a failing reply. */
-  forward(hint: string | undefined): void {
+  /** Forwards the message, with the words for a final reply. */
+  forward({ hint, warning }: Omit<Extract<Action, { do: 'forward' }>, 'do'>): void {
     const packet = this.#message;
     this.#message = undefined;
-    if (hint !== undefined && this.#final) this.#final = withHint(this.#final, hint);
-    const data = hint !== undefined && this.#final ? encodeResponse(this.#final) : packet?.data;
+    const final = this.#final;
+    const worded =
+      final && hint !== undefined
+        ? withHint(final, hint)
+        : final && warning !== undefined
+          ? withWarning(final, warning)
+          : undefined;
+    if (worded) this.#final = worded;
+    const data = worded ? encodeResponse(worded) : packet?.data;
     if (packet && data) this.#connection.send(fitReply(data), packet.fds);
   }
 

@@ -200,8 +200,11 @@ export type Action =
   | { readonly do: 'discard-unread' }
   /** The engine has the caller's connection: keep a copy for a reply, and read nothing more from it. */
   | { readonly do: 'give-connection' }
-  /** Forward the engine's message to the caller. `hint` is added to the sentence of a failing reply. */
-  | { readonly do: 'forward'; readonly hint?: string }
+  /**
+   * Forward the engine's message to the caller. `hint` is added to the sentence of a failing reply; `warning` is the sentence of a
+   * successful one.
+   */
+  | { readonly do: 'forward'; readonly hint?: string; readonly warning?: string }
   /** Send the caller a failing reply of the service's own. */
   | { readonly do: 'reply'; readonly type: number; readonly errno: number; readonly reason: string }
   /**

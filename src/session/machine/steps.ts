@@ -106,8 +106,10 @@ export function overdue(request: AuthorizedRequest, reason: string): string {
 
 /** Forwards and records the engine's final reply. @param hint for a failure, in place of the request's. */
 export function tellFinal(request: AuthorizedRequest, success: boolean, hint = request.hint): Action[] {
+  const { warning } = request;
+  const words = success ? warning && { warning } : hint && { hint };
   return [
-    success || hint === undefined ? { do: 'forward' } : { do: 'forward', hint },
+    { do: 'forward', ...words },
     { do: 'record', result: success ? 'done' : 'failed' },
   ];
 }

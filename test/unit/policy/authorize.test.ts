@@ -19,6 +19,8 @@ const facts: Facts = {
   callerPid: 100,
   callerUid: 0,
   callerGid: 0,
+  groupName: () => undefined,
+  around: [],
   allCapabilities: 0xffn,
   engines: new Set(),
   restorers: { who: 'all' },
@@ -225,6 +227,8 @@ describe('authorize for a confined caller', () => {
     permitted: 0n,
     bounding: 0xffn,
     noNewPrivs: false,
+    seccomp: 0,
+    mapped: false,
   };
   const alice: Partial<Facts> = {
     standing: { kind: 'confined', traits },
@@ -260,6 +264,33 @@ describe('authorize for a confined caller', () => {
       fresh: encodeRequest({ type: ReqType.VERSION }),
       lendLogDirectory: false,
     });
+  });
+
+  it('refuses a dump that its caller could not restore, and serves it with a warning if the process runs on', () => {
+    const facts = { ...alice, tree: [{ ...hers, otherGroups: { more: [44], fewer: [] } }] };
+    assert.match(refusalOf(decide(dump(), facts)).reason, /groups 44, which you lack.*leave_running/);
+    for (const opts of [{ leave_running: true }, { leave_stopped: true }]) {
+      const decision = decide(dump(opts), facts);
+      assert.match(
+        (decision.kind === 'relay' && decision.request.warning) || '',
+        /groups 44, which you lack/,
+      );
+    }
+    const own = decide({ type: ReqType.DUMP, opts: { images_dir_fd: 3, leave_running: true } }, facts);
+    assert.match((own.kind === 'hand-over' && own.request.warning) || '', /groups 44/);
+    const root = decide(dump(), { ...facts, standing: { kind: 'fully-privileged' } });
+    assert.equal(root.kind === 'relay' && root.request.warning, undefined);
+  });
+
+  it('keeps a warning short enough for the page of a session', () => {
+    const more = Array.from({ length: 5 }, () => 44);
+    const facts = {
+      ...alice,
+      groupName: () => 'x'.repeat(300),
+      tree: [{ ...hers, otherGroups: { more, fewer: [] } }],
+    };
+    const decision = decide(dump({ leave_running: true }), facts);
+    assert.equal(decision.kind === 'relay' && decision.request.warning?.length, 500);
   });
 
   it('hands over a dump of the caller itself', () => {

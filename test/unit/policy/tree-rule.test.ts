@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { constants as os } from 'node:os';
 import { bitOf, namesOf } from '../../../src/policy/capabilities.ts';
-import { refusedTree, type TreeFacts } from '../../../src/policy/tree-rule.ts';
+import { refusedTree, type TreeFacts, warningAbout } from '../../../src/policy/tree-rule.ts';
 import type { TreeThread } from '../../../src/proc/process-tree.ts';
 import { maxTreeThreads } from '../../../src/proc/tree-limit.ts';
 
@@ -14,6 +14,8 @@ const hers: TreeThread = {
   permitted: 0n,
   bounding: all,
   noNewPrivs: false,
+  seccomp: 0,
+  mapped: false,
 };
 const alice = { uid: 1500, gid: 1600, permitted: 0n };
 const facts: TreeFacts = {
@@ -21,6 +23,8 @@ const facts: TreeFacts = {
   engines: new Set([7]),
   ends: true,
   hidden: false,
+  around: [],
+  groupName: (gid) => (gid === 44 ? 'video' : undefined),
 };
 
 const reasonOf = (thread: Partial<TreeThread>, more: Partial<TreeFacts> = {}): string | undefined =>
@@ -112,6 +116,95 @@ describe('the tree of a caller without root', () => {
     const owner = { uid: 1500, gid: 1600, permitted };
     const thread = { ...hers, bounding, noNewPrivs: true, permitted };
     assert.match(refusedTree(500, [thread], owner, facts)?.reason ?? '', /has no CAP_BPF in/);
+  });
+});
+
+describe('a tree that its caller could not restore', () => {
+  const warningOf = (thread: Partial<TreeThread>, more: Partial<TreeFacts> = {}) =>
+    warningAbout([hers, { ...hers, ...thread }], { ...facts, ends: false, ...more });
+
+  /** A property, the words about it, and whether CRIU without root could dump it at all. */
+  const obstacles: [what: string, Partial<TreeThread>, Partial<TreeFacts>, RegExp, 'dumped' | 'never'][] = [
+    ['a bounding set without a capability', { bounding: 1n }, {}, /bounding set/, 'dumped'],
+    [
+      'a group that its caller lacks',
+      { otherGroups: { more: [44, 45], fewer: [] } },
+      {},
+      /has the supplementary groups video \(44\), 45, which you lack, so that you could not restore it/,
+      'dumped',
+    ],
+    [
+      'fewer groups than its caller',
+      { otherGroups: { more: [], fewer: [44] } },
+      {},
+      /lacks your supplementary groups video \(44\), so that you could not restore it/,
+      'dumped',
+    ],
+    [
+      'groups that cannot be compared',
+      { otherGroups: { more: [], fewer: [] } },
+      {},
+      /has other supplementary groups than you/,
+      'dumped',
+    ],
+    ['a seccomp filter', { seccomp: 2 }, {}, /is under a seccomp filter/, 'never'],
+    [
+      'a user namespace of its own',
+      { mapped: true, permitted: all },
+      {},
+      /lives in a user namespace/,
+      'never',
+    ],
+    [
+      'a property of its surroundings',
+      {},
+      { around: [{ pid: 501, consequence: 'no-restore', what: 'is elsewhere', remedy: 'go there' }] },
+      /process 501 of the tree is elsewhere/,
+      'dumped',
+    ],
+  ];
+  for (const [what, thread, more, words, served] of obstacles) {
+    it(`is not dumped with its end if it has ${what}`, () => {
+      assert.match(reasonOf(thread, more) ?? '', words);
+    });
+
+    it(`is ${served === 'never' ? 'refused' : 'dumped with a warning'} if it has ${what} and runs on`, () => {
+      const refused = reasonOf(thread, { ...more, ends: false });
+      if (served === 'never') assert.match(refused ?? '', words);
+      else {
+        assert.equal(refused, undefined);
+        assert.match(warningOf(thread, more) ?? '', words);
+      }
+    });
+  }
+
+  it('is dumped with a warning if it comes back changed, whether it ends or not', () => {
+    const limits = {
+      pid: 500,
+      consequence: 'changed',
+      what: 'has hard limits above yours',
+      remedy: '',
+    } as const;
+    const changed: Partial<TreeFacts> = { around: [limits] };
+    for (const ends of [true, false]) {
+      assert.equal(reasonOf({}, { ...changed, ends }), undefined);
+      assert.equal(
+        warningOf({}, { ...changed, ends }),
+        'process 500 of the tree has hard limits above yours',
+      );
+    }
+  });
+
+  it('has no warning if nothing differs', () => {
+    assert.equal(warningOf({}), undefined);
+  });
+
+  it('is reported as another user’s before any of this, with its user namespace', () => {
+    const uids = [100_999, 100_999, 100_999, 100_999];
+    assert.match(
+      reasonOf({ uids, mapped: true, seccomp: 2 }) ?? '',
+      /has the uid 100999, and yours is 1500, in a user namespace of its own \(a rootless container/,
+    );
   });
 });
 

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { lineage, lineagesOf, parseCgroup, parseProcess, readTree } from '../../../src/proc/process-tree.ts';
 import { readInTurns } from '../../../src/proc/turns.ts';
+
+const about = { mapped: false };
 
 describe('process tree', () => {
   it('contains the process itself, its parent and pid 1, and not its siblings', async () => {
@@ -36,21 +39,21 @@ describe('process tree', () => {
   it('stops reading after a thread that settles the question', async () => {
     const whole = await readTree(1);
     assert.ok(new Set(whole.map(({ pid }) => pid)).size > 1);
-    const first = await readTree(1, () => true);
+    const first = await readTree(1, undefined, () => true);
     assert.ok(first.length > 0 && first.every(({ pid }) => pid === 1));
   });
 
   it('stops reading at the limit, even if the tree keeps forking', async () => {
     const whole = await readTree(1);
-    const cut = await readTree(1, () => false, 1);
+    const cut = await readTree(1, undefined, () => false, 1);
     assert.ok(cut.length > 1 && cut.length < whole.length);
   });
 
   it('contains every thread of a process, with its uids', async () => {
     const thread = (tid: number, uid: number, children: string): string =>
-      `State:\tS (sleeping)\nPid:\t${tid}\nTracerPid:\t3\nUid:\t${uid}\t0\t0\t0\nGid:\t${uid}\t5\t6\t7\nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nChildren:\t${children}\n`;
+      `State:\tS (sleeping)\nPid:\t${tid}\nTracerPid:\t3\nUid:\t${uid}\t0\t0\t0\nGid:\t${uid}\t5\t6\t7\nGroups:\t4 24 \nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nSeccomp:\t2\nChildren:\t${children}\n`;
     const text = `${thread(7, 1500, '8 9 ')}${thread(70, 0, '')}`;
-    const { threads, children } = await readInTurns(parseProcess(7, text));
+    const { threads, children } = await readInTurns(parseProcess(7, text, about));
     assert.deepEqual(children, [8, 9]);
     assert.deepEqual(
       threads.map(({ tid, uids }) => [tid, ...uids]),
@@ -59,19 +62,65 @@ describe('process tree', () => {
         [70, 0, 0, 0, 0],
       ],
     );
-    const [{ pid, gids, permitted, bounding, noNewPrivs, state, tracer }] = threads as [(typeof threads)[0]];
+    const [{ pid, gids, permitted, bounding, noNewPrivs, seccomp, state, tracer }] = threads as [
+      (typeof threads)[0],
+    ];
     assert.deepEqual([state, tracer], ['S', 3]);
     assert.deepEqual(gids, [1500, 5, 6, 7]);
-    assert.deepEqual([pid, permitted, bounding, noNewPrivs], [7, 0xc0n, 0xffffn, true]);
+    assert.deepEqual([pid, permitted, bounding, noNewPrivs, seccomp], [7, 0xc0n, 0xffffn, true, 2]);
     for (const less of ['Gid:\t1500\t5\t6', 'Gid:\t1500\t\t6\t7']) {
       const other = text.replace('Gid:\t1500\t5\t6\t7', less);
-      await assert.rejects(readInTurns(parseProcess(7, other)), /does not say whose/);
+      await assert.rejects(readInTurns(parseProcess(7, other, about)), /does not say whose/);
     }
     await assert.rejects(
-      readInTurns(parseProcess(7, text.replace('CapBnd', 'CapBad'))),
+      readInTurns(parseProcess(7, text.replace('CapBnd', 'CapBad'), about)),
       /does not say whose/,
     );
-    await assert.rejects(readInTurns(parseProcess(7, `${text}Pid:`)), /does not say whose/);
+    await assert.rejects(readInTurns(parseProcess(7, `${text}Pid:`, about)), /does not say whose/);
+  });
+
+  it('tells the groups in which a thread differs from its caller', async () => {
+    const thread = (groups: string): string =>
+      `State:\tS\nPid:\t7\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t${groups}\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`;
+    const groupsOf = async (own: number[], ...lists: string[]) =>
+      (await readInTurns(parseProcess(7, lists.map(thread).join(''), { ...about, groups: own }))).threads.map(
+        ({ otherGroups }) => otherGroups,
+      );
+    assert.deepEqual(await groupsOf([4, 24], '4 24 ', '=', '4 ', '='), [
+      undefined,
+      undefined,
+      { more: [], fewer: [24] },
+      { more: [], fewer: [24] },
+    ]);
+    assert.deepEqual(await groupsOf([], '', '4 1600 '), [undefined, { more: [4, 1600], fewer: [] }]);
+    // Too many to be compared: nothing is known of them.
+    assert.deepEqual(await groupsOf([4], '+'), [{ more: [], fewer: [] }]);
+    assert.deepEqual(await groupsOf([1, 2, 3, 4, 5, 6], '9 '), [{ more: [9], fewer: [1, 2, 3, 4, 5] }]);
+  });
+
+  it('has the groups of this process, read by the kernel’s own words', async () => {
+    const words = /^Groups:\s*([\d ]*)/m.exec(readFileSync('/proc/self/status', 'latin1'))![1]!.trim();
+    const own = words === '' ? [] : words.split(' ').map(Number);
+    const of = async (groups: number[]) =>
+      (await readTree(process.pid, groups)).find(({ tid }) => tid === process.pid);
+    assert.equal((await of(own))?.otherGroups, undefined);
+    assert.deepEqual((await of([...own, 77_777]))?.otherGroups, { more: [], fewer: [77_777] });
+    assert.deepEqual([(await of(own))?.seccomp, (await of(own))?.mapped], [0, false]);
+  });
+
+  it('shows a process in another user namespace', async () => {
+    const inside = spawn('unshare', ['--user', 'sh', '-c', 'echo $$; read line'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    try {
+      const pid = await firstNumber(inside);
+      assert.deepEqual(
+        (await readTree(pid)).map(({ mapped }) => mapped),
+        [true],
+      );
+    } finally {
+      inside.stdin!.end();
+    }
   });
 
   it('is parsed correctly while another process is parsed in turns', () => {
@@ -79,10 +128,10 @@ describe('process tree', () => {
       tids
         .map(
           (tid) =>
-            `State:\tS\nPid:\t${tid}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`,
+            `State:\tS\nPid:\t${tid}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`,
         )
         .join('');
-    const slow = parseProcess(7, text(7, 70, 71));
+    const slow = parseProcess(7, text(7, 70, 71), about);
     for (let step = slow.next(); ; step = slow.next()) {
       if (step.done) {
         assert.deepEqual(
@@ -91,7 +140,7 @@ describe('process tree', () => {
         );
         break;
       }
-      const other = parseProcess(100_000, text(100_000, 100_001));
+      const other = parseProcess(100_000, text(100_000, 100_001), about);
       while (!other.next().done);
     }
   });

@@ -121,6 +121,20 @@ describe('records', () => {
     assert.match(warnings[1]!, /^its images directory belongs to uid 1500: .* decides what root restores$/);
   });
 
+  it('warn of what a caller will miss when it restores its dump', () => {
+    const { written, records } = recorder();
+    records.accepted(
+      subject,
+      { ...request, warning: 'process 500 of the tree lacks a group' },
+      undefined,
+      undefined,
+    );
+    const [record] = written;
+    assert.equal(record?.level, 'warning');
+    assert.match(record.message, /accepted, although process 500 of the tree lacks a group$/);
+    assert.equal(record.fields.CRIU_WARNING, 'process 500 of the tree lacks a group');
+  });
+
   it('of unexpected events are limited for each user, too', () => {
     const { written, records } = recorder();
     for (let each = 0; each < 1000; each += 1) records.unexpected(subject, new Error('again'));

@@ -528,6 +528,18 @@ describe('session machine, restoring for a confined caller', () => {
     assert.match((reply?.do === 'reply' && reply.reason) || '', /\(because\)$/);
   });
 
+  it('adds a warning to a success, and to nothing else', () => {
+    const request = { ...authorized(ReqType.DUMP), warning: 'beware' };
+    const warned = decided({ kind: 'relay', request, plan });
+    const warningIn = (...inputs: Input[]) => {
+      const forwarded = run(warned, ...inputs).last.find((action) => action.do === 'forward');
+      return forwarded?.do === 'forward' && forwarded.warning;
+    };
+    assert.equal(warningIn(done), 'beware');
+    assert.equal(warningIn(failed), undefined);
+    assert.equal(warningIn(notify), undefined);
+  });
+
   it('kills the tree of a failed restore', () => {
     const { did } = run(restore(false), failed, left);
     assert.deepEqual(did.slice(2), ['kill-tree', 'forward', 'record', 'close-caller']);
