@@ -28,6 +28,7 @@
 //     kills the engine never gets an unverified process that runs.
 //   - An engine gives up the capability before it detaches from the first restored thread.
 //   - A process without supplementary groups is not restored with those of the engine.
+//   - Before a failing reply, error lines of CRIU's log go to standard error (last_words.h).
 //
 // This library keeps CRIU from acting for the user beyond the user's rights. It is no wall against
 // the user's code inside CRIU, which could undo all of this. CRIU's functions are named as of 3.18
@@ -55,6 +56,7 @@
 #include <cstring>
 
 #include "../launcher/protocol.h"
+#include "last_words.h"
 #include "sequences.h"
 
 namespace {
@@ -134,11 +136,18 @@ Fork LibcFork() {
   return Libc(&found, "fork");
 }
 
+Syscall LibcSyscall() {
+  static Syscall found = nullptr;
+  return Libc(&found, "syscall");
+}
+
 template <typename... Words>
 long Call(long number, Words... words) {
-  static Syscall found = nullptr;
-  return Libc(&found, "syscall")(number, words...);
+  return LibcSyscall()(number, words...);
 }
+
+using criu_service::engine_preload::LastWords;
+LastWords last_words;
 
 // Exits without any handler, because the process holds rights that it must not use.
 [[noreturn]] void GiveUp() {
@@ -293,6 +302,7 @@ __attribute__((constructor)) void Begin() {
   if (kind == nullptr) GiveUp();
   engine = static_cast<pid_t>(Call(SYS_getpid));
   role = Role::kEngine;
+  last_words.Begin(LibcSyscall());
   PrepareSets(kind);
   own_pagemap =
       static_cast<int>(Call(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
@@ -391,7 +401,8 @@ void LookWhetherKernelClears() {
   if (clears) return;
   // The journal shows an engine's stderr, and so does the reply if CRIU gives no reason.
   static constexpr char kWhy[] =
-      "This kernel does not clear restartable sequences (rseq) when they are registered: no "
+      "criu-service: This kernel does not clear restartable sequences (rseq) when they are "
+      "registered: no "
       "process "
       "that has one is restored for a user without root. Linux 6.12.31, 6.14.9 and 6.15 do\n";
   Call(SYS_write, STDERR_FILENO, static_cast<const char*>(kWhy), sizeof kWhy - 1);
@@ -407,7 +418,8 @@ bool HasGroups(const criu_service::engine_preload::Message& core) {
 
 void TellAboutGroups() {
   static constexpr char kWhy[] =
-      "The images are of a process without supplementary groups, and only root could restore it "
+      "criu-service: The images are of a process without supplementary groups, and only root could "
+      "restore it "
       "without yours: ask from a process that has none\n";
   Call(SYS_write, STDERR_FILENO, static_cast<const char*>(kWhy), sizeof kWhy - 1);
 }
@@ -550,7 +562,14 @@ OF_LIBC int open64(const char* path, int flags, ...) {
     va_end(list);
   }
   const OwnPath own(path);
-  return static_cast<int>(Call(SYS_openat, AT_FDCWD, own.Get(), flags | O_LARGEFILE, mode));
+  const auto fd =
+      static_cast<int>(Call(SYS_openat, AT_FDCWD, own.Get(), flags | O_LARGEFILE, mode));
+  if ((role == Role::kEngine || role == Role::kHelper) && LastWords::OpensLog(flags)) {
+    const int failure = errno;
+    last_words.Open(path, fd >= 0, failure);
+    errno = failure;
+  }
+  return fd;
 }
 
 OF_LIBC int open(const char* path, int flags, ...) __attribute__((alias("open64")));
@@ -573,6 +592,15 @@ OF_LIBC ssize_t __readlink_chk(const char* path, char* text, size_t size, size_t
   return readlink(path, text, size);
 }
 // NOLINTEND(bugprone-reserved-identifier)
+
+// CRIU sends its replies with write(2) (send_criu_msg in cr-service.c).
+OF_LIBC ssize_t write(int fd, const void* data, size_t size) {
+  if (fd == criu_service::launcher::kEngineSocketFd && role != Role::kNone &&
+      LastWords::IsFailure(data, size)) {
+    last_words.Repeat();
+  }
+  return Call(SYS_write, fd, data, size);
+}
 
 OF_LIBC int chdir(const char* path) noexcept {
   const OwnPath own(path);

@@ -1,24 +1,23 @@
 /** Extracts the errors from CRIU's log. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { bare, decisiveFirst, errorLinesOf } from '../protocol/error-lines.ts';
 
 /** The length of the end that is read. */
 const tailBytes = 1 << 20;
 
-/** The first errors show the cause, the last the consequences; lines in between are left out. */
+/** The lines that may say why come first, the consequences last; lines in between are left out. */
 const firstLines = 6;
 const lastLines = 2;
 
-/** @returns the error lines, without time stamps; an empty list without a log. */
+/** @returns the error lines and CRIU's advice, without time stamps; an empty list without a log. */
 export function errorLines(path: string): string[] {
-  const lines = readTail(path)
+  const text = readTail(path);
+  const errors = decisiveFirst(errorLinesOf(text));
+  const advice = text
     .split('\n')
-    .filter((line) => /\bError \(|consider using|--shell-job|--file-locks/i.test(line))
-    .map((line) =>
-      line
-        .replace(/^\s*(\([0-9.]+\)\s*)?/, '')
-        .replace(/\p{Cc}/gu, ' ')
-        .trim(),
-    );
+    .filter((line) => /consider using|--shell-job|--file-locks/i.test(line))
+    .map(bare);
+  const lines = [...new Set([...errors, ...advice])];
   const hidden = lines.length - firstLines - lastLines;
   return hidden <= 0
     ? lines

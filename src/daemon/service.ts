@@ -10,7 +10,7 @@ import type { Kerndat } from '../engine/kerndat.ts';
 import { OwnPids } from '../engine/own-pids.ts';
 import { type NativeError, native, type SeqpacketSocket, Watch } from '../native/binding.ts';
 import type { Restorers } from '../policy/authorize.ts';
-import type { StandingOptions } from '../policy/standing.ts';
+import { callerOfOtherUsers, type StandingOptions } from '../policy/standing.ts';
 import { readOwnState } from '../proc/caller.ts';
 import { CallerReader } from '../proc/caller-reader.ts';
 import { type ConnectionUser, looksLikeRoot, userOf } from '../proc/connection-user.ts';
@@ -322,12 +322,7 @@ export class Service {
   #admit(socket: SeqpacketSocket): void {
     const user = userOf(socket);
     if (user.foreign) {
-      this.#turnAway(
-        socket,
-        user,
-        os.errno.EPERM,
-        'The caller lives in another user namespace, and is not served',
-      );
+      this.#turnAway(socket, user, os.errno.EPERM, callerOfOtherUsers());
       return;
     }
     const reason = this.#quota.enter(user.key, () => looksLikeRoot(user.pid));

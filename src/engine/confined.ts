@@ -207,7 +207,7 @@ function spawnLauncher(
       ...(directory ? { cgroup: directory } : {}),
       fds: [
         { source: devNull, target: 0 },
-        { source: devNull, target: 1 },
+        { source: stderr, target: 1 },
         { source: stderr, target: launcherFds.stderr },
         { source: control, target: launcherFds.control },
         { source: identity.pidfd, target: launcherFds.callerPidfd },

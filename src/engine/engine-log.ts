@@ -1,5 +1,5 @@
 /**
- * Reads the last error lines of CRIU's own log, for the record of a failed request.
+ * Reads the error lines of CRIU's own log, for the reply to a failed request and its record.
  *
  * The log is read only where the service holds a copy of a fully privileged caller's directory. That directory may be on a file
  * system that never answers, so the log is read off the event loop, and waited for with a short timeout.
@@ -7,11 +7,12 @@
 // Node compiles `promises` at its first use, so use it late: the first answer must not wait for that.
 import { constants, promises } from 'node:fs';
 import { native, type OwnedFd } from '../native/binding.ts';
+import { decisiveFirst, errorLinesOf } from '../protocol/error-lines.ts';
 
 /** DEFAULT_LOG_FILENAME of CRIU: for a request without log_file. */
 const defaultName = 'criu.log';
 
-const tailBytes = 16 * 1024;
+const tailBytes = 64 * 1024;
 const maxLines = 5;
 const patienceMs = 2000;
 
@@ -69,11 +70,7 @@ async function readTail(path: string, since: number): Promise<string> {
   }
 }
 
-/** Matches `Error (criu/cr-dump.c:1234): ...`; at higher log levels the time comes before it, and the pid of a restored task. */
+/** @returns at most five lines, those first that may say why. */
 export function errorLines(text: string): string[] {
-  return text
-    .split('\n')
-    .filter((line) => /^(\(\d+\.\d+\)\s+)?(\d+: )?Error \(/.test(line))
-    .slice(-maxLines)
-    .map((line) => line.replace(/\p{Cc}+/gu, ' ').slice(0, 500));
+  return decisiveFirst(errorLinesOf(text)).slice(0, maxLines);
 }

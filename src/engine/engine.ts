@@ -152,7 +152,12 @@ export class Engine {
     if (!this.#exit) this.#process.signal(os.signals.SIGKILL);
   }
 
-  /** The last lines on its stderr; a user without root may write anything there. */
+  /** Another request begins. */
+  turnPage(): void {
+    if (!this.#exit) this.#stderr.turnPage();
+  }
+
+  /** The last lines on its stderr about the present request; a user without root may write anything there. */
   get lastWords(): readonly string[] {
     return this.#lastWords ?? this.#stderr.tail();
   }

@@ -85,7 +85,8 @@ function start(
   try {
     const stdio = [
       { source: devNull, target: 0 },
-      { source: devNull, target: 1 },
+      // CRIU says on standard output which option may help.
+      { source: stderr.fd, target: 1 },
       { source: stderr.fd, target: 2 },
     ];
     process = native.spawn({

@@ -1,5 +1,5 @@
 /**
- * An engine's stderr: a sealed memfd.
+ * An engine's standard output and error: a sealed memfd.
  *
  * A pipe would block the engine while it is not read, and if its reader has gone (this service was restarted), it would kill the
  * engine with SIGPIPE in the middle of a dump. The memfd is sealed against growing, because an engine could write forever.
@@ -15,17 +15,24 @@ export const stderrTailBytes = 4096;
 
 export class StderrFile {
   readonly fd: OwnedFd;
+  /** Lines before this were about an earlier request. */
+  #start = 0;
 
   /** @param fd from an earlier start of this service. */
   constructor(name: string, fd: OwnedFd = native.memfd(name, capacity)) {
     this.fd = fd;
   }
 
+  /** Another request begins: what was written so far is not about that. */
+  turnPage(): void {
+    this.#start = this.#read().length;
+  }
+
   /** The last lines, at most {@link stderrTailBytes} in all, with control characters removed. */
   tail(): string[] {
     const written = this.#read();
     return written
-      .subarray(Math.max(0, written.length - stderrTailBytes))
+      .subarray(Math.max(this.#start, written.length - stderrTailBytes))
       .toString('utf8')
       .split('\n')
       .map((line) => line.replace(/\p{Cc}/gu, ' ').trim())

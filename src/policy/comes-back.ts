@@ -8,6 +8,7 @@ import type { GroupsDifference } from '../proc/groups.ts';
 import type { TreeThread } from '../proc/process-tree.ts';
 import type { Surroundings } from '../proc/surroundings.ts';
 import { namesOf } from './capabilities.ts';
+import { inNamespaceOfItsOwn } from './namespace-words.ts';
 
 /**
  * - `no-dump`: CRIU without root cannot dump the process at all, so the request is refused;
@@ -47,7 +48,7 @@ interface Row<Subject, Other> {
 const threadRows: readonly Row<TreeThread, Measure>[] = [
   {
     consequence: 'no-dump',
-    what: ({ mapped }) => (mapped ? inNamespace('user') : undefined),
+    what: ({ mapped }) => (mapped ? inNamespaceOfItsOwn('user') : undefined),
     remedy: byRoot,
   },
   {
@@ -85,7 +86,7 @@ const processRows: readonly Row<Surroundings, Surroundings>[] = [
     what: (process, caller) => {
       const names = otherNamespaces(process, caller);
       const other = names.find((name) => name === 'user') ?? names.find((name) => dumpedByRoot.has(name));
-      return other && inNamespace(other);
+      return other && inNamespaceOfItsOwn(other);
     },
     remedy: byRoot,
   },
@@ -93,7 +94,7 @@ const processRows: readonly Row<Surroundings, Surroundings>[] = [
     consequence: 'no-restore',
     what: (process, caller) => {
       const [other] = otherNamespaces(process, caller);
-      return other && `${inNamespace(other)}, which a restore of yours would not give back`;
+      return other && `${inNamespaceOfItsOwn(other)}, which a restore of yours would not give back`;
     },
     remedy: `ask as root, or ${leave}`,
   },
@@ -162,19 +163,6 @@ function otherNamespaces(process: Surroundings, caller: Surroundings): string[] 
     (name) => process.namespaces[name] !== caller.namespaces[name],
   );
 }
-
-/** The words for a namespace, with what usually makes it. */
-function inNamespace(name: string): string {
-  if (name === 'pid_for_children') return 'has its children in a pid namespace of their own';
-  const [noun, makers] = namespaceWords.get(name) ?? [name, 'a container'];
-  return `lives in ${name === 'ipc' ? 'an' : 'a'} ${noun} namespace of its own (${makers})`;
-}
-
-const namespaceWords: ReadonlyMap<string, readonly [noun: string, makers: string]> = new Map([
-  ['user', ['user', 'a rootless container, unshare --user']],
-  ['mnt', ['mount', 'a container, PrivateTmp=, ProtectSystem= and the like']],
-  ['net', ['network', 'a container, PrivateNetwork=']],
-]);
 
 function groupsThatDiffer(
   { more, fewer }: GroupsDifference,

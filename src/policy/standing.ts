@@ -9,6 +9,7 @@
 import type { CallerIdentity, CallerState } from '../proc/caller.ts';
 import type { LabelModule } from '../proc/security-module.ts';
 import type { ThreadStatus } from '../proc/status.ts';
+import { inNamespaceOfItsOwn } from './namespace-words.ts';
 
 export type Standing =
   | { readonly kind: 'fully-privileged' }
@@ -100,15 +101,25 @@ function sandboxOf(
   const own = service.threads[0];
   if (own === undefined) return 'the service does not know its own namespaces';
   for (const thread of state.threads) {
-    if (thread.seccomp !== 0) return 'it is under a seccomp filter, which a restored task would leave';
-    if (thread.noNewPrivs && !options.allowNoNewPrivs) {
-      return 'it has no_new_privs set, so that it may be in a sandbox (Landlock) that cannot be seen from outside; --allow-no-new-privs allows it';
+    if (thread.seccomp !== 0) {
+      return fromOutside(
+        'is under a seccomp filter (SystemCallFilter=, RestrictAddressFamilies= and the like, a container), which a restored task would leave',
+      );
     }
-    if (thread.root !== own.root) return 'its root directory is not that of this service';
     // Compares both ways: a namespace that only the caller or only the service has is a difference, too.
-    for (const name of new Set([...Object.keys(own.namespaces), ...Object.keys(thread.namespaces)])) {
+    // The first two tell a person most about a container or a unit, which has others, too.
+    const names = ['user', 'mnt', ...Object.keys(own.namespaces), ...Object.keys(thread.namespaces)];
+    for (const name of new Set(names)) {
       if (isClock(name)) continue;
-      if (thread.namespaces[name] !== own.namespaces[name]) return otherNamespace(name);
+      if (thread.namespaces[name] !== own.namespaces[name]) return fromOutside(inNamespaceOfItsOwn(name));
+    }
+    // A mount namespace has other mounts, so that its root directory differs, too.
+    if (thread.root !== own.root) {
+      return fromOutside('has another root directory than this service (RootDirectory=, chroot)');
+    }
+    // Many of systemd's sandboxes set it for a user, so the more telling properties come first.
+    if (thread.noNewPrivs && !options.allowNoNewPrivs) {
+      return `${fromOutside('has no_new_privs set (NoNewPrivileges=, DynamicUser=), so that it may be in a sandbox (Landlock) that cannot be seen')}; an administrator can allow it (--allow-no-new-privs)`;
     }
   }
   if (!hasOneTime(state)) return 'its children would live in another time namespace than itself';
@@ -118,6 +129,16 @@ function sandboxOf(
   // The kernel's security policy decides, at the engine's execve(2), if it may take over another label.
   const known = options.labels !== undefined && state.label !== undefined;
   return state.label === service.label || known ? undefined : labelRefusal(state);
+}
+
+/** The sentence for a caller whose user ids are not this service's. */
+export function callerOfOtherUsers(): string {
+  return fromOutside(inNamespaceOfItsOwn('user'));
+}
+
+/** The way out that every sandbox has. @param property a predicate of the caller. */
+function fromOutside(property: string): string {
+  return `the calling process ${property}: ask from outside of that, for example from a login shell or by systemd-run --user`;
 }
 
 /**

@@ -1,10 +1,9 @@
 /** The second try of a restore that has met a pid of this service's own (machine/again.ts). */
 import { needsTakenPid, takenPidIn } from '../policy/taken-pid.ts';
 import type { UserKey } from '../proc/connection-user.ts';
-import type { Action, Input, OwnPid } from './machine/states.ts';
+import type { Action, OwnPid } from './machine/states.ts';
 import type { SessionParts } from './parts.ts';
-
-type Final = Extract<Input, { on: 'engine-final' }>;
+import type { Final } from './reword.ts';
 
 export class SecondTry {
   readonly #parts: SessionParts;

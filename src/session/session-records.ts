@@ -1,6 +1,7 @@
 /** The journal records of one session: the request, the begin and the end of its work, the tree that is left. */
 
 import type { MadeTime } from '../engine/confined-identity.ts';
+import { wordsOf } from '../engine/engine-words.ts';
 import { EBADRQC } from '../native/errnos.ts';
 import type { AuthorizedRequest } from '../policy/authorize.ts';
 import type { CriuResp } from '../protocol/messages.ts';
@@ -92,7 +93,7 @@ export class SessionRecords {
 
   /**
    * @param final the engine's final reply, if there is one.
-   * @param log the last error lines of CRIU's log, if it is being read.
+   * @param log error lines of CRIU's log, if it is being read.
    */
   ended(
     action: Extract<Action, { do: 'record' }>,
@@ -101,6 +102,7 @@ export class SessionRecords {
     log: Promise<readonly string[]> | undefined,
   ): void {
     const { result } = action;
+    const words = wordsOf(result === 'failed' ? this.#engine.lastWords : []);
     const restoredPid = result === 'done' ? this.#engine.restored(final?.restore?.pid) : undefined;
     const end = {
       request: this.#asked,
@@ -115,12 +117,14 @@ export class SessionRecords {
       scope: restoredPid === undefined ? undefined : this.#engine.scopeOf(restoredPid),
       clocks: restoredPid === undefined ? undefined : this.#engine.clocks,
       imagesDir,
-      stderr: result === 'failed' ? this.#engine.lastWords : [],
+      stderr: [...words.sentences, ...words.other],
     };
     this.#asked = undefined;
     this.#begun = false;
-    if (log) this.#look(async () => this.#records.finished(this.#subject, { ...end, log: await log }));
-    else this.#records.finished(this.#subject, { ...end, log: [] });
+    const finished = (read: readonly string[]): void =>
+      this.#records.finished(this.#subject, { ...end, log: [...read, ...words.log] });
+    if (log) this.#look(async () => finished(await log));
+    else finished([]);
   }
 
   /** Records the state of the tree of an operation that was cut off. */

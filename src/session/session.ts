@@ -25,6 +25,7 @@ import type { StoredSession } from './keep/stored-sessions.ts';
 import { initialActions, initialState, step } from './machine/machine.ts';
 import type { Action, Input, State } from './machine/states.ts';
 import type { SessionParts } from './parts.ts';
+import { type Final, reword } from './reword.ts';
 import { SecondTry } from './second-try.ts';
 import { SessionRecords } from './session-records.ts';
 
@@ -340,10 +341,17 @@ export class Session {
 
   #onEngineMessage(packet: Packet, confined: boolean): void {
     const input = this.#messages.receive(packet, confined);
-    const next =
-      typeof input === 'object' && input.on === 'engine-final' ? this.#secondTry.complete(input) : input;
+    const next = typeof input === 'object' && input.on === 'engine-final' ? this.#complete(input) : input;
     if (next instanceof Promise) next.then((completed) => this.#handled(completed));
     else this.#handled(next);
+  }
+
+  /** The engine is read no further until then, so its end comes afterwards. */
+  #complete(input: Final): Final | Promise<Final> {
+    const worded = reword(this.#parts, input);
+    return worded instanceof Promise
+      ? worded.then((read) => this.#secondTry.complete(read))
+      : this.#secondTry.complete(worded);
   }
 
   /** @param input a sentence if the message must not be used. */

@@ -42,7 +42,7 @@ describe('alice in a sandbox', () => {
       guarantee: `is refused in another ${name} namespace`,
       carriedOut: (address) =>
         sandboxed(address, { under: ['unshare', `--${name}`, ...fork, ...as('alice')] }),
-      refused: name === 'mount' ? /root directory/ : new RegExp(`lives in another ${name} namespace`),
+      refused: new RegExp(`lives in an? ${name === 'net' ? 'network' : name} namespace of its own`),
       bites: true,
     });
   }
@@ -50,7 +50,7 @@ describe('alice in a sandbox', () => {
   show({
     guarantee: 'is refused in a user namespace of her own',
     carriedOut: (address) => sandboxed(address, { under: [...as('alice'), 'unshare', '--user'] }),
-    refused: /lives in another user namespace/,
+    refused: /lives in a user namespace of its own/,
     bites: true,
   });
 
@@ -62,7 +62,7 @@ describe('alice in a sandbox', () => {
         await root.do('child');
         await root.do('reconnect-as', 'alice', address);
       }),
-    refused: /lives in another pid namespace/,
+    refused: /has its children in a pid namespace of their own/,
     bites: true,
   });
 

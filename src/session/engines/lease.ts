@@ -119,6 +119,7 @@ export class EngineLease {
   again(order: Order, loan: Loan): void {
     this.#order = order;
     this.#loan = loan;
+    this.#engine?.turnPage();
     if (this.#state.at !== 'gone') this.#state = { at: 'ready' };
   }
 

@@ -97,7 +97,7 @@ export class Loan {
   /**
    * Ends the loan with the final record.
    * @param failed CRIU's log is read first.
-   * @returns the last error lines of that log, if it lies in a copied directory; undefined if the request has not failed.
+   * @returns error lines of that log, if it lies in a copied directory; undefined if the request has not failed.
    */
   end(failed: boolean): Promise<readonly string[]> | undefined {
     const lines = failed ? this.logLines() : undefined;
@@ -107,7 +107,7 @@ export class Loan {
     return lines;
   }
 
-  /** The last error lines of CRIU's log, if it lies in a copied directory. */
+  /** Error lines of CRIU's log, if it lies in a copied directory. */
   async logLines(): Promise<readonly string[]> {
     const directory = this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
     return directory ? readErrorLines(directory, this.#plan.logFile, this.#startedAt) : [];

@@ -20,17 +20,18 @@ describe('readErrorLines', () => {
     rmSync(directory, { recursive: true });
   });
 
-  it('returns the last error lines, including those of restored tasks', () => {
+  it('returns five error lines, those first that may say why', () => {
     const text = [
       '(00.000001) Version: 4.1.1',
       'Warn  (criu/cr-dump.c:42): no error',
+      'Error (compel/src/lib/infect.c:1620): Task 42 is in unexpected state: b7f',
+      '(00.000002) pie: 42: Error (criu/pie/restorer.c:2106): Unable to create a thread: -17',
       ...['1', '2', '3', '4', '5'].map(line),
-      '(00.000002)     42: Error (criu/files.c:1): of a task',
       'An Error (no line of CRIU)',
     ].join('\n');
     assert.deepEqual(errorLines(text), [
-      ...['2', '3', '4', '5'].map(line),
-      '(00.000002)     42: Error (criu/files.c:1): of a task',
+      'pie: 42: Error (criu/pie/restorer.c:2106): Unable to create a thread: -17',
+      ...['1', '2', '3', '4'].map(line),
     ]);
   });
 

@@ -101,8 +101,12 @@ describe('standing of a caller', () => {
   });
 
   const sandboxes: [string, Partial<ThreadState>, RegExp][] = [
-    ['a seccomp filter', { seccomp: 2 }, /seccomp/],
-    ['no_new_privs', { noNewPrivs: true }, /Landlock.*--allow-no-new-privs/],
+    [
+      'a seccomp filter',
+      { seccomp: 2 },
+      /seccomp filter \(SystemCallFilter=.* login shell or by systemd-run --user/,
+    ],
+    ['no_new_privs', { noNewPrivs: true }, /NoNewPrivileges=.*Landlock.*login shell.*--allow-no-new-privs/],
     ['another root directory', { root: '/srv mnt_id 28' }, /root directory/],
     ['another mount over the same root directory', { root: '/ mnt_id 99' }, /root directory/],
     [
@@ -114,7 +118,8 @@ describe('standing of a caller', () => {
       (name): [string, Partial<ThreadState>, RegExp] => [
         `another ${name}`,
         { namespaces: { ...rootThread.namespaces, [name]: `${name}:[9]` } },
-        new RegExp(`${name.replace('_for_children', '')} namespace`),
+        { mnt: /mount namespace/, net: /network namespace/ }[name] ??
+          new RegExp(`${name.replace('_for_children', '')} namespace`),
       ],
     ),
   ];

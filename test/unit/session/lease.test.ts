@@ -47,6 +47,7 @@ describe('an engine lease', () => {
       send: () => delivers,
       dismiss: () => told.push('dismissed'),
       resume() {},
+      turnPage() {},
       get leftUnread() {
         return leftUnread;
       },
