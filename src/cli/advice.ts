@@ -76,6 +76,11 @@ function failed(circumstances: Circumstances): string[] {
     advice.push(`There are no images in ${noImages}: name the directory of a dump with -D`);
   if (disk) advice.push(`The file system of ${disk.path} is full: ${disk.free} bytes are left`);
   for (const option of suggestedOptions(text)) advice.push(`Try it with ${option}`);
+  if (/nested time namespace/.test(text)) {
+    advice.push(
+      'CRIU dumps a tree only if all its processes are in one time namespace: ls -l /proc/PID/ns/time',
+    );
+  }
   if (/yama/i.test(text)) {
     advice.push(
       'As root: sysctl kernel.yama.ptrace_scope shows it, and sysctl -w sets it until the next boot',

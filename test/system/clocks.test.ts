@@ -1,5 +1,6 @@
 /** The clocks of restored processes: a program that waits for a moment of its clock goes on, whatever the machine's clock says. */
 import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
@@ -20,6 +21,7 @@ import { criuctlAs, must } from './support/criuctl.ts';
 import { Instance } from './support/instance.ts';
 import { it } from './support/it.ts';
 import { records } from './support/journal.ts';
+import { childrenOf, endProcess, isAlive, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
 async function dump(user: User, target: Target, images: string): Promise<void> {
@@ -102,6 +104,38 @@ describe('the clocks of a restored process', () => {
     assert.equal(monotonicOffsetOf(target.pid), 0);
     const [restored] = await records(1, `CRIU_RESTORED_PID=${target.pid}`, 'CRIU_CLOCKS=caller');
     assert.equal(restored?.CRIU_RESULT, 'done');
+  });
+});
+
+describe('a tree whose processes are in several time namespaces', () => {
+  it('is refused with a sentence, and runs on', async () => {
+    const capable = ['--inh-caps=-all,+sys_admin', '--ambient-caps=+sys_admin', '--'];
+    const capably = (...options: string[]): string[] => [
+      ...as('alice', ...options).filter((word) => !/^--(inh-caps.*)?$/.test(word)),
+      ...capable,
+    ];
+    const tree = 'unshare --time sleep 1000 & exec sleep 1001';
+    const [file, ...argv] = [...capably(...unshackled()), 'setsid', 'sh', '-c', tree];
+    const child = spawn(file!, argv, { stdio: 'ignore', cwd: '/' });
+    const pid = child.pid!;
+    await eventually('its child is elsewhere', () => {
+      const [first] = childrenOf(pid);
+      return first !== undefined && timeNamespaceOf(first) !== timeNamespaceOf(pid);
+    });
+    const [first] = childrenOf(pid);
+    try {
+      const images = directoryOf('alice');
+      const [criuctl, ...rest] = [...capably(), 'criuctl', 'dump', String(pid), '-D', images];
+      const ended = spawnSync(criuctl!, rest, { encoding: 'utf8' });
+      assert.equal(ended.status, 1, JSON.stringify(ended));
+      assert.match(ended.stderr, /nested time namespace/);
+      assert.match(ended.stderr, /only if all its processes are in one time namespace/);
+      assert.equal(statusLine(pid, 'TracerPid'), '0');
+      assert.equal(statusLine(first!, 'TracerPid'), '0');
+    } finally {
+      for (const each of [pid, first!]) endProcess(each);
+      await eventually('they have ended', () => !isAlive(pid) && !isAlive(first!));
+    }
   });
 });
 

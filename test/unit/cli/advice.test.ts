@@ -66,6 +66,14 @@ describe('the advice of criuctl', () => {
     assert.equal(advice({ lines: ['Consider using --no-such option.'] }), '');
   });
 
+  it('says which trees have too many time namespaces', () => {
+    const text = "Error (criu/namespaces.c:459): Can't dump nested time namespace for 4712";
+    assert.match(
+      advice({ lines: [text] }),
+      /^CRIU dumps a tree only if all its processes are in one time namespace/,
+    );
+  });
+
   it('names the process with the pid, the free space of the disk, and Yama’s setting', () => {
     assert.match(
       advice({
