@@ -12,10 +12,15 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   // CRIU needs a directory for its log. Without -D, use a temporary directory instead of the current one.
   const directory = given ? placesOf(invocation.options).images : mkdtempSync(join(tmpdir(), 'criuctl-'));
   const options = optionsFor(invocation, directory, given);
-  await invocation.client().check(options);
+  const { warning } = await invocation.client().check(options);
   // After a failure the directory stays, because the error refers to the log in it.
   if (!given) rmSync(directory, { recursive: true, force: true });
-  return { sentence: 'The kernel is good enough', value: '', json: { verb: 'check', success: true } };
+  return {
+    sentence: 'The kernel is good enough',
+    value: '',
+    json: { verb: 'check', success: true, ...(warning === undefined ? {} : { warning }) },
+    warnings: warning?.split('; ') ?? [],
+  };
 }
 
 function optionsFor(invocation: Invocation, directory: string, given: boolean): CheckOptions {

@@ -407,6 +407,15 @@ export const optionTable: readonly OptionRow[] = [
     request: (value) => ({ cpuCap: parseCpuCap(value) }),
   },
 
+  valued(
+    '--image-io-mode',
+    'mode',
+    trees,
+    'Memory',
+    'way of writing and reading the pages of images',
+    ['writeback', 'direct'],
+    (value) => ({ imageIoMode: parseChoice('writeback', 'direct')(value) }),
+  ),
   flag('--track-mem', 'trackMem', dumps, 'Memory', 'track changes of memory, for the next dump'),
   valued(
     '--pre-dump-mode',

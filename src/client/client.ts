@@ -3,7 +3,7 @@ import { type CriuReq, type CriuResp, ReqType } from '../protocol/messages.ts';
 import { type Connection, connect, defaultAddress, startChild } from './connection.ts';
 import { CriuError } from './criu-error.ts';
 import { converse } from './dialog.ts';
-import { dumpResult } from './dump-result.ts';
+import { dumpResult, warningOf } from './dump-result.ts';
 import type {
   AnyOptions,
   CallOptions,
@@ -16,6 +16,7 @@ import type {
 import { preDumpRounds } from './pre-dump.ts';
 import { engineFds, prepare } from './prepare.ts';
 import type {
+  CheckResult,
   CriuFeatures,
   CriuVersion,
   DumpResult,
@@ -97,8 +98,8 @@ export class CriuClient {
   }
 
   /** Tells whether the kernel is good enough for CRIU: resolves if it is. */
-  async check(options: CheckOptions = {}): Promise<void> {
-    await this.#ask(ReqType.CHECK, options);
+  async check(options: CheckOptions = {}): Promise<CheckResult> {
+    return warningOf(await this.#ask(ReqType.CHECK, options));
   }
 
   /** The version of CRIU. */
@@ -117,12 +118,13 @@ export class CriuClient {
 
   /** The features that CRIU and the kernel have together. */
   async features(options: CallOptions = {}): Promise<CriuFeatures> {
-    const asked = { mem_track: true, lazy_pages: true, pidfd_store: true };
+    const asked = { mem_track: true, lazy_pages: true, pidfd_store: true, mem_compression: true };
     const { features } = await this.#ask(ReqType.FEATURE_CHECK, options, { features: asked });
     return {
       memTrack: features?.mem_track ?? false,
       lazyPages: features?.lazy_pages ?? false,
       pidfdStore: features?.pidfd_store ?? false,
+      ...(features?.mem_compression == null ? {} : { memCompression: features.mem_compression }),
     };
   }
 

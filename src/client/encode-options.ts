@@ -84,9 +84,12 @@ function enumNumber(value: unknown, type: EnumType, path: string): number {
   return number;
 }
 
-/** VM_READ is `vm-read`. CG_NONE has its prefix only because IGNORE and NONE share a namespace with other names in C. */
+/** VM_READ is `vm-read`. CG_ and IMAGE_IO_ are there only because such names share a namespace with others in C. */
 function enumName(name: string): string {
-  return name.replace(/^CG_/, '').toLowerCase().replaceAll('_', '-');
+  return name
+    .replace(/^(CG|IMAGE_IO)_/, '')
+    .toLowerCase()
+    .replaceAll('_', '-');
 }
 
 const known = new Map<MessageType, ReadonlyMap<string, Field>>();

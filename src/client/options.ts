@@ -140,6 +140,8 @@ export interface TreeOptions extends ImageOptions, TlsOptions {
   readonly ps?: PageServerAddress | undefined;
   /** Leaves the tree stopped. By default a dump kills it, and a restore lets it run. Since 3.19. */
   readonly leaveStopped?: boolean | undefined;
+  /** How the pages are written and read: through the kernel's cache, or past it (O_DIRECT). Default: `writeback`. Since 4.3. */
+  readonly imageIoMode?: 'writeback' | 'direct' | undefined;
   /** Timeout for collecting or restoring the tasks, in seconds. Default: 10. Since 2.4. */
   readonly timeout?: number | undefined;
   /** A descriptor that gets one zero byte when a page server of lazy pages is ready. Since 2.11. */
@@ -163,6 +165,12 @@ export interface DumpOptions extends TreeOptions {
   readonly tcpSkipInFlight?: boolean | undefined;
   /** Largest deleted file to carry in the images, in bytes. Default: 1 MiB. Since 1.7. */
   readonly ghostLimit?: number | undefined;
+  /** Compresses the pages: 0 not at all, 1 each page, 2 several pages together. May change until 4.3. */
+  readonly compress?: number | undefined;
+  /** Speed in place of compression, from 1. May change until 4.3. */
+  readonly compressAcceleration?: number | undefined;
+  /** Bytes that are compressed together. May change until 4.3. */
+  readonly compressRegionSize?: number | undefined;
   /** A freezer cgroup that holds the whole tree. Since 2.4. */
   readonly freezeCgroup?: string | undefined;
   /** Unix sockets whose peer may be lost, by inode; read only where `extUnixSk` is given. Legacy: `external`. Since 1.7. */
@@ -172,6 +180,8 @@ export interface DumpOptions extends TreeOptions {
 }
 
 export interface RestoreOptions extends TreeOptions {
+  /** Threads that decompress; 0 leaves the number to CRIU. Default: 1. May change until 4.3. */
+  readonly decompressThreads?: number | undefined;
   /** Root directory of the restored tree's mount namespace. Since 1.2. */
   readonly root?: string | undefined;
   /** A program with its arguments that the engine becomes after a successful restore. Root only. Since 1.3. */

@@ -33,6 +33,13 @@ export interface CriuFeatures {
   readonly lazyPages: boolean;
   /** The kernel has pidfd_open(2) and pidfd_getfd(2), for `pidfdStoreSk`. */
   readonly pidfdStore: boolean;
+  /** CRIU can compress pages. Absent if this CRIU does not know of it. Since 4.3. */
+  readonly memCompression?: boolean;
+}
+
+export interface CheckResult {
+  /** Sentences of the service about what does not work with this CRIU on this kernel. */
+  readonly warning?: string;
 }
 
 export interface PageServer {

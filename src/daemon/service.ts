@@ -5,6 +5,7 @@ import type { ConfinedEngineOptions } from '../engine/confined.ts';
 import { EngineCgroup } from '../engine/engine-cgroup.ts';
 import { EnginePool, type EnginePoolOptions } from '../engine/engine-pool.ts';
 import { EngineQueue, type Limits } from '../engine/engine-queue.ts';
+import { InstalledCriu } from '../engine/installed-criu.ts';
 import { KeptAnswers } from '../engine/kept-answers.ts';
 import type { Kerndat } from '../engine/kerndat.ts';
 import { OwnPids } from '../engine/own-pids.ts';
@@ -84,6 +85,8 @@ export class Service {
   readonly #turnedAway = new TurnedAway();
   #nextId = 1;
   #statusPending = false;
+  /** What does not work with the installed CRIU on this kernel. */
+  #limits: readonly string[] = [];
   #onDrained: (() => void) | undefined;
   readonly #idleTimeoutMs: number | undefined;
   readonly #stopTimeoutMs: number;
@@ -134,6 +137,7 @@ export class Service {
       standing: options.standing,
       procMount: new OwnProcMount(),
       restorers: options.restorers,
+      installed: new InstalledCriu(options.engine.criu),
       queue: new EngineQueue(options.limits),
       timeouts: options.timeouts,
       maxPacketBytes: options.maxPacketBytes,
@@ -149,7 +153,17 @@ export class Service {
     this.#notifier.ready(this.#status());
     this.#log.debug('Ready');
     this.#armIdle();
-    setTimeout(() => this.#sweep(owned), sweepDelayMs).unref();
+    setTimeout(() => {
+      this.#sweep(owned);
+      this.#tellLimits().catch((error) => this.#log.error(sanitize((error as Error).message)));
+    }, sweepDelayMs).unref();
+  }
+
+  /** Says once what does not work with the installed CRIU on this kernel, before a person meets it. */
+  async #tellLimits(): Promise<void> {
+    this.#limits = await this.#context.installed.limits();
+    for (const limit of this.#limits) this.#log.warning(limit, { CRIU_WARNING: limit });
+    if (this.#limits.length > 0) this.#changed();
   }
 
   /**
@@ -382,6 +396,7 @@ export class Service {
     const { connections, busy, waiting } = this.#load;
     const queued = waiting === 0 ? '' : `, ${waiting} waiting for an engine`;
     const serving = this.#onDrained ? `Stopping, waiting for ${busy} of` : `Serving ${busy} of`;
-    return `${serving} ${connections} connections${queued}; ${done} requests done, ${failed} failed, ${refused} refused`;
+    const limits = this.#limits.map((limit) => `; ${limit}`).join('');
+    return `${serving} ${connections} connections${queued}; ${done} requests done, ${failed} failed, ${refused} refused${limits}`;
   }
 }

@@ -9,6 +9,7 @@ import { encodeRequest } from '../protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/messages.ts';
 import { bitOf } from './capabilities.ts';
 import type { Obstacle } from './comes-back.ts';
+import { type CriuVersion, nameOfVersion } from './criu-version.ts';
 import {
   isSet,
   type OptionName,
@@ -16,6 +17,7 @@ import {
   optionTable,
   type PeerFdField,
   peerFdFields,
+  unknownOption,
 } from './option-table.ts';
 import { type Phase, type RequestRow, requestTable } from './request-table.ts';
 import type { Standing } from './standing.ts';
@@ -130,6 +132,10 @@ export interface Facts {
   readonly groupName: (gid: number) => string | undefined;
   /** The processes in the cgroups of our engines, read after the tree; for confined callers only, like the tree. */
   readonly engines: ReadonlySet<number>;
+  /** The installed CRIU; undefined if its version is unknown, or if no option of the request depends on it. */
+  readonly criu?: CriuVersion | undefined;
+  /** A sentence for each known limit of the installed CRIU on this kernel, for CHECK. */
+  readonly limits?: readonly string[];
   /** The obstacles that the surroundings of the tree's processes are; for confined callers only, like the tree. */
   readonly around: readonly Obstacle[];
 }
@@ -175,7 +181,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
   if (row.needs !== undefined && !message[row.needs]) {
     return refuse(answeredAs, EINVAL, `${name} without ${row.needs} says nothing`);
   }
-  const inTheWay = refusedOption(message.opts, engine);
+  const inTheWay = refusedOption(message.opts, engine) ?? optionOfNewerCriu(message.opts, engine, facts);
   if (inTheWay !== undefined) return refuse(answeredAs, EPERM, `${name} refused: ${inTheWay}`);
 
   const barred = engine === 'confined' ? barredFromMachine(row, facts) : undefined;
@@ -200,7 +206,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
     ...(target === undefined ? {} : { target }),
     ...hintFor(message, row, engine),
   };
-  let warning: string | undefined;
+  let warning = message.type === ReqType.CHECK ? joined(facts.limits) : undefined;
   if (target !== undefined && target > 0) {
     const judged = judgeTree(target, row, message.opts, facts);
     if (typeof judged === 'object')
@@ -327,6 +333,24 @@ function refusedOption(
     if (refusedValue !== undefined) return refusedValue;
   }
   return undefined;
+}
+
+/** CRIU ignores what it does not know. Root's requests are CRIU's own matter; a user is told. */
+function optionOfNewerCriu(
+  opts: CriuOpts | null | undefined,
+  engine: AuthorizedRequest['engine'],
+  { criu }: Facts,
+): string | undefined {
+  if (engine !== 'confined' || criu === undefined) return undefined;
+  const unknown = unknownOption(opts, criu);
+  return (
+    unknown &&
+    `the CRIU installed here (${nameOfVersion(criu)}) does not know ${unknown.name}; ${unknown.since} does`
+  );
+}
+
+function joined(sentences: readonly string[] = []): string | undefined {
+  return sentences.length > 0 ? sentences.join('; ') : undefined;
 }
 
 function planRelay(

@@ -8,6 +8,7 @@
  * between, neither is the caller's, so each such option needs a treatment.
  */
 import type { CriuOpts } from '../protocol/messages.ts';
+import { type CriuVersion, isBefore } from './criu-version.ts';
 
 export type OptionName = Exclude<keyof CriuOpts & string, `$${string}`>;
 
@@ -23,6 +24,11 @@ export type Treatment = 'as-criu' | 'peer-fd' | 'engine-fd' | 'directory' | { re
 export interface OptionRow {
   readonly privileged: Treatment;
   readonly confined: Treatment;
+  /**
+   * The first version of CRIU that knows the option, and the value for which an older version does the same without it. Root's
+   * engines ignore an option that they do not know, as CRIU does.
+   */
+  readonly since?: { readonly version: readonly [number, number]; readonly before: number };
   /** A sentence about a value that a confined caller is refused, although the option is served. */
   readonly refusedValue?: (opts: CriuOpts) => string | undefined;
 }
@@ -33,6 +39,11 @@ const peerFd: OptionRow = { privileged: 'peer-fd', confined: 'peer-fd' };
 /** An option that only a confined caller is refused. */
 function privilegedOnly(refused: string, privileged: Treatment = 'as-criu'): OptionRow {
   return { privileged, confined: { refused } };
+}
+
+/** An option that CRIU has known since 4.3. @param before the value that an older CRIU acts by. */
+function since43(before: number): OptionRow {
+  return { ...asCriu, since: { version: [4, 3], before } };
 }
 
 const runsPrograms = 'it would run programs with the capability of the engine';
@@ -121,7 +132,31 @@ export const optionTable = {
   skip_file_rwx_check: asCriu,
   unprivileged: asCriu,
   display_stats: asCriu,
+  image_io_mode: since43(0),
+  compress: since43(0),
+  compress_acceleration: since43(1),
+  compress_region_size: since43(0),
+  decompress_threads: since43(1),
 } satisfies Record<OptionName, OptionRow>;
+
+/** @returns the first option that this CRIU does not know, although its value matters. Without a version: any such option. */
+export function unknownOption(
+  opts: CriuOpts | null | undefined,
+  criu?: CriuVersion,
+): { readonly name: OptionName; readonly since: string } | undefined {
+  if (!opts || criu?.isDevelopment) return undefined;
+  for (const [name, { since }] of newOptions) {
+    const matters = opts[name] != null && opts[name] !== since.before;
+    if (matters && (criu === undefined || isBefore(criu, since.version))) {
+      return { name, since: since.version.join('.') };
+    }
+  }
+  return undefined;
+}
+
+const newOptions = (Object.entries(optionTable) as [OptionName, OptionRow][]).flatMap(([name, { since }]) =>
+  since ? [[name, { since }] as const] : [],
+);
 
 /** The options whose number refers to a descriptor of CRIU's peer. */
 export type PeerFdField = 'images_dir_fd' | 'work_dir_fd' | 'status_fd' | 'pidfd_store_sk';

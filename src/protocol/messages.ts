@@ -18,6 +18,7 @@ import { criu_req_type as ReqType } from './generated/rpc.js';
 
 export {
   criu_cg_mode as CgMode,
+  criu_image_io_mode as ImageIoMode,
   criu_network_lock_method as NetworkLock,
   criu_pre_dump_mode as PreDumpMode,
 } from './generated/rpc.js';

@@ -2,14 +2,16 @@
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type CriuOpts, ReqType } from '../../src/protocol/messages.ts';
+import { type CriuOpts, ImageIoMode, ReqType } from '../../src/protocol/messages.ts';
 import { Attacker as Client } from '../hostile/support/attacker.ts';
 import { assertRefused, it } from '../hostile/support/guarantee.ts';
+import { unshackled } from '../hostile/support/images.ts';
 import { directoryOf, startCounting } from '../hostile/support/people.ts';
-import { binary, cannotShowHere, eventually } from './support/bench.ts';
+import { binary, cannotShowHere, eventually, run } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
+import { criuctlAs, must } from './support/criuctl.ts';
 import { Instance } from './support/instance.ts';
-import { journalOf } from './support/journal.ts';
+import { cursor, journalOf, records } from './support/journal.ts';
 
 /** alice's refusal, which the journal must contain, too. */
 async function refusalOf(
@@ -39,7 +41,7 @@ describe('a refusal with advice', () => {
     const service = await Instance.start('--criu', file);
     try {
       const sentence = await refusalOf(ReqType.CPUINFO_DUMP, {}, service.address, service.unit);
-      assert.match(sentence.source, /criu 3.17 serves only root.*need criu 3.18 or newer/);
+      assert.match(sentence.source, /criu 3.17.1 serves only root.*need criu 3.18 or newer/);
     } finally {
       service.stop();
     }
@@ -107,5 +109,57 @@ describe('a refusal with advice', () => {
     } finally {
       writeFileSync(knob, '0');
     }
+  });
+});
+
+describe('a CRIU that is older than it should be', () => {
+  const before421 = /^Version: (\d+\.\d+(?:\.\d+)?)/m.exec(run('criu', '--version'))![1]!;
+  const flaw = new RegExp(
+    `CRIU ${before421.replaceAll('.', '\\.')} has CVE-2026-18107, which 4\\.2\\.1 fixes`,
+  );
+
+  it('is told by CHECK, to root and to alice, in the reply of a success and by criuctl', async () => {
+    for (const user of ['root', 'alice'] as const) {
+      const client = new Client(user);
+      await client.do('open', 10, 0, directoryOf(user));
+      const reply = await client.ask({ type: ReqType.CHECK, opts: { images_dir_fd: 10 } }, ourAddress);
+      assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+      assert.match(reply.cr_errmsg ?? '', new RegExp(`^warning: ${flaw.source}`));
+      await client.end();
+      assert.match(must(criuctlAs(user, 'check')).stderr, new RegExp(`^criuctl: warning: ${flaw.source}`));
+    }
+  });
+
+  it('is told by the service at its start: once in the journal, and in its status', async () => {
+    run('systemctl', 'restart', 'criu.service');
+    const since = cursor();
+    run('systemctl', 'restart', 'criu.service');
+    await eventually('the status says so', () =>
+      flaw.test(run('systemctl', 'show', '--property=StatusText', 'criu.service')),
+    );
+    const told = (await records(1, `--after-cursor=${since}`, 'PRIORITY=4')).filter(({ CRIU_WARNING = '' }) =>
+      flaw.test(CRIU_WARNING),
+    );
+    assert.equal(told.length, 1);
+  });
+
+  it('is told to a user who sets an option that only a newer CRIU knows, and root’s CRIU ignores it', async () => {
+    const target = startCounting('alice', unshackled(), binary('counter'));
+    const opts = { pid: target.pid, leave_running: true, image_io_mode: ImageIoMode.IMAGE_IO_DIRECT };
+    const sentence = await refusalOf(ReqType.DUMP, opts);
+    assert.match(
+      sentence.source,
+      /DUMP refused. the CRIU installed here .* does not know image_io_mode. 4.3 does/,
+    );
+    const root = new Client('root');
+    await root.do('open', 10, 0, directoryOf('root'));
+    const own = startCounting('root', [], binary('counter'));
+    const reply = await root.ask(
+      { type: ReqType.DUMP, opts: { ...opts, images_dir_fd: 10, pid: own.pid } },
+      ourAddress,
+    );
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    await root.end();
+    await target.assertCountsOn();
   });
 });

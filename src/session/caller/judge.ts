@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
+import type { InstalledCriu } from '../../engine/installed-criu.ts';
 import { isConstant } from '../../engine/kept-answers.ts';
 import { maxUserPacketBytes } from '../../native/limits.ts';
 import {
@@ -15,6 +16,7 @@ import {
   type Restorers,
   targetOf,
 } from '../../policy/authorize.ts';
+import { unknownOption } from '../../policy/option-table.ts';
 import type { Phase } from '../../policy/request-table.ts';
 import { judgeStanding, type Standing, type StandingOptions } from '../../policy/standing.ts';
 import { foreignUid } from '../../policy/tree-rule.ts';
@@ -25,7 +27,7 @@ import type { ProcMount } from '../../proc/proc-mount.ts';
 import { lineagesOf, type TreeContains, type TreeThread } from '../../proc/process-tree.ts';
 import type { TreeReader } from '../../proc/tree-reader.ts';
 import { decodeRequest } from '../../protocol/codec.ts';
-import type { CriuReq } from '../../protocol/messages.ts';
+import { type CriuReq, ReqType } from '../../protocol/messages.ts';
 import type { Input } from '../machine/states.ts';
 import { Around } from './around.ts';
 import type { EngineFor, KnownCaller } from './known-caller.ts';
@@ -38,6 +40,7 @@ export interface JudgeContext {
   readonly standing: StandingOptions;
   readonly procMount: ProcMount;
   readonly restorers: Restorers;
+  readonly installed: Pick<InstalledCriu, 'version' | 'limits'>;
 }
 
 /**
@@ -67,7 +70,7 @@ export interface Waiting {
 }
 
 /** A packet's caller, as far as it was identified, and its standing. */
-interface Seen {
+interface Seen extends Pick<Facts, 'criu' | 'limits'> {
   /** Undefined if the caller could not be identified, or was not. */
   readonly caller: Caller | undefined;
   readonly standing: Standing;
@@ -75,7 +78,8 @@ interface Seen {
 
 /**
  * Judges a packet. Owns nothing and changes nothing.
- * @returns a promise unless the caller is root: other callers are read on another thread, and the tree of their target in turns.
+ * @returns a promise unless the caller is root: other callers are read on another thread, and the tree of their target in turns. For
+ * CHECK the version of CRIU is read first.
  */
 export function judge(context: JudgeContext, waiting: Waiting): Judgement | Promise<Judgement> {
   const { data, phase, uid } = waiting;
@@ -84,11 +88,15 @@ export function judge(context: JudgeContext, waiting: Waiting): Judgement | Prom
   const decoded = decodeRequest(data, mode);
   if (decoded.kind === 'malformed') return malformed(decoded.reason);
   const { message } = decoded;
-  const judgeAs = (seen: Seen): Judgement | Promise<Judgement> => {
+  const judgeSeen = (seen: Seen): Judgement | Promise<Judgement> => {
     if (seen.standing.kind === 'fully-privileged') return readLineages(context, message, phase, seen, noTree);
     return mode === 'strict'
       ? judgeUser(context, message, phase, seen)
       : judgeLess(context, data, phase, seen);
+  };
+  const judgeAs = (seen: Seen): Judgement | Promise<Judgement> => {
+    const about = aboutCriu(context.installed, message, seen.standing);
+    return about ? about.then((known) => judgeSeen({ ...seen, ...known })) : judgeSeen(seen);
   };
   if (phase === 'first' && isConstant(message.type, data)) return judgeAs(unread);
   waiting.onReading();
@@ -109,6 +117,18 @@ export async function stillStands(context: JudgeContext, known: KnownCaller): Pr
   } catch {
     return false;
   }
+}
+
+/** @returns undefined for a request that does not depend on the version of CRIU. */
+function aboutCriu(
+  installed: JudgeContext['installed'],
+  { type, opts }: CriuReq,
+  standing: Standing,
+): Promise<Pick<Facts, 'criu' | 'limits'>> | undefined {
+  if (type === ReqType.CHECK) return installed.limits().then((limits) => ({ limits }));
+  return standing.kind === 'confined' && unknownOption(opts)
+    ? installed.version().then((criu) => ({ criu }))
+    : undefined;
 }
 
 /** A caller with uid 0 that is not fully privileged. */
@@ -207,6 +227,8 @@ function decide(
     treeContains,
     servicePid: process.pid,
     ...tree,
+    criu: seen.criu,
+    ...(seen.limits ? { limits: seen.limits } : {}),
     allCapabilities: allCapabilities(),
     groupName,
     restorers: context.restorers,

@@ -102,6 +102,7 @@ describe('criuctl’s command line', () => {
       'empty-ns': 'net',
       'network-lock': 'skip',
       'pre-dump-mode': 'read',
+      'image-io-mode': 'direct',
     };
     for (const row of optionTable.filter(({ impossible }) => impossible === undefined)) {
       if (!row.request) {

@@ -79,6 +79,11 @@ const everything: Required<Pick<AnyOptions, InClient>> & Record<InProto, unknown
   leaveStopped: true,
   displayStats: true,
   logToStderr: true,
+  imageIoMode: 'direct',
+  compress: 2,
+  compressAcceleration: 3,
+  compressRegionSize: 65536,
+  decompressThreads: 4,
 };
 
 function refused(options: object, sentence: RegExp): void {
@@ -101,6 +106,7 @@ describe('options of the client', () => {
     assert.deepEqual(read.veths, [{ if_in: 'in', if_out: 'out' }]);
     assert.deepEqual(read.join_ns, [{ ns: 'net', ns_file: '/run/netns/blue', extra_opt: '0,0' }]);
     assert.deepEqual([read.manage_cgroups_mode, read.pre_dump_mode, read.network_lock], [1, 2, 2]);
+    assert.equal(read.image_io_mode, 1);
   });
 
   it('are left out if undefined', () => {

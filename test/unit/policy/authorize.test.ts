@@ -293,6 +293,44 @@ describe('authorize for a confined caller', () => {
     assert.equal(decision.kind === 'relay' && decision.request.warning?.length, 500);
   });
 
+  it('refuses an option that the installed CRIU does not know, and names the version that does', () => {
+    const old = { ...alice, criu: { major: 4, minor: 1, sublevel: 1 } };
+    assert.equal(
+      refusalOf(decide(dump({ image_io_mode: 1 }), old)).reason,
+      'DUMP refused: the CRIU installed here (4.1.1) does not know image_io_mode; 4.3 does',
+    );
+    const newOptions: Partial<CriuOpts>[] = [
+      { compress: 1 },
+      { compress_acceleration: 2 },
+      { compress_region_size: 4096 },
+      { decompress_threads: 0 },
+    ];
+    for (const opts of newOptions) refusalOf(decide(dump(opts), old));
+  });
+
+  it('serves such an option if CRIU acts by its value anyway, if it knows the option, or if its version is unknown', () => {
+    const old = { major: 4, minor: 1, sublevel: 1 };
+    for (const opts of [{ image_io_mode: 0 }, { compress: 0 }, { decompress_threads: 1 }])
+      assert.equal(decide(dump(opts), { ...alice, criu: old }).kind, 'relay');
+    for (const criu of [{ ...old, minor: 3 }, { ...old, minor: 2, isDevelopment: true }, undefined])
+      assert.equal(decide(dump({ image_io_mode: 1 }), { ...alice, criu }).kind, 'relay');
+    const root: Partial<Facts> = { standing: { kind: 'fully-privileged' }, criu: old };
+    assert.equal(decide(dump({ image_io_mode: 1, pid: 500 }), root).kind, 'relay');
+  });
+
+  it('has CHECK tell the limits of the installed CRIU, and no other request', () => {
+    const facts = { ...alice, limits: ['CRIU 4.1.1 has a fault', 'CRIU 4.1.1 is too old'] };
+    const warningOf = (message: CriuReq) => {
+      const decision = decide(message, facts);
+      return decision.kind === 'relay' ? decision.request.warning : 'none';
+    };
+    assert.equal(
+      warningOf({ type: ReqType.CHECK, opts: { images_dir_fd: 3 } }),
+      'CRIU 4.1.1 has a fault; CRIU 4.1.1 is too old',
+    );
+    assert.equal(warningOf(dump()), undefined);
+  });
+
   it('hands over a dump of the caller itself', () => {
     assert.equal(decide({ type: ReqType.DUMP, opts: { images_dir_fd: 3 } }, alice).kind, 'hand-over');
   });

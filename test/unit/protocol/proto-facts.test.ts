@@ -92,11 +92,22 @@ const messageFacts: Record<string, string[]> = {
     '69 leave_stopped optional bool',
     '70 display_stats optional bool',
     '71 log_to_stderr optional bool',
+    // From here on as in CRIU's development branch of July 2026 (go-criu 8.4.0, and a request to change that).
+    '72 image_io_mode optional criu_image_io_mode 0',
+    '73 compress optional uint32',
+    '74 compress_acceleration optional uint32',
+    '75 compress_region_size optional uint32',
+    '76 decompress_threads optional uint32 1',
   ],
   criu_dump_resp: ['1 restored optional bool'],
   criu_restore_resp: ['1 pid required int32'],
   criu_notify: ['1 script optional string', '2 pid optional int32'],
-  criu_features: ['1 mem_track optional bool', '2 lazy_pages optional bool', '3 pidfd_store optional bool'],
+  criu_features: [
+    '1 mem_track optional bool',
+    '2 lazy_pages optional bool',
+    '3 pidfd_store optional bool',
+    '4 mem_compression optional bool',
+  ],
   criu_req: [
     '1 type required criu_req_type',
     '2 opts optional criu_opts',
@@ -130,6 +141,7 @@ const messageFacts: Record<string, string[]> = {
 
 const enumFacts: Record<string, Record<string, number>> = {
   criu_cg_mode: { IGNORE: 0, CG_NONE: 1, PROPS: 2, SOFT: 3, FULL: 4, STRICT: 5, DEFAULT: 6 },
+  criu_image_io_mode: { IMAGE_IO_WRITEBACK: 0, IMAGE_IO_DIRECT: 1 },
   criu_network_lock_method: { IPTABLES: 1, NFTABLES: 2, SKIP: 3 },
   criu_pre_dump_mode: { SPLICE: 1, VM_READ: 2 },
   criu_req_type: {

@@ -44,6 +44,7 @@ export function sessionContext(
     procMount: { hidesFrom: () => false, refresh() {} },
     standing: { allowNoNewPrivs: false },
     restorers: { who: 'all' },
+    installed: { version: async () => undefined, limits: async () => [] },
     engine,
     pool,
     ownPids: new OwnPids(pool),
