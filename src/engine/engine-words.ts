@@ -53,11 +53,16 @@ export interface Explained {
 
 /**
  * @param reply CRIU's failing reply, whose sentence is its first error line, or none.
+ * @param directory that of the log, if the service holds a copy of it.
  * @returns better words for it; undefined if its own are good.
  */
-export function explain(reply: CriuResp, { log, sentences, other }: EngineWords): Explained | undefined {
+export function explain(
+  reply: CriuResp,
+  { log, sentences, other }: EngineWords,
+  directory = 'its directory',
+): Explained | undefined {
   if (reply.cr_errno === EBADRQC) {
-    const unwritable = explainMissingLog(sentences, other);
+    const unwritable = explainMissingLog(sentences, other, directory);
     if (unwritable) return unwritable;
   }
   const said = reply.cr_errmsg?.trim() ?? '';
@@ -78,15 +83,20 @@ function joined(first: string, second: string): string {
   return first === '' ? second : `${first} (${second})`;
 }
 
-function explainMissingLog(sentences: readonly string[], other: readonly string[]): Explained | undefined {
+function explainMissingLog(
+  sentences: readonly string[],
+  other: readonly string[],
+  directory: string,
+): Explained | undefined {
   for (const sentence of sentences) {
-    const [, log, directory, errno] = noLog.exec(sentence) ?? [];
-    if (log && Number(errno) > 0)
-      return noDirectory(`${log} cannot be written in ${directory}`, Number(errno));
+    const [, log, named, errno] = noLog.exec(sentence) ?? [];
+    if (log && Number(errno) > 0) {
+      return noDirectory(`${log} cannot be written in ${named}`, Number(errno));
+    }
   }
   for (const line of other) {
     const [, log, reason] = noLogOfCriu.exec(line) ?? [];
-    if (log) return noDirectory(`The log ${log} cannot be written in its directory`, errnoOf[reason!]!);
+    if (log) return noDirectory(`The log ${log} cannot be written in ${directory}`, errnoOf[reason!]!);
   }
   return undefined;
 }

@@ -14,7 +14,7 @@ export function reword(
   if (!final || input.success) return input;
   const worded = (log: readonly string[]): Final => {
     const words = wordsOf(engines.lastWords);
-    const better = explain(final, { ...words, log: [...log, ...words.log] });
+    const better = explain(final, { ...words, log: [...log, ...words.log] }, engines.logDirectory);
     return better ? messages.reword(better) : input;
   };
   const lines = saysLittle(final) ? engines.logLines() : undefined;

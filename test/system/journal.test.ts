@@ -176,7 +176,10 @@ describe('a directory that CRIU cannot write', () => {
   it('costs a single failed reply if it is read-only, and the process runs on', async () => {
     const directory = freshDirectory();
     run('mount', '-t', 'tmpfs', '-o', 'ro', 'none', directory);
-    await failing(directory, /nothing can be written/).finally(() => run('umount', directory));
+    await failing(
+      directory,
+      new RegExp(`The log criu\\.log cannot be written in ${directory}: EROFS`),
+    ).finally(() => run('umount', directory));
   });
 
   async function failing(directory: string, said: RegExp): Promise<void> {

@@ -189,6 +189,10 @@ export class EngineLease {
     return this.#loan?.imagesDir;
   }
 
+  get logDirectory(): string | undefined {
+    return this.#loan?.logDirectory;
+  }
+
   // ---- its engine
 
   /** True while the process is there: its exit event has yet to come. */

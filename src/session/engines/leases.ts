@@ -281,6 +281,11 @@ export class EngineLeases {
     return this.#current?.imagesDir;
   }
 
+  /** The directory where CRIU writes its log, if the service holds a copy of it. */
+  get logDirectory(): string | undefined {
+    return this.#current?.logDirectory;
+  }
+
   /** Ends the loan of the current request. @returns the last error lines of CRIU's log, if `failed` and there was a loan. */
   endLoan(failed: boolean): Promise<readonly string[]> | undefined {
     return this.#current?.endLoan(failed);

@@ -72,7 +72,19 @@ export class Loan {
 
   /** The kernel's name of the images directory, if the service holds a copy of it. */
   get imagesDir(): string | undefined {
-    const copy = this.#directories.get('images_dir_fd');
+    return this.#nameOf(this.#directories.get('images_dir_fd'));
+  }
+
+  /** The same of the directory where CRIU writes its log. */
+  get logDirectory(): string | undefined {
+    return this.#nameOf(this.#logDirectory);
+  }
+
+  get #logDirectory(): OwnedFd | undefined {
+    return this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
+  }
+
+  #nameOf(copy: OwnedFd | undefined): string | undefined {
     try {
       return copy && readlinkSync(`/proc/self/fd/${copy.number}`);
     } catch {
@@ -109,7 +121,7 @@ export class Loan {
 
   /** Error lines of CRIU's log, if it lies in a copied directory. */
   async logLines(): Promise<readonly string[]> {
-    const directory = this.#directories.get('work_dir_fd') ?? this.#directories.get('images_dir_fd');
+    const directory = this.#logDirectory;
     return directory ? readErrorLines(directory, this.#plan.logFile, this.#startedAt) : [];
   }
 

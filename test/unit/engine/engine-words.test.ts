@@ -80,7 +80,11 @@ describe('the words of an engine', () => {
       },
     );
     const ofCriu = "Error (criu/log.c:163): Can't create log file criu.log: Read-only file system";
-    assert.equal(better(failing(undefined, EBADRQC), ofCriu)?.errno, EROFS);
+    assert.deepEqual(explain(failing(undefined, EBADRQC), wordsOf([ofCriu]), '/mnt'), {
+      message:
+        'The log criu.log cannot be written in /mnt: EROFS. Name a directory that you can write (work_dir_fd, criuctl: -W)',
+      errno: EROFS,
+    });
     const forged = 'criu-service: The log x cannot be written in /: errno 99999';
     assert.equal(better(failing(undefined, EBADRQC), forged)?.errno, undefined);
   });
