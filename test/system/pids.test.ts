@@ -67,7 +67,7 @@ describe('a restore that needs a pid which the service holds', () => {
     for (let triedAgain = false, tries = 0; !triedAgain; tries += 1) {
       assert.ok(tries < 20, 'an engine has met its own pid');
       if (tries > 0) {
-        must(criuctlAs('alice', 'dump', `${target.pid}`, '-D', images));
+        must(criuctlAs('alice', 'dump', `${target.pid}`, '-D', images, '--replace'));
         await target.assertGone();
       }
       const [file, ...argv] = [
