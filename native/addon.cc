@@ -3,6 +3,7 @@
 #include "fd.h"
 #include "process.h"
 #include "socket.h"
+#include "terminal.h"
 
 namespace criu_service {
 namespace {
@@ -13,6 +14,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   addon->owned_fd = Napi::Persistent(OwnedFd::Define(env));
   addon->socket = Napi::Persistent(SeqpacketSocket::Define(env));
   addon->process = Napi::Persistent(Process::Define(env));
+  addon->terminal = Napi::Persistent(TerminalMaster::Define(env));
   env.SetInstanceData(addon.release());
 
   ExportEndpoints(env, exports);
@@ -28,6 +30,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportReader(env, exports);
   ExportHolders(env, exports);
   ExportRenames(env, exports);
+  ExportTerminals(env, exports);
+  ExportEnds(env, exports);
   return exports;
 }
 

@@ -14,6 +14,7 @@ struct Addon {
   Napi::FunctionReference owned_fd;
   Napi::FunctionReference socket;
   Napi::FunctionReference process;
+  Napi::FunctionReference terminal;
   std::shared_ptr<EventLoop> loop;
 };
 
@@ -31,5 +32,7 @@ void ExportHeld(Napi::Env env, Napi::Object exports);
 void ExportReader(Napi::Env env, Napi::Object exports);
 void ExportHolders(Napi::Env env, Napi::Object exports);
 void ExportRenames(Napi::Env env, Napi::Object exports);
+void ExportTerminals(Napi::Env env, Napi::Object exports);
+void ExportEnds(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

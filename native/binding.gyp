@@ -15,6 +15,7 @@
         "closer.cc",
         "descriptors.cc",
         "elsewhere.cc",
+        "ended.cc",
         "endpoint.cc",
         "error.cc",
         "fd.cc",
@@ -34,6 +35,7 @@
         "socket.cc",
         "spawn.cc",
         "systemd.cc",
+        "terminal.cc",
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       # Node-API 8 (Node 12.22, 14.17, 15.12) and nothing of V8: one binary serves every later Node.

@@ -8,6 +8,7 @@ import { imageBytes, memoryOf, pidsOfImages } from './images.ts';
 import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
 import { pidFileFor } from './pid-file.ts';
 import { restoreSummary } from './summary.ts';
+import { TerminalRequest } from './terminal/request.ts';
 import { absolute, watch, withDefaults } from './work.ts';
 
 export async function run(invocation: Invocation): Promise<Outcome> {
@@ -22,17 +23,21 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     );
   }
   const pidFile = pidFileFor(invocation);
+  const terminal = TerminalRequest.for(invocation, places);
   const client = invocation.client();
   const pages = imageBytes(places.images).pages;
   const pids = pidsOfImages(places.images);
-  const { pid } = await watch(
-    invocation,
-    { total: () => pages, now: () => Math.min(memoryOf(pids), pages), end: () => pages },
-    (notifications) => client.restore({ ...request, ...(notifications ? { notifications } : {}) }),
-  );
+  const ask = (more: RestoreOptions): Promise<{ readonly pid: number }> =>
+    watch(
+      invocation,
+      { total: () => pages, now: () => Math.min(memoryOf(pids), pages), end: () => pages },
+      (notifications) =>
+        client.restore({ ...more, notifications: { ...more.notifications, ...notifications } }),
+    );
+  const { pid } = await (terminal ? terminal.ask(request, ask) : ask(request));
   pidFile?.write(pid);
   const statistics = readRestoreStatistics(places.work);
-  return {
+  const outcome: Outcome = {
     sentence: `Process ${pid} runs again`,
     value: `${pid}`,
     json: {
@@ -44,4 +49,5 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     },
     summary: restoreSummary(statistics),
   };
+  return terminal ? terminal.stay(pid, outcome) : outcome;
 }

@@ -144,6 +144,22 @@ export interface SeqpacketSocket {
   close(): void;
 }
 
+/** The master of a pseudo terminal, pty(7), on the event loop. It owns its fd and at most one poll handle. */
+export interface TerminalMaster {
+  /** As {@link SeqpacketSocket.watch}, for readable and writable. An end of the terminal shows as readable. */
+  watch(events: number, callback?: (events: number) => void): void;
+  /** The next bytes of output, at most 64 KiB. Undefined if there are none yet; null if no process has the terminal open. */
+  read(): Buffer | undefined | null;
+  /** The number of bytes of input that the terminal has taken, 0 if it takes none now. */
+  write(bytes: Uint8Array): number;
+  /** TIOCSWINSZ: the foreground process group gets SIGWINCH if the size has changed. */
+  resize(rows: number, columns: number): void;
+  /** fcntl(F_DUPFD_CLOEXEC): the same open file under another number. */
+  copy(): OwnedFd;
+  /** Ends polling and closes the fd; a second call does nothing. */
+  close(): void;
+}
+
 /** Parameters of a process for {@link NativeBinding.spawn}. */
 export interface SpawnOptions {
   /** The program, an absolute path. */
@@ -356,6 +372,18 @@ export interface NativeBinding {
   exchange(one: string, other: string): void;
   /** memfd_create(2) of `size` bytes, sealed against growing and shrinking: writes past the end fail instead of using memory. */
   memfd(name: string, size: number): OwnedFd;
+
+  // Terminals
+  /** Takes over the master of a pseudo terminal, and unlocks its other end; consumes `fd`. ENOTTY for any other file. */
+  adoptTerminal(fd: OwnedFd): TerminalMaster;
+  /** cfmakeraw(3) for the terminal of a descriptor of this process. @returns its modes before, for {@link putModes}. */
+  makeRaw(fd: number): Uint8Array;
+  putModes(fd: number, modes: Uint8Array): void;
+  /**
+   * The end of a process that is no child of ours, by its pidfd (PIDFD_INFO_EXIT of Linux 6.15). Undefined before its parent has
+   * reaped it; null from a kernel that cannot tell.
+   */
+  endOf(pidfd: OwnedFd): ExitStatus | undefined | null;
 
   // libsystemd
   /** sd_listen_fds_with_names(3), which removes the environment variables. Call it once, before anything is spawned. */

@@ -4,6 +4,7 @@ import './libcriu.test.ts';
 import './client.test.ts';
 import './criuctl.test.ts';
 import './criuctl-root.test.ts';
+import './terminals.test.ts';
 import './examples.test.ts';
 import './dialogs.test.ts';
 import './compare.test.ts';

@@ -1,0 +1,50 @@
+/** A process that criuctl watches, though it is no child of criuctl's. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { type ExitStatus, native, type Process } from '../native/binding.ts';
+
+/** Time for the parent to reap it. The kernel tells its status then. */
+const reapPatienceMs = 1000;
+const reapStepMs = 10;
+
+export class Running {
+  readonly pid: number;
+  readonly end: Promise<ExitStatus>;
+  readonly #process: Process;
+
+  /** @returns undefined if there is no such process any more. */
+  static find(pid: number): Running | undefined {
+    try {
+      return new Running(native.adoptProcess(native.pidfdOpen(pid), pid));
+    } catch {
+      return undefined;
+    }
+  }
+
+  private constructor(process: Process) {
+    this.pid = process.pid;
+    this.#process = process;
+    this.end = new Promise<ExitStatus>((resolve) => process.onExit(resolve)).then((status) =>
+      status.kind === 'unknown' ? this.#statusOfReaped() : status,
+    );
+  }
+
+  /** False if it has ended. */
+  signal(signal: number): boolean {
+    return this.#process.signal(signal);
+  }
+
+  /** Ends the watch. The process is left alone. */
+  close(): void {
+    this.#process.close();
+  }
+
+  async #statusOfReaped(): Promise<ExitStatus> {
+    for (let waited = 0; waited <= reapPatienceMs; waited += reapStepMs) {
+      const status = native.endOf(this.#process.pidfd);
+      if (status) return status;
+      if (status === null) break;
+      await delay(reapStepMs);
+    }
+    return { kind: 'unknown' };
+  }
+}

@@ -1,0 +1,122 @@
+/** Programs with a terminal: criuctl brings them back at its own. */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { unshackled } from '../hostile/support/images.ts';
+import { directoryOf, type User } from '../hostile/support/people.ts';
+import { eventually, run } from './support/bench.ts';
+import { criuctlAs, failed, must } from './support/criuctl.ts';
+import { it } from './support/it.ts';
+import { isAlive } from './support/proc.ts';
+import { atTerminal, Program, type Seen, type Step } from './support/session.ts';
+
+const users = ['root', 'alice'] as const;
+
+/** A shell with a job in the foreground: the shell leads the session of its terminal. */
+const shell = 'bash --norc -i';
+/** Answers a line with its length, and tells a signal. */
+const echoing =
+  'python3 -uc \'while True:\\n try: print(len(input()))\\n except KeyboardInterrupt: print("interrupted")\''.replaceAll(
+    '\\n',
+    '\n',
+  );
+
+function start(user: User, command: string, name: string, keys = ''): Promise<Program> {
+  return Program.start(user, user === 'root' ? [] : unshackled(), command, name, keys);
+}
+
+function endedWith(seen: Seen, status: number): void {
+  assert.deepEqual([seen.status, seen.missed], [status, undefined], seen.screen);
+}
+
+/** The first example of the manual, for this process and directory. */
+function example(pid: number, images: string): string[][] {
+  const manual = run('zcat', '/usr/share/man/man1/criuctl.1.gz');
+  const block = /\n\.SH EXAMPLES\n[\s\S]*?\n\.EX\n([\s\S]*?)\n\.EE/.exec(manual)![1]!;
+  return block
+    .replaceAll('\\-', '-')
+    .split('\n')
+    .map((line) =>
+      line.split(' ').map((word) => (word === '4711' ? `${pid}` : word === 'images' ? images : word)),
+    );
+}
+
+describe('a program at a terminal', () => {
+  for (const user of users) {
+    it(`comes back to ${user} at another terminal: keys, Ctrl-Z, Ctrl-C, the size, and its status`, async () => {
+      const program = await start(user, shell, 'bash', 'sleep 1000\n');
+      const images = directoryOf(user);
+      try {
+        await eventually(
+          'its job runs',
+          () => readFileSync(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8') !== '',
+        );
+        must(criuctlAs(user, 'dump', `${program.pid}`, '-j', '-D', images));
+      } finally {
+        program.end();
+      }
+      const before = contents(images);
+      const steps: Step[] = [
+        ['expect', `Process ${program.pid} runs again`],
+        ['type', '\x1a'],
+        ['expect', 'Stopped +sleep 1000'],
+        ['type', 'stty size\n'],
+        ['expect', '24 80\r\n'],
+        ['size', 30, 90],
+        ['type', 'until [ "$(stty size)" = "30 90" ]; do :; done; echo it has\\ room\n'],
+        ['expect', 'it has room'],
+        ['type', 'fg\n'],
+        ['expect', 'sleep 1000\r\n'],
+        ['type', '\x03'],
+        ['expect', '[$#] '],
+        ['type', 'exit 7\n'],
+        ['expect', `Process ${program.pid} ended`],
+      ];
+      const seen = atTerminal(user, steps, 'criuctl', 'restore', '-D', images);
+      // Kernels before 6.15 do not tell the status.
+      endedWith(seen, /cannot be known/.test(seen.screen) ? 0 : 7);
+      assert.equal(isAlive(program.pid), false);
+      assert.deepEqual(contents(images), before, 'the images are as they were, and nothing is beside them');
+    });
+
+    it(`comes back to ${user} by the first example of the manual, though a shell had started it and has its old terminal still`, async () => {
+      const program = await start(user, shell, 'python3', `${echoing}\n`);
+      const images = directoryOf(user);
+      try {
+        const [[, ...dump], [, ...restore]] = example(program.pid, images) as [string[], string[]];
+        must(criuctlAs(user, ...dump));
+        const steps: Step[] = [
+          ['expect', 'runs again'],
+          ['type', 'hello\n'],
+          ['expect', '\n5\r\n'],
+          ['type', '\x03'],
+          ['expect', 'interrupted'],
+          ['type', '\x1c'],
+          ['expect', `Process ${program.pid} `],
+        ];
+        const seen = atTerminal(user, steps, 'criuctl', ...restore);
+        endedWith(seen, /cannot be known/.test(seen.screen) ? 0 : 131);
+      } finally {
+        program.end();
+      }
+    });
+  }
+
+  it('is not restored without a terminal: nothing is asked, and a sentence says so', async () => {
+    const program = await start('alice', shell, 'bash');
+    const images = directoryOf('alice');
+    try {
+      must(criuctlAs('alice', 'dump', `${program.pid}`, '-j', '-D', images));
+    } finally {
+      program.end();
+    }
+    failed(criuctlAs('alice', 'restore', '-D', images), 3, /had a terminal/, /at a terminal/);
+    assert.equal(readdirSync(images).includes('restore.log'), false);
+  });
+});
+
+/** The images, byte by byte, and the names of all other files except the logs and statistics of CRIU. */
+function contents(directory: string): Record<string, string> {
+  const names = readdirSync(directory).filter((name) => !/^(restore\.log|stats-restore)$/.test(name));
+  return Object.fromEntries(names.map((name) => [name, readFileSync(join(directory, name), 'latin1')]));
+}
