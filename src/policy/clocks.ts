@@ -1,6 +1,8 @@
 /**
  * The clocks of a restored tree: how far they are from the host's. Pure. The values in the images are the caller's to choose, and
- * move the clocks of its own processes alone, so any time is right that the kernel can count on from.
+ * move the clocks of its own processes alone. Set-user-ID programs that these processes execute have them, too, and measure by
+ * them how old something is: a ticket of sudo's expires by CLOCK_BOOTTIME. So no clock goes back behind the host's, and each time
+ * is right that the kernel can count on from.
  */
 import { type Clocks, type ClockTime, decodeClocksImage } from '../protocol/clocks-image.ts';
 
@@ -19,7 +21,7 @@ export interface ClocksHere {
 }
 
 /**
- * @returns the offsets from the host's clocks; undefined if the images have no clocks; or why the images are not restored, as the
+ * @returns the offsets from the host's clocks, for each clock that of the dump, or the host's if that is ahead; undefined if the images have no clocks; or why the images are not restored, as the
  * end of a sentence about the file.
  */
 export function offsetsOf({ image, now, own }: ClocksHere): Clocks | string | undefined {
@@ -36,8 +38,13 @@ export function offsetsOf({ image, now, own }: ClocksHere): Clocks | string | un
     }
   }
   const ours = parseOffsets(own);
-  const offset = (name: keyof Clocks): ClockTime =>
-    fromNanoseconds(inNanoseconds(dumped[name]) - inNanoseconds(now[name]) + inNanoseconds(ours[name]));
+  const offset = (name: keyof Clocks): ClockTime => {
+    const own = inNanoseconds(ours[name]);
+    const exact = inNanoseconds(dumped[name]) - inNanoseconds(now[name]) + own;
+    // Where root has put a caller behind the host's clock, its trees may be there, too.
+    const least = own < 0n ? own : 0n;
+    return fromNanoseconds(exact < least ? least : exact);
+  };
   return { monotonic: offset('monotonic'), boottime: offset('boottime') };
 }
 

@@ -202,15 +202,18 @@ for (const [build, compile] of [
       assert.equal(report.get('offset.monotonic'), '600 0');
       assert.ok(question);
       const head = Buffer.alloc(12);
-      [0x54564319, 0x43114433, 12].forEach((word, at) => {
+      [0x54564319, 0x43114433, 20].forEach((word, at) => {
         head.writeUInt32LE(word, at * 4);
       });
-      // 100 seconds on both clocks: the offset must be from the host's clock, not from the launcher's.
-      const image = Buffer.concat([head, Buffer.from('0a040864100012040864100' + '0', 'hex')]);
+      // 2 ** 28 seconds on both clocks: the offset must be from the host's clock, not from the launcher's.
+      const image = Buffer.concat([
+        head,
+        Buffer.from('0a080880808080011000' + '12080880808080011000', 'hex'),
+      ]);
       const wanted = offsetsOf({ ...question, image }) as Clocks;
       const uptime = Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]);
       assert.ok(
-        Math.abs(Number(wanted.boottime.seconds) - (100 - uptime)) < 60,
+        Math.abs(Number(wanted.boottime.seconds) - (2 ** 28 - uptime)) < 60,
         String(wanted.boottime.seconds),
       );
       timePidfd.close();
