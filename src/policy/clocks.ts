@@ -21,7 +21,8 @@ export interface ClocksHere {
 }
 
 /**
- * @returns the offsets from the host's clocks, for each clock that of the dump, or the host's if that is ahead; undefined if the images have no clocks; or why the images are not restored, as the
+ * Each clock is that of the dump, or the host's if the host's is ahead.
+ * @returns the offsets from the host's clocks; undefined if the images have no clocks; or why the images are not restored, as the
  * end of a sentence about the file.
  */
 export function offsetsOf({ image, now, own }: ClocksHere): Clocks | string | undefined {
