@@ -33,6 +33,9 @@ const othersMayRead = 0o044;
 /** CRIU follows this link to the earlier images (CR_PARENT_LINK of criu/include/image.h). */
 export const parentLink = 'parent';
 
+/** CRIU makes it readable by all. Times and counts of pages are no secret. */
+const restoreStatistics = 'stats-restore';
+
 const imagesBefore: Use = { reads: true, writes: () => false, before: [parentLink] };
 
 /** All files that CRIU reads and writes as images have such a name (criu/image-desc.c). */
@@ -173,7 +176,9 @@ function whatIsOverwritten({ fd }: Place, name: string, path: string): string | 
   if (stat.nlink > 1) return `${path} is a file that has ${stat.nlink} names`;
   return (
     writtenByOthers(path, stat) ??
-    ((stat.mode & othersMayRead) !== 0 ? `${path} can be read by others (mode ${mode})` : undefined) ??
+    ((stat.mode & othersMayRead) !== 0 && name !== restoreStatistics
+      ? `${path} can be read by others (mode ${mode})`
+      : undefined) ??
     (isImage(name) && isOpenElsewhere(here, 'anybody') ? `${path} is open in some process` : undefined)
   );
 }

@@ -185,6 +185,8 @@ describe('a directory that root names', () => {
       found(/pages-1\.img can be written by others \(mode 602\)$/);
       file('1/pages-1.img', 0o640);
       found(/pages-1\.img can be read by others \(mode 640\)$/);
+      file('1/stats-restore', 0o644);
+      assert.equal(reasonAgainst(at('1'), { ...dump, writes: () => true }), undefined);
       symlinkSync('/etc/planted', at('1/dump.log'));
       found(/dump\.log is a symbolic link$/);
       execFileSync('mkfifo', [at('1/dump.log')]);
