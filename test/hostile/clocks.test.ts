@@ -168,6 +168,8 @@ function timeNamespacesInUse(): number {
 // The bite: a launcher that makes the namespace as root uses up the share of root and of all users.
 describe('the time namespaces of alice’s restored processes', () => {
   it('count against her share, of which she is told, and root and bob restore theirs', async function () {
+    // Several restores, each of which takes long in the emulated machine.
+    this.timeout(900_000);
     const before = readFileSync(share, 'latin1');
     const most = timeNamespacesInUse() + 2;
     try {

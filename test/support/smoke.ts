@@ -24,7 +24,7 @@ export const smoke: readonly string[] = [
   'over a reboot the socket stays enabled and listens, and no service runs yet',
   'over a reboot a process that was dumped before the reboot counts on from its last number',
   'over a reboot alice’s programs that wait for moments of their clocks go on at once',
-  'over a reboot alice dumps them and has them restored again and again, also by root',
+  'over a reboot alice dumps one of them and has it restored again and again, also by root',
 ];
 
 /**
