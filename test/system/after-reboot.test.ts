@@ -61,7 +61,8 @@ describe('over a reboot', () => {
     await target.kill();
   });
 
-  itElsewhere('alice’s programs that wait for moments of their clocks go on at once', async () => {
+  itElsewhere('alice’s programs that wait for moments of their clocks go on at once', async function () {
+    this.timeout(900_000);
     const other = Target.start();
     for (const { wait, images, pid, countFile, clock } of left.waiting) {
       const distance = clock - uptime();

@@ -16,7 +16,8 @@ const begun = uptime() - process.uptime();
 const untilRestored = 180;
 
 describe('over a reboot', () => {
-  it('a process is dumped, and alice’s programs, which wait for moments of their clocks', async () => {
+  it('a process is dumped, and alice’s programs, which wait for moments of their clocks', async function () {
+    this.timeout(900_000);
     // A container has the uptime of its host, before and after its reboot.
     const under = inVm ? [] : aheadOfUs;
     if (inVm) {
