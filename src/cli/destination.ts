@@ -3,6 +3,7 @@
  * dump that failed over an older one would destroy both. So the directory has no images; or, with --replace, CRIU writes into a
  * new directory beside it, which takes its place in one step when the dump is complete.
  */
+import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
@@ -52,7 +53,7 @@ export interface Destination {
   readonly places: Places;
   /** Refuses a directory with images, unless they are to be replaced. Call this when the directory was examined. @throws Obstacle */
   requireUnused(): void;
-  /** Puts the images where the user wants them, after a success. @throws FailedDump, whose notes say where the images are. */
+  /** Puts the images where the user wants them, after a success. @throws Obstacle, which says where the images are. */
   complete(): void;
   /** Removes what a failed dump has left. @returns the error to throw. */
   failed(error: unknown): unknown;
@@ -148,12 +149,7 @@ class Replacement implements Destination {
     // The log and the statistics belong to the directory itself: after a failure the log is where a user looks for it.
     this.#files = work === images ? [logFile, statistics] : [];
     this.#target = new RunningProcess(invocation.options.pid!);
-    this.#aside = join(dirname(directory), `.${basename(directory)}.new-${process.pid}`);
-    const made = newFile(invocation, this.#aside);
-    mkdirSync(made, { mode: 0o700 });
-    const { uid, gid, mode } = statSync(directory);
-    if (process.geteuid?.() === 0) chownSync(made, uid, gid);
-    chmodSync(made, mode & 0o7777);
+    this.#aside = makeAside(invocation, directory);
     this.places = { images: this.#aside, work };
   }
 
@@ -167,9 +163,10 @@ class Replacement implements Destination {
       }
       exchange(this.#aside, this.#directory);
     } catch (error) {
-      throw new FailedDump(
-        error,
-        `The images are complete in ${this.#aside}; the earlier ones are still in ${this.#directory}`,
+      throw new Obstacle(
+        exitCodes.failed,
+        `The images are complete in ${this.#aside}, and could not take the place of the earlier ones in ${this.#directory}: ${causeOf(error)}`,
+        `Restore from ${this.#aside}, or exchange the directories`,
       );
     }
     removeAll(this.#aside, this.#logFile);
@@ -200,6 +197,34 @@ function makeNew(invocation: Invocation, path: string): void {
     if (error instanceof Obstacle || error instanceof CriuError) throw error;
     // The client tells why the directory cannot be opened.
   }
+}
+
+/**
+ * Makes a directory beside another, with the same owner and mode.
+ * @returns its path.
+ * @throws Obstacle, CriuError
+ */
+function makeAside(invocation: Invocation, directory: string): string {
+  const { uid, gid, mode } = statSync(directory);
+  const path = join(dirname(directory), `.${basename(directory)}.new-${randomBytes(4).toString('hex')}`);
+  const made = newFile(invocation, path);
+  try {
+    mkdirSync(made, { mode: 0o700 });
+    if (process.geteuid?.() === 0) chownSync(made, uid, gid);
+    chmodSync(made, mode & 0o7777);
+    return path;
+  } catch (error) {
+    throw new Obstacle(
+      exitCodes.directory,
+      `${directory} cannot be replaced: no directory can be made beside it: ${causeOf(error)}`,
+      'Name a new directory with -D',
+    );
+  }
+}
+
+/** Leaves out the call and its path, which for root leads through /proc. */
+function causeOf(error: unknown): string {
+  return (error as Error).message.split(', ')[0]!;
 }
 
 function requireExchangeable(
@@ -259,17 +284,22 @@ function isOfDump(name: string, logFile: string): boolean {
   );
 }
 
-/** The names of images, and of the link to earlier ones. An unreadable directory counts as empty: CRIU will say more. */
+/** The names of images of a tree. An unreadable directory counts as empty: CRIU will say more. */
 function imagesIn(directory: string): string[] {
   try {
-    return readdirSync(directory).filter((name) => isImage(name) || name === parentLink);
+    return readdirSync(directory).filter(isOfTree);
   } catch {
     return [];
   }
 }
 
+/** An image of a tree, or the link to earlier ones. `criuctl cpuinfo dump` writes the features of the CPU beside a tree's images. */
+function isOfTree(name: string): boolean {
+  return (isImage(name) && name !== 'cpuinfo.img') || name === parentLink;
+}
+
 function removeImages(directory: string): void {
-  remove(directory, (name) => isImage(name) || name === parentLink);
+  remove(directory, isOfTree);
 }
 
 function removeAll(directory: string, logFile: string): void {

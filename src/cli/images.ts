@@ -1,6 +1,7 @@
 /** Counts bytes of images, and of the memory of processes. */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { list, read } from './gone.ts';
 
 /** Counts the bytes of memory pages in a directory of images, and of all files in it. */
 export function imageBytes(directory: string): { pages: number; all: number } {
@@ -47,20 +48,4 @@ export function memoryOf(pids: readonly number[]): number {
       kib += Number(number);
   }
   return kib * 1024;
-}
-
-function list(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
 }

@@ -1,6 +1,7 @@
 /** The holder of the pid that a restore needs. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { takenPidIn } from '../policy/taken-pid.ts';
 import { statusField } from '../proc/status.ts';
+import { list, read } from './gone.ts';
 import { lookAt, type Person } from './people.ts';
 
 export type Taken =
@@ -25,12 +26,10 @@ export type Taken =
  * @returns undefined if no pid is the cause of the failure.
  */
 export function takenPid(lines: readonly string[], images: string): Taken | undefined {
-  const text = lines.join('\n');
-  // fork_with_pid in criu/cr-restore.c
-  const [, pid] = /Can't fork for (\d+): File exists/.exec(text) ?? [];
-  if (pid !== undefined) return holderOf(Number(pid));
+  const pid = takenPidIn(...lines);
+  if (pid !== undefined) return holderOf(pid);
   // In criu/pie/restorer.c; the number in the line is that of the process. The new thread has the result -EEXIST.
-  if (!/Unable to create a thread: -17\b/.test(text)) return undefined;
+  if (!/Unable to create a thread: -17\b/.test(lines.join('\n'))) return undefined;
   return threadsIn(images)
     .map(holderOf)
     .find(({ kind }) => kind !== 'nobody');
@@ -53,7 +52,7 @@ export function holderOf(pid: number): Taken {
 
 /** The kernel gives no process a pid that is still the number of a process group or a session. */
 function groupOf(pid: number): Taken {
-  for (const name of entriesOf('/proc').filter((each) => /^\d+$/.test(each))) {
+  for (const name of list('/proc').filter((each) => /^\d+$/.test(each))) {
     const stat = read(`/proc/${name}/stat`);
     // The name of the process, in parentheses, may contain anything.
     const [, , group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -66,26 +65,10 @@ function groupOf(pid: number): Taken {
 }
 
 function threadsIn(images: string): number[] {
-  return entriesOf(images).flatMap((name) => {
+  return list(images).flatMap((name) => {
     const [, id] = /^core-(\d+)\.img$/.exec(name) ?? [];
     return id === undefined ? [] : [Number(id)];
   });
-}
-
-function entriesOf(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
 }
 
 /** A sentence. Pure. */

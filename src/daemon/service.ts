@@ -34,6 +34,7 @@ import { type Log, sanitize } from '../systemd/log.ts';
 import type { Notifier } from '../systemd/notifier.ts';
 import { SessionQuota } from './session-quota.ts';
 import { startStopTimer } from './stop-timer.ts';
+import { isNews } from './told-limits.ts';
 import { TurnedAway } from './turned-away.ts';
 
 export interface ServiceOptions {
@@ -159,11 +160,13 @@ export class Service {
     }, sweepDelayMs).unref();
   }
 
-  /** Says once what does not work with the installed CRIU on this kernel, before a person meets it. */
+  /** Says once in a boot what does not work with the installed CRIU on this kernel, before a person meets it. */
   async #tellLimits(): Promise<void> {
     this.#limits = await this.#context.installed.limits();
+    if (this.#limits.length === 0) return;
+    this.#changed();
+    if (!isNews(this.#runtimeDirectory, this.#limits)) return;
     for (const limit of this.#limits) this.#log.warning(limit, { CRIU_WARNING: limit });
-    if (this.#limits.length > 0) this.#changed();
   }
 
   /**

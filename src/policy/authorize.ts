@@ -134,7 +134,7 @@ export interface Facts {
   readonly engines: ReadonlySet<number>;
   /** The installed CRIU; undefined if its version is unknown, or if no option of the request depends on it. */
   readonly criu?: CriuVersion | undefined;
-  /** A sentence for each known limit of the installed CRIU on this kernel, for CHECK. */
+  /** A sentence for each known limit of the installed CRIU on this kernel (RequestRow.tellsLimits). */
   readonly limits?: readonly string[];
   /** The obstacles that the surroundings of the tree's processes are; for confined callers only, like the tree. */
   readonly around: readonly Obstacle[];
@@ -206,7 +206,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
     ...(target === undefined ? {} : { target }),
     ...hintFor(message, row, engine),
   };
-  let warning = message.type === ReqType.CHECK ? joined(facts.limits) : undefined;
+  let warning = row.tellsLimits ? joined(facts.limits) : undefined;
   if (target !== undefined && target > 0) {
     const judged = judgeTree(target, row, message.opts, facts);
     if (typeof judged === 'object')

@@ -40,6 +40,8 @@ export interface RequestRow {
    * CRIU carries the request out in a child, so that a failing reply has no errno; and the request is idempotent.
    */
   readonly failsWithoutErrno?: true;
+  /** A success says what does not work with the installed CRIU on this kernel. */
+  readonly tellsLimits?: true;
   /** CRIU tracks the target's memory, with or without track_mem. */
   readonly tracksMemory?: true;
   /** The highest kernel.yama.ptrace_scope under which a user without root is served (Documentation/admin-guide/LSM/Yama.rst). */
@@ -103,6 +105,7 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       keepOpen: false,
       lendsLogDirectory: true,
       failsWithoutErrno: true,
+      tellsLimits: true,
       ptraceScope: tracesNothing,
       confined: 'confined',
     },

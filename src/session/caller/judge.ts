@@ -17,7 +17,7 @@ import {
   targetOf,
 } from '../../policy/authorize.ts';
 import { unknownOption } from '../../policy/option-table.ts';
-import type { Phase } from '../../policy/request-table.ts';
+import { type Phase, requestTable } from '../../policy/request-table.ts';
 import { judgeStanding, type Standing, type StandingOptions } from '../../policy/standing.ts';
 import { foreignUid } from '../../policy/tree-rule.ts';
 import { type Caller, CallerGoneError, type CallerIdentity, type CallerState } from '../../proc/caller.ts';
@@ -27,7 +27,7 @@ import type { ProcMount } from '../../proc/proc-mount.ts';
 import { lineagesOf, type TreeContains, type TreeThread } from '../../proc/process-tree.ts';
 import type { TreeReader } from '../../proc/tree-reader.ts';
 import { decodeRequest } from '../../protocol/codec.ts';
-import { type CriuReq, ReqType } from '../../protocol/messages.ts';
+import type { CriuReq } from '../../protocol/messages.ts';
 import type { Input } from '../machine/states.ts';
 import { Around } from './around.ts';
 import type { EngineFor, KnownCaller } from './known-caller.ts';
@@ -125,7 +125,7 @@ function aboutCriu(
   { type, opts }: CriuReq,
   standing: Standing,
 ): Promise<Pick<Facts, 'criu' | 'limits'>> | undefined {
-  if (type === ReqType.CHECK) return installed.limits().then((limits) => ({ limits }));
+  if (requestTable.get(type)?.tellsLimits) return installed.limits().then((limits) => ({ limits }));
   return standing.kind === 'confined' && unknownOption(opts)
     ? installed.version().then((criu) => ({ criu }))
     : undefined;

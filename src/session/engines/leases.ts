@@ -271,12 +271,12 @@ export class EngineLeases {
     return this.#current?.lastWords ?? [];
   }
 
-  /** The images directory of the current request, while its loan lasts. */
   /** The last error lines of CRIU's log of the current request, if the service may read it. */
   logLines(): Promise<readonly string[]> | undefined {
     return this.#current?.logLines();
   }
 
+  /** The images directory of the current request, while its loan lasts. */
   get imagesDir(): string | undefined {
     return this.#current?.imagesDir;
   }

@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -139,6 +140,28 @@ describe('the directory of a dump', () => {
     }
   });
 
+  it('keeps the images of a process that has ended, and whose parent has not waited for it', async () => {
+    // A shell that becomes a program that never waits.
+    const parent = spawn('sh', ['-c', 'sleep 1000 & echo $!; exec sleep 1000'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    try {
+      const [line] = await once(parent.stdout!, 'data');
+      const pid = Number(String(line));
+      const become = async (): Promise<void> => {
+        process.kill(pid, 'SIGKILL');
+        while (!/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1')))
+          await new Promise((resolve) => setTimeout(resolve, 5));
+      };
+      const criu = writing(complete, failed(), become);
+      await assert.rejects(dump(invocation(['dump', `${pid}`, '-D', at('new')], criu)));
+      assert.ok(existsSync(at('new', 'inventory.img')));
+    } finally {
+      parent.kill('SIGKILL');
+      await once(parent, 'exit');
+    }
+  });
+
   it('keeps everything while CRIU may still be at work', async () => {
     for (const code of ['CLOSED', 'ABORTED', 'PROTOCOL'] as const) {
       await failure(at(code), writing(unfinished, failed(code)));
@@ -194,6 +217,45 @@ describe('the directory of a dump', () => {
     assert.match(chain.words, /the new images need the ones in it/);
     assert.deepEqual(contents(at('1')), earlier);
     assert.deepEqual(readdirSync(directory), ['1', '2', 'images']);
+  });
+
+  it('with --replace is refused where no directory can be made or exchanged beside it, and the service is not asked', async () => {
+    const refuse = () => assert.fail('the service was asked');
+    const images = fill('images', complete, 'old');
+    const before = process.cwd();
+    process.chdir(images);
+    try {
+      assert.match((await failure('.', refuse, '--replace')).words, /it is the current directory/);
+    } finally {
+      process.chdir(before);
+    }
+    // A name that is longer than the kernel allows.
+    const long = 'l'.repeat(255);
+    const { exitCode, words } = await failure(fill(long, complete, 'old'), refuse, '--replace');
+    assert.equal(exitCode, 5);
+    assert.match(words, /no directory can be made beside it: ENAMETOOLONG/);
+    assert.doesNotMatch(words, /fault of criuctl/);
+    assert.deepEqual(contents(at(long)), earlier);
+    assert.deepEqual(readdirSync(directory), ['images', long]);
+  });
+
+  it('with --replace keeps both dumps if they cannot be exchanged, and says where they are', async () => {
+    const images = fill('images', complete, 'old');
+    const moved = async (): Promise<void> => renameSync(images, at('moved'));
+    const { exitCode, words } = await failure(images, writing(complete, undefined, moved), '--replace');
+    assert.equal(exitCode, 1);
+    const aside = /The images are complete in (\S+), and could not take the place/.exec(words)![1]!;
+    assert.doesNotMatch(words, /fault of criuctl/);
+    assert.equal(contents(aside)['inventory.img'], 'new');
+    assert.deepEqual(contents(at('moved')), { ...earlier, 'dump.log': 'log' });
+  });
+
+  it('may hold the features of the CPU, which no dump of a tree has written', async () => {
+    const images = fill('images', ['cpuinfo.img'], 'old');
+    await failure(images, writing(unfinished, failed()));
+    assert.deepEqual(readdirSync(images), ['cpuinfo.img', 'dump.log']);
+    await dumped(images, writing(complete));
+    assert.equal(contents(images)['inventory.img'], 'new');
   });
 
   it('of a dump that did not finish is never restored', async () => {
