@@ -45,9 +45,9 @@ constexpr int kMostAncestors = 100'000;
 constexpr std::array<std::string_view, 6> kKinds = {"file",  "link",  "names",
                                                     "mount", "tasks", "lineage"};
 constexpr std::string_view kGroupsLine = "Groups:\t";
-constexpr std::array<std::string_view, 10> kThreadLines = {
-    "State:\t",  "Pid:\t",    "TracerPid:\t", "Uid:\t",        "Gid:\t",
-    kGroupsLine, "CapPrm:\t", "CapBnd:\t",    "NoNewPrivs:\t", "Seccomp:\t"};
+constexpr std::array<std::string_view, 11> kThreadLines = {
+    "State:\t",  "Pid:\t",    "TracerPid:\t", "Uid:\t",        "Gid:\t",    kGroupsLine,
+    "CapInh:\t", "CapPrm:\t", "CapBnd:\t",    "NoNewPrivs:\t", "Seccomp:\t"};
 // CRIU compares up to 512 groups without root (MAX_GETGROUPS_CHECKED), of up to 11 characters each.
 constexpr size_t kLongestGroups = size_t{8} * 1024;
 // The threads of a process may differ, and a user with subordinate gids chooses up to 65,536 groups

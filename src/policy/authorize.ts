@@ -239,7 +239,8 @@ function judgeTree(
 ): TreeRefusal | string | undefined {
   const { standing, tree = [], callerUid: uid, callerGid: gid } = facts;
   if (standing.kind !== 'confined') return undefined;
-  const treeFacts: TreeFacts = { ...facts, ends: ends(row, opts) };
+  const { inheritable } = standing.traits;
+  const treeFacts: TreeFacts = { ...facts, inheritable, ends: ends(row, opts) };
   return (
     refusedTree(target, tree, { uid, gid, permitted: standing.traits.permitted }, treeFacts) ??
     (row.endsTarget ? warningAbout(tree, treeFacts) : undefined)

@@ -31,6 +31,8 @@ export interface Obstacle {
 export interface Measure {
   /** Every capability that this kernel has. */
   readonly allCapabilities: bigint;
+  /** The caller's inheritable set. */
+  readonly inheritable: bigint;
   /** The name of a group, where it is known. */
   readonly groupName: (gid: number) => string | undefined;
 }
@@ -69,6 +71,17 @@ const threadRows: readonly Row<TreeThread, Measure>[] = [
         : `has no ${namesOf(lost)} in its bounding set, and only root could restore that (CAP_SETPCAP)`;
     },
     remedy: `start it with no_new_privs, or ${leave}`,
+  },
+  {
+    // capset(2) takes CAP_SETPCAP to add to the inheritable set.
+    consequence: 'no-restore',
+    what: (thread, { inheritable }) => {
+      const beyond = thread.inheritable & ~inheritable;
+      return beyond === 0n
+        ? undefined
+        : `has ${namesOf(beyond)} in its inheritable set, which you lack there, so that you could not restore it`;
+    },
+    remedy: `start it without (setpriv --inh-caps=-all), ask from a login that has it, or ${leave}`,
   },
   {
     consequence: 'no-restore',

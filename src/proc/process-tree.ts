@@ -76,6 +76,7 @@ export interface TreeThread {
   readonly gids: readonly number[];
   /** Supplementary groups other than those that the reading compares with. */
   readonly otherGroups?: GroupsDifference;
+  readonly inheritable: bigint;
   readonly permitted: bigint;
   readonly bounding: bigint;
   readonly noNewPrivs: boolean;
@@ -166,7 +167,7 @@ function readUidMap(): string {
 }
 
 const threadLines =
-  /State:\t(\S)[^\n]*\nPid:\t(\d+)\nTracerPid:\t(\d+)\nUid:\t([\d\t]+)\nGid:\t([\d\t]+)\nGroups:\t([\d ]*|=|\+)\nCapPrm:\t([0-9a-f]+)\nCapBnd:\t([0-9a-f]+)\nNoNewPrivs:\t([01])\n(?:Seccomp:\t(\d+)\n)?Children:\t([\d ]*)\n/y;
+  /State:\t(\S)[^\n]*\nPid:\t(\d+)\nTracerPid:\t(\d+)\nUid:\t([\d\t]+)\nGid:\t([\d\t]+)\nGroups:\t([\d ]*|=|\+)\nCapInh:\t([0-9a-f]+)\nCapPrm:\t([0-9a-f]+)\nCapBnd:\t([0-9a-f]+)\nNoNewPrivs:\t([01])\n(?:Seccomp:\t(\d+)\n)?Children:\t([\d ]*)\n/y;
 
 /**
  * @param text an answer to the question `tasks`.
@@ -187,7 +188,21 @@ export function* parseProcess(
     // Save the position before yielding, because other readings use the same expression.
     at = threadLines.lastIndex;
     if (!found) throw new Error(`/proc/${pid}/task does not say whose its threads are`);
-    const [, state, tid, tracer, uids, gids, list, permitted, bounding, noNewPrivs, seccomp, born] = found;
+    const [
+      ,
+      state,
+      tid,
+      tracer,
+      uids,
+      gids,
+      list,
+      inheritable,
+      permitted,
+      bounding,
+      noNewPrivs,
+      seccomp,
+      born,
+    ] = found;
     const otherGroups = compare?.(list!);
     threads.push({
       pid,
@@ -197,6 +212,7 @@ export function* parseProcess(
       uids: fourIds(pid, uids!),
       gids: fourIds(pid, gids!),
       ...(otherGroups === undefined ? {} : { otherGroups }),
+      inheritable: BigInt(`0x${inheritable}`),
       permitted: BigInt(`0x${permitted}`),
       bounding: BigInt(`0x${bounding}`),
       noNewPrivs: noNewPrivs === '1',

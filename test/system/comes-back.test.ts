@@ -52,6 +52,27 @@ describe('a dump of alice’s that would end what she could not restore', () => 
     });
   }
 
+  it('is refused for a process with inheritable capabilities that she lacks, and served where she has them', async () => {
+    const inherits = (...more: string[]): string[] =>
+      login(usual, ...more).map((word) => (word === '--inh-caps=-all' ? `${word},+net_raw` : word));
+    const target = start(inherits(...unshackled()));
+    assert.notEqual(statusLine(target.pid, 'CapInh'), '0000000000000000');
+    const refused = dump(login(usual), target, directoryOf('alice'));
+    failed(
+      refused,
+      3,
+      /has CAP_NET_RAW in its inheritable set, which you lack there/,
+      /setpriv --inh-caps=-all.*-R/,
+    );
+    await target.assertCountsOn();
+    const images = directoryOf('alice');
+    const before = statusLine(target.pid, 'CapInh');
+    must(dump(inherits(), target, images));
+    must(criuctlFrom(inherits(), 'restore', '-D', images));
+    assert.equal(statusLine(target.pid, 'CapInh'), before);
+    await target.assertCountsOn();
+  });
+
   it('is served for a process that runs on, with a warning for her and in the journal', async () => {
     const target = start(login('--groups=1500', ...unshackled()));
     const since = cursor();

@@ -224,6 +224,7 @@ describe('authorize for a confined caller', () => {
     tid: 500,
     uids: [1500, 1500, 1500, 1500],
     gids: [1500, 1500, 1500, 1500],
+    inheritable: 0n,
     permitted: 0n,
     bounding: 0xffn,
     noNewPrivs: false,

@@ -11,6 +11,7 @@ const hers: TreeThread = {
   tid: 500,
   uids: [1500, 1500, 1500, 1500],
   gids: [1600, 1600, 1600, 1600],
+  inheritable: 0n,
   permitted: 0n,
   bounding: all,
   noNewPrivs: false,
@@ -20,6 +21,7 @@ const hers: TreeThread = {
 const alice = { uid: 1500, gid: 1600, permitted: 0n };
 const facts: TreeFacts = {
   allCapabilities: all,
+  inheritable: bitOf('WAKE_ALARM'),
   engines: new Set([7]),
   ends: true,
   hidden: false,
@@ -127,6 +129,13 @@ describe('a tree that its caller could not restore', () => {
   const obstacles: [what: string, Partial<TreeThread>, Partial<TreeFacts>, RegExp, 'dumped' | 'never'][] = [
     ['a bounding set without a capability', { bounding: 1n }, {}, /bounding set/, 'dumped'],
     [
+      'an inheritable capability that its caller lacks',
+      { inheritable: bitOf('WAKE_ALARM') | bitOf('NET_RAW') },
+      {},
+      /has CAP_NET_RAW in its inheritable set, which you lack there/,
+      'dumped',
+    ],
+    [
       'a group that its caller lacks',
       { otherGroups: { more: [44, 45], fewer: [] } },
       {},
@@ -195,8 +204,9 @@ describe('a tree that its caller could not restore', () => {
     }
   });
 
-  it('has no warning if nothing differs', () => {
+  it('has no warning if nothing differs that matters', () => {
     assert.equal(warningOf({}), undefined);
+    assert.equal(warningOf({ inheritable: bitOf('WAKE_ALARM') }), undefined);
   });
 
   it('is reported as another user’s before any of this, with its user namespace', () => {

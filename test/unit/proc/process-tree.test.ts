@@ -51,7 +51,7 @@ describe('process tree', () => {
 
   it('contains every thread of a process, with its uids', async () => {
     const thread = (tid: number, uid: number, children: string): string =>
-      `State:\tS (sleeping)\nPid:\t${tid}\nTracerPid:\t3\nUid:\t${uid}\t0\t0\t0\nGid:\t${uid}\t5\t6\t7\nGroups:\t4 24 \nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nSeccomp:\t2\nChildren:\t${children}\n`;
+      `State:\tS (sleeping)\nPid:\t${tid}\nTracerPid:\t3\nUid:\t${uid}\t0\t0\t0\nGid:\t${uid}\t5\t6\t7\nGroups:\t4 24 \nCapInh:\t0a\nCapPrm:\t00c0\nCapBnd:\tffff\nNoNewPrivs:\t1\nSeccomp:\t2\nChildren:\t${children}\n`;
     const text = `${thread(7, 1500, '8 9 ')}${thread(70, 0, '')}`;
     const { threads, children } = await readInTurns(parseProcess(7, text, about));
     assert.deepEqual(children, [8, 9]);
@@ -62,12 +62,13 @@ describe('process tree', () => {
         [70, 0, 0, 0, 0],
       ],
     );
-    const [{ pid, gids, permitted, bounding, noNewPrivs, seccomp, state, tracer }] = threads as [
+    const [{ pid, gids, inheritable, permitted, bounding, noNewPrivs, seccomp, state, tracer }] = threads as [
       (typeof threads)[0],
     ];
     assert.deepEqual([state, tracer], ['S', 3]);
     assert.deepEqual(gids, [1500, 5, 6, 7]);
-    assert.deepEqual([pid, permitted, bounding, noNewPrivs, seccomp], [7, 0xc0n, 0xffffn, true, 2]);
+    assert.deepEqual([pid, inheritable, permitted, bounding], [7, 0xan, 0xc0n, 0xffffn]);
+    assert.deepEqual([noNewPrivs, seccomp], [true, 2]);
     for (const less of ['Gid:\t1500\t5\t6', 'Gid:\t1500\t\t6\t7']) {
       const other = text.replace('Gid:\t1500\t5\t6\t7', less);
       await assert.rejects(readInTurns(parseProcess(7, other, about)), /does not say whose/);
@@ -81,7 +82,7 @@ describe('process tree', () => {
 
   it('tells the groups in which a thread differs from its caller', async () => {
     const thread = (groups: string): string =>
-      `State:\tS\nPid:\t7\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t${groups}\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`;
+      `State:\tS\nPid:\t7\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t${groups}\nCapInh:\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`;
     const groupsOf = async (own: number[], ...lists: string[]) =>
       (await readInTurns(parseProcess(7, lists.map(thread).join(''), { ...about, groups: own }))).threads.map(
         ({ otherGroups }) => otherGroups,
@@ -128,7 +129,7 @@ describe('process tree', () => {
       tids
         .map(
           (tid) =>
-            `State:\tS\nPid:\t${tid}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`,
+            `State:\tS\nPid:\t${tid}\nTracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t\nCapInh:\t0\nCapPrm:\t0\nCapBnd:\t0\nNoNewPrivs:\t0\nChildren:\t\n`,
         )
         .join('');
     const slow = parseProcess(7, text(7, 70, 71), about);
