@@ -35,14 +35,15 @@ const labelOf = (pid: number) => readFileSync(`/proc/${pid}/attr/current`, 'lati
 
 const counter = (...under: string[]): Target => startCounting('alice', [], ...under, binary('counter'));
 
-/** alice asks under the profile; `meanwhile` runs at the first notification, and then she answers. */
+/** alice asks under the profile, unless `under` is empty; `meanwhile` runs at the first notification, and then she answers. */
 async function ask(
   type: ReqType,
   images: string,
   opts: Partial<CriuOpts>,
   meanwhile: () => void = () => {},
+  under: readonly string[] = underIt,
 ): Promise<CriuResp> {
-  const alice = new Client('alice', { under: [...as('alice'), ...underIt] });
+  const alice = new Client('alice', { under: [...as('alice'), ...under] });
   await alice.do('open', 10, 0, images);
   let message = await alice.ask(
     { type, opts: { images_dir_fd: 10, log_level: 4, log_file: 'log', notify_scripts: true, ...opts } },
@@ -80,7 +81,7 @@ describe('a caller under an AppArmor profile', () => {
     const target = counter();
     const images = directoryOf('alice');
     assert.equal(labelOf(target.pid), 'unconfined');
-    const dumped = await ask(ReqType.DUMP, images, { pid: target.pid });
+    const dumped = await ask(ReqType.DUMP, images, { pid: target.pid }, undefined, []);
     assert.equal(dumped.success, true, JSON.stringify(dumped));
     await target.assertGone();
     const restored = await ask(ReqType.RESTORE, images, {});
@@ -88,14 +89,31 @@ describe('a caller under an AppArmor profile', () => {
     assert.equal(labelOf(target.pid), label);
   });
 
+  it('cannot end a process under another label, which would not come back, and may dump it while it runs on', async function () {
+    needsAppArmor(this);
+    const target = counter();
+    const refused = await ask(ReqType.DUMP, directoryOf('alice'), { pid: target.pid });
+    assert.equal(refused.success, false);
+    assert.match(
+      refused.cr_errmsg ?? '',
+      /has the security label unconfined, and yours is criu-service-test/,
+    );
+    await target.assertCountsOn();
+    const dumped = await ask(ReqType.DUMP, directoryOf('alice'), { pid: target.pid, leave_running: true });
+    assert.equal(dumped.success, true, JSON.stringify(dumped));
+    assert.match(dumped.cr_errmsg ?? '', /^warning: .*security label unconfined/);
+    await target.assertCountsOn();
+  });
+
   it('cannot dump to a directory that the profile denies, and the target runs on', async function () {
     needsAppArmor(this);
     mkdirSync(barred, { recursive: true });
     chmodSync(join(barred, '..'), 0o755);
     chownSync(barred, uids.alice, uids.alice);
-    const target = counter();
+    const target = counter(...underIt);
     const refused = await ask(ReqType.DUMP, barred, { pid: target.pid });
     assert.equal(refused.success, false);
+    assert.match(refused.cr_errmsg ?? '', /EACCES|[Pp]ermission/);
     await eventually('no engine is left', () => engines().length === 0);
     await target.assertCountsOn();
     const dumped = await ask(ReqType.DUMP, directoryOf('alice'), { pid: target.pid });

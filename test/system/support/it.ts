@@ -19,7 +19,7 @@ import { mainPid } from './unit.ts';
 const ahead = 2;
 
 /** The service's descriptors of a waiting engine: a connection, a pidfd, and its stderr. */
-const fdsOfEngine = 3;
+export const fdsOfEngine = 3;
 
 /** The service under test, and its number of descriptors when it was idle after a request. */
 let known: { pid: number; fds: number } | undefined;
@@ -117,7 +117,7 @@ async function assertNothingIsLeft(): Promise<void> {
   }
 }
 
-function link(path: string): string {
+export function link(path: string): string {
   try {
     return readlinkSync(path);
   } catch {
