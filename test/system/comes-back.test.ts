@@ -136,6 +136,7 @@ describe('a dump of alice’s that would end what she could not restore', () => 
       const target = start([
         'setpriv',
         '--no-new-privs',
+        '--inh-caps=-all',
         'chroot',
         '--userspec=alice:alice',
         '--groups=alice,criu-test',
