@@ -13,9 +13,9 @@ class SelfDumper {
   readonly target: Target;
   readonly #result = join(freshDirectory(), 'result');
 
-  constructor(how: 'plain' | 'leave-running' | 'loop' | 'locked') {
+  constructor(how: 'plain' | 'leave-running' | 'loop' | 'locked', address = ourAddress) {
     const count = join(freshDirectory(), 'count');
-    const pid = Number(run(binary('self-dump'), ourAddress, this.images, this.#result, count, how));
+    const pid = Number(run(binary('self-dump'), address, this.images, this.#result, count, how));
     this.target = new Target(pid, count);
   }
 
@@ -50,6 +50,13 @@ describe('a program on libcriu that dumps itself', () => {
     await dumper.restore();
     await dumper.reports('dump 1 errno 0');
     await dumper.target.assertCountsOn();
+  });
+
+  it('reaches the service at its older address, too', async () => {
+    const dumper = new SelfDumper('leave-running', '/var/run/criu_service.socket');
+    await dumper.reports('dump 0 errno 0');
+    await dumper.target.assertCountsOn();
+    await dumper.target.kill();
   });
 
   it('runs on with a plain success if it asked for that, and its copy reads "restored"', async () => {
