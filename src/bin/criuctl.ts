@@ -4,6 +4,7 @@ import { type Parsed, parseCommandLine } from '../cli/command-line.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import type { Invocation, Outcome } from '../cli/invocation.ts';
 import type { Verb } from '../cli/option-table.ts';
+import { holderVerb } from '../cli/terminal/holder-verb.ts';
 
 /** Each module is loaded on demand: a completion needs no addon, and `status` no protocol. */
 const verbModules: Readonly<Record<Verb, () => Promise<{ run(invocation: Invocation): Promise<Outcome> }>>> =
@@ -11,6 +12,7 @@ const verbModules: Readonly<Record<Verb, () => Promise<{ run(invocation: Invocat
     dump: () => import('../cli/dump.ts'),
     'pre-dump': () => import('../cli/dump.ts'),
     restore: () => import('../cli/restore.ts'),
+    attach: () => import('../cli/attach.ts'),
     check: () => import('../cli/check.ts'),
     version: () => import('../cli/version.ts'),
     features: () => import('../cli/features.ts'),
@@ -25,6 +27,10 @@ main().then((code) => {
 }, endWithFault);
 
 async function main(): Promise<number> {
+  if (process.argv[2] === holderVerb) {
+    const { holdTerminal } = await import('../cli/terminal/holder.ts');
+    return holdTerminal(Number(process.argv[3]));
+  }
   const parsed = parseCommandLine(process.argv.slice(2));
   if ('exitCode' in parsed) return parsed.exitCode;
   if (parsed.verb === 'completion') {

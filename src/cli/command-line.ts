@@ -37,6 +37,10 @@ export const verbTexts: Readonly<Record<Verb, VerbText>> = {
     argument: ['[pid]', 'the root of the tree, as -t'],
   },
   restore: { summary: 'bring a process tree back from its images' },
+  attach: {
+    summary: 'give a program whose terminal waits this terminal',
+    argument: ['<pid>', 'the root of its tree'],
+  },
   check: { summary: 'check that the kernel is good enough' },
   version: { summary: 'print the versions of CRIU and criuctl' },
   features: { summary: 'print the optional features that CRIU and the kernel have' },
@@ -141,7 +145,7 @@ function assemble(
 ): Parsed {
   const options: Record<string, unknown> = {};
   const own = new Map<string, string>();
-  if ((verb === 'dump' || verb === 'pre-dump') && word !== undefined) {
+  if (word !== undefined && takesPid(verb)) {
     options.pid = checked('the pid', word, parsePid, command);
   }
   for (const [row, text] of all(given, command)) {
@@ -168,9 +172,15 @@ function assemble(
       replace: own.has('replace'),
       displayStats: own.has('display-stats'),
       pidfile: own.get('pidfile'),
+      terminal: own.get('terminal'),
+      wait: own.has('wait'),
       lines,
     },
   };
+}
+
+function takesPid(verb: Verb | 'completion'): boolean {
+  return verb === 'dump' || verb === 'pre-dump' || verb === 'attach';
 }
 
 /** Returns the switches, which commander keeps itself, then the options with values in their order. */

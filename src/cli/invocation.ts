@@ -13,6 +13,10 @@ export interface OwnOptions {
   readonly replace: boolean;
   readonly displayStats: boolean;
   readonly pidfile: string | undefined;
+  /** `here`, `none`, or a file for the output. */
+  readonly terminal: string | undefined;
+  /** A restore lasts until the tree ends. */
+  readonly wait: boolean;
   /** The number of requests that `status` shows. */
   readonly lines: number;
 }

@@ -22,6 +22,7 @@ export const verbs = [
   'dump',
   'pre-dump',
   'restore',
+  'attach',
   'check',
   'version',
   'features',
@@ -573,6 +574,20 @@ export const optionTable: readonly OptionRow[] = [
     verbs: trees,
     group: 'Output',
     help: 'print the summary on standard error also without a terminal',
+  },
+
+  {
+    ...names('--terminal'),
+    value: { name: 'where', completion: 'file' },
+    verbs: ['restore'],
+    group: 'Tree',
+    help: 'terminal of a program that had one: here (default), none, or a file that its output is appended to',
+  },
+  {
+    ...names('--wait'),
+    verbs: ['restore'],
+    group: 'Tree',
+    help: 'stay until the program ends, pass signals on, and exit with its status',
   },
 
   { ...names('--json'), verbs, group: 'criuctl', help: 'print the result as a JSON object' },

@@ -9,6 +9,7 @@ import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
 import { pidFileFor } from './pid-file.ts';
 import { restoreSummary } from './summary.ts';
 import { TerminalRequest } from './terminal/request.ts';
+import { untilEnd } from './wait.ts';
 import { absolute, watch, withDefaults } from './work.ts';
 
 export async function run(invocation: Invocation): Promise<Outcome> {
@@ -23,7 +24,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     );
   }
   const pidFile = pidFileFor(invocation);
-  const terminal = TerminalRequest.for(invocation, places);
+  const terminal = await TerminalRequest.for(invocation, places);
   const client = invocation.client();
   const pages = imageBytes(places.images).pages;
   const pids = pidsOfImages(places.images);
@@ -49,5 +50,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     },
     summary: restoreSummary(statistics),
   };
-  return terminal ? terminal.stay(pid, outcome) : outcome;
+  const settled = terminal ? await terminal.settle(pid, outcome) : outcome;
+  // At a terminal, criuctl has stayed already.
+  return invocation.own.wait && !terminal?.isOwn ? untilEnd(pid, settled) : settled;
 }

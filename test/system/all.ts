@@ -5,6 +5,7 @@ import './client.test.ts';
 import './criuctl.test.ts';
 import './criuctl-root.test.ts';
 import './terminals.test.ts';
+import './attach.test.ts';
 import './examples.test.ts';
 import './dialogs.test.ts';
 import './compare.test.ts';

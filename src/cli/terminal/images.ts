@@ -6,6 +6,7 @@
  * tty_find_restoring_task). So the root of such a tree becomes the leader of a session of its own, as the program of a terminal
  * window. And CRIU opens a terminal under its old number, which another terminal may have by now.
  */
+import { join } from 'node:path';
 import {
   bytesOf,
   numberOf,
@@ -21,6 +22,18 @@ export interface TerminalImages {
   readonly pstree: Buffer;
   readonly ttyInfo: Buffer;
   readonly files: Buffer;
+}
+
+/** Where and as what terminals are opened again. */
+export interface NewTerminals {
+  /** The new number of each. */
+  readonly numbers: ReadonlyMap<number, number>;
+  /** Those that CRIU opens through {@link directory}, by their old numbers. */
+  readonly through: ReadonlySet<number>;
+  /** A directory with the names of /dev/pts: a number for each terminal, and `ptmx`. */
+  readonly directory: string;
+  /** Only root can give a terminal back to its owner; the new terminal of a user is the user's. */
+  readonly keepsOwner: boolean;
 }
 
 /** Numbers of pseudo terminals, as in /dev/pts. */
@@ -87,21 +100,21 @@ const margin = 4;
 
 /**
  * Images with the same tree, whose root leads the session of its terminal, under other numbers.
- * @param keepsOwner only root can give a terminal back to its owner; the new terminal of a user is the user's.
- * @returns undefined if they cannot be read.
+ * @returns the pid of the root, too; undefined if they cannot be read.
  */
 export function moved(
   images: TerminalImages,
-  numbers: ReadonlyMap<number, number>,
-  keepsOwner: boolean,
-): TerminalImages | undefined {
+  terminals: NewTerminals,
+): (TerminalImages & { readonly root: number }) | undefined {
   const tree = fieldsOf(images.pstree, magic.pstree);
   const infos = fieldsOf(images.ttyInfo, magic.ttyInfo);
   const files = fieldsOf(images.files, magic.files);
   const root = tree?.[0];
   if (!infos || !files || !tree || !root) return undefined;
   const session = new OwnSession(root, tree);
+  const { numbers, keepsOwner } = terminals;
   return {
+    root: numberOf(root, item.pid) ?? 0,
     pstree: fileOf(
       tree.map((each) => writeFields(session.item(each))),
       magic.pstree,
@@ -110,7 +123,7 @@ export function moved(
       infos.map((each) => writeFields(owned(renumbered(session.terminal(each), numbers), keepsOwner))),
       magic.ttyInfo,
     ),
-    files: fileOf(movedFiles(files, infos, numbers).map(writeFields), magic.files),
+    files: fileOf(movedFiles(files, infos, terminals).map(writeFields), magic.files),
   };
 }
 
@@ -205,11 +218,11 @@ function deviceOf(index: number): number {
 function movedFiles(
   files: readonly WireField[][],
   infos: readonly WireField[][],
-  numbers: ReadonlyMap<number, number>,
+  { numbers, through, directory }: NewTerminals,
 ): readonly (readonly WireField[])[] {
   const ends = new Map(infos.flatMap((fields) => endOf(fields) ?? []).map((end) => [end.id, end]));
-  /** The number of the terminal that a path leads to, by the path's id. */
-  const paths = new Map<number, number>();
+  /** The old and the new number of the terminal that a path leads to, by the path's id. */
+  const paths = new Map<number, { readonly old: number; readonly index: number }>();
   const changed = files.map((fields) => {
     const tty = bytesOf(fields, file.tty);
     if (numberOf(fields, file.type) !== typeTty || !tty) return fields;
@@ -218,16 +231,19 @@ function movedFiles(
     const index = end && numbers.get(end.index);
     if (index === undefined) return fields;
     const path = numberOf(open, ttyFile.reg);
-    if (!end!.master && path !== undefined) paths.set(path, index);
+    if (!end!.master && path !== undefined) paths.set(path, { old: end!.index, index });
     return withValue(fields, file.tty, writeFields(withValue(open, ttyFile.info, idOf(index, end!.master))));
   });
   return changed.map((fields) => {
     const regular = bytesOf(fields, file.reg);
     const opened = regular && readFields(regular);
-    const index = opened && paths.get(numberOf(opened, reg.id) ?? -1);
-    if (index === undefined) return fields;
+    const found = opened && paths.get(numberOf(opened, reg.id) ?? -1);
+    if (!found) return fields;
     const name = Buffer.from(bytesOf(opened!, reg.name) ?? []).toString('latin1');
-    const renamed = withValue(opened!, reg.name, Buffer.from(name.replace(/[0-9]+$/, `${index}`), 'latin1'));
+    const other = through.has(found.old)
+      ? Buffer.from(join(directory, `${found.index}`))
+      : Buffer.from(name.replace(/[0-9]+$/, `${found.index}`), 'latin1');
+    const renamed = withValue(opened!, reg.name, /[0-9]$/.test(name) ? other : Buffer.from(name, 'latin1'));
     // mesg(1) changes the mode of a terminal, and CRIU compares it.
     return withValue(fields, file.reg, writeFields(renamed.filter(({ number }) => number !== reg.mode)));
   });

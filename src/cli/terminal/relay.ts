@@ -1,5 +1,6 @@
 /** Passes bytes and window sizes between criuctl's own terminal and that of a program. */
 import { type TerminalMaster, Watch } from '../../native/binding.ts';
+import { DetachKeys } from './detach-keys.ts';
 import { OwnTerminal, type Size } from './own-terminal.ts';
 import { Tail } from './tail.ts';
 
@@ -11,24 +12,32 @@ const mostWaiting = 64 * 1024;
 
 /**
  * - `ended`: no process has the program's terminal open any more;
+ * - `left`: by the keys that leave it;
  * - `hung-up`: the own terminal has gone;
  * - `stopped`: by stop().
  */
-export type RelayEnd = 'ended' | 'hung-up' | 'stopped';
+export type RelayEnd = 'ended' | 'left' | 'hung-up' | 'stopped';
 
 export class Relay {
   readonly end: Promise<RelayEnd>;
   readonly #master: TerminalMaster;
   readonly #own: OwnTerminal;
   readonly #tail: Tail;
+  readonly #keys = new DetachKeys();
+  readonly #copyTo: (bytes: Uint8Array) => void;
   #waiting: Buffer = Buffer.alloc(0);
   #finish: (end: RelayEnd) => void = () => {};
   #over = false;
 
-  /** @param shown what the program has written last, and the own terminal shows already. The master stays its owner's. */
-  constructor(master: TerminalMaster, shown?: Uint8Array) {
+  /**
+   * The master stays its owner's.
+   * @param written what the program has written last: it is shown.
+   * @param copyTo gets each output, too.
+   */
+  constructor(master: TerminalMaster, written?: Uint8Array, copyTo: (bytes: Uint8Array) => void = () => {}) {
     this.#master = master;
-    this.#tail = new Tail(mostTailBytes, shown);
+    this.#copyTo = copyTo;
+    this.#tail = new Tail(mostTailBytes, written);
     this.end = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -37,7 +46,7 @@ export class Relay {
       size: (size) => this.#resize(size),
       hangUp: () => this.#stop('hung-up'),
     });
-    if (shown) this.#own.show(shown);
+    if (written) this.#own.show(written);
     this.#resize(this.#own.size);
     this.#watch();
   }
@@ -76,13 +85,16 @@ export class Relay {
     if (bytes === null) this.#stop('ended');
     if (!bytes) return false;
     this.#tail.push(bytes);
+    this.#copyTo(bytes);
     this.#own.show(bytes);
     return true;
   }
 
   #type(typed: Uint8Array): void {
-    this.#waiting = Buffer.concat([this.#waiting, typed]);
+    const { keys, leaves } = this.#keys.pass(typed);
+    this.#waiting = Buffer.concat([this.#waiting, keys]);
     this.#send();
+    if (leaves) this.#stop('left');
   }
 
   #send(): void {

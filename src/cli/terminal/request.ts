@@ -1,39 +1,72 @@
-/** The restore of a tree whose terminal was outside of the tree: it gets criuctl's own. */
+/** The restore of a tree whose terminal was outside of the tree: it gets criuctl's own, or one that a holder has. */
 import type { RestoreOptions } from '../../client/options.ts';
 import { native, type OwnedFd, type TerminalMaster } from '../../native/binding.ts';
 import type { Places } from '../directories.ts';
-import { exitCodeOf, inJson, inWords } from '../ending.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
-import { Running } from '../running.ts';
+import { converse, howToLeave } from './conversation.ts';
+import { Keeping } from './keeping.ts';
+import { openOutput } from './output-file.ts';
 import { isAtTerminal } from './own-terminal.ts';
-import { Relay } from './relay.ts';
 import { terminalsOf, type View, viewOf } from './view.ts';
+
+/** A place for the terminal: a holder that was started before the restore, which cannot be undone. */
+interface Held {
+  readonly keeping: Keeping;
+  readonly file?: OwnedFd | undefined;
+}
 
 export class TerminalRequest {
   readonly #view: View;
+  /** Absent for criuctl's own terminal. */
+  readonly #held: Held | undefined;
   #master: TerminalMaster | undefined;
 
   /**
    * @returns undefined if the tree needs no terminal.
    * @throws Obstacle if it cannot have one.
    */
-  static for(_: Invocation, places: Places): TerminalRequest | undefined {
+  static async for({ own: { terminal } }: Invocation, places: Places): Promise<TerminalRequest | undefined> {
     const terminals = terminalsOf(places.images);
     if (!terminals || terminals.outside.length === 0) return undefined;
-    if (!isAtTerminal()) {
+    if (terminals.outside.length > 1) {
+      throw new Obstacle(
+        exitCodes.refused,
+        `RESTORE refused: the program had ${terminals.outside.length} terminals, and CRIU can give it back one`,
+      );
+    }
+    if ((terminal === undefined || terminal === 'here') && !isAtTerminal()) {
       throw new Obstacle(
         exitCodes.refused,
         'RESTORE refused: the program had a terminal, and criuctl was not started at one',
-        'Restore it at a terminal',
+        'Restore it at a terminal, or with --terminal=none; "criuctl attach" gives it one later',
       );
     }
+    const isHeld = terminal !== undefined && terminal !== 'here';
+    const file = isHeld && terminal !== 'none' ? openOutput(terminal) : undefined;
     const view = viewOf(places, terminals);
-    return view && new TerminalRequest(view);
+    if (!view) {
+      file?.close();
+      return undefined;
+    }
+    try {
+      const held = isHeld ? { keeping: await Keeping.begin(view.root), file } : undefined;
+      return new TerminalRequest(view, held);
+    } catch (error) {
+      view.remove();
+      file?.close();
+      throw error;
+    }
   }
 
-  private constructor(view: View) {
+  private constructor(view: View, held: Held | undefined) {
     this.#view = view;
+    this.#held = held;
+  }
+
+  /** The terminal is criuctl's own. */
+  get isOwn(): boolean {
+    return this.#held === undefined;
   }
 
   /** Asks with the images for another terminal, and takes its master. */
@@ -57,29 +90,50 @@ export class TerminalRequest {
       return result;
     } finally {
       this.#view.remove();
-      if (!restored) this.#master?.close();
+      if (!restored) {
+        this.#master?.close();
+        this.#held?.keeping.abandon();
+        this.#held?.file?.close();
+      }
     }
   }
 
-  /** Passes bytes between the terminals until the program ends. */
-  async stay(pid: number, outcome: Outcome): Promise<Outcome> {
+  /** Passes bytes between the terminals until the program ends or the person leaves, or gives the terminal to its holder. */
+  async settle(pid: number, outcome: Outcome): Promise<Outcome> {
     const master = this.#master;
-    if (!master) return outcome;
-    const running = Running.find(pid);
-    // Keys that are typed when this is read are the program's.
-    const relay = new Relay(master);
-    relay.say([...(outcome.summary ?? []), `Process ${pid} runs again, at this terminal`]);
-    void running?.end.then(() => relay.stop());
-    const end = await relay.end;
-    master.close();
-    if (end === 'hung-up') process.exit(exitCodes.interrupted);
-    const status = (await running?.end) ?? { kind: 'unknown' };
+    if (!master) {
+      this.#held?.keeping.abandon();
+      return outcome;
+    }
+    if (this.#held) {
+      const { keeping, file } = this.#held;
+      try {
+        await keeping.hold(master, new Uint8Array(), file);
+      } catch (error) {
+        throw new Obstacle(exitCodes.failed, `Process ${pid} was restored, but ${(error as Error).message}`);
+      } finally {
+        file?.close();
+        master.close();
+      }
+      return {
+        ...outcome,
+        sentence: `${outcome.sentence}, without a terminal; "criuctl attach ${pid}" gives it one`,
+      };
+    }
     return {
-      ...outcome,
-      sentence: `Process ${pid} ${inWords(status)}`,
-      json: { ...outcome.json, ...inJson(status) },
+      ...(await converse({
+        pid,
+        master,
+        lines: [...(outcome.summary ?? []), `Process ${pid} runs again, at this terminal; ${howToLeave}`],
+        json: outcome.json,
+        keep: async (written) => {
+          const keeping = await Keeping.begin(pid);
+          await keeping.hold(master, written);
+        },
+        // As with any terminal: the program's hangs up with this one.
+        hungUp: () => {},
+      })),
       summary: [],
-      exitCode: exitCodeOf(status),
     };
   }
 }

@@ -3,6 +3,8 @@
  * themselves stay as they are.
  */
 import {
+  accessSync,
+  constants,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -13,7 +15,14 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { Places } from '../directories.ts';
-import { freeNumbers, moved, type Terminals, terminalsIn } from './images.ts';
+import {
+  freeNumbers,
+  moved,
+  type NewTerminals,
+  type TerminalImages,
+  type Terminals,
+  terminalsIn,
+} from './images.ts';
 
 const rewritten = { pstree: 'pstree.img', ttyInfo: 'tty-info.img', files: 'files.img' } as const;
 
@@ -31,6 +40,8 @@ export function terminalsOf(images: string): Terminals | undefined {
 
 export interface View {
   readonly path: string;
+  /** The pid of the tree's root. */
+  readonly root: number;
   remove(): void;
 }
 
@@ -42,31 +53,62 @@ export function viewOf({ images, work }: Places, terminals: Terminals): View | u
   const source = realpathSync(images);
   const read = (name: string): Buffer => readFileSync(join(source, name));
   const names = readdirSync(source);
-  const numbers = names.some((name) => ownMounts.test(name))
-    ? new Map(terminals.all.map((index) => [index, index]))
-    : freeNumbers(terminals.all, takenNumbers());
-  const images_ = {
+  const original = {
     pstree: read(rewritten.pstree),
     ttyInfo: read(rewritten.ttyInfo),
     files: read(rewritten.files),
   };
-  const changed = moved(images_, numbers, process.geteuid?.() === 0);
-  if (!changed) return undefined;
   const path = mkdtempSync(join(realpathSync(work), '.criuctl-terminal-'));
   const remove = (): void => rmSync(path, { recursive: true, force: true });
   try {
+    const { numbers, through } = names.some((name) => ownMounts.test(name))
+      ? { numbers: new Map(terminals.all.map((index) => [index, index])), through: new Set<number>() }
+      : here(terminals);
+    const keepsOwner = process.geteuid?.() === 0;
+    const changed = moved(original, { numbers, through, directory: path, keepsOwner });
+    if (!changed) {
+      remove();
+      return undefined;
+    }
     const own: readonly string[] = Object.values(rewritten);
     for (const name of names) {
       if (own.includes(name)) continue;
       if (name.endsWith('.img') || name === 'parent') symlinkSync(join(source, name), join(path, name));
     }
     for (const [key, name] of Object.entries(rewritten)) {
-      writeFileSync(join(path, name), changed[key as keyof typeof changed], { flag: 'wx', mode: 0o600 });
+      writeFileSync(join(path, name), changed[key as keyof TerminalImages], { flag: 'wx', mode: 0o600 });
     }
-    return { path, remove };
+    symlinkSync(devices.master, join(path, 'ptmx'));
+    for (const old of through) {
+      const number = `${numbers.get(old)}`;
+      symlinkSync(join(devices.slaves, number), join(path, number));
+    }
+    return { path, root: changed.root, remove };
   } catch (error) {
     remove();
     throw error;
+  }
+}
+
+const devices = { master: '/dev/ptmx', slaves: '/dev/pts' } as const;
+
+/**
+ * The terminals in this mount namespace. CRIU opens the other end of a terminal as `ptmx` in the same directory (criu/tty.c,
+ * pty_alloc_fake_reg). On most machines only root may open that one, and all users /dev/ptmx.
+ */
+function here({ all, outside }: Terminals): Pick<NewTerminals, 'numbers' | 'through'> {
+  return {
+    numbers: freeNumbers(all, takenNumbers()),
+    through: new Set(mayOpen(join(devices.slaves, 'ptmx')) ? [] : outside),
+  };
+}
+
+function mayOpen(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -50,6 +50,20 @@ export function processesNamed(name: string): number[] {
     .filter((pid) => commOf(pid) === name);
 }
 
+/** Processes by their command lines. */
+export function processesOf(matches: (words: readonly string[]) => boolean): number[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return matches(readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0').slice(0, -1));
+      } catch {
+        return false;
+      }
+    });
+}
+
 /**
  * Page servers of every service. CRIU reports the pid of a page server only for PAGE_SERVER_CHLD; for PAGE_SERVER it reports 0.
  */

@@ -26,6 +26,17 @@ export function atTerminal(user: User, steps: readonly Step[], ...command: strin
   return JSON.parse(run(file!, ...rest, ...as(user), ...command));
 }
 
+/** As {@link atTerminal}, while the test goes on. */
+export function atTerminalMeanwhile(user: User, steps: readonly Step[], ...command: string[]): Promise<Seen> {
+  const argv = [script('session.py'), JSON.stringify(steps), ...as(user), ...command];
+  const person = spawn('/usr/bin/python3', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  person.stdout.setEncoding('utf8').on('data', (more: string) => {
+    text += more;
+  });
+  return new Promise((resolve) => person.once('close', () => resolve(JSON.parse(text))));
+}
+
 /** A program at a terminal whose other end is script(1). */
 export class Program {
   readonly #script: ChildProcess;

@@ -91,6 +91,8 @@ describe('criuctl’s command line', () => {
       'trust-images',
       'lines',
       'pidfile',
+      'terminal',
+      'wait',
       'display-stats',
       'restore-detached',
     ];

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { entriesOf, fileOf, magic } from '../../../../src/cli/terminal/image-file.ts';
-import { freeNumbers, moved, terminalsIn } from '../../../../src/cli/terminal/images.ts';
+import {
+  freeNumbers,
+  moved,
+  type NewTerminals,
+  type TerminalImages,
+  terminalsIn,
+} from '../../../../src/cli/terminal/images.ts';
 import { bytesOf, numberOf, readFields, writeFields } from '../../../../src/protocol/fields.ts';
 
 /** A message with these fields; a field that no released CRIU has is at its end. */
@@ -39,6 +45,16 @@ const path = (id: number, name: string): Uint8Array =>
 
 const infos = (...entries: Uint8Array[]): Buffer => fileOf(entries, magic.ttyInfo);
 const same = (index: number): ReadonlyMap<number, number> => new Map([[index, index]]);
+
+/** Terminals that CRIU opens in /dev/pts, unless `more` says otherwise. */
+function movedTo(
+  images: TerminalImages,
+  numbers: ReadonlyMap<number, number>,
+  keepsOwner: boolean,
+  more: Partial<NewTerminals> = {},
+): ReturnType<typeof moved> {
+  return moved(images, { numbers, keepsOwner, through: new Set(), directory: '/dev/pts', ...more });
+}
 
 function fields(image: Buffer, kind: number) {
   return entriesOf(image, kind)!.map(readFields);
@@ -89,7 +105,7 @@ describe('images for another terminal', () => {
   };
 
   it('have a root that leads the session of its terminal, and the same groups', () => {
-    const made = moved(job, same(3), true)!;
+    const made = movedTo(job, same(3), true)!;
     assert.deepEqual(
       fields(made.pstree, magic.pstree).map((each) => [1, 3, 4].map((number) => numberOf(each, number))),
       [
@@ -109,7 +125,7 @@ describe('images for another terminal', () => {
       pstree: fileOf([item(47, 46, 40), item(48, 46, 40), item(49, 40, 40)], magic.pstree),
       ttyInfo: infos(terminal(3, 'slave', { sid: 40, pgrp: 40 })),
     };
-    const made = moved(images, same(3), true)!;
+    const made = movedTo(images, same(3), true)!;
     assert.deepEqual(
       fields(made.pstree, magic.pstree).map((each) => numberOf(each, 3)),
       [47, 47, 47],
@@ -123,7 +139,7 @@ describe('images for another terminal', () => {
       pstree: fileOf([item(47, 47, 47), item(48, 48, 47)], magic.pstree),
       ttyInfo: infos(terminal(3, 'slave', { sid: 47, pgrp: 48 })),
     };
-    const made = moved(images, same(3), true)!;
+    const made = movedTo(images, same(3), true)!;
     assert.deepEqual([made.pstree, made.ttyInfo], [images.pstree, images.ttyInfo]);
   });
 
@@ -136,7 +152,7 @@ describe('images for another terminal', () => {
         magic.files,
       ),
     };
-    const made = moved(images, new Map([[3, 300]]), true)!;
+    const made = movedTo(images, new Map([[3, 300]]), true)!;
     const [slave, master] = fields(made.ttyInfo, magic.ttyInfo);
     assert.deepEqual([numberOf(slave!, 1), numberOf(slave!, 8)], [600, 0x10882c]);
     assert.deepEqual([numberOf(master!, 1), numberOf(master!, 8)], [601, 0x502]);
@@ -148,19 +164,41 @@ describe('images for another terminal', () => {
     assert.deepEqual(names, ['/dev/pts/300', '/dev/ptmx']);
   });
 
+  it('lead through another directory to a terminal that CRIU could not open in /dev/pts, and to no other', () => {
+    const images = {
+      ...job,
+      ttyInfo: infos(terminal(3, 'slave'), terminal(4, 'slave'), terminal(4, 'master')),
+      files: fileOf(
+        [openTerminal(1, 6, 2), path(2, '/dev/pts/3'), openTerminal(3, 8, 4), path(4, '/dev/pts/4')],
+        magic.files,
+      ),
+    };
+    const numbers = new Map([
+      [3, 7],
+      [4, 8],
+    ]);
+    const made = movedTo(images, numbers, false, { through: new Set([3]), directory: '/home/ü/view' })!;
+    const names = [1, 3].map((at) => {
+      const inner = readFields(bytesOf(fields(made.files, magic.files)[at]!, 3)!);
+      return Buffer.from(bytesOf(inner, 6)!).toString();
+    });
+    assert.deepEqual(names, ['/home/ü/view/7', '/dev/pts/8']);
+    assert.equal(made.root, 47);
+  });
+
   it('have no mode for the path of the terminal, which mesg(1) changes, and the owner for root only', () => {
     const owner = (image: Buffer) =>
       [14, 15].map((number) => numberOf(fields(image, magic.ttyInfo)[0]!, number));
-    const made = moved(job, same(3), true)!;
+    const made = movedTo(job, same(3), true)!;
     const [, slave, other] = fields(made.files, magic.files).map((each) => bytesOf(each, 3));
     assert.equal(numberOf(readFields(slave!), 10), undefined);
     assert.equal(numberOf(readFields(other!), 10), 0o20600);
     assert.deepEqual(owner(made.ttyInfo), [1500, 5]);
-    assert.deepEqual(owner(moved(job, same(3), false)!.ttyInfo), [undefined, undefined]);
+    assert.deepEqual(owner(movedTo(job, same(3), false)!.ttyInfo), [undefined, undefined]);
   });
 
   it('keep fields that are newer than criuctl', () => {
-    const made = moved(job, new Map([[3, 9]]), false)!;
+    const made = movedTo(job, new Map([[3, 9]]), false)!;
     for (const kind of ['pstree', 'ttyInfo', 'files'] as const) {
       for (const each of fields(made[kind], magic[kind]))
         assert.equal(Buffer.from(bytesOf(each, 1000)!).toString(), 'newer');
@@ -169,6 +207,6 @@ describe('images for another terminal', () => {
 
   it('are not made of files that cannot be read', () => {
     for (const name of ['pstree', 'ttyInfo', 'files'] as const)
-      assert.equal(moved({ ...job, [name]: Buffer.from('no image') }, same(3), true), undefined);
+      assert.equal(movedTo({ ...job, [name]: Buffer.from('no image') }, same(3), true), undefined);
   });
 });

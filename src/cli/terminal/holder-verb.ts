@@ -1,0 +1,2 @@
+/** The hidden verb that a holder of a terminal is started by. */
+export const holderVerb = 'hold-terminal';
