@@ -32,6 +32,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportRenames(env, exports);
   ExportTerminals(env, exports);
   ExportEnds(env, exports);
+  ExportPeersEnd(env, exports);
   return exports;
 }
 

@@ -34,5 +34,6 @@ void ExportHolders(Napi::Env env, Napi::Object exports);
 void ExportRenames(Napi::Env env, Napi::Object exports);
 void ExportTerminals(Napi::Env env, Napi::Object exports);
 void ExportEnds(Napi::Env env, Napi::Object exports);
+void ExportPeersEnd(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

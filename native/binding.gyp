@@ -27,6 +27,7 @@
         "open_file.cc",
         "packet.cc",
         "peer.cc",
+        "peers_end.cc",
         "poll.cc",
         "process.cc",
         "reader.cc",

@@ -291,6 +291,13 @@ export interface NativeBinding {
   ): { readonly family: number; readonly type: number; readonly listening: boolean } | undefined;
   /** Tells whether the peer has yet to read something that any holder of this end has sent (SIOCOUTQ, unix(7)). */
   unreadByPeer(fd: OwnedFd): boolean;
+  /**
+   * A copy of the other end of a connection, from the main thread's descriptors of the process that connected, looked for on a
+   * thread of its own. It is closed on another thread, also by the garbage collector. Undefined if the process does not have it
+   * among its first 65,536.
+   * If the process is inside execve(2), the promise may wait for as long as its owner likes.
+   */
+  peersEnd(connection: OwnedFd, pidfd: OwnedFd, process: OwnedFd): Promise<OwnedFd | undefined>;
 
   // Processes and their descriptors
   /**

@@ -68,11 +68,23 @@ export class Dispatch {
     engines.setAside();
     keep(this.#parts);
     this.#whenKept(() =>
-      engines.handOver({ request, engine }, fd, packets.judged.length).then(
-        () => keepEngine(this.#parts),
-        (error) => this.#notStarted(request, error),
-      ),
+      this.#holdCallersEnd()
+        .then(() => engines.handOver({ request, engine }, fd, packets.judged.length))
+        .then(
+          () => keepEngine(this.#parts),
+          (error) => this.#notStarted(request, error),
+        ),
     );
+  }
+
+  async #holdCallersEnd(): Promise<void> {
+    const { connection, packets, records } = this.#parts;
+    try {
+      if (packets.caller) await connection.holdCallersEnd(packets.caller);
+    } catch (error) {
+      // A caller that has gone has nothing to copy, and its dump fails by itself.
+      if (packets.caller?.isThere) records.unexpected(error);
+    }
   }
 
   async #getEngine({ request, plan, engine, fresh }: Do<'start-engine'>): Promise<void> {

@@ -1,8 +1,11 @@
 import { strict as assert } from 'node:assert';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   constants,
   fstatSync,
+  mkdtempSync,
   readFileSync,
   readSync,
   renameSync,
@@ -13,8 +16,9 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { native, type OwnedFd } from '../../src/native/binding.ts';
+import { native, type OwnedFd, type SeqpacketSocket } from '../../src/native/binding.ts';
 import {
   collect,
   collectUntil,
@@ -212,5 +216,63 @@ describe('pidfdOpen and pidfdGetfd', () => {
     });
     requireArgumentError(() => native.pidfdOpen(0), 'pid');
     self.close();
+  });
+});
+
+describe('peersEnd', () => {
+  async function ends(
+    use: (accepted: SeqpacketSocket, connected: SeqpacketSocket) => Promise<void>,
+  ): Promise<void> {
+    const directory = mkdtempSync(join(tmpdir(), 'peers-end-'));
+    const listener = native.listen(join(directory, 'socket'), 0o600, 1);
+    const connected = native.connect(join(directory, 'socket'));
+    const accepted = listener.accept()!;
+    try {
+      await use(accepted, connected);
+    } finally {
+      for (const each of [accepted, connected, listener]) each.close();
+      rmSync(directory, { recursive: true });
+    }
+  }
+
+  async function endOf(accepted: SeqpacketSocket): Promise<OwnedFd | undefined> {
+    const [copy, pidfd] = [accepted.copy(), native.pidfdOpen(process.pid)];
+    const self = native.open('/proc/self', constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      return await native.peersEnd(copy, pidfd, self);
+    } finally {
+      for (const each of [copy, pidfd, self]) each.close();
+    }
+  }
+
+  it('keeps a connection open after the process that connected has closed its end', async () => {
+    await ends(async (accepted, connected) => {
+      const end = await endOf(accepted);
+      assert.equal(fstatSync(end!.number).ino, Number(connected.inode()));
+      assert.equal(isCloexec(end!.number), true);
+      connected.close();
+      assert.equal(accepted.send(Buffer.from('late')), true);
+      const other = native.adopt(native.duplicate(end!));
+      assert.equal(other.receive(16)?.data.toString(), 'late');
+      other.close();
+      end!.close();
+    });
+  });
+
+  it('is undefined if the process has closed its end, or was another', async () => {
+    await ends(async (accepted, connected) => {
+      connected.close();
+      assert.equal(await endOf(accepted), undefined);
+    });
+    await ends(async (accepted) => {
+      const child = spawn('sleep', ['60']);
+      const pidfd = native.pidfdOpen(child.pid!);
+      const directory = native.open(`/proc/${child.pid}`, constants.O_RDONLY | constants.O_DIRECTORY);
+      const copy = accepted.copy();
+      assert.equal(await native.peersEnd(copy, pidfd, directory), undefined);
+      for (const each of [copy, pidfd, directory]) each.close();
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    });
   });
 });

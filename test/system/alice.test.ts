@@ -12,6 +12,7 @@ import { as, directoryOf, startCounting, uids } from '../hostile/support/people.
 import { binary, eventually, inVm, run } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
 import { Instance } from './support/instance.ts';
+import { journalOf } from './support/journal.ts';
 import { childrenOf, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
@@ -309,18 +310,28 @@ describe('alice', () => {
     const service = inVm ? undefined : await Instance.start('--allow-no-new-privs');
     const address = service?.address ?? ourAddress;
     const own = as('alice', ...unshackled());
+    const unit = `${service?.unit ?? 'criu'}.service`;
     try {
-      const images = directoryOf('alice');
-      const [count, result] = ['count', 'result'].map((name) => join(directoryOf('alice'), name));
-      const [file, ...argv] = [...own, binary('self-dump'), address, images, result!, count!, 'plain'];
-      const target = new Target(Number(run(file!, ...argv)), count!);
-      await target.assertGone();
-      assert.equal(existsSync(result!), false);
-      const { reply } = await ask(ReqType.RESTORE, images, {}, address, own);
-      assert.equal(reply.success, true, JSON.stringify(reply));
-      await eventually('it reports', () => existsSync(result!));
-      assert.equal(readFileSync(result!, 'utf8').trim(), 'dump 1 errno 0');
-      await target.assertCountsOn();
+      // With her own pid CRIU answers when she has ended.
+      for (const how of ['plain', 'named']) {
+        const images = directoryOf('alice');
+        const [count, result] = ['count', 'result'].map((name) => join(directoryOf('alice'), name));
+        const [file, ...argv] = [...own, binary('self-dump'), address, images, result!, count!, how];
+        const target = new Target(Number(run(file!, ...argv)), count!);
+        await target.assertGone();
+        assert.equal(existsSync(result!), false);
+        const about = [`CRIU_TARGET_PID=${target.pid}`, 'CRIU_RESULT=done', 'CRIU_RESULT=failed'];
+        await eventually('the dump is recorded', () => journalOf(unit, ...about).length > 0);
+        assert.deepEqual(
+          journalOf(unit, ...about).map((record) => record['CRIU_RESULT']),
+          ['done'],
+        );
+        const { reply } = await ask(ReqType.RESTORE, images, {}, address, own);
+        assert.equal(reply.success, true, JSON.stringify(reply));
+        await eventually('it reports', () => existsSync(result!));
+        assert.equal(readFileSync(result!, 'utf8').trim(), 'dump 1 errno 0');
+        await target.assertCountsOn();
+      }
     } finally {
       service?.stop();
     }

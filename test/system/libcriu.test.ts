@@ -6,6 +6,7 @@ import { ReqType } from '../../src/protocol/messages.ts';
 import { binary, eventually, freshDirectory, needsSoftDirty, run } from './support/bench.ts';
 import { ask, ourAddress, withOpen } from './support/client.ts';
 import { it } from './support/it.ts';
+import { records } from './support/journal.ts';
 import { Target } from './support/targets.ts';
 
 class SelfDumper {
@@ -13,7 +14,7 @@ class SelfDumper {
   readonly target: Target;
   readonly #result = join(freshDirectory(), 'result');
 
-  constructor(how: 'plain' | 'leave-running' | 'loop' | 'locked', address = ourAddress) {
+  constructor(how: 'plain' | 'named' | 'child' | 'leave-running' | 'loop' | 'locked', address = ourAddress) {
     const count = join(freshDirectory(), 'count');
     const pid = Number(run(binary('self-dump'), address, this.images, this.#result, count, how));
     this.target = new Target(pid, count);
@@ -59,6 +60,33 @@ describe('a program on libcriu that dumps itself', () => {
     await dumper.target.kill();
   });
 
+  it('is recorded as dumped if it has told its own pid, thirty times of thirty', async () => {
+    for (let round = 1; round <= 30; round += 1) {
+      const dumper = new SelfDumper('named');
+      await dumper.target.assertGone();
+      const [end] = await records(
+        1,
+        `CRIU_TARGET_PID=${dumper.target.pid}`,
+        'CRIU_RESULT=done',
+        'CRIU_RESULT=failed',
+      );
+      assert.equal(end!['CRIU_RESULT'], 'done', `round ${round}: ${JSON.stringify(end)}`);
+      if (round < 30) continue;
+      await dumper.restore();
+      await dumper.reports('dump 1 errno 0');
+      await dumper.target.assertCountsOn();
+    }
+  });
+
+  it('is recorded as dumped if a child of it has asked for that, and the child reads "restored"', async () => {
+    const dumper = new SelfDumper('child');
+    await dumper.target.assertGone();
+    await records(1, `CRIU_TARGET_PID=${dumper.target.pid}`, 'CRIU_RESULT=done');
+    await dumper.restore();
+    await dumper.reports('dump 1 errno 0');
+    await dumper.target.assertCountsOn();
+  });
+
   it('runs on with a plain success if it asked for that, and its copy reads "restored"', async () => {
     const dumper = new SelfDumper('leave-running');
     await dumper.reports('dump 0 errno 0');
@@ -74,6 +102,8 @@ describe('a program on libcriu that dumps itself', () => {
     await eventually('it reports', () => dumper.reported.length > 0);
     assert.match(dumper.reported[0]!, /^dump -52 /);
     await dumper.target.assertCountsOn();
+    const [end] = await records(1, `CRIU_TARGET_PID=${dumper.target.pid}`, 'CRIU_RESULT=failed');
+    assert.equal(end!['CRIU_REQUEST'], 'DUMP');
   });
 
   it('dumps itself at the end of a PRE_DUMP loop', async function () {

@@ -7,6 +7,7 @@
 import { constants as os } from 'node:os';
 import { native, type OwnedFd, type SeqpacketSocket, Watch } from '../../native/binding.ts';
 import { closeSocket } from '../../native/close-socket.ts';
+import type { Caller } from '../../proc/caller.ts';
 import { HandedOver } from './handed-over.ts';
 
 interface Message {
@@ -157,6 +158,16 @@ export class CallerConnection {
     const fd = socket.release();
     this.#handedOver = new HandedOver(fd);
     return fd;
+  }
+
+  /** After a hand-over: keeps the connection open for the engine's reply, even if the caller ends with the dump. */
+  async holdCallersEnd(caller: Caller): Promise<void> {
+    await this.#handedOver?.holdCallersEnd(caller);
+  }
+
+  /** After a hand-over: the message that the caller has yet to read. */
+  get answer(): Buffer | undefined {
+    return this.#handedOver?.answer;
   }
 
   /** True while the last message of a hand-over's engine waits unread in the caller's queue. */

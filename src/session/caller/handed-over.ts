@@ -1,9 +1,20 @@
-/** The service's copy of a connection that an engine owns. If that engine dies, the service sends the one reply itself. */
+/**
+ * The service's copies of a connection that an engine owns. If that engine dies, the service sends the one reply itself.
+ *
+ * A caller that asks by its own pid, or by that of an ancestor, ends with a successful dump, before CRIU replies. The reply would
+ * fail then, and CRIU would exit as after a failed dump. A copy of the caller's end keeps the connection open until then.
+ */
 import { native, type OwnedFd } from '../../native/binding.ts';
 import { closeSocket } from '../../native/close-socket.ts';
+import { maxPacketBytes } from '../../native/limits.ts';
+import type { Caller } from '../../proc/caller.ts';
+
+/** The caller's descriptors cannot be read while it executes a program, and it could make that last. */
+const patienceMs = 2000;
 
 export class HandedOver {
   #fd: OwnedFd | undefined;
+  #callersEnd: OwnedFd | undefined;
 
   /** Takes over `fd`. */
   constructor(fd: OwnedFd) {
@@ -15,6 +26,39 @@ export class HandedOver {
     return this.#fd;
   }
 
+  /** Takes a copy of the caller's end. Without it, the dump is served all the same. */
+  async holdCallersEnd(caller: Caller): Promise<void> {
+    if (!this.#fd) return;
+    let late = false;
+    const copied = native.peersEnd(this.#fd, caller.pidfd, caller.directory).then((copy) => {
+      if (late || !this.#fd) copy?.close();
+      else this.#callersEnd = copy;
+    });
+    let timer: NodeJS.Timeout | undefined;
+    const waited = new Promise<void>((resolve) => {
+      timer = setTimeout(() => {
+        late = true;
+        resolve();
+      }, patienceMs);
+    });
+    await Promise.race([copied, waited]).finally(() => clearTimeout(timer));
+  }
+
+  /** The message at the head of the caller's queue, which stays there. */
+  get answer(): Buffer | undefined {
+    if (!this.#callersEnd) return undefined;
+    // While the copy of a copy is closed, ours keeps the connection open.
+    const socket = native.adopt(native.duplicate(this.#callersEnd));
+    try {
+      const head = socket.peek(maxPacketBytes);
+      return head.kind === 'packet' ? head.data : undefined;
+    } catch {
+      return undefined;
+    } finally {
+      socket.close();
+    }
+  }
+
   /** True while the engine's last message waits unread in the caller's queue. */
   get isAnswered(): boolean {
     return this.#fd !== undefined && native.unreadByPeer(this.#fd);
@@ -23,6 +67,7 @@ export class HandedOver {
   /** Sends one reply and closes. Call this only when the engine has gone: then no other process writes to the connection. */
   reply(bytes: Uint8Array): void {
     if (!this.#fd) return;
+    this.#dropCallersEnd();
     const socket = native.adopt(this.#fd);
     this.#fd = undefined;
     try {
@@ -37,7 +82,13 @@ export class HandedOver {
   }
 
   close(): void {
+    this.#dropCallersEnd();
     if (this.#fd) closeSocket(native.adopt(this.#fd));
     this.#fd = undefined;
+  }
+
+  #dropCallersEnd(): void {
+    this.#callersEnd?.close();
+    this.#callersEnd = undefined;
   }
 }

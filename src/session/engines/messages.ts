@@ -25,8 +25,15 @@ export class EngineMessages {
     this.#answers = answers;
   }
 
+  /** The final reply; after a hand-over, a failing reply that the caller has yet to read. */
   get final(): CriuResp | undefined {
-    return this.#final;
+    return this.#final ?? this.#unreadFailure;
+  }
+
+  get #unreadFailure(): CriuResp | undefined {
+    const bytes = this.#connection.answer;
+    const decoded = bytes && decodeResponse(bytes, 'lenient');
+    return decoded?.kind === 'response' && !decoded.message.success ? decoded.message : undefined;
   }
 
   /**

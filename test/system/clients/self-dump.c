@@ -1,7 +1,8 @@
 /*
- * self-dump ADDRESS IMAGES_DIR RESULT_FILE COUNT_FILE plain|again|leave-running|loop|locked: asks the service to dump this
- * process itself, through libcriu, writes the result of libcriu into RESULT_FILE, and counts on. `again` dumps itself a second
- * time, when it has been restored from IMAGES_DIR/1.
+ * self-dump ADDRESS IMAGES_DIR RESULT_FILE COUNT_FILE plain|named|child|again|leave-running|loop|locked: asks the service to dump this
+ * process itself, through libcriu, writes the result of libcriu into RESULT_FILE, and counts on. `named` tells its own pid.
+ * With `child`, a child asks for a dump of its parent, and reports. `again` dumps itself a second time, when it has been restored from
+ * IMAGES_DIR/1.
  */
 #define _GNU_SOURCE
 #include <criu/criu.h>
@@ -76,6 +77,10 @@ static int dump(void)
 	criu_set_images_dir_fd(open(images, O_RDONLY | O_DIRECTORY));
 	if (strcmp(how, "leave-running") == 0)
 		criu_set_leave_running(true);
+	if (strcmp(how, "named") == 0)
+		criu_set_pid(getpid());
+	if (strcmp(how, "child") == 0)
+		criu_set_pid(getppid());
 	return criu_dump();
 }
 
@@ -94,9 +99,14 @@ int main(int argc, char **argv)
 	if (strcmp(how, "locked") == 0 && flock(fd, LOCK_EX))
 		return 1;
 	ready();
+	/* The restored child is the parent's again. */
+	if (strcmp(how, "child") == 0 && fork() > 0)
+		count_into(fd);
 	do {
 		returned = dump();
 		report("dump", returned, returned < 0 ? errno : 0);
 	} while (strcmp(how, "again") == 0 && returned == 1 && rounds < 2);
+	if (strcmp(how, "child") == 0)
+		return 0;
 	count_into(fd);
 }
