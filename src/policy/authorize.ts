@@ -4,6 +4,7 @@
  * A refusal is the reply to the caller and the reason in the journal.
  */
 import { constants as os } from 'node:os';
+import type { JobProcess } from '../proc/jobs.ts';
 import type { TreeContains, TreeThread } from '../proc/process-tree.ts';
 import { encodeRequest } from '../protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/messages.ts';
@@ -21,6 +22,7 @@ import {
 } from './option-table.ts';
 import { type Phase, type RequestRow, requestTable } from './request-table.ts';
 import type { Standing } from './standing.ts';
+import { endedAsOrphans } from './stopped-job.ts';
 import { refusedTree, type TreeFacts, type TreeRefusal, warningAbout } from './tree-rule.ts';
 
 const { EPERM, EINVAL } = os.errno;
@@ -138,6 +140,8 @@ export interface Facts {
   readonly limits?: readonly string[];
   /** The obstacles that the surroundings of the tree's processes are; for confined callers only, like the tree. */
   readonly around: readonly Obstacle[];
+  /** The tree of a fully privileged caller's dump with shell_job, if its root is a job of a shell. */
+  readonly job?: readonly JobProcess[];
 }
 
 /** The option --restore. With `root`, restoring takes root. */
@@ -149,6 +153,11 @@ export type Restorers =
 /** The root pid of the tree that a request is about, which must be read first; undefined for requests without a target. */
 export function targetOf(message: CriuReq, callerPid: number): number | undefined {
   return requestTable.get(message.type)?.target ? (message.opts?.pid ?? callerPid) : undefined;
+}
+
+/** True for a dump that {@link Facts.job} matters for: CRIU restores what it has dumped as a job as one. */
+export function dumpsJob(message: CriuReq): boolean {
+  return requestTable.get(message.type)?.endsTarget === true && message.opts?.shell_job === true;
 }
 
 export function authorize(message: CriuReq, facts: Facts): Decision {
@@ -230,7 +239,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
   return { kind: 'relay', request: warned(request, warning), plan };
 }
 
-/** @returns a refusal, or a warning about a dump that is served. A fully privileged caller restores everything. */
+/** @returns a refusal, or a warning about a dump that is served. A fully privileged caller restores everything but a stopped job. */
 function judgeTree(
   target: number,
   row: RequestRow,
@@ -238,13 +247,25 @@ function judgeTree(
   facts: Facts,
 ): TreeRefusal | string | undefined {
   const { standing, tree = [], callerUid: uid, callerGid: gid } = facts;
-  if (standing.kind !== 'confined') return undefined;
+  if (standing.kind !== 'confined') return judgeJob(target, row, opts, facts);
   const { inheritable } = standing.traits;
   const treeFacts: TreeFacts = { ...facts, inheritable, ends: ends(row, opts) };
   return (
     refusedTree(target, tree, { uid, gid, permitted: standing.traits.permitted }, treeFacts) ??
     (row.endsTarget ? warningAbout(tree, treeFacts) : undefined)
   );
+}
+
+function judgeJob(
+  target: number,
+  row: RequestRow,
+  opts: CriuOpts | null | undefined,
+  { job = [] }: Facts,
+): TreeRefusal | string | undefined {
+  const obstacle = endedAsOrphans(target, job);
+  if (!obstacle) return undefined;
+  const what = `process ${obstacle.pid} of the tree ${obstacle.what}`;
+  return ends(row, opts) ? { errno: EPERM, reason: `${what}: ${obstacle.remedy}` } : what;
 }
 
 /** The session keeps the request in a page beside other facts, so the sentence is cut short. */

@@ -18,6 +18,7 @@ import './alice.test.ts';
 import './clocks.test.ts';
 import './belongings.test.ts';
 import './comes-back.test.ts';
+import './stopped-jobs.test.ts';
 import './words.test.ts';
 import './kerndat.test.ts';
 import './labels.test.ts';

@@ -12,6 +12,7 @@ import { maxUserPacketBytes } from '../../native/limits.ts';
 import {
   type AuthorizedRequest,
   authorize,
+  dumpsJob,
   type Facts,
   type Restorers,
   targetOf,
@@ -23,6 +24,7 @@ import { foreignUid } from '../../policy/tree-rule.ts';
 import { type Caller, CallerGoneError, type CallerIdentity, type CallerState } from '../../proc/caller.ts';
 import type { CallerReader } from '../../proc/caller-reader.ts';
 import { groupName as nameIn } from '../../proc/groups.ts';
+import { readJob } from '../../proc/jobs.ts';
 import type { ProcMount } from '../../proc/proc-mount.ts';
 import { lineagesOf, type TreeContains, type TreeThread } from '../../proc/process-tree.ts';
 import type { TreeReader } from '../../proc/tree-reader.ts';
@@ -89,7 +91,7 @@ export function judge(context: JudgeContext, waiting: Waiting): Judgement | Prom
   if (decoded.kind === 'malformed') return malformed(decoded.reason);
   const { message } = decoded;
   const judgeSeen = (seen: Seen): Judgement | Promise<Judgement> => {
-    if (seen.standing.kind === 'fully-privileged') return readLineages(context, message, phase, seen, noTree);
+    if (seen.standing.kind === 'fully-privileged') return judgeRoot(context, message, phase, seen);
     return mode === 'strict'
       ? judgeUser(context, message, phase, seen)
       : judgeLess(context, data, phase, seen);
@@ -158,8 +160,25 @@ function judgeUser(
     : lookAt(context, identity, target).then((tree) => readLineages(context, message, phase, seen, tree));
 }
 
+/** The tree of root's target matters for a job of a shell only. */
+function judgeRoot(
+  context: JudgeContext,
+  message: CriuReq,
+  phase: Phase,
+  seen: Seen,
+): Judgement | Promise<Judgement> {
+  const target = targetOf(message, seen.caller?.identity.pid ?? 0);
+  const lineages = (job?: Facts['job']): Judgement | Promise<Judgement> =>
+    readLineages(context, message, phase, seen, { ...noTree, ...(job ? { job } : {}) });
+  return dumpsJob(message) && target !== undefined && target > 0
+    ? readJob(target)
+        .catch(() => [])
+        .then(lineages)
+    : lineages();
+}
+
 /** The tree of a request's target, and what was read beside it. */
-type Tree = Required<Pick<Facts, 'tree' | 'engines' | 'around'>>;
+type Tree = Required<Pick<Facts, 'tree' | 'engines' | 'around'>> & Pick<Facts, 'job'>;
 
 /** Without a tree to check, the engines are not listed. */
 const noTree: Tree = { tree: [], engines: new Set(), around: [] };

@@ -487,4 +487,21 @@ describe('authorize for a confined caller', () => {
     const standing = { kind: 'refused', reason: 'changed' } as const;
     assert.equal(decide({ type: ReqType.NOTIFY }, { ...alice, standing, phase: 'notify' }).kind, 'refuse');
   });
+
+  it('refuses root a dump that ends a stopped job, and warns if the job runs on', () => {
+    const job = [{ pid: 500, parent: 50, group: 500, session: 50, stopped: true }];
+    const opts = { ...noDir, pid: 500, shell_job: true };
+    const refusal = refusalOf(decide({ type: ReqType.DUMP, opts }, { job }));
+    assert.equal(refusal.errno, os.errno.EPERM);
+    assert.match(refusal.reason, /^DUMP refused: process 500 of the tree is stopped, .*: continue it first/);
+    const kept = decide({ type: ReqType.DUMP, opts: { ...opts, leave_running: true } }, { job });
+    assert.match(
+      (kept.kind === 'relay' && kept.request.warning) || '',
+      /^process 500 of the tree is stopped/,
+    );
+    assert.equal(
+      decide({ type: ReqType.DUMP, opts }, { job: [{ ...job[0]!, stopped: false }] }).kind,
+      'relay',
+    );
+  });
 });
