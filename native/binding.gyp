@@ -71,6 +71,7 @@
         "launcher/clocks.cc",
         "launcher/files.cc",
         "launcher/identity.cc",
+        "launcher/inherited.cc",
         "launcher/launcher.cc",
         "launcher/parameters.cc",
         "launcher/report.cc",

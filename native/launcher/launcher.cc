@@ -21,6 +21,7 @@
 #include "clocks.h"
 #include "files.h"
 #include "identity.h"
+#include "inherited.h"
 #include "parameters.h"
 #include "report.h"
 #include "traits.h"
@@ -142,11 +143,13 @@ const char* CapabilityOf(const Parameters& fixed) {
   RequireReadable(request.config, Step::kConfig);
   RequireReadable(request.preload, Step::kPreload);
   const EngineFiles files = OpenCallersFiles(request);
+  CopyInherited(request);
   SetClocks(request, files.images);
   TakeLabel(request.label, request.label_command);
   const bool hand_over = (request.fixed.flags & kHandOver) != 0;
   const EngineSocket socket = MakeSocket(hand_over);
   const EngineFds placed = PlaceEngineFds(socket.engine, hand_over, files);
+  KeepInherited(request);
   // Take the limits last: from here on nothing is opened, mapped or forked.
   TakeLimits();
   SendReady(placed.files.images, placed.files.work, placed.files.status, ClocksInode(),

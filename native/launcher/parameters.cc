@@ -34,7 +34,10 @@ void CheckFixed(const Parameters& fixed) {
   Refuse(fixed.status_fd < -1, offsetof(Parameters, status_fd));
   // The same holds for a child of the caller, see capabilities(7).
   Refuse((fixed.ambient & ~fixed.inheritable) != 0, offsetof(Parameters, ambient));
-  Refuse(fixed.unused != 0, offsetof(Parameters, unused));
+  Refuse(fixed.inherited_count > kMaxInherited, offsetof(Parameters, inherited_count));
+  // In a hand-over CRIU uses the numbers of the request.
+  Refuse(fixed.inherited_count != 0 && (fixed.flags & kHandOver) != 0,
+         offsetof(Parameters, inherited_count));
   Refuse(fixed.group_count > kMaxGroups, offsetof(Parameters, group_count));
   Refuse(fixed.images_path_size != 0 && fixed.images_fd != -1, offsetof(Parameters, images_fd));
   const bool opens = fixed.images_fd != -1 || fixed.work_fd != -1 || fixed.status_fd != -1 ||
@@ -97,6 +100,11 @@ const Request& ReceiveRequest() {
     // Ascending, because the kernel sorts them and the proof compares in order.
     const bool in_order = index == 0 || request.groups[index - 1] <= group;
     Refuse(group == UINT32_MAX || !in_order, sizeof(Parameters) + index * sizeof group);
+  }
+  request.inherited =
+      reinterpret_cast<const int32_t*>(tail.Take(fixed.inherited_count * sizeof(int32_t)));
+  for (size_t index = 0; index < fixed.inherited_count; ++index) {
+    Refuse(request.inherited[index] < 0, offsetof(Parameters, inherited_count));
   }
   request.criu = tail.TakeString(fixed.criu_size, true);
   request.config = tail.TakeString(fixed.config_size, true);

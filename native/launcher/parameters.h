@@ -13,6 +13,7 @@ namespace criu_service::launcher {
 struct Request {
   Parameters fixed;
   const gid_t* groups;
+  const int32_t* inherited;
   const char* criu;
   const char* config;
   const char* images_path;

@@ -34,7 +34,7 @@
 namespace criu_service::launcher {
 
 constexpr uint32_t kMagic = 0x484c5243;  // "CRLH"
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 
 // Descriptors at the launcher's start; 0 and 1 are /dev/null, 2 is the engine's stderr.
 enum StartFd : int {
@@ -57,7 +57,11 @@ enum EngineFd : int {
   kEngineSocketFd = 3,
   kFirstEngineFd = 4,
   kLastEngineFd = 7,  // Three files, and the copy of the control socket.
+  // Copies of the caller's descriptors, in the order of the request. CRIU's own get lower numbers.
+  kFirstInheritedFd = 64,
 };
+
+constexpr uint32_t kMaxInherited = 64;
 
 constexpr uint32_t kCallerHasNoNewPrivs = 1;
 constexpr uint32_t kHandOver = 2;      // The engine gets kCallerSocketFd; no file is opened for it.
@@ -92,8 +96,9 @@ struct Parameters {
   uint64_t bounding;  // Capability sets of the caller, bit N is capability N.
   uint64_t inheritable;
   uint64_t ambient;
-  // After this structure come `group_count` groups of 32 bits, ascending; then the strings, in this
-  // order, each with a NUL at its end that its size counts. Size 0 means no string.
+  // After this structure come `group_count` groups of 32 bits, ascending; then `inherited_count`
+  // descriptors of the caller, 32 bits each, that the engine gets copies of; then the strings, in
+  // this order, each with a NUL at its end that its size counts. Size 0 means no string.
   uint32_t group_count;
   uint32_t criu_size;           // An absolute path.
   uint32_t config_size;         // An absolute path of a file with the one line `unprivileged`.
@@ -101,12 +106,13 @@ struct Parameters {
   uint32_t label_size;          // The caller's LSM label, as SO_PEERSEC tells it.
   uint32_t label_command_size;  // The text for /proc/self/attr/exec that takes that label.
   uint32_t preload_size;        // An absolute path: the library preloaded into the engine.
-  uint32_t unused;              // 0.
+  uint32_t inherited_count;
 };
 static_assert(sizeof(Parameters) == 96 && offsetof(Parameters, bounding) == 40);
 
-constexpr size_t kMaxParametersSize =
-    sizeof(Parameters) + kMaxGroups * sizeof(uint32_t) + size_t{6} * kMaxStringSize;
+constexpr size_t kMaxParametersSize = sizeof(Parameters) +
+                                      (kMaxGroups + kMaxInherited) * sizeof(uint32_t) +
+                                      size_t{6} * kMaxStringSize;
 
 enum class Kind : uint32_t { kReady = 0, kFailed = 1, kGuarded = 2, kClocks = 3 };
 
@@ -140,10 +146,11 @@ enum class Step : uint32_t {
   kNoNewPrivs,
   kProof,  // ProofFault.
   kDirectory,
-  kImages,  // The caller's descriptor, or -1 for a path.
-  kWork,    // The caller's descriptor.
-  kStatus,  // The caller's descriptor.
-  kClocks,  // ClocksFault.
+  kImages,     // The caller's descriptor, or -1 for a path.
+  kWork,       // The caller's descriptor.
+  kStatus,     // The caller's descriptor.
+  kInherited,  // The caller's descriptor, and above its 32 bits an InheritedFault.
+  kClocks,     // ClocksFault.
   kLabel,
   kSocket,
   kDescriptors,
@@ -160,6 +167,18 @@ enum FileFault : int {
   kFileWritableByOthers = 3,
   kFileSetId = 4,
   kFileHasCapabilities = 5,
+};
+
+// Kinds of descriptors that the engine does not get. kInheritedServed: errno tells what failed.
+enum InheritedFault : int {
+  kInheritedServed = 0,
+  kInheritedPath = 1,  // O_PATH.
+  kInheritedDirectory = 2,
+  kInheritedBlock = 3,     // A block device.
+  kInheritedDevice = 4,    // A character device that is neither harmless nor a terminal.
+  kInheritedTerminal = 5,  // Another user's.
+  kInheritedKernel = 6,    // A file of the kernel's own.
+  kInheritedRights = 7,    // The caller could not open it as it is open.
 };
 
 enum TimeFault : int {

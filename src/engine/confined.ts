@@ -75,6 +75,8 @@ export interface EngineFiles {
   readonly imagesDir?: string | undefined;
   readonly workDirFd?: number | undefined;
   readonly statusFd?: number | undefined;
+  /** Copied, to the numbers from firstInheritedFd on (launcher-protocol.ts). */
+  readonly inherited?: readonly number[] | undefined;
 }
 
 /** The numbers of those files in the engine. */

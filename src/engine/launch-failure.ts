@@ -4,6 +4,7 @@ import { getSystemErrorName } from 'node:util';
 import {
   ClocksFault,
   FileFault,
+  InheritedFault,
   type LaunchFailure,
   type LaunchStep,
   proofFaults,
@@ -181,6 +182,7 @@ const describeStep: Readonly<Record<LaunchStep, Describe>> = {
     ),
   work: (failure) => opened(failure, `work_dir_fd ${failure.value}`, 'search'),
   status: (failure) => opened(failure, `status_fd ${failure.value}`, 'write'),
+  inherited: (failure) => inherited(failure),
   clocks: (failure) => {
     switch (Number(failure.value)) {
       case ClocksFault.cannotBeRead:
@@ -276,6 +278,36 @@ function opened(failure: LaunchFailure, what: string, right: 'read' | 'search' |
       return administrator(`No descriptor is left to open ${what}: ${name(failure)}`, failure);
     default:
       return caller(`Cannot open ${what}: ${name(failure)}`, failure.error);
+  }
+}
+
+const refusedKinds: readonly [fault: number, what: string][] = [
+  [InheritedFault.path, 'it was opened with O_PATH'],
+  [InheritedFault.directory, 'it is a directory'],
+  [InheritedFault.block, 'it is a block device'],
+  [InheritedFault.device, 'it is a device other than /dev/null and the like, or a terminal'],
+  [InheritedFault.terminal, "it is another user's terminal"],
+  [
+    InheritedFault.kernel,
+    "it is a file of the kernel's own (in /proc or /sys, a pidfd, an io_uring, an epoll set)",
+  ],
+  [InheritedFault.rights, 'the caller could not open this file as it is open'],
+];
+
+function inherited(failure: LaunchFailure): LaunchFailureDescription {
+  const what = `inherit_fd ${failure.value & 0xffff_ffffn}`;
+  const kind = refusedKinds.find(([fault]) => BigInt(fault) === failure.value >> 32n)?.[1];
+  if (kind !== undefined) return caller(`${what} is not put into an engine: ${kind}`, EPERM);
+  switch (failure.error) {
+    case EBADF:
+      return caller(`The caller has no open descriptor ${what}`, EBADF);
+    case EPERM:
+      return caller(
+        `The descriptor ${what} cannot be copied: the caller is not dumpable (prctl(2), PR_SET_DUMPABLE), holds capabilities, or kernel.yama.ptrace_scope is not 0`,
+        EPERM,
+      );
+    default:
+      return caller(`The descriptor ${what} cannot be copied: ${name(failure)}`, failure.error);
   }
 }
 

@@ -3,10 +3,11 @@
  * order.
  */
 import { endianness } from 'node:os';
+import { maxInherited } from '../policy/inherited.ts';
 import type { Clocks, ClockTime } from '../protocol/clocks-image.ts';
 
 const magic = 0x484c5243;
-const version = 3;
+const version = 4;
 const littleEndian = endianness() === 'LE';
 
 /** The descriptors that a launcher is started with; 0 and 1 are /dev/null. */
@@ -79,6 +80,8 @@ export interface LaunchParameters {
   readonly imagesDir?: string | undefined;
   readonly workDirFd?: number | undefined;
   readonly statusFd?: number | undefined;
+  /** Descriptors of the caller, copied to the numbers from firstInheritedFd on (src/policy/inherited.ts). */
+  readonly inherited?: readonly number[] | undefined;
 }
 
 /** The steps of the launcher, in their order; the index is the number on the wire. */
@@ -114,6 +117,7 @@ export const launchSteps = [
   'images',
   'work',
   'status',
+  'inherited',
   'clocks',
   'label',
   'socket',
@@ -133,6 +137,18 @@ export const FileFault = {
   writableByOthers: 3,
   setId: 4,
   hasCapabilities: 5,
+} as const;
+
+/** The upper half of `value` of the step `inherited`; the lower half is the caller's descriptor. */
+export const InheritedFault = {
+  served: 0,
+  path: 1,
+  directory: 2,
+  block: 3,
+  device: 4,
+  terminal: 5,
+  kernel: 6,
+  rights: 7,
 } as const;
 
 /** `value` of the step `time`. */
@@ -213,6 +229,7 @@ export function encodeParameters(parameters: LaunchParameters): Buffer {
     encodeString('preload', parameters.preload),
   ];
   const groups = encodeGroups(parameters.groups);
+  const inherited = encodeInherited(parameters.inherited ?? []);
   const fixed = new DataView(new ArrayBuffer(parametersBytes));
   let offset = 0;
   const word = (name: string, value: number): void => {
@@ -257,8 +274,8 @@ export function encodeParameters(parameters: LaunchParameters): Buffer {
   set('ambient', parameters.ambient);
   word('groups', parameters.groups.length);
   for (const string of strings) word('size', string.length);
-  word('unused', 0);
-  return Buffer.concat([new Uint8Array(fixed.buffer), groups, ...strings]);
+  word('inherited', inherited.length / 4);
+  return Buffer.concat([new Uint8Array(fixed.buffer), groups, inherited, ...strings]);
 }
 
 /** @throws RangeError for bytes that no launcher of this version sends. */
@@ -360,6 +377,17 @@ function encodeString(name: string, text: string | undefined): Buffer {
     throw new RangeError(`${name} must have at most ${maxLauncherStringBytes - 1} bytes`);
   }
   return bytes;
+}
+
+function encodeInherited(numbers: readonly number[]): Uint8Array {
+  if (numbers.length > maxInherited) {
+    throw new RangeError(`inherited must be at most ${maxInherited} descriptors, not ${numbers.length}`);
+  }
+  for (const number of numbers) {
+    if (!Number.isInteger(number) || number < 0 || number > 0x7fffffff)
+      throw new RangeError(`inherited must be numbers of descriptors, not ${number}`);
+  }
+  return new Uint8Array(Int32Array.from(numbers).buffer);
 }
 
 function encodeGroups(groups: readonly number[]): Uint8Array {

@@ -11,6 +11,7 @@ import { type CriuOpts, type CriuReq, ReqType, reqTypeName } from '../protocol/m
 import { bitOf } from './capabilities.ts';
 import type { Obstacle } from './comes-back.ts';
 import { type CriuVersion, nameOfVersion } from './criu-version.ts';
+import { inheritedFds, withCopies } from './inherited.ts';
 import {
   isSet,
   type OptionName,
@@ -76,7 +77,7 @@ export interface RelayPlan {
   readonly peerFds: readonly PeerFd[];
   /** The opener of peerFds: the service copies them; a confined engine opens them as the caller. */
   readonly openedBy: 'service' | 'engine';
-  /** Descriptor numbers of the caller that must be the same in the engine. */
+  /** Descriptor numbers of the caller: the same in a privileged engine, other numbers in a confined one (inherited.ts). */
   readonly engineFds: readonly number[];
   /** The new encoding that the engine gets instead of the caller's bytes; absent for a fully privileged caller. */
   readonly fresh?: Buffer;
@@ -391,15 +392,15 @@ function planRelay(
       peerFds.push({ field, callerNumber: number });
     }
   }
-  const engineFds = new Set<number>((opts?.inherit_fd ?? []).map((entry) => entry.fd));
-  if (opts?.ps?.fd != null) engineFds.add(opts.ps.fd);
+  const inherited = opts ? inheritedFds(opts) : [];
+  const placed = new Set(opts?.ps?.fd == null ? inherited : [...inherited, opts.ps.fd]);
   // CRIU 4.1.1 wants an images directory for CHECK even beside a work directory.
   const hasImagesDirectory = peerFds.some(({ field }) => field === 'images_dir_fd') || !!opts?.images_dir;
   return {
     ...(pid === undefined ? {} : { pid }),
     peerFds,
     openedBy: engine === 'confined' ? 'engine' : 'service',
-    engineFds: [...engineFds],
+    engineFds: engine === 'confined' ? inherited : [...placed],
     ...freshly(message, row, engine),
     // As in CRIU, images_dir counts only without images_dir_fd.
     ...(engine === 'confined' && opts?.images_dir && opts.images_dir_fd === -1
@@ -429,7 +430,7 @@ function freshly(message: CriuReq, row: RequestRow, engine: AuthorizedRequest['e
     case 'confined': {
       // Without `unprivileged` CRIU wants all of root's capabilities (check_caps in CRIU's util.c).
       const opts: CriuOpts = { images_dir_fd: -1, ...message.opts, unprivileged: true };
-      return { fresh: encodeRequest({ ...message, opts: row.confinedOptions?.(opts) ?? opts }) };
+      return { fresh: encodeRequest({ ...message, opts: withCopies(row.confinedOptions?.(opts) ?? opts) }) };
     }
   }
 }

@@ -9,13 +9,15 @@
  */
 import type { CriuOpts } from '../protocol/messages.ts';
 import { type CriuVersion, isBefore } from './criu-version.ts';
+import { maxInherited } from './inherited.ts';
 
 export type OptionName = Exclude<keyof CriuOpts & string, `$${string}`>;
 
 /**
  * - `as-criu`: the engine gets the option unchanged; for a confined caller the kernel decides what the option may do;
  * - `peer-fd`: CRIU opens /proc/PEER/fd/N, so N is replaced by the number of a copy that its peer holds;
- * - `engine-fd`: CRIU uses descriptor N of its own, so a copy is put at exactly that number;
+ * - `engine-fd`: CRIU uses descriptor N of its own. A privileged engine gets a copy at exactly that number. A confined engine gets a copy
+ *   that its launcher has made and judged as the caller, at another number, and the request names that;
  * - `directory`: a path that is opened as the caller, and passed as images_dir_fd;
  * - `refused`: the option is refused, for the reason in this sentence.
  */
@@ -56,7 +58,14 @@ export const optionTable = {
   work_dir_fd: peerFd,
   status_fd: peerFd,
   pidfd_store_sk: privilegedOnly('the descriptor would be taken from this service', 'peer-fd'),
-  inherit_fd: privilegedOnly('descriptors of a caller are not put into an engine', 'engine-fd'),
+  inherit_fd: {
+    privileged: 'engine-fd',
+    confined: 'engine-fd',
+    refusedValue: ({ inherit_fd }) =>
+      (inherit_fd?.length ?? 0) > maxInherited
+        ? `inherit_fd: more than ${maxInherited} descriptors`
+        : undefined,
+  },
   ps: {
     ...asCriu,
     // Address and port are as-criu.

@@ -12,6 +12,7 @@ import './restore.test.ts';
 import './restore-engines.test.ts';
 import './restore-escapes.test.ts';
 import './clocks.test.ts';
+import './inherited.test.ts';
 import './ticket.test.ts';
 import './led.test.ts';
 import './takeover.test.ts';

@@ -90,7 +90,6 @@ describe('an option that alice may not use', () => {
   // consulted before an engine is started.
   const others: readonly [CriuOpts, RegExp][] = [
     [{ images_dir_fd: 10, exec_cmd: ['/bin/sh', '-c', 'id'] }, /exec_cmd: it would run programs/],
-    [{ images_dir_fd: 10, inherit_fd: [{ key: 'tty', fd: 11 }] }, /inherit_fd: descriptors of a caller/],
     [{ images_dir_fd: 10, pidfd_store_sk: 11 }, /pidfd_store_sk: the descriptor would be taken/],
     [{ images_dir_fd: 10, rst_sibling: true }, /rst_sibling: the restored process would become a child/],
     [{ images_dir_fd: 10, lazy_pages: true }, /lazy_pages: pages that come later/],

@@ -27,6 +27,7 @@ import {
   maxLauncherGroups,
 } from '../../src/engine/launcher-protocol.ts';
 import { native } from '../../src/native/binding.ts';
+import { maxInherited } from '../../src/policy/inherited.ts';
 import {
   type Launch,
   launch,
@@ -769,16 +770,17 @@ for (const [build, compile] of [
           ],
           ['a library with a blank in its path', setByte(good, good.length - 2, 0x20), EINVAL, 88n],
           ['two libraries', setByte(good, good.length - 2, 0x3a), EINVAL, 88n],
-          ['a word behind the sizes', changed(92, 1), EINVAL, 92n],
+          ['too many descriptors to copy', changed(92, maxInherited + 1), EINVAL, 92n],
+          ['more descriptors to copy than there are', changed(92, maxInherited), EINVAL, 112n],
           ['groups out of order', changed(96, 0xfffffffe), EINVAL, 100n],
           ['a group -1', changed(108, 0xffffffff), EINVAL, 108n],
           ['all ones', Buffer.alloc(200, 0xff), EINVAL, 0n],
           ['all zero', Buffer.alloc(4096), EINVAL, 0n],
           [
             'more than there can be',
-            Buffer.alloc(96 + 4 * maxLauncherGroups + 6 * 4096 + 1),
+            Buffer.alloc(96 + 4 * (maxLauncherGroups + maxInherited) + 6 * 4096 + 1),
             EMSGSIZE,
-            BigInt(96 + 4 * maxLauncherGroups + 6 * 4096 + 1),
+            BigInt(96 + 4 * (maxLauncherGroups + maxInherited) + 6 * 4096 + 1),
           ],
         ];
         for (const [name, packet, error, value] of cases) {

@@ -19,6 +19,7 @@ import './clocks.test.ts';
 import './belongings.test.ts';
 import './comes-back.test.ts';
 import './stopped-jobs.test.ts';
+import './inherited.test.ts';
 import './words.test.ts';
 import './kerndat.test.ts';
 import './labels.test.ts';

@@ -61,6 +61,7 @@ export async function startEngineAs(
         imagesDir: plan?.imagesDir,
         workDirFd: number('work_dir_fd'),
         statusFd: number('status_fd'),
+        inherited: plan?.engineFds,
       },
       {
         sharedWith: target ?? (standing.traits.timeNamespace === undefined ? undefined : caller.pidfd),

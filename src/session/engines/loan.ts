@@ -38,7 +38,7 @@ export class Loan {
     try {
       const overrides: { -readonly [K in keyof Overrides]: Overrides[K] } = {};
       if (plan.pid !== undefined) overrides.pid = plan.pid;
-      // A confined engine opens these itself, with the caller's rights.
+      // A confined engine opens or copies these itself, with the caller's rights.
       const copied = plan.openedBy === 'service' ? plan.peerFds : [];
       for (const { field, callerNumber } of copied) {
         const copy = this.#copy(caller, field, callerNumber);
@@ -47,7 +47,8 @@ export class Loan {
       }
       if (plan.lendLogDirectory) overrides.images_dir_fd = this.#lendDirectory().number;
       this.#overrides = overrides;
-      this.engineFds = plan.engineFds.map((number) => ({
+      const placed = plan.openedBy === 'service' ? plan.engineFds : [];
+      this.engineFds = placed.map((number) => ({
         source: this.#copy(caller, 'descriptor', number),
         target: number,
       }));

@@ -119,11 +119,17 @@ export class TestCaller {
   readonly #lines: AsyncIterator<string>;
   readonly #interface: Interface;
 
-  static async start(workshop: Workshop, traits: readonly string[]): Promise<TestCaller> {
+  /** @param holds descriptors of this process that it gets as 3, 4 and so on. */
+  static async start(
+    workshop: Workshop,
+    traits: readonly string[],
+    holds: readonly number[] = [],
+  ): Promise<TestCaller> {
     const child = spawn(workshop.path('caller'), traits, {
       cwd: '/',
       env: { REPORT: workshop.path('report') },
-    });
+      stdio: ['pipe', 'pipe', 'pipe', ...holds],
+    }) as ChildProcessWithoutNullStreams;
     let complaint = '';
     child.stderr.on('data', (data: Buffer) => {
       complaint += data.toString();

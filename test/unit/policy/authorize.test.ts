@@ -405,7 +405,7 @@ describe('authorize for a confined caller', () => {
     ['lazy_pages', { lazy_pages: true }],
     ['log_to_stderr', { log_to_stderr: true }],
     ['rst_sibling', { rst_sibling: true }],
-    ['inherit_fd', { inherit_fd: [{ key: 'k', fd: 0 }] }],
+    ['inherit_fd', { inherit_fd: Array.from({ length: 65 }, (_, fd) => ({ key: 'k', fd })) }],
     ['ps.fd', { ps: { fd: 0 } }],
     ['pidfd_store_sk', { pidfd_store_sk: 0 }],
     ['log_file', { log_file: '-' }],
@@ -422,6 +422,23 @@ describe('authorize for a confined caller', () => {
 
   it('allows a value of false or an empty list for options that it refuses', () => {
     assert.equal(decide(dump({ lazy_pages: false, exec_cmd: [] }), alice).kind, 'relay');
+  });
+
+  it('gives an engine copies of her descriptors, under numbers that are not its own', () => {
+    const inherit_fd = [
+      { key: 'pipe:[1]', fd: 9 },
+      { key: 'tmp/log', fd: 3 },
+      { key: 'pipe:[2]', fd: 9 },
+    ];
+    const decision = decide({ type: ReqType.RESTORE, opts: { images_dir_fd: 3, inherit_fd } }, alice);
+    assert.deepEqual(decision.kind === 'relay' && decision.plan.engineFds, [9, 3, 9]);
+    assert.deepEqual(freshOf(decision).opts?.inherit_fd, [
+      { key: 'pipe:[1]', fd: 64 },
+      { key: 'tmp/log', fd: 65 },
+      { key: 'pipe:[2]', fd: 66 },
+    ]);
+    const root = planOf({ type: ReqType.RESTORE, opts: { images_dir_fd: 3, inherit_fd } });
+    assert.deepEqual([root.engineFds, root.fresh], [[9, 3], undefined]);
   });
 
   it('opens an images directory that is given as a path with the caller’s rights', () => {
