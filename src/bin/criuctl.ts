@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** Parse, ask, print, one exit code. */
 import { type Parsed, parseCommandLine } from '../cli/command-line.ts';
+import { detachedVerb } from '../cli/detached-verb.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import type { Invocation, Outcome } from '../cli/invocation.ts';
 import type { Verb } from '../cli/option-table.ts';
@@ -30,6 +31,11 @@ async function main(): Promise<number> {
   if (process.argv[2] === holderVerb) {
     const { holdTerminal } = await import('../cli/terminal/holder.ts');
     return holdTerminal(Number(process.argv[3]));
+  }
+  if (process.argv[2] === detachedVerb) {
+    const { untilDetached } = await import('../cli/detach.ts');
+    await untilDetached(Number(process.argv[3]));
+    process.argv.splice(2, 2);
   }
   const parsed = parseCommandLine(process.argv.slice(2));
   if ('exitCode' in parsed) return parsed.exitCode;

@@ -172,6 +172,7 @@ function assemble(
       replace: own.has('replace'),
       displayStats: own.has('display-stats'),
       pidfile: own.get('pidfile'),
+      detach: own.get('detach'),
       terminal: own.get('terminal'),
       wait: own.has('wait'),
       lines,

@@ -2,6 +2,7 @@
 import type { DumpOptions } from '../client/options.ts';
 import { readDumpStatistics } from '../client/statistics.ts';
 import { type Destination, destinationOf } from './destination.ts';
+import { detachIfAsked } from './detach.ts';
 import { placesOf } from './directories.ts';
 import { imageBytes, memoryOfTree } from './images.ts';
 import type { Invocation, Outcome } from './invocation.ts';
@@ -9,6 +10,8 @@ import { dumpSummary } from './summary.ts';
 import { absolute, watch, withDefaults } from './work.ts';
 
 export async function run(invocation: Invocation): Promise<Outcome> {
+  const detached = detachIfAsked(invocation);
+  if (detached) return detached;
   const { verb, options } = invocation;
   const pid = options.pid!;
   const destination = destinationOf(invocation, options.logFile ?? `${verb}.log`);

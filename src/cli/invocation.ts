@@ -13,6 +13,8 @@ export interface OwnOptions {
   readonly replace: boolean;
   readonly displayStats: boolean;
   readonly pidfile: string | undefined;
+  /** The file for the result of a request from outside of the tree, empty for the usual one. */
+  readonly detach: string | undefined;
   /** `here`, `none`, or a file for the output. */
   readonly terminal: string | undefined;
   /** A restore lasts until the tree ends. */

@@ -577,6 +577,13 @@ export const optionTable: readonly OptionRow[] = [
   },
 
   {
+    ...names('--detach'),
+    value: { name: 'file', optional: true, completion: 'file' },
+    verbs: dumps,
+    group: 'Tree',
+    help: 'ask from outside of the tree, for a program that dumps itself; the result goes to a file (default: criuctl.log)',
+  },
+  {
     ...names('--terminal'),
     value: { name: 'where', completion: 'file' },
     verbs: ['restore'],

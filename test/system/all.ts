@@ -6,6 +6,7 @@ import './criuctl.test.ts';
 import './criuctl-root.test.ts';
 import './terminals.test.ts';
 import './attach.test.ts';
+import './detach.test.ts';
 import './examples.test.ts';
 import './dialogs.test.ts';
 import './compare.test.ts';

@@ -91,6 +91,7 @@ describe('criuctl’s command line', () => {
       'trust-images',
       'lines',
       'pidfile',
+      'detach',
       'terminal',
       'wait',
       'display-stats',
