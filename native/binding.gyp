@@ -68,6 +68,7 @@
       "target_name": "criu-launcher",
       "type": "executable",
       "sources": [
+        "launcher/birth.cc",
         "launcher/clocks.cc",
         "launcher/files.cc",
         "launcher/identity.cc",

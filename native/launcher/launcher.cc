@@ -18,6 +18,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "birth.h"
 #include "clocks.h"
 #include "files.h"
 #include "identity.h"
@@ -45,7 +46,7 @@ void ResetSignalsAndFds() {
   }
   Require(::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof none) == 0,
           Step::kSelf);
-  Require(::close_range(kTimePidfd + 1, UINT_MAX, 0) == 0, Step::kSelf);
+  Require(::close_range(kCgroupFd + 1, UINT_MAX, 0) == 0, Step::kSelf);
   MoveControl();
   for (const int fd : {0, 1, 2, int{kCallerPidfd}, int{kCallerProcFd}}) {
     Require(::fcntl(fd, F_GETFD) != -1, Step::kSelf, fd);
@@ -126,6 +127,7 @@ const char* CapabilityOf(const Parameters& fixed) {
   // State: root with every capability.
   CheckOwnIdentity();
   ResetSignalsAndFds();
+  BeBornInCgroup();
   const Request& request = ReceiveRequest();
   const int criu = OpenCriu(request.criu);
   CheckConfig(request.config);

@@ -3,7 +3,11 @@
 // The launcher is started as root with argv[0] only, an empty environment and the descriptors of
 // StartFd. Then, on descriptor 3, a SEQPACKET socket:
 //
-//   service -> launcher   one Parameters packet, after the launcher's pid was put into its cgroup.
+//   launcher -> service   with kCgroupFd only, at any time: an Answer, kBorn, with a pidfd
+//                         (SCM_RIGHTS). A new process in that cgroup, also a child of the service,
+//                         goes on as the launcher. The old one exits with status 0.
+//   service -> launcher   one Parameters packet. Without kCgroupFd, the launcher's pid was put into
+//                         its cgroup before.
 //   launcher -> service   with kOwnClocks only: a ClocksPacket, sent by the caller without a
 //                         privilege. The service answers with a ClocksAnswer, or closes the
 //                         connection: then nothing is executed.
@@ -43,6 +47,7 @@ enum StartFd : int {
   kCallerProcFd = 5,    // The directory /proc/PID of the caller, bound to the pidfd by the service.
   kCallerSocketFd = 6,  // The caller's connection, blocking; for a hand-over only.
   kTimePidfd = 7,       // A process whose time namespace the engine enters; with kJoinTime only.
+  kCgroupFd = 8,  // The directory of the engine's cgroup, if the launcher is to be born in it.
 };
 
 // Descriptors at the engine's start, with argv "criu", "swrk", "3". The requested files follow in
@@ -114,12 +119,13 @@ constexpr size_t kMaxParametersSize = sizeof(Parameters) +
                                       (kMaxGroups + kMaxInherited) * sizeof(uint32_t) +
                                       size_t{6} * kMaxStringSize;
 
-enum class Kind : uint32_t { kReady = 0, kFailed = 1, kGuarded = 2, kClocks = 3 };
+enum class Kind : uint32_t { kReady = 0, kFailed = 1, kGuarded = 2, kClocks = 3, kBorn = 4 };
 
 // In the order of execution. The meaning of `value` is told at each step that has one.
 enum class Step : uint32_t {
   kNone = 0,
   kSelf,        // The launcher was not started as required; securebits, or a descriptor.
+  kCgroup,      // The cgroup of kCgroupFd.
   kParameters,  // The byte offset, or the size.
   kCriu,        // FileFault.
   kConfig,      // FileFault.
@@ -221,7 +227,8 @@ struct Answer {
   int32_t images_fd;  // Descriptors of the engine, or -1.
   int32_t work_fd;
   int32_t status_fd;
-  int64_t value;  // When ready: the inode of the time namespace that was made, or 0.
+  // When ready: the inode of the time namespace that was made, or 0. When born: the pid.
+  int64_t value;
 };
 static_assert(sizeof(Answer) == 40 && offsetof(Answer, value) == 32);
 

@@ -53,6 +53,11 @@ void SendReady(int32_t images_fd, int32_t work_fd, int32_t status_fd, int64_t cl
   Require(Send(answer, service_socket), Step::kAnswer);
 }
 
+void SendBorn(int64_t pid, int pidfd) {
+  const Answer answer{kMagic, kVersion, Kind::kBorn, Step::kNone, 0, -1, -1, -1, pid};
+  Require(Send(answer, pidfd), Step::kAnswer);
+}
+
 void SendPacket(const void* packet, size_t size) {
   Require(::send(control, packet, size, MSG_NOSIGNAL) == static_cast<ssize_t>(size), Step::kAnswer);
 }

@@ -17,6 +17,9 @@ int ControlFd();
 void SendReady(int32_t images_fd, int32_t work_fd, int32_t status_fd, int64_t clocks,
                int service_socket);
 
+// Sends kBorn with the pidfd of the process that goes on.
+void SendBorn(int64_t pid, int pidfd);
+
 // Sends a packet that is no Answer. Without a reader there is no request any more.
 void SendPacket(const void* packet, size_t size);
 

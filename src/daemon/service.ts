@@ -1,6 +1,7 @@
 /** The service: accepts connections, owns the sessions, reports to systemd, drains. */
 import { constants as os } from 'node:os';
 import type { AnswerFile } from '../engine/answer-file.ts';
+import { cgroupRegister } from '../engine/cgroup-register.ts';
 import type { ConfinedEngineOptions } from '../engine/confined.ts';
 import { EngineCgroup } from '../engine/engine-cgroup.ts';
 import { EnginePool, type EnginePoolOptions } from '../engine/engine-pool.ts';
@@ -232,6 +233,7 @@ export class Service {
   }
 
   #prepareSweeps(): void {
+    cgroupRegister.open(this.#runtimeDirectory);
     const { records } = this.#context;
     const thawed = prepareSweeps(this.#runtimeDirectory, {
       onEnded: (process) => records.endedLeft(process),

@@ -16,6 +16,7 @@ import { requireUnprivilegedMode } from './criu-version.ts';
 import { type ConfinedEngineEvents, Engine, usualConnection } from './engine.ts';
 import type { EngineCgroup } from './engine-cgroup.ts';
 import { explainLaunchFailure, type LaunchContext } from './launch-failure.ts';
+import { Launcher } from './launcher.ts';
 import {
   decodeAnswer,
   encodeClocks,
@@ -95,13 +96,17 @@ export interface ConfinedEngine {
 }
 
 /**
- * The cgroup where the engine and its descendants live. `before`: the cgroup exists first, and the launcher starts in it. `with`:
+ * The cgroup where the engine and its descendants live. `before`: the cgroup exists first, and the launcher is born in it. `with`:
  * the cgroup can only be created with a process in it, so the launcher is moved there, before it takes over any identity. Moving
  * costs the kernel some milliseconds.
+ *
+ * A caller may be moved at any time. `isStill` tells, when the cgroup is there and nothing was done yet, if the caller is still where
+ * it was when the cgroup was chosen.
  */
-export type EngineHome =
+export type EngineHome = (
   | { readonly before: () => EngineCgroup }
-  | { readonly with: (pid: number) => Promise<EngineCgroup> };
+  | { readonly with: (pid: number) => Promise<EngineCgroup> }
+) & { readonly isStill?: () => boolean };
 
 /**
  * The engine could not take over its caller's identity, or could not be executed. `errno` is positive; the message is for the
@@ -150,42 +155,54 @@ export async function startConfinedEngine(
   });
   const stderr = new StderrFile('criu-stderr');
   const { ours: control, theirs } = native.socketpair();
-  let launcher: Process | undefined;
+  let launcher: Launcher | undefined;
   let cgroup: EngineCgroup | undefined;
   try {
     if ('before' in home) cgroup = home.before();
-    launcher = spawnLauncher(
-      options.launcher,
-      stderr.fd,
-      theirs,
-      identity,
-      connection,
-      clocks.sharedWith,
-      cgroup,
+    launcher = new Launcher(
+      spawnLauncher(options.launcher, stderr.fd, theirs, identity, connection, clocks.sharedWith, cgroup),
+      'before' in home,
     );
     theirs.close();
     if ('with' in home) cgroup = await home.with(launcher.pid);
-    control.send(parameters);
+    if (home.isStill?.() === false) {
+      throw new LaunchError(
+        os.errno.EAGAIN,
+        'The calling process was moved to another cgroup meanwhile: ask again',
+      );
+    }
+    sendIfThere(control, parameters);
     const ready = await answerOf(control, launcher, options.deadlineMs, {
       criu,
       config: options.configFile,
       preload: options.preload,
       imagesDir: files.imagesDir,
     });
+    control.close();
     return {
-      engine: new Engine(launcher, ready.socket, stderr, events, usualConnection, events),
+      engine: new Engine(launcher.process!, ready.socket, stderr, events, usualConnection, events),
       cgroup: cgroup!,
       files: ready.files,
       time: ready.time,
     };
   } catch (error) {
     stderr.close();
-    if (launcher) onAbandoned(abandon(launcher, cgroup));
-    else cgroup?.remove();
-    throw error;
-  } finally {
     theirs.close();
-    control.close();
+    if (launcher) onAbandoned(launcher.abandon(control, cgroup));
+    else {
+      control.close();
+      cgroup?.remove();
+    }
+    throw error;
+  }
+}
+
+/** A launcher that has failed already has said why. */
+function sendIfThere(control: SeqpacketSocket, packet: Uint8Array): void {
+  try {
+    control.send(packet);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
   }
 }
 
@@ -206,7 +223,6 @@ function spawnLauncher(
       file,
       argv: ['criu-launcher'],
       env: [],
-      ...(directory ? { cgroup: directory } : {}),
       fds: [
         { source: devNull, target: 0 },
         { source: stderr, target: 1 },
@@ -216,6 +232,7 @@ function spawnLauncher(
         { source: identity.procDirectory, target: launcherFds.callerProc },
         ...(connection ? [{ source: connection, target: launcherFds.callerSocket }] : []),
         ...(timePidfd ? [{ source: timePidfd, target: launcherFds.timePidfd }] : []),
+        ...(directory ? [{ source: directory, target: launcherFds.cgroup }] : []),
       ],
     });
   } finally {
@@ -234,7 +251,7 @@ interface Launched {
 /** Waits until the launcher is ready, and then for the library in CRIU, before CRIU's main(): see native/launcher/protocol.h. */
 function answerOf(
   control: SeqpacketSocket,
-  launcher: Process,
+  launcher: Launcher,
   deadlineMs: number,
   context: LaunchContext,
 ): Promise<Launched> {
@@ -249,8 +266,8 @@ function answerOf(
     };
     const fail = (errno: number, message: string): void =>
       settle(() => {
-        // CRIU has no request yet, so it has frozen no process. A launcher ends by itself, but its caller could stop it.
-        launcher.signal(os.signals.SIGKILL);
+        // CRIU has no request yet, so it has frozen no process.
+        launcher.kill();
         if (ready?.socket) closeSocket(ready.socket);
         reject(new LaunchError(errno, message));
       });
@@ -266,7 +283,7 @@ function answerOf(
       try {
         const packet = control.receive(maxAnswerBytes, 1);
         if (!packet) {
-          if (ready && guarded) settle(() => resolve(ready!));
+          if (ready && guarded && launcher.process) settle(() => resolve(ready!));
           else fail(os.errno.ECONNABORTED, 'The engine was ended before it could start');
           return;
         }
@@ -278,6 +295,9 @@ function answerOf(
             fail(errno, sentence);
             break;
           }
+          case 'born':
+            launcher.born(packet.fds[0], answer.pid);
+            break;
           case 'clocks': {
             if (ready) throw new Error('it asks for clocks after its answer');
             const offsets = offsetsOf(answer);
@@ -305,21 +325,6 @@ function answerOf(
       } catch (error) {
         fail(os.errno.EIO, `The launcher cannot be understood: ${(error as Error).message}`);
       }
-    });
-  });
-}
-
-/**
- * A failed launcher was killed; a launcher that waits for its parameters reads end of file. A file system that never answers can
- * delay the exit of a killed launcher without limit.
- */
-function abandon(launcher: Process, cgroup: EngineCgroup | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    launcher.onExit(() => {
-      launcher.close();
-      cgroup?.kill();
-      cgroup?.remove();
-      resolve();
     });
   });
 }

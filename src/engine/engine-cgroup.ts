@@ -2,24 +2,47 @@
  * The cgroup of an engine, which its caller cannot write: all processes that the engine forks can be found, frozen and ended
  * there.
  *
- * For a RESTORE it is a transient scope in the caller's slice, where the restored tree stays. For other requests of a confined
- * caller it is a directory below this service's own cgroup, which systemd has delegated to the service (Delegate=yes). See
- * cgroups(7) and Documentation/admin-guide/cgroup-v2.rst of the kernel: cgroup.freeze (Linux 5.2), cgroup.kill (5.14).
+ * It lies below the cgroup of the caller (src/policy/place.ts), is a transient scope in the caller's slice, or lies below this
+ * service's own cgroup, which systemd has delegated to the service (Delegate=yes). See cgroups(7) and
+ * Documentation/admin-guide/cgroup-v2.rst of the kernel: cgroup.freeze (Linux 5.2), cgroup.kill (5.14).
  */
 import {
+  closeSync,
   constants,
+  fstatSync,
   mkdirSync,
-  readdir,
+  openSync,
   readdirSync,
   readFile,
   readFileSync,
   rmdirSync,
+  watch,
   writeFile,
   writeFileSync,
 } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { native, type OwnedFd } from '../native/binding.ts';
+import {
+  apartName,
+  type CgroupKind,
+  isOfThisStart,
+  nestedKind,
+  newId,
+  newName,
+  type ScopeKind,
+  treeOfApart,
+} from './cgroup-names.ts';
+import { cgroupRegister, type NestedKind } from './cgroup-register.ts';
+import {
+  apartPrefix,
+  enginePrefix,
+  isGone,
+  ownCgroup,
+  ownScopes,
+  pageServerMark,
+  unifiedMount,
+} from './our-cgroups.ts';
 
 /** Retries of removing a directory: the kernel releases a cgroup shortly after its last process. */
 const removeRetryMs = 20;
@@ -33,11 +56,24 @@ export class EngineCgroup {
   readonly path: string;
   readonly #directory: string;
   readonly #isScope: boolean;
+  /** It lies below the cgroup of its caller, who may own that one. */
+  readonly #isNested: boolean;
 
   private constructor(path: string, isScope: boolean) {
     this.path = path;
     this.#directory = join(unifiedMount(), path);
     this.#isScope = isScope;
+    this.#isNested = !isScope && nestedKind(basename(path)) !== undefined;
+  }
+
+  /**
+   * Creates a cgroup below that of a caller. The kernel hands no controller down to it, so that the caller's own limits hold.
+   * @param mayHold as in {@link EngineCgroup.scope}.
+   */
+  static within(parent: string, kind: CgroupKind, mayHold: boolean): EngineCgroup {
+    const cgroup = new EngineCgroup(join(parent, newName(kind, mayHold)), false);
+    cgroup.#make();
+    return cgroup;
   }
 
   /** Creates a cgroup below this service's own, for an engine that starts in it. */
@@ -53,8 +89,12 @@ export class EngineCgroup {
    * has not run: if the service is killed, its next start sees the directory.
    */
   static apartFrom(tree: EngineCgroup): EngineCgroup {
-    const cgroup = new EngineCgroup(join(ownCgroup(), `${apartPrefix}${basename(tree.path)}`), false);
-    mkdirSync(cgroup.#directory, { recursive: true });
+    const name = basename(tree.path);
+    const path = tree.#isNested
+      ? join(dirname(tree.path), apartName(name))
+      : join(ownCgroup(), `${apartPrefix}${name}`);
+    const cgroup = new EngineCgroup(path, false);
+    cgroup.#make();
     return cgroup;
   }
 
@@ -67,13 +107,19 @@ export class EngineCgroup {
     const names = new Set([...owned].map((path) => basename(path)));
     const left = new Map<string, EngineCgroup>();
     for (const apart of EngineCgroup.#allBelow()) {
-      const name = basename(apart.path);
-      if (name.startsWith(apartPrefix) && !isOfThisStart(name))
-        left.set(name.slice(apartPrefix.length), apart);
+      const name = apart.#apartOf;
+      if (name !== undefined && !isOfThisStart(name)) left.set(name, apart);
     }
     const ended: string[] = [];
     for (const name of names) left.delete(name);
     if (left.size === 0) return ended;
+    for (const tree of EngineCgroup.#nested('restore')) {
+      const name = basename(tree.path);
+      if (!left.has(name)) continue;
+      tree.kill();
+      tree.remove();
+      ended.push(name);
+    }
     for await (const directory of ownScopes()) {
       const name = basename(directory);
       if (!left.has(name)) continue;
@@ -89,7 +135,7 @@ export class EngineCgroup {
 
   /** Opens its directory, for {@link native.spawn}. */
   open(): OwnedFd {
-    return native.open(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    return this.#inside((directory) => native.open(directory, constants.O_RDONLY | constants.O_DIRECTORY));
   }
 
   /**
@@ -105,8 +151,7 @@ export class EngineCgroup {
     lane: number,
   ): Promise<EngineCgroup> {
     try {
-      const mark = kind === 'restore' && mayHold ? mayHoldMark : '';
-      const name = `criu-${kind}-${mark}${newId()}.scope`;
+      const name = `${newName(kind, mayHold)}.scope`;
       return new EngineCgroup(await native.startScope({ name, slice, description, pid, lane }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
@@ -143,9 +188,8 @@ export class EngineCgroup {
   /** Removes the directories of engines that exited while this service was not running. A directory with processes stays. */
   static removeEmpty(): void {
     try {
-      for (const cgroup of EngineCgroup.#allBelow()) {
-        if (!basename(cgroup.path).startsWith(apartPrefix)) cgroup.remove(0);
-      }
+      for (const cgroup of EngineCgroup.#allBelow()) if (cgroup.#apartOf === undefined) cgroup.remove(0);
+      for (const cgroup of EngineCgroup.#nested('restore', 'page-server')) cgroup.removeWhenEmpty();
     } catch {
       // Without cgroup v2 there are no directories.
     }
@@ -158,9 +202,12 @@ export class EngineCgroup {
     return new Set(EngineCgroup.#allBelow().flatMap((cgroup) => cgroup.#membersIfThere()));
   }
 
-  /** Every process in those of our scopes for which `which` is true. */
-  static async membersOfScopes(which: (path: string) => boolean): Promise<number[]> {
+  /** Every process in those cgroups of restored trees and page servers for which `which` is true. */
+  static async membersOfTrees(which: (path: string) => boolean): Promise<number[]> {
     const pids: number[] = [];
+    for (const cgroup of EngineCgroup.#nested('restore', 'page-server')) {
+      if (which(cgroup.path)) pids.push(...cgroup.#membersIfThere());
+    }
     for await (const directory of ownScopes()) {
       if (!which(directory.slice(unifiedMount().length))) continue;
       const procs = await contentOf(join(directory, 'cgroup.procs'), 'latin1').catch((error) => {
@@ -173,10 +220,16 @@ export class EngineCgroup {
     return pids;
   }
 
+  /** The cgroups of engines below this service's own, and below those of callers. */
   static #allBelow(): EngineCgroup[] {
     return readdirSync(join(unifiedMount(), ownCgroup()))
       .filter((name) => name.startsWith(enginePrefix))
-      .map((name) => new EngineCgroup(join(ownCgroup(), name), false));
+      .map((name) => new EngineCgroup(join(ownCgroup(), name), false))
+      .concat(EngineCgroup.#nested('engine', 'apart'));
+  }
+
+  static #nested(...kinds: readonly NestedKind[]): EngineCgroup[] {
+    return cgroupRegister.of(...kinds).map((path) => new EngineCgroup(path, false));
   }
 
   /**
@@ -241,7 +294,12 @@ export class EngineCgroup {
    * @throws Error if the process has gone (ESRCH).
    */
   async take(pid: number): Promise<void> {
-    await writeElsewhere(join(this.#directory, 'cgroup.procs'), String(pid));
+    const directory = this.open();
+    try {
+      await writeElsewhere(`/proc/self/fd/${directory.number}/cgroup.procs`, String(pid));
+    } finally {
+      directory.close();
+    }
   }
 
   thaw(): void {
@@ -264,139 +322,110 @@ export class EngineCgroup {
   remove(retries = removeRetries): void {
     if (this.#isScope) return;
     try {
-      rmdirSync(this.#directory);
+      this.#inside(() => rmdirSync(this.#directory));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EBUSY' || retries === 0) return;
-      setTimeout(() => this.remove(retries - 1), removeRetryMs);
+      if ((error as NodeJS.ErrnoException).code === 'EBUSY') {
+        if (retries > 0) setTimeout(() => this.remove(retries - 1), removeRetryMs);
+        return;
+      }
+    }
+    // It was removed, here or together with the unit around it.
+    cgroupRegister.remove(this.path);
+  }
+
+  /** Removes a directory of ours when its last process has left: a restored tree, a page server. */
+  removeWhenEmpty(): void {
+    if (!this.#isNested) {
+      this.remove();
+      return;
+    }
+    try {
+      const watcher = watch(join(this.#directory, 'cgroup.events'), { persistent: false }, () => {
+        if (this.#isPopulated) return;
+        watcher.close();
+        this.remove();
+      });
+      watcher.on('error', () => watcher.close());
+      if (this.#isPopulated) return;
+      watcher.close();
+    } catch {
+      // The directory was removed, or nothing can be watched: a later start removes it.
+    }
+    this.remove(0);
+  }
+
+  get #isPopulated(): boolean {
+    try {
+      return /^populated 1$/m.test(this.#read('cgroup.events'));
+    } catch {
+      return false;
+    }
+  }
+
+  /** The name of the tree whose engine is moved here; undefined for any other cgroup. */
+  get #apartOf(): string | undefined {
+    const name = basename(this.path);
+    return this.#isNested
+      ? treeOfApart(name)
+      : name.startsWith(apartPrefix)
+        ? name.slice(apartPrefix.length)
+        : undefined;
+  }
+
+  #make(): void {
+    if (this.#isNested) cgroupRegister.add(this.path);
+    try {
+      mkdirSync(this.#directory);
+    } catch (error) {
+      // An earlier start of this service was killed after it had made the cgroup.
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return;
+      cgroupRegister.remove(this.path);
+      throw error;
+    }
+  }
+
+  /**
+   * Calls with the name of the directory that this service has made. The owner of the cgroup above may remove ours while it is empty,
+   * and put another with the same name there, but cannot make one of root's.
+   * @throws Error with the code ENOENT if it has gone.
+   */
+  #inside<T>(use: (directory: string) => T): T {
+    if (!this.#isNested) return use(this.#directory);
+    const fd = this.#openNested();
+    try {
+      if (fstatSync(fd).uid !== process.geteuid!()) throw goneError(this.path);
+      return use(`/proc/self/fd/${fd}`);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #openNested(): number {
+    try {
+      return openSync(this.#directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    } catch (error) {
+      throw isGone(error) ? goneError(this.path) : error;
     }
   }
 
   #read(file: string): string {
-    return readFileSync(join(this.#directory, file), 'latin1');
+    return this.#inside((directory) => readFileSync(join(directory, file), 'latin1'));
   }
 
   #write(file: string, text: string): void {
-    writeFileSync(join(this.#directory, file), text);
+    this.#inside((directory) => writeFileSync(join(directory, file), text));
   }
+}
+
+function goneError(path: string): Error {
+  return Object.assign(new Error(`its cgroup ${path} has gone, with the unit of its caller or by its user`), {
+    code: 'ENOENT',
+  });
 }
 
 /** node:fs/promises would cost a megabyte, and the service needs it nowhere else. */
 const contentOf = promisify(readFile);
-const namesIn = promisify(readdir);
 const writeElsewhere = promisify(writeFile);
-
-const enginePrefix = 'engine-';
-
-const apartPrefix = `${enginePrefix}apart-`;
-
-const mayHoldMark = 'capable-';
-
-const pageServerMark = 'page-server-';
-
-/** True for a scope whose processes may hold CAP_CHECKPOINT_RESTORE for as long as they live. */
-export function mayHoldCapability(path: string): boolean {
-  return new RegExp(`^criu-restore-${mayHoldMark}`).test(basename(path));
-}
-
-/** True for a cgroup where a page server works on after its session, with the capability of its engine. */
-export function isPageServerCgroup(path: string): boolean {
-  return (
-    isEngineScope(path, 'page-server') ||
-    path.startsWith(join(ownCgroup(), `${enginePrefix}${pageServerMark}`))
-  );
-}
-
-let thisStart: string | undefined;
-let nextId = 1;
-
-/** A new part of a cgroup's name, unique on this machine. It begins with an id of this start of the service. */
-function newId(): string {
-  // Loaded here, because the first answer hardly ever needs it.
-  thisStart ??= process.getBuiltinModule('node:crypto').randomBytes(6).toString('hex');
-  return `${thisStart}-${nextId++}`;
-}
-
-/** True for a cgroup that was named by this start of the service, whether or not it exists yet. */
-export function isOfThisStart(path: string): boolean {
-  return thisStart !== undefined && basename(path).includes(`-${thisStart}-`);
-}
-
-/** ENODEV: the cgroup was removed while its file was open (kernfs). */
-function isGone(error: unknown): boolean {
-  return ['ENOENT', 'ENODEV'].includes((error as NodeJS.ErrnoException).code ?? '');
-}
-
-/** The directories of all our scopes; an empty list without cgroup v2. */
-function ownScopes(): AsyncIterable<string> | string[] {
-  try {
-    return scopesBelow(unifiedMount());
-  } catch {
-    return [];
-  }
-}
-
-/** Scopes lie in slices, and slices in slices. */
-async function* scopesBelow(directory: string): AsyncGenerator<string> {
-  for (const name of await namesIn(directory).catch(() => [])) {
-    if (scopeName.test(name)) yield join(directory, name);
-    else if (name.endsWith('.slice')) yield* scopesBelow(join(directory, name));
-  }
-}
-
-/** The reason to keep a scope when its engine has exited: a restored tree, or a page server that waits for its connection. */
-export type ScopeKind = 'restore' | 'page-server';
-
-const scopeName = /^criu-(restore|page-server)-[^/]+\.scope$/;
 
 /** The errors of a machine without systemd, or without a bus to it. */
 const noSystemd: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTCONN', 'EHOSTUNREACH']);
-
-/** True for a cgroup from below(), and for its descendants. */
-export function isEngineCgroup(path: string): boolean {
-  return path.startsWith(join(ownCgroup(), enginePrefix));
-}
-
-/**
- * True for a scope of ours: it holds an engine or page server at work, or a verified tree. A user's own manager has its scopes
- * below a service, and may give them any name, so only scopes directly in slices count.
- */
-export function isEngineScope(path: string, kind?: ScopeKind): boolean {
-  const slices = path.split('/').filter((part) => part !== '');
-  const scope = slices.pop() ?? '';
-  if (kind !== undefined && scopeName.exec(scope)?.[1] !== kind) return false;
-  return scopeName.test(scope) && slices.every((part) => part.endsWith('.slice'));
-}
-
-/**
- * The slice of a cgroup, as a unit name: the last `*.slice` before any other part.
- * `/user.slice/user-1000.slice/user@1000.service/app.slice` is in `user-1000.slice`; `/` in the root slice, `-.slice`.
- */
-export function sliceOf(path: string): string {
-  let slice = '-.slice';
-  for (const part of path.split('/').filter((each) => each !== '')) {
-    if (!part.endsWith('.slice')) break;
-    slice = part;
-  }
-  return slice;
-}
-
-let own: string | undefined;
-
-/** This service's own cgroup; it stays the same while the service runs. */
-export function ownCgroup(): string {
-  own ??= /^0::(.*)$/m.exec(readFileSync('/proc/self/cgroup', 'latin1'))?.[1] ?? '/';
-  return own;
-}
-
-let mount: string | undefined;
-
-/** The mount point of the unified hierarchy: /sys/fs/cgroup on all but hybrid systems. */
-export function unifiedMount(): string {
-  mount ??= readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' - '))
-    .find(([, after]) => after?.startsWith('cgroup2 '))?.[0]
-    ?.split(' ')[4];
-  if (mount === undefined) throw new Error('No cgroup v2 hierarchy is mounted');
-  return mount;
-}

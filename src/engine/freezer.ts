@@ -6,7 +6,7 @@
  */
 import { appendFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isEngineCgroup, isEngineScope, ownCgroup, unifiedMount } from './engine-cgroup.ts';
+import { isEngineCgroup, isNested, isTreeCgroup, ownCgroup, unifiedMount } from './our-cgroups.ts';
 
 /** A task in uninterruptible sleep counts as frozen only after it wakes up; until then it does nothing either. */
 const settleMs = 200;
@@ -109,9 +109,9 @@ function thawOne(path: string, cgroups: Cgroups): boolean {
 /**
  * Chooses the cgroup to freeze around a user's process. Pure, except for asking the owners of cgroups.
  *
- * A scope of ours, or an engine's cgroup, is frozen as it is: its user cannot write it. Otherwise it is the topmost cgroup that
- * the user owns, a unit that systemd has delegated (user@UID.service, for example): below it the user can move processes freely.
- * Otherwise it is the process's own cgroup, if that is in the user's slice. A cgroup that contains this service, or that belongs
+ * A cgroup of ours is frozen as it is: its user cannot write it. Otherwise, and above a cgroup of ours that lies in such a unit, it is
+ * the topmost cgroup that the user owns, a unit that systemd has delegated (user@UID.service, for example): below it the user can
+ * move processes freely. Otherwise it is the process's own cgroup, if that is in the user's slice. A cgroup that contains this service, or that belongs
  * to another user, is never frozen.
  */
 export function targetFor(
@@ -120,7 +120,8 @@ export function targetFor(
   cgroups: Pick<Cgroups, 'ownerOf' | 'own'>,
 ): string | undefined {
   const { own } = cgroups;
-  if (isEngineScope(path) || isEngineCgroup(path)) return path;
+  const isOurs = isTreeCgroup(path) || isEngineCgroup(path);
+  if (isOurs && !isNested(path)) return path;
   // The cgroup is outside of this service's cgroup namespace, and has no path there.
   if (path.split('/').includes('..')) return undefined;
   let cgroup = '';
@@ -128,6 +129,7 @@ export function targetFor(
     cgroup += `/${part}`;
     if (cgroups.ownerOf(cgroup) === uid) return isWithin(own, cgroup) ? undefined : cgroup;
   }
+  if (isOurs) return path;
   return isWithin(path, `/user.slice/user-${uid}.slice`) && !isWithin(own, path) ? path : undefined;
 }
 

@@ -15,15 +15,18 @@ const {
   EACCES,
   EAGAIN,
   EBADF,
+  EBUSY,
   EDQUOT,
   EINVAL,
   ELOOP,
   EMFILE,
   ENFILE,
+  ENODEV,
   ENOENT,
   ENOMEM,
   ENOSPC,
   ENOTDIR,
+  EOPNOTSUPP,
   EPERM,
   ESRCH,
 } = constants.errno;
@@ -82,6 +85,25 @@ type Describe = (failure: LaunchFailure, context: LaunchContext) => LaunchFailur
 const describeStep: Readonly<Record<LaunchStep, Describe>> = {
   none: (failure) => internal(failure, 'The launcher failed without saying where'),
   self: (failure) => internal(failure, 'The launcher was not started as it must be'),
+  cgroup: (failure) => {
+    switch (failure.error) {
+      case ENODEV:
+      case ENOENT:
+        return caller('The unit of the calling process has ended', ESRCH);
+      case EAGAIN:
+        return caller('The unit of the calling process may have no further process (TasksMax=)', EAGAIN);
+      case ENOMEM:
+        return caller('The unit of the calling process has no memory left (MemoryMax=)', ENOMEM);
+      case EBUSY:
+      case EOPNOTSUPP:
+        return caller(
+          'The calling process is in a cgroup that can take no engine (cgroup.type)',
+          failure.error,
+        );
+      default:
+        return internal(failure, 'The engine cannot be started in the cgroup of its caller');
+    }
+  },
   parameters: (failure) => internal(failure, 'The launcher did not understand its parameters'),
   criu: (failure, { criu = 'criu' }) => file(failure, criu, 'is not run', 'Reinstall the package criu'),
   config: (failure, { config = 'The configuration file of engines' }) =>

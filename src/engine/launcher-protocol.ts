@@ -20,6 +20,8 @@ export const launcherFds = {
   callerSocket: 6,
   /** Only for an engine that enters the time namespace of this process. */
   timePidfd: 7,
+  /** The directory of the cgroup in which the launcher is born; absent if it is moved to its cgroup. */
+  cgroup: 8,
 } as const;
 
 /** A caller in more groups is refused: the packet must fit into a socket's default buffer. */
@@ -88,6 +90,7 @@ export interface LaunchParameters {
 export const launchSteps = [
   'none',
   'self',
+  'cgroup',
   'parameters',
   'criu',
   'config',
@@ -213,7 +216,13 @@ export interface EngineGuarded {
   readonly kind: 'guarded';
 }
 
-export type LaunchAnswer = LauncherClocks | LaunchReady | LaunchFailure | EngineGuarded;
+/** The launcher was born in the cgroup; the packet carries its pidfd. The process that was started exits. */
+export interface LauncherBorn {
+  readonly kind: 'born';
+  readonly pid: number;
+}
+
+export type LaunchAnswer = LauncherBorn | LauncherClocks | LaunchReady | LaunchFailure | EngineGuarded;
 
 /**
  * Encodes the packet with a launcher's parameters.
@@ -314,6 +323,8 @@ export function decodeAnswer(packet: Uint8Array): LaunchAnswer {
       };
     case 2:
       return { kind: 'guarded' };
+    case 4:
+      return { kind: 'born', pid: Number(view.getBigInt64(32, littleEndian)) };
     default:
       throw new RangeError(`The launcher answers with the unknown kind ${word(2)}`);
   }

@@ -42,6 +42,8 @@ export interface Finished {
   /** From the look at the packet to the final reply. */
   readonly durationUsec: number | undefined;
   readonly enginePid: number | undefined;
+  /** The cgroup in which the engine worked. */
+  readonly cgroup: string | undefined;
   /** The scope of a restored tree. */
   readonly scope: string | undefined;
   /** The clocks that a restored tree of a user without root has. */
@@ -135,6 +137,7 @@ export class Records {
         ...number('CRIU_RESTORED_PID', restoredPid),
         ...number('CRIU_DURATION_USEC', durationUsec),
         ...number('CRIU_ENGINE_PID', enginePid),
+        ...text('CRIU_CGROUP', end.cgroup),
         ...text('CRIU_SCOPE', end.scope),
         ...text('CRIU_CLOCKS', end.clocks),
         ...text('CRIU_IMAGES_DIR', end.imagesDir),

@@ -13,6 +13,7 @@ import { lookAfter } from './trees/left-behind.ts';
 /** The engine of the current request, as far as records name it. */
 export interface RecordedEngine {
   readonly pid: number | undefined;
+  readonly cgroup: string | undefined;
   readonly clocks: MadeTime['clocks'] | undefined;
   readonly lastWords: readonly string[];
   /** The pid that the engine has restored, if its claim counts. */
@@ -114,6 +115,7 @@ export class SessionRecords {
       durationUsec:
         this.#receivedAt === 0n ? undefined : Number((process.hrtime.bigint() - this.#receivedAt) / 1000n),
       enginePid: this.#begun ? this.#engine.pid : undefined,
+      cgroup: this.#begun ? this.#engine.cgroup : undefined,
       scope: restoredPid === undefined ? undefined : this.#engine.scopeOf(restoredPid),
       clocks: restoredPid === undefined ? undefined : this.#engine.clocks,
       imagesDir,

@@ -11,6 +11,7 @@ import './engines.test.ts';
 import './restore.test.ts';
 import './restore-engines.test.ts';
 import './restore-escapes.test.ts';
+import './place.test.ts';
 import './clocks.test.ts';
 import './inherited.test.ts';
 import './ticket.test.ts';

@@ -210,18 +210,19 @@ describe('alice', () => {
     }
   });
 
-  it('finds her restored process in a scope of its own in her slice, where an administrator can stop it', async () => {
+  it('finds what she restores in a login session in a scope of its own in her slice, where an administrator can stop it', async () => {
     const target = tree();
     const images = directoryOf('alice');
     await ask(ReqType.DUMP, images, { pid: target.pid });
     await target.assertGone();
-    // As from a session of hers: the scope goes into the slice of the caller.
+    // Named as systemd-logind names a session of hers: the scope goes into the slice of the caller.
     const session = [
       'systemd-run',
       '--quiet',
       '--scope',
       '--collect',
       '--slice=user-1500.slice',
+      `--unit=session-test${process.pid}.scope`,
       ...as('alice'),
     ];
     const { reply } = await ask(ReqType.RESTORE, images, {}, ourAddress, session);

@@ -27,6 +27,7 @@ import './labels.test.ts';
 import './systemd.test.ts';
 import './pids.test.ts';
 import './scopes.test.ts';
+import './place.test.ts';
 import './resume.test.ts';
 import './lifecycle.test.ts';
 import '../soak/tenth.ts';

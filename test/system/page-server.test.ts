@@ -1,14 +1,15 @@
 /**
- * Page servers of users without root: they run as their user, in a scope of their own, on the loopback unless asked otherwise.
+ * Page servers of users without root: they run as their user, in the unit of their caller, on the loopback unless asked otherwise.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { parseCgroup } from '../../src/proc/process-tree.ts';
 import { type CriuOpts, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Attacker as Client } from '../hostile/support/attacker.ts';
 import { it as hostileIt } from '../hostile/support/guarantee.ts';
-import { directoryOf, targetOf, uids } from '../hostile/support/people.ts';
+import { as, directoryOf, targetOf, uids } from '../hostile/support/people.ts';
+import { isThere, Unit } from '../hostile/support/units.ts';
 import { eventually, run } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
 import { endProcess, pageServers, statusLine } from './support/proc.ts';
@@ -18,8 +19,9 @@ async function ask(
   images: string,
   opts: Partial<CriuOpts>,
   user: 'root' | 'alice',
+  under: string[] = as(user),
 ): Promise<CriuResp> {
-  const client = new Client(user);
+  const client = new Client(user, { under });
   await client.do('open', 10, 0, images);
   const log = { log_level: 4, log_file: `${ReqType[type]}.log` };
   const reply = await client.ask({ type, opts: { images_dir_fd: 10, ...log, ...opts } }, ourAddress);
@@ -51,13 +53,15 @@ function listensAt(port: number): string[] {
 }
 
 describe('a page server', () => {
-  it('of alice runs as alice, in a scope, on the loopback, and takes the pages of her dump', async () => {
+  it('of alice runs as alice, in the unit in which she asked, on the loopback, and takes the pages of her dump', async () => {
     const images = directoryOf('alice');
     const { ps } = await ask(ReqType.PAGE_SERVER, images, {}, 'alice');
     const [pid, ...more] = pageServers();
     assert.ok(pid !== undefined && more.length === 0);
     assert.equal(statusLine(pid, 'Uid'), Array(4).fill(uids.alice).join('\t'));
-    assert.match(cgroupOf(pid), /^(\/[^/]+\.slice)*\/criu-page-server-[0-9a-f]+-\d+\.scope$/);
+    const cgroup = cgroupOf(pid);
+    assert.match(basename(cgroup), /^criu-page-server-[0-9a-f]+-\d+$/);
+    assert.equal(dirname(cgroup), cgroupOf(process.pid));
     assert.deepEqual(listensAt(ps!.port!), [`127.0.0.1:${ps!.port}`]);
 
     const target = targetOf('alice');
@@ -72,16 +76,15 @@ describe('a page server', () => {
       assert.equal(uid, uids.alice);
       assert.ok(size > 0);
     }
-    await eventually(
-      'its scope is gone',
-      () => !run('systemctl', 'list-units', '--all', 'criu-page-server-*').includes('.scope'),
-    );
+    await eventually('its cgroup is gone', () => !isThere(cgroup));
   });
 
-  it('of alice ends if an administrator stops its scope', async () => {
-    await ask(ReqType.PAGE_SERVER, directoryOf('alice'), {}, 'alice');
-    const scope = cgroupOf(pageServers()[0]!).replace(/^.*\//, '');
-    run('systemctl', 'stop', scope);
+  it('of alice ends with the unit in which she asked', async () => {
+    const unit = new Unit(false);
+    // The unit stays, because its page server does.
+    await ask(ReqType.PAGE_SERVER, directoryOf('alice'), {}, 'alice', unit.under);
+    assert.equal(dirname(cgroupOf(pageServers()[0]!)), unit.cgroup);
+    unit.stop();
     await eventually('it is gone', () => pageServers().length === 0);
   });
 

@@ -1,6 +1,7 @@
 /** The cgroup of a process, as far as it is an engine's. */
 import { readFileSync } from 'node:fs';
-import { type EngineCgroup, isEngineCgroup } from '../../engine/engine-cgroup.ts';
+import type { EngineCgroup } from '../../engine/engine-cgroup.ts';
+import { isEngineCgroup } from '../../engine/our-cgroups.ts';
 import { parseCgroup } from '../../proc/process-tree.ts';
 
 /** Undefined for a privileged engine, and for a process that has ended. */

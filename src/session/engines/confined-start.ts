@@ -9,13 +9,10 @@ import {
   startConfinedEngine,
 } from '../../engine/confined.ts';
 import type { ConfinedEngineEvents } from '../../engine/engine.ts';
-import { sliceOf } from '../../engine/engine-cgroup.ts';
 import { labelFor } from '../../engine/launcher-protocol.ts';
 import { native, type OwnedFd } from '../../native/binding.ts';
 import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
 import type { PeerFdField } from '../../policy/option-table.ts';
-import type { Caller } from '../../proc/caller.ts';
-import { parseCgroup } from '../../proc/process-tree.ts';
 import { parseThreadStatus } from '../../proc/status.ts';
 import type { ConfinedCaller } from '../caller/known-caller.ts';
 
@@ -97,9 +94,4 @@ export function openTarget(target: number | undefined, uid: number): OwnedFd | u
     pidfd?.close();
     throw new LaunchError(os.errno.ESRCH, `Process ${target} has ended`, { cause: error });
   }
-}
-
-/** The slice of the caller, to which its restored trees are charged. @throws CallerGoneError, or an error of reading /proc */
-export function sliceOfCaller(caller: Caller): string {
-  return sliceOf(parseCgroup(readFileSync(`/proc/self/fd/${caller.directory.number}/cgroup`, 'latin1')));
 }

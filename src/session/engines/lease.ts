@@ -204,6 +204,10 @@ export class EngineLease {
     return this.#engine?.pid;
   }
 
+  get cgroup(): string | undefined {
+    return this.#cgroup?.path;
+  }
+
   get lastWords(): readonly string[] {
     return this.#engine?.lastWords ?? [];
   }
@@ -372,8 +376,8 @@ export class EngineLease {
     if (!this.#stays) {
       this.#cgroup?.kill();
       this.#apart?.remove();
-    }
-    this.#cgroup?.remove();
+      this.#cgroup?.remove();
+    } else this.#cgroup?.removeWhenEmpty();
     this.#owner.onGone(this);
   }
 }

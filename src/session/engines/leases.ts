@@ -10,6 +10,7 @@ import type { Engine, EngineExit } from '../../engine/engine.ts';
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import type { EngineTurn } from '../../engine/engine-queue.ts';
 import type { Kerndat } from '../../engine/kerndat.ts';
+import { ownCgroup } from '../../engine/our-cgroups.ts';
 import type { OwnedFd, Packet } from '../../native/binding.ts';
 import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
 import type { UserKey } from '../../proc/connection-user.ts';
@@ -260,6 +261,11 @@ export class EngineLeases {
   /** The pid of the current engine. */
   get pid(): number | undefined {
     return this.#current?.pid;
+  }
+
+  /** The cgroup of the current engine; one of root's works in this service's own, unless it restores. */
+  get cgroup(): string | undefined {
+    return this.#current?.pid === undefined ? undefined : (this.#current.cgroup ?? ownCgroup());
   }
 
   /** Whose clocks a restored tree has. */

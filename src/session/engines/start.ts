@@ -1,8 +1,9 @@
 /** Starts the engine of a lease: a waiting engine of the pool, a fresh engine, a confined engine, an engine for a hand-over. */
 import { constants as os } from 'node:os';
+import type { ScopeKind } from '../../engine/cgroup-names.ts';
 import type { ConfinedEngineOptions, EngineHome, OpenedFiles } from '../../engine/confined.ts';
 import { Engine } from '../../engine/engine.ts';
-import { EngineCgroup, type ScopeKind } from '../../engine/engine-cgroup.ts';
+import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import type { EnginePool } from '../../engine/engine-pool.ts';
 import type { EngineQueue } from '../../engine/engine-queue.ts';
 import {
@@ -23,7 +24,8 @@ import type { EngineSnapshot } from '../keep/session-file.ts';
 import type { StoredEngine } from '../keep/stored-sessions.ts';
 import type { Input } from '../machine/states.ts';
 import { knownBy } from '../trees/sweep.ts';
-import { sliceOfCaller, startEngineAs } from './confined-start.ts';
+import { cgroupOfCaller, placeOf, sliceOfCaller } from './caller-place.ts';
+import { startEngineAs } from './confined-start.ts';
 import type { EngineLease } from './lease.ts';
 import type { Order } from './lease-state.ts';
 import { BadDescriptorError } from './loan.ts';
@@ -132,17 +134,13 @@ async function startConfined(
   connection: OwnedFd | undefined,
 ): Promise<OpenedFiles> {
   const identity = identityFor(caller);
-  const { scope } = request;
-  const home: EngineHome = scope
-    ? { with: (pid) => scopeFor(scope, caller, pid) }
-    : { before: () => EngineCgroup.below() };
   const { engine, cgroup, files, time } = await startEngineAs(
     context.confined,
     caller,
     request,
     plan,
     connection,
-    home,
+    homeFor(request, caller),
     lease.heard,
     (gone) => lease.abandoned(gone),
   );
@@ -151,6 +149,27 @@ async function startConfined(
   const confined = knownBy(known, { pid: engine.pid, pidfd: engine.fds.pidfd });
   lease.started({ engine, cgroup, confined }, false);
   return files;
+}
+
+/** @throws NotStartedError if the caller is in a cgroup that cannot be handed on. */
+function homeFor({ name, scope }: AuthorizedRequest, known: ConfinedCaller): EngineHome {
+  const { caller } = known;
+  const asked = cgroupOfCaller(caller);
+  const place = placeOf(asked, scope !== undefined);
+  const isStill = (): boolean => cgroupOfCaller(caller) === asked;
+  switch (place.is) {
+    case 'within':
+      return { before: () => EngineCgroup.within(place.cgroup, scope ?? 'engine', mayHold(known)), isStill };
+    case 'scope':
+      return { with: (pid) => scopeFor(scope!, known, pid), isStill };
+    case 'service':
+      return { before: () => EngineCgroup.below(), isStill };
+    case 'refused':
+      throw new NotStartedError(
+        os.errno.EPERM,
+        `${name} refused: the calling process ${place.reason}: ask from another, for example from a login shell`,
+      );
+  }
 }
 
 /**
@@ -164,17 +183,24 @@ export async function moveToScope(lease: EngineLease, { request, engine }: Order
 }
 
 /** Moves a process into a scope in its caller's slice. */
-async function scopeFor(
-  kind: ScopeKind,
-  { caller, standing }: KnownCaller,
-  pid: number,
-): Promise<EngineCgroup> {
+async function scopeFor(kind: ScopeKind, known: KnownCaller, pid: number): Promise<EngineCgroup> {
+  const { caller } = known;
   const what = kind === 'restore' ? 'Restored by CRIU' : 'CRIU page server';
   const description = `${what} for process ${caller.identity.pid} of uid ${caller.identity.uid}`;
-  const mayHold =
-    standing.kind !== 'confined' || (standing.traits.permitted & bitOf('CHECKPOINT_RESTORE')) !== 0n;
   // One lane for each user, root included: a user can delay only the same user's scopes.
-  return EngineCgroup.scope(kind, mayHold, sliceOfCaller(caller), description, pid, caller.identity.uid);
+  return EngineCgroup.scope(
+    kind,
+    mayHold(known),
+    sliceOfCaller(caller),
+    description,
+    pid,
+    caller.identity.uid,
+  );
+}
+
+/** A restored tree of this caller may hold CAP_CHECKPOINT_RESTORE. */
+function mayHold({ standing }: KnownCaller): boolean {
+  return standing.kind !== 'confined' || (standing.traits.permitted & bitOf('CHECKPOINT_RESTORE')) !== 0n;
 }
 
 /** Goes on with an engine of an earlier start. Takes over its descriptors. */

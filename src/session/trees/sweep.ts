@@ -7,16 +7,11 @@
  * engine. Their audit session tells them wherever they are (audit-session.ts).
  */
 import { readFileSync } from 'node:fs';
+import { isOfThisStart, mayHoldCapability } from '../../engine/cgroup-names.ts';
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
-import {
-  EngineCgroup,
-  isEngineCgroup,
-  isEngineScope,
-  isOfThisStart,
-  isPageServerCgroup,
-  mayHoldCapability,
-} from '../../engine/engine-cgroup.ts';
+import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import { Freezer } from '../../engine/freezer.ts';
+import { isEngineCgroup, isPageServerCgroup, isTreeCgroup } from '../../engine/our-cgroups.ts';
 import { native } from '../../native/binding.ts';
 import { numberOf } from '../../policy/capabilities.ts';
 import {
@@ -152,9 +147,9 @@ async function chooseEscaped(
 }
 
 function placeOf(cgroup: string): Place {
-  if (isPageServerCgroup(cgroup) || (isEngineScope(cgroup, 'restore') && mayHoldCapability(cgroup)))
+  if (isPageServerCgroup(cgroup) || (isTreeCgroup(cgroup, 'restore') && mayHoldCapability(cgroup)))
     return 'may hold';
-  return isEngineScope(cgroup) || isEngineCgroup(cgroup) ? 'of engines' : 'elsewhere';
+  return isTreeCgroup(cgroup) || isEngineCgroup(cgroup) ? 'of engines' : 'elsewhere';
 }
 
 /**
@@ -194,7 +189,7 @@ async function lookUntilSettled(question: Parameters<typeof lookFor>[0]): Promis
 }
 
 /**
- * Kills processes with an engine's capability in restore scopes that have lost their session: an earlier start was killed before
+ * Kills processes with an engine's capability in the cgroups of trees that have lost their session: an earlier start was killed before
  * it could save the session. A tree without the engine and without the capability has no more rights than its owner, and may have
  * been verified; it stays.
  * @param owned the cgroups of the sessions that go on. Cgroups that this start has made are recognized by their names.
@@ -202,12 +197,12 @@ async function lookUntilSettled(question: Parameters<typeof lookFor>[0]): Promis
  */
 export async function endUnverified(owned: ReadonlySet<string>): Promise<number[]> {
   const isUnowned = (cgroup: string): boolean =>
-    isEngineScope(cgroup, 'restore') &&
+    isTreeCgroup(cgroup, 'restore') &&
     !mayHoldCapability(cgroup) &&
     !owned.has(cgroup) &&
     !isOfThisStart(cgroup);
   const { ended, unknown } = await endAll({
-    look: async () => lookFor({ pids: await EngineCgroup.membersOfScopes(isUnowned), holding }),
+    look: async () => lookFor({ pids: await EngineCgroup.membersOfTrees(isUnowned), holding }),
     choose: async (found) => found.filter(({ cgroup, seen }) => !seen.uids.includes(0) && isUnowned(cgroup)),
     freezer: new Freezer(setting.directory),
     end: kill,

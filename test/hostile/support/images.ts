@@ -7,7 +7,7 @@ import { binary, eventually, inVm, run, succeeds } from '../../system/support/be
 import { ourAddress } from '../../system/support/client.ts';
 import { engines } from '../../system/support/it.ts';
 import { cgroupOf, endProcess, isAlive, statusLine } from '../../system/support/proc.ts';
-import { Attacker } from './attacker.ts';
+import { Attacker, type AttackerOptions } from './attacker.ts';
 import { editImages } from './image-editor.ts';
 import { as, asCapable, directoryOf, uids } from './people.ts';
 
@@ -221,14 +221,19 @@ export async function assertNeverRan(images: AlicesImages): Promise<void> {
 export async function restoreUntil(
   images: AlicesImages,
   script: string,
+  options: AttackerOptions = {},
 ): Promise<{ alice: Attacker; engine: number }> {
-  const alice = await notifiedOf(images, script);
+  const alice = await notifiedOf(images, script, options);
   return { alice, engine: alicesEngine() };
 }
 
 /** alice has asked for a restore, and has yet to answer this notification. */
-export async function notifiedOf(images: AlicesImages, script: string): Promise<Attacker> {
-  const alice = new Attacker('alice');
+export async function notifiedOf(
+  images: AlicesImages,
+  script: string,
+  options: AttackerOptions = {},
+): Promise<Attacker> {
+  const alice = new Attacker('alice', options);
   await alice.do('open', 10, 0, images.directory);
   await alice.connect(ourAddress);
   const { type, opts } = images.request;

@@ -20,6 +20,7 @@ import {
   type ExitStatus,
   native,
   type OwnedFd,
+  type Process,
   type SeqpacketSocket,
   Watch,
 } from '../../../src/native/binding.ts';
@@ -217,6 +218,8 @@ export interface LaunchOptions {
   readonly connection?: OwnedFd;
   /** A pidfd of the process whose time namespace the engine enters. */
   readonly timePidfd?: OwnedFd;
+  /** The directory of the cgroup in which the launcher is born. */
+  readonly cgroup?: OwnedFd;
   /** Called after the packet was sent, with the launcher's pid; a returned promise is awaited. */
   readonly meanwhile?: (pid: number, kill: () => void) => Promise<void> | void;
   /** Called for each answer, before the next is waited for. */
@@ -250,12 +253,15 @@ export async function launch(options: LaunchOptions): Promise<Launch> {
       { source: options.caller.procDirectory, target: launcherFds.callerProc },
       ...(options.connection ? [{ source: options.connection, target: launcherFds.callerSocket }] : []),
       ...(options.timePidfd ? [{ source: options.timePidfd, target: launcherFds.timePidfd }] : []),
+      ...(options.cgroup ? [{ source: options.cgroup, target: launcherFds.cgroup }] : []),
     ],
   });
   theirs.close();
   devNull.close();
   const { pid } = process;
-  const exited = new Promise<ExitStatus>((resolve) => process.onExit(resolve));
+  let exited = new Promise<ExitStatus>((resolve) => process.onExit(resolve));
+  const firstExited = exited;
+  let second: Process | undefined;
   const answers: LaunchAnswer[] = [];
   const sockets: SeqpacketSocket[] = [];
   // Read from the start: an engine that cannot write holds its copy of the control socket.
@@ -263,15 +269,20 @@ export async function launch(options: LaunchOptions): Promise<Launch> {
   if (options.packet === undefined) {
     control.close();
   } else {
-    assert.ok(control.send(options.packet), 'the packet does not fit into the socket');
+    assert.ok(sendIfThere(control, options.packet), 'the packet does not fit into the socket');
     await options.meanwhile?.(pid, () => process.signal(9));
     for await (const packet of packetsOf(control, maxAnswerBytes)) {
-      for (const fd of packet.fds) {
-        const socket = native.adopt(fd);
-        sockets.push(socket);
-        texts.push(textOf(socket));
-      }
       const answer = decodeAnswer(packet.data);
+      if (answer.kind === 'born') {
+        const born = native.adoptProcess(packet.fds[0]!, answer.pid);
+        exited = new Promise<ExitStatus>((resolve) => born.onExit(resolve));
+        second = born;
+      } else
+        for (const fd of packet.fds) {
+          const socket = native.adopt(fd);
+          sockets.push(socket);
+          texts.push(textOf(socket));
+        }
       answers.push(answer);
       options.onAnswer?.(answer, control);
     }
@@ -279,12 +290,24 @@ export async function launch(options: LaunchOptions): Promise<Launch> {
   const text = (await Promise.all(texts)).join('');
   for (const socket of sockets) socket.close();
   const exit = await exited;
+  if (second) assert.deepEqual(await firstExited, { kind: 'exited', code: 0 });
+  second?.close();
   process.close();
   control.close();
   const words = stderr.tail();
   stderr.close();
   assert.deepEqual(words, [], 'something was written to stderr');
   return { pid, answers, report: parseReport(text), socketCount: sockets.length, exit };
+}
+
+/** A launcher that fails before it has the packet has sent its answer, and is gone. */
+function sendIfThere(control: SeqpacketSocket, packet: Uint8Array): boolean {
+  try {
+    return control.send(packet);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+    return true;
+  }
 }
 
 async function textOf(socket: SeqpacketSocket): Promise<string> {

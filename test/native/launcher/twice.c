@@ -9,7 +9,7 @@
 static char packet[56 + 256 + 4096];
 
 static void answer(uint32_t kind, size_t size, int64_t value) {
-  const uint32_t head[4] = {0x484c5243, 3, kind, 0};
+  const uint32_t head[4] = {0x484c5243, 4, kind, 0};
   memcpy(packet, head, sizeof head);
   memcpy(packet + 32, &value, sizeof value);
   send(3, packet, size, MSG_NOSIGNAL);

@@ -40,6 +40,7 @@ export async function assertNothingIsLeft(): Promise<void> {
     throw new Error(`${(error as Error).message}: ${newScopes().map(withMembers).join(', ')}`);
   }
   await eventually('no cgroup of an engine is left', () => engineCgroups().length === 0);
+  await eventually('no cgroup below that of a caller is left', () => registered().length === 0);
   await eventually('nothing is traced or stopped', () => threadsThat(isHeld).length === 0);
   const bystanders = bystanderPids();
   const others = (pid: string): boolean => !bystanders.has(Number(pid));
@@ -102,6 +103,11 @@ function engineCgroups(): string[] {
   return readdirSync(join('/sys/fs/cgroup', ControlGroup!), { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name);
+}
+
+/** The names of cgroups that the service has made below those of its callers. */
+function registered(): string[] {
+  return readdirSync('/run/criu-service/cgroups');
 }
 
 function isHeld(status: string): boolean {

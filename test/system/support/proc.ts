@@ -1,5 +1,5 @@
 /** Readers of /proc. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 /** A line of /proc/PID/status; undefined if the process is gone. */
 export function statusLine(pid: number, name: string): string | undefined {
@@ -94,8 +94,20 @@ export function waitsAhead(pid: number): boolean {
   }
 }
 
+/**
+ * Without the one by which the kernel tells a service that a cgroup has become empty: once opened, it stays, whatever the number of
+ * cgroups.
+ */
 export function openFds(pid: number): string[] {
-  return readdirSync(`/proc/${pid}/fd`);
+  return readdirSync(`/proc/${pid}/fd`).filter((fd) => !isInotify(`/proc/${pid}/fd/${fd}`));
+}
+
+function isInotify(path: string): boolean {
+  try {
+    return readlinkSync(path) === 'anon_inode:inotify';
+  } catch {
+    return false;
+  }
 }
 
 export function residentKiB(pid: number): number {

@@ -1,19 +1,8 @@
 import assert from 'node:assert/strict';
-import { isEngineScope, mayHoldCapability, sliceOf } from '../../../src/engine/engine-cgroup.ts';
+import { mayHoldCapability } from '../../../src/engine/cgroup-names.ts';
+import { isTreeCgroup } from '../../../src/engine/our-cgroups.ts';
 
 describe('cgroups of engines', () => {
-  it('are charged to the slice of their caller', () => {
-    for (const [path, slice] of [
-      ['/', '-.slice'],
-      ['/init.scope', '-.slice'],
-      ['/system.slice/cron.service', 'system.slice'],
-      ['/user.slice/user-1000.slice/session-2.scope', 'user-1000.slice'],
-      ['/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope', 'user-1000.slice'],
-    ] as const) {
-      assert.equal(sliceOf(path), slice, path);
-    }
-  });
-
   it('may hold the capability of engines if their name says so', () => {
     assert.ok(mayHoldCapability('/user.slice/criu-restore-capable-0123456789ab-1.scope'));
     for (const path of [
@@ -26,13 +15,13 @@ describe('cgroups of engines', () => {
   });
 
   it('are scopes of the system, not scopes of a user with the same name', () => {
-    assert.ok(isEngineScope('/user.slice/user-1000.slice/criu-restore-abc.scope'));
-    assert.ok(isEngineScope('/criu-restore-abc.scope'));
+    assert.ok(isTreeCgroup('/user.slice/user-1000.slice/criu-restore-abc.scope'));
+    assert.ok(isTreeCgroup('/criu-restore-abc.scope'));
     assert.ok(
-      !isEngineScope('/user.slice/user-1000.slice/user@1000.service/app.slice/criu-restore-abc.scope'),
+      !isTreeCgroup('/user.slice/user-1000.slice/user@1000.service/app.slice/criu-restore-abc.scope'),
     );
-    assert.ok(!isEngineScope('/user.slice/user-1000.slice/criu-restore-abc.scope/below'));
-    assert.ok(!isEngineScope('/user.slice/criu-restore-abc.service'));
-    assert.ok(!isEngineScope('/'));
+    assert.ok(!isTreeCgroup('/user.slice/user-1000.slice/criu-restore-abc.scope/below'));
+    assert.ok(!isTreeCgroup('/user.slice/criu-restore-abc.service'));
+    assert.ok(!isTreeCgroup('/'));
   });
 });

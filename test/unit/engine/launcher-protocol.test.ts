@@ -103,6 +103,7 @@ describe('the launcher protocol in TypeScript and in native/launcher/protocol.h 
       `kCallerProcFd = ${launcherFds.callerProc}`,
       `kCallerSocketFd = ${launcherFds.callerSocket}`,
       `kTimePidfd = ${launcherFds.timePidfd}`,
+      `kCgroupFd = ${launcherFds.cgroup}`,
     ]);
     assert.equal(constant('kMaxGroups'), maxLauncherGroups);
     assert.equal(constant('kMaxStringSize'), maxLauncherStringBytes);
@@ -259,8 +260,12 @@ describe('launcher answers', () => {
     assert.deepEqual(decodeAnswer(answer(2, 0, [0, -1, -1, -1], 0n)), { kind: 'guarded' });
     assert.match(
       header,
-      /enum class Kind : uint32_t \{ kReady = 0, kFailed = 1, kGuarded = 2, kClocks = 3 \};/,
+      /enum class Kind : uint32_t \{ kReady = 0, kFailed = 1, kGuarded = 2, kClocks = 3, kBorn = 4 \};/,
     );
+  });
+
+  it('report the process that goes on in the cgroup', () => {
+    assert.deepEqual(decodeAnswer(answer(4, 0, [0, -1, -1, -1], 4711n)), { kind: 'born', pid: 4711 });
   });
 
   it('name the time namespace that was made for the engine', () => {
@@ -292,7 +297,7 @@ describe('launcher answers', () => {
       Buffer.concat([good, Buffer.alloc(1)]),
       Buffer.alloc(40),
       answer(3, 0, [0, -1, -1, -1], 0n),
-      answer(4, 0, [0, -1, -1, -1], 0n),
+      answer(5, 0, [0, -1, -1, -1], 0n),
       clocksPacket('an image', '').subarray(0, maxAnswerBytes - 1),
       clocksPacket('an image', '', 4097),
       clocksPacket('an image', '', -2),

@@ -51,6 +51,7 @@ const done: Finished = {
   restoredPid: undefined,
   durationUsec: 9300,
   enginePid: 4713,
+  cgroup: '/system.slice/job.service/criu-engine-0123456789ab-1',
   scope: undefined,
   imagesDir: '/var/lib/images',
   stderr: [],
@@ -88,6 +89,7 @@ describe('records', () => {
           CRIU_RESULT: 'done',
           CRIU_DURATION_USEC: 9300,
           CRIU_ENGINE_PID: 4713,
+          CRIU_CGROUP: '/system.slice/job.service/criu-engine-0123456789ab-1',
         },
       },
     ]);

@@ -17,7 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ConfinedIdentity } from '../../../src/engine/confined-identity.ts';
-import { unifiedMount } from '../../../src/engine/engine-cgroup.ts';
+import { unifiedMount } from '../../../src/engine/our-cgroups.ts';
 import { ticksNow } from '../../../src/proc/audit-session.ts';
 import type { SeenProcess } from '../../../src/proc/holders.ts';
 import { endEscaped, endTracedElsewhere, prepareSweeps } from '../../../src/session/trees/sweep.ts';
