@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
 import { userName } from './people.ts';
+import { restoredTrees } from './restored-trees.ts';
 import { inTime } from './words.ts';
 
 const execute = promisify(execFile);
@@ -49,10 +50,10 @@ export interface RecentRequest {
 }
 
 export async function run({ own }: Invocation): Promise<Outcome> {
-  const [{ ExecStart = '', ...service }, socket, scopes, recent] = await Promise.all([
+  const [{ ExecStart = '', ...service }, socket, trees, recent] = await Promise.all([
     show('criu.service', serviceProperties),
     show('criu.socket', socketProperties),
-    scopesOfUsers(),
+    restoredTrees(),
     recentRequests(own.lines),
   ]);
   const limits = await limitsOf(ExecStart);
@@ -64,13 +65,13 @@ export async function run({ own }: Invocation): Promise<Outcome> {
       `criu.service  ${describeService(service)}`,
       ...(service.StatusText ? [`              ${service.StatusText}`] : []),
       ...(limits ? [`limits        ${describeLimits(limits)}`] : []),
-      ...(scopes.length > 0 ? [`running       ${scopes.join(', ')}`] : []),
+      ...(trees.length > 0 ? [`running       ${trees.join(', ')}`] : []),
       ...(available ? [] : ['', 'Start it, as root: systemctl enable --now criu.socket']),
       '',
       ...describeRecent(recent),
     ].join('\n'),
     value: available ? (listening ? 'listening' : 'active') : 'inactive',
-    json: { verb: 'status', service, socket, limits, scopes, recent },
+    json: { verb: 'status', service, socket, limits, trees, recent },
     exitCode: available ? exitCodes.done : exitCodes.unreachable,
   };
 }
@@ -180,23 +181,6 @@ async function show(unit: string, properties: readonly string[]): Promise<Proper
       `systemd cannot be asked: ${(error as Error).message.split('\n')[0]}`,
       'criuctl version says whether a service answers',
     );
-  }
-}
-
-/** The scopes of trees that users without root have restored, and of their page servers. */
-async function scopesOfUsers(): Promise<string[]> {
-  try {
-    const { stdout } = await execute('systemctl', [
-      'list-units',
-      '--plain',
-      '--no-legend',
-      '--no-pager',
-      'criu-restore-*.scope',
-      'criu-page-server-*.scope',
-    ]);
-    return stdout.split('\n').flatMap((line) => line.split(' ')[0] || []);
-  } catch {
-    return [];
   }
 }
 
