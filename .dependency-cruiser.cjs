@@ -1,11 +1,11 @@
 /**
- * The one way in: bin -> cli -> daemon, client -> session -> records -> engine -> policy -> proc, systemd -> protocol, native.
+ * The one way in: bin -> cli -> daemon, client, look -> session -> records -> engine -> policy -> proc, systemd -> protocol, native.
  * Imports point down this list, never up and never in a circle.
  */
 const layers = [
   ['bin'],
   ['cli'],
-  ['daemon', 'client'],
+  ['daemon', 'client', 'look'],
   ['session'],
   ['records'],
   ['engine'],
@@ -43,6 +43,17 @@ module.exports = {
       to: {
         path: '^(src/(native|systemd|proc)/|fs$|child_process$)',
         pathNot: '^src/proc/tree-limit\\.ts$',
+        dependencyTypesNot: ['type-only'],
+      },
+    },
+    {
+      name: 'verdicts-are-pure',
+      severity: 'error',
+      comment: 'Facts come in, verdicts go out.',
+      from: { path: '^src/look/(verdicts|conclusion|things)\\.ts$' },
+      to: {
+        path: '^src/',
+        pathNot: '^src/(policy/criu-version|look/(verdicts|conclusion|things))\\.ts$',
         dependencyTypesNot: ['type-only'],
       },
     },

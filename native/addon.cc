@@ -33,6 +33,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportTerminals(env, exports);
   ExportEnds(env, exports);
   ExportPeersEnd(env, exports);
+  ExportLooks(env, exports);
   return exports;
 }
 

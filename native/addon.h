@@ -35,5 +35,6 @@ void ExportRenames(Napi::Env env, Napi::Object exports);
 void ExportTerminals(Napi::Env env, Napi::Object exports);
 void ExportEnds(Napi::Env env, Napi::Object exports);
 void ExportPeersEnd(Napi::Env env, Napi::Object exports);
+void ExportLooks(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

@@ -24,6 +24,7 @@
         "holders.cc",
         "identity.cc",
         "journal.cc",
+        "look.cc",
         "open_file.cc",
         "packet.cc",
         "peer.cc",

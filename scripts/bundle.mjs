@@ -3,13 +3,15 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
-import { bundleService, common, optional, program } from './programs.mjs';
+import { bundleCriuctl, bundleService, common, optional, optionalOfCriuctl, program } from './programs.mjs';
 
 const out = 'build/dist';
 const client = 'build/client';
 mkdirSync(out, { recursive: true });
 
-await build({ ...program, outdir: out, entryPoints: ['src/bin/criuctl.ts'] });
+await bundleCriuctl({ outdir: out });
+for (const file of Object.values(optionalOfCriuctl))
+  await build({ ...program, outdir: out, entryPoints: [file] });
 for (const file of Object.values(optional))
   await build({ ...program, outdir: out, banner: {}, entryPoints: [file] });
 await bundleService({ outdir: out });

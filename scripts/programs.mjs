@@ -27,16 +27,30 @@ export const optional = {
   '../daemon/command-line.ts': 'src/daemon/command-line.ts',
 };
 
-const inFilesOfTheirOwn = {
+/** The same for criuctl: only `look` and `dump` look at processes. */
+export const optionalOfCriuctl = { '../look/look.ts': 'src/look/look.ts' };
+
+const inFilesOfTheirOwn = (files) => ({
   name: 'optional',
   setup({ onResolve }) {
     onResolve({ filter: /^\.\.?\// }, ({ kind, path }) =>
-      kind === 'dynamic-import' && path in optional
+      kind === 'dynamic-import' && path in files
         ? { path: `./${basename(path, '.ts')}.cjs`, external: true }
         : undefined,
     );
   },
-};
+});
+
+/** criuctl without these bundles. */
+export function bundleCriuctl(out) {
+  return build({
+    ...program,
+    ...out,
+    entryPoints: ['src/bin/criuctl.ts'],
+    plugins: [inFilesOfTheirOwn(optionalOfCriuctl)],
+    supported: { 'dynamic-import': false },
+  });
+}
 
 /** The service without these bundles. */
 export function bundleService(out, plugins = []) {
@@ -44,7 +58,7 @@ export function bundleService(out, plugins = []) {
     ...program,
     ...out,
     entryPoints: ['src/bin/criu-service.ts'],
-    plugins: [inFilesOfTheirOwn, ...plugins],
+    plugins: [inFilesOfTheirOwn(optional), ...plugins],
     // A CommonJS file does not need Node's own modules for import().
     supported: { 'dynamic-import': false },
   });

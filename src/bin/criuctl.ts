@@ -10,6 +10,7 @@ import { holderVerb } from '../cli/terminal/holder-verb.ts';
 /** Each module is loaded on demand: a completion needs no addon, and `status` no protocol. */
 const verbModules: Readonly<Record<Verb, () => Promise<{ run(invocation: Invocation): Promise<Outcome> }>>> =
   {
+    look: () => import('../cli/look.ts'),
     dump: () => import('../cli/dump.ts'),
     'pre-dump': () => import('../cli/dump.ts'),
     restore: () => import('../cli/restore.ts'),
@@ -50,8 +51,9 @@ async function main(): Promise<number> {
 async function run({ action, options, own }: Parsed, verb: Verb): Promise<number> {
   const abort = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
-  // status asks only systemd, and is quicker without the protocol.
-  const client = verb === 'status' ? undefined : (await import('../client/client.ts')).CriuClient;
+  // status asks only systemd, and look only /proc: both are quicker without the protocol.
+  const client =
+    verb === 'status' || verb === 'look' ? undefined : (await import('../client/client.ts')).CriuClient;
   const invocation: Invocation = {
     verb,
     action,

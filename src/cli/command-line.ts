@@ -28,6 +28,10 @@ interface VerbText {
 }
 
 export const verbTexts: Readonly<Record<Verb, VerbText>> = {
+  look: {
+    summary: 'tell if a process tree would come back, and what it needs',
+    argument: ['[pid]', 'the root of the tree, as -t'],
+  },
   dump: {
     summary: 'write a process tree into images, and end it',
     argument: ['[pid]', 'the root of the tree, as -t'],
@@ -154,7 +158,7 @@ function assemble(
     if (row.request) merge(options, checked(name, text, row.request, command));
     else own.set(row.long, text);
   }
-  if ((verb === 'dump' || verb === 'pre-dump') && options.pid === undefined) {
+  if (takesPid(verb) && options.pid === undefined) {
     command.error(`error: which process? Say criuctl ${verb} PID`);
   }
   if (typeof options.logFile === 'string' && options.logFile.includes('/')) {
@@ -169,6 +173,7 @@ function assemble(
       json: own.has('json'),
       service: own.get('service'),
       trustImages: own.has('trust-images'),
+      force: own.has('force'),
       replace: own.has('replace'),
       displayStats: own.has('display-stats'),
       pidfile: own.get('pidfile'),
@@ -181,7 +186,7 @@ function assemble(
 }
 
 function takesPid(verb: Verb | 'completion'): boolean {
-  return verb === 'dump' || verb === 'pre-dump' || verb === 'attach';
+  return verb !== 'completion' && /^[[<]pid[\]>]$/.test(verbTexts[verb].argument?.[0] ?? '');
 }
 
 /** Returns the switches, which commander keeps itself, then the options with values in their order. */

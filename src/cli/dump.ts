@@ -6,6 +6,7 @@ import { detachIfAsked } from './detach.ts';
 import { placesOf } from './directories.ts';
 import { imageBytes, memoryOfTree } from './images.ts';
 import type { Invocation, Outcome } from './invocation.ts';
+import { lookFirst } from './look-first.ts';
 import { dumpSummary } from './summary.ts';
 import { absolute, watch, withDefaults } from './work.ts';
 
@@ -53,6 +54,7 @@ async function asking(
   try {
     const request = withDefaults<DumpOptions>(invocation, places, 'writes');
     destination.requireUnused();
+    if (verb === 'dump') await lookFirst(invocation);
     const client = invocation.client();
     const written = (): number => imageBytes(places.images).pages;
     const warning = await watch(

@@ -9,6 +9,8 @@ export interface OwnOptions {
   /** Undefined for the usual address of this machine's service. */
   readonly service: string | undefined;
   readonly trustImages: boolean;
+  /** A dump may end a tree that would not come back. */
+  readonly force: boolean;
   /** A dump may replace the images of an earlier one. */
   readonly replace: boolean;
   readonly displayStats: boolean;

@@ -19,6 +19,7 @@ import {
 } from './option-values.ts';
 
 export const verbs = [
+  'look',
   'dump',
   'pre-dump',
   'restore',
@@ -64,6 +65,8 @@ export interface OptionRow {
 }
 
 const dumps: readonly Verb[] = ['dump', 'pre-dump'];
+/** Verbs with a process as their argument. */
+const targets: readonly Verb[] = ['look', ...dumps];
 const trees: readonly Verb[] = ['dump', 'pre-dump', 'restore'];
 const images: readonly Verb[] = [...trees, 'cpuinfo', 'page-server'];
 const asking: readonly Verb[] = [...images, 'check', 'version', 'features'];
@@ -143,7 +146,7 @@ const locks = ['iptables', 'nftables', 'skip'] as const;
 const notInRpc = 'CRIU’s RPC has no such option';
 
 export const optionTable: readonly OptionRow[] = [
-  valued('-t, --tree', 'pid', dumps, 'Tree', 'the root of the process tree', 'pid', (value) => ({
+  valued('-t, --tree', 'pid', targets, 'Tree', 'the root of the process tree', 'pid', (value) => ({
     pid: parsePid(value),
   })),
   text(
@@ -196,6 +199,12 @@ export const optionTable: readonly OptionRow[] = [
 
   flag('-R, --leave-running', 'leaveRunning', ['dump'], 'Tree', 'let the tree run on after the dump'),
   flag('-s, --leave-stopped', 'leaveStopped', ['dump', 'restore'], 'Tree', 'leave the tree stopped'),
+  {
+    ...names('--force'),
+    verbs: ['dump'],
+    group: 'Tree',
+    help: 'dump a tree that criuctl look would not let end',
+  },
   flag(
     '-j, --shell-job',
     'shellJob',

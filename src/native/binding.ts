@@ -391,6 +391,13 @@ export interface NativeBinding {
    * reaped it; null from a kernel that cannot tell.
    */
   endOf(pidfd: OwnedFd): ExitStatus | undefined | null;
+  /**
+   * Every Unix socket of our network namespace (sock_diag(7)). A line for each: inode, type (SOCK_STREAM, ...), state (1 connected,
+   * 7 not, 10 listening), the inode of its peer or 0, and its name or nothing, separated by spaces.
+   */
+  unixSockets(): string;
+  /** The kernel's name for the protocol of a socket, by a path in /proc/PID/fd: `TCP`, `UNIX-STREAM`. Undefined if it cannot be read. */
+  protocolOf(path: string): string | undefined;
 
   // libsystemd
   /** sd_listen_fds_with_names(3), which removes the environment variables. Call it once, before anything is spawned. */

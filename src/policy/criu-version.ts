@@ -56,9 +56,14 @@ const limits: readonly {
 
 /** @param release as `uname -r` gives it. @returns a sentence for each limit. */
 export function limitsOf(criu: CriuVersion, release: string): string[] {
-  const [, major, minor] = /^(\d+)\.(\d+)/.exec(release) ?? [];
-  const linux = { major: Number(major ?? 0), minor: Number(minor ?? 0), sublevel: 0 };
+  const linux = parseRelease(release);
   return limits
     .filter(({ before, linux: since }) => isBefore(criu, before) && !(since && isBefore(linux, since)))
     .map(({ what }) => what(nameOfVersion(criu), `${linux.major}.${linux.minor}`));
+}
+
+/** @param release as `uname -r` gives it. */
+export function parseRelease(release: string): CriuVersion {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(release) ?? [];
+  return { major: Number(major ?? 0), minor: Number(minor ?? 0), sublevel: 0 };
 }

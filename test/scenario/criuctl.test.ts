@@ -28,8 +28,8 @@ describe('criuctl at a service', () => {
       sends(step('post-dump')),
       'receive',
     );
-    const target = spawn('sleep', ['1000']);
-    const words = ['dump', `${target.pid}`, '-D', service.directory, '--service', service.address];
+    const target = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    const words = ['dump', `${target.pid}`, '--force', '-D', service.directory, '--service', service.address];
     const child = spawn(process.execPath, [criuctl, ...words], { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
     child.stderr.on('data', (text) => {

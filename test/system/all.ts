@@ -7,6 +7,7 @@ import './criuctl-root.test.ts';
 import './terminals.test.ts';
 import './attach.test.ts';
 import './detach.test.ts';
+import './look.test.ts';
 import './examples.test.ts';
 import './dialogs.test.ts';
 import './compare.test.ts';

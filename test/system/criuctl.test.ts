@@ -173,7 +173,7 @@ describe('criuctl', () => {
     const good = Target.start();
     const images = freshDirectory();
     must(criuctl('dump', `${good.pid}`, '-R', '-D', images));
-    // CRIU finds the lock when it has begun to write.
+    // Without the look of criuctl, CRIU finds the lock when it has begun to write.
     const lock =
       'import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(1000)';
     const locking = spawn('setsid', ['python3', '-c', lock, '/etc/passwd'], {
@@ -183,7 +183,7 @@ describe('criuctl', () => {
       await once(locking.stdout!, 'data');
       const other = ['dump', `${locking.pid}`, '-D', images];
       failed(criuctl(...other), 3, /holds images of an earlier dump/, /--replace/);
-      failed(criuctl(...other, '--replace'), 1, /The earlier images in \S+ are as they were/);
+      failed(criuctl(...other, '--force', '--replace'), 1, /The earlier images in \S+ are as they were/);
     } finally {
       locking.kill('SIGKILL');
     }
@@ -251,7 +251,18 @@ describe('criuctl', () => {
         childrenOf(terminal.pid!).some((pid) => statusLine(pid, 'Name') === 'sleep'),
       );
       const [sleeper] = childrenOf(terminal.pid!);
-      failed(criuctl('dump', `${sleeper}`, '-D', freshDirectory()), 1, /tty/, /Try it with --shell-job/);
+      failed(
+        criuctl('dump', `${sleeper}`, '-D', freshDirectory()),
+        3,
+        /comes back with --shell-job: .*\/dev\/pts\/\d+.*script \(process \d+\)/,
+        /Try it with --shell-job:\n {2}criuctl dump \d+ -D \S+ --shell-job\n/,
+      );
+      failed(
+        criuctl('dump', `${sleeper}`, '--force', '-D', freshDirectory()),
+        1,
+        /tty/,
+        /Try it with --shell-job/,
+      );
     } finally {
       terminal.kill('SIGKILL');
     }
@@ -285,11 +296,11 @@ describe('criuctl', () => {
 
   for (const shell of ['bash', 'zsh', 'fish'] as const) {
     it(`is completed by ${shell} with the files of the package`, async () => {
-      const lines = ['du', 'dump --leave-r', 'cpuinfo ch', 'restore -D /usr/share/bash-compl'];
+      const lines = ['du', 'lo', 'dump --leave-r', 'cpuinfo ch', 'restore -D /usr/share/bash-compl'];
       assert.deepEqual(
         // Some shells add a slash at the end.
         completed(shell, lines).map((words) => words.join(' ').replace(/\/$/, '')),
-        ['dump', 'dump --leave-running', 'cpuinfo check', 'restore -D /usr/share/bash-completion'],
+        ['dump', 'look', 'dump --leave-running', 'cpuinfo check', 'restore -D /usr/share/bash-completion'],
       );
     });
   }

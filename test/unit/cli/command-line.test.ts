@@ -88,6 +88,7 @@ describe('criuctl’s command line', () => {
       'json',
       'service',
       'replace',
+      'force',
       'trust-images',
       'lines',
       'pidfile',

@@ -57,7 +57,7 @@ describe('the directory of a dump', () => {
     return at(name);
   }
 
-  /** A service that lets `criu` write into the directory of a request. */
+  /** Without a look at the target, which may have inherited anything. A service that lets `criu` write into the directory of a request. */
   function invocation(words: readonly string[], criu: (options: DumpOptions) => Promise<void>): Invocation {
     const parsed = parseCommandLine([...words, ...(process.geteuid?.() === 0 ? ['--trust-images'] : [])]);
     assert.ok('verb' in parsed, words.join(' '));
@@ -84,11 +84,11 @@ describe('the directory of a dump', () => {
     };
 
   const dumped = (images: string, criu: (options: DumpOptions) => Promise<void>, ...more: string[]) =>
-    dump(invocation(['dump', `${target.pid}`, '-D', images, ...more], criu));
+    dump(invocation(['dump', `${target.pid}`, '--force', '-D', images, ...more], criu));
 
   /** The sentence and the advice for a person. */
   async function failure(images: string, criu: (options: DumpOptions) => Promise<void>, ...more: string[]) {
-    const invoked = invocation(['dump', `${target.pid}`, '-D', images, ...more], criu);
+    const invoked = invocation(['dump', `${target.pid}`, '--force', '-D', images, ...more], criu);
     try {
       await dump(invoked);
     } catch (error) {
@@ -154,7 +154,7 @@ describe('the directory of a dump', () => {
           await new Promise((resolve) => setTimeout(resolve, 5));
       };
       const criu = writing(complete, failed(), become);
-      await assert.rejects(dump(invocation(['dump', `${pid}`, '-D', at('new')], criu)));
+      await assert.rejects(dump(invocation(['dump', `${pid}`, '--force', '-D', at('new')], criu)));
       assert.ok(existsSync(at('new', 'inventory.img')));
     } finally {
       parent.kill('SIGKILL');

@@ -1,0 +1,114 @@
+/** Reads the sockets of a network namespace: the kind of each, and its other end. */
+import { readFileSync } from 'node:fs';
+import { native } from '../native/binding.ts';
+
+export interface UnixSocket {
+  readonly type: 'stream' | 'datagram' | 'seqpacket';
+  /** The inode of its peer; 0 without a peer. */
+  readonly peer: number;
+  readonly name: string;
+}
+
+export interface InternetSocket {
+  readonly protocol: string;
+  readonly state: 'none' | 'listening' | 'connected' | 'connecting';
+  readonly local: string;
+  readonly remote: string;
+}
+
+/** SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET. */
+const types: Readonly<Record<string, UnixSocket['type']>> = { 1: 'stream', 2: 'datagram', 5: 'seqpacket' };
+
+/** Undefined if the kernel does not tell. */
+export function readUnixSockets(): ReadonlyMap<number, UnixSocket> | undefined {
+  try {
+    return parseUnixSockets(native.unixSockets());
+  } catch {
+    return undefined;
+  }
+}
+
+/** @param text as the addon gives it. */
+export function parseUnixSockets(text: string): ReadonlyMap<number, UnixSocket> {
+  const sockets = new Map<number, UnixSocket>();
+  for (const line of text.split('\n')) {
+    const [, inode, type, peer, name] = /^(\d+) (\d+) \d+ (\d+) (.*)$/.exec(line) ?? [];
+    if (inode === undefined) continue;
+    sockets.set(Number(inode), { type: types[type!] ?? 'stream', peer: Number(peer), name: name! });
+  }
+  return sockets;
+}
+
+const tables = {
+  tcp: 'TCP',
+  tcp6: 'TCP',
+  udp: 'UDP',
+  udp6: 'UDP',
+  udplite: 'UDPLITE',
+  udplite6: 'UDPLITE',
+  raw: 'RAW',
+  raw6: 'RAW',
+} as const;
+
+/** The network namespace of a process. */
+export function readInternetSockets(pid: number): ReadonlyMap<number, InternetSocket> {
+  const all = new Map<number, InternetSocket>();
+  for (const [table, protocol] of Object.entries(tables)) {
+    try {
+      const text = readFileSync(`/proc/${pid}/net/${table}`, 'latin1');
+      for (const [inode, socket] of parseInternetSockets(text, protocol)) all.set(inode, socket);
+    } catch {
+      // The kernel has no such protocol.
+    }
+  }
+  return all;
+}
+
+/** States of TCP, from the kernel's net/tcp_states.h. */
+const listening = 10;
+const closed = 7;
+const connecting: ReadonlySet<number> = new Set([2, 3]);
+
+/** The table of proc_pid_net(5). */
+export function parseInternetSockets(text: string, protocol: string): ReadonlyMap<number, InternetSocket> {
+  const sockets = new Map<number, InternetSocket>();
+  for (const line of text.split('\n').slice(1)) {
+    const [, local, remote, state, , , , , , inode] = line.trim().split(/\s+/);
+    if (inode === undefined) continue;
+    sockets.set(Number(inode), {
+      protocol,
+      state: protocol === 'TCP' ? stateOf(Number.parseInt(state!, 16)) : 'none',
+      local: addressOf(local!),
+      remote: /^0+:0+$/.test(remote!) ? '' : addressOf(remote!),
+    });
+  }
+  return sockets;
+}
+
+function stateOf(state: number): InternetSocket['state'] {
+  if (state === listening) return 'listening';
+  if (state === closed) return 'none';
+  return connecting.has(state) ? 'connecting' : 'connected';
+}
+
+/** An address in the table is a list of 32-bit words in the order of the machine's bytes. */
+function addressOf(text: string): string {
+  const [address, port] = text.split(':') as [string, string];
+  const words = address.match(/.{8}/g) ?? [];
+  const bytes = words.flatMap((word) => [...Buffer.from(word, 'hex')].reverse());
+  const number = Number.parseInt(port, 16);
+  if (bytes.length === 4) return `${bytes.join('.')}:${number}`;
+  const groups = Array.from({ length: 8 }, (_, at) =>
+    ((bytes[2 * at]! << 8) | bytes[2 * at + 1]!).toString(16),
+  );
+  return `[${groups.join(':').replace(/(^|:)0(:0)+(:|$)/, '::')}]:${number}`;
+}
+
+/** A socket of neither kind, by its path in /proc. */
+export function protocolOf(path: string): string | undefined {
+  try {
+    return native.protocolOf(path);
+  } catch {
+    return undefined;
+  }
+}

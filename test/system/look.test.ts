@@ -1,0 +1,197 @@
+/** criuctl look, and the look before a dump: what would not come back is not ended. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { chmodSync, existsSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { unshackled } from '../hostile/support/images.ts';
+import { as, directoryOf, type User } from '../hostile/support/people.ts';
+import { eventually, freshDirectory } from './support/bench.ts';
+import { criuctlAs, type Ended, failed, must } from './support/criuctl.ts';
+import { it } from './support/it.ts';
+import { endProcess, isAlive } from './support/proc.ts';
+
+const users = ['root', 'alice'] as const;
+
+/** A Python program that does something, and then waits. */
+class Program {
+  readonly directory: string;
+  readonly #child: ChildProcess;
+
+  private constructor(directory: string, child: ChildProcess) {
+    this.directory = directory;
+    this.#child = child;
+  }
+
+  static async start(user: User, code: string, stdio: StdioOptions = 'ignore'): Promise<Program> {
+    const directory = directoryOf(user);
+    const options = user === 'root' ? [] : unshackled();
+    const wait = 'open("ready", "w").close()\nwhile True: time.sleep(0.1)';
+    const source = `import ctypes, fcntl, os, socket, syslog, time\n${code}\n${wait}`;
+    const [file, ...rest] = [...as(user, ...options), '/usr/bin/python3', '-c', source];
+    const child = spawn(file!, rest, { stdio, detached: true, cwd: directory });
+    await eventually('the program is ready', () => existsSync(join(directory, 'ready')));
+    return new Program(directory, child);
+  }
+
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  /** Its pid is free again: this program, its parent, has heard of its end. */
+  reaped(): Promise<void> {
+    return eventually('the program is gone', () => !existsSync(`/proc/${this.pid}`));
+  }
+
+  end(): void {
+    if (isAlive(this.pid)) endProcess(this.pid);
+  }
+}
+
+interface Told {
+  readonly verdict: string;
+  readonly options: readonly string[];
+  readonly findings: readonly { readonly thing: string; readonly verdict: string; readonly why?: string }[];
+}
+
+function look(user: User, pid: number, status: number): Told {
+  const ended = criuctlAs(user, 'look', `${pid}`, '--json');
+  assert.equal(ended.status, status, JSON.stringify(ended));
+  return JSON.parse(ended.stdout);
+}
+
+function dump(user: User, pid: number, images: string, ...options: string[]): Ended {
+  return criuctlAs(user, 'dump', `${pid}`, '-D', images, ...options);
+}
+
+/** What the program does, and the reason in the refusal. */
+const fatal: readonly [what: string, code: string, reason: RegExp, stdio?: StdioOptions][] = [
+  [
+    'its output is a socket of the program that has started it',
+    '',
+    /descriptor 1 .* is connected to no name, of .*\(process \d+\) outside, and no restore can connect it again/,
+    ['ignore', 'pipe', 'ignore'],
+  ],
+  ['it has an io_uring', 'ctypes.CDLL(None).syscall(425, 4, ctypes.create_string_buffer(120))', /io_uring/],
+  [
+    'it is connected to D-Bus',
+    's = socket.socket(socket.AF_UNIX); s.connect("/run/dbus/system_bus_socket")',
+    /\/run\/dbus\/system_bus_socket/,
+  ],
+  [
+    'it uses System V memory',
+    'l = ctypes.CDLL(None); l.shmat.restype = ctypes.c_void_p; l.shmat(l.shmget(0, 4096, 0o1600), None, 0)',
+    /System V shared memory/,
+  ],
+  ['it watches a process outside of its tree', 'f = os.pidfd_open(1)', /process 1 outside/],
+];
+
+/** What the program does, the options that it needs, and those of its restore. */
+const needing: readonly [what: string, code: string, options: string[], restore: string[]][] = [
+  [
+    'it holds a file lock',
+    'f = open("lock", "w"); fcntl.flock(f, fcntl.LOCK_EX)',
+    ['--file-locks'],
+    ['--file-locks'],
+  ],
+  [
+    'it uses a large deleted file',
+    'f = open("large", "wb"); f.write(bytes(3 << 20)); f.flush(); os.unlink("large")',
+    ['--ghost-limit', '3M'],
+    [],
+  ],
+  [
+    'a name of its file was removed',
+    'f = open("one", "w"); os.link("one", "other"); os.unlink("one")',
+    ['--link-remap'],
+    [],
+  ],
+  ['it writes to syslog(3)', 'syslog.syslog("hello")', ['--ext-unix-sk'], ['--ext-unix-sk']],
+];
+
+describe('a look at a program', () => {
+  for (const user of users) {
+    it(`finds nothing in the way of a plain program, and ${user} dumps and restores it`, async () => {
+      const program = await Program.start(user, 'f = open("file", "a")');
+      try {
+        assert.equal(look(user, program.pid, 0).verdict, 'comes-back');
+        const images = directoryOf(user);
+        must(dump(user, program.pid, images));
+        await program.reaped();
+        must(criuctlAs(user, 'restore', '-D', images));
+        assert.ok(isAlive(program.pid));
+      } finally {
+        program.end();
+      }
+    });
+
+    for (const [what, code, reason, stdio] of fatal) {
+      it(`refuses ${user} a dump that would lose a program: ${what}`, async () => {
+        const program = await Program.start(user, code, stdio);
+        try {
+          const told = look(user, program.pid, 3);
+          assert.equal(told.verdict, 'does-not-come-back');
+          assert.equal(told.findings[0]?.verdict, 'does-not-come-back');
+          failed(dump(user, program.pid, directoryOf(user)), 3, reason, /It runs on as before.*--force/);
+          assert.ok(isAlive(program.pid));
+        } finally {
+          program.end();
+        }
+      });
+    }
+
+    for (const [what, code, options, restore] of needing) {
+      it(`tells ${user} the options that bring a program back: ${what}`, async () => {
+        const program = await Program.start(user, code);
+        try {
+          assert.deepEqual(look(user, program.pid, 0).options, [options.join(' ')]);
+          const images = directoryOf(user);
+          failed(
+            dump(user, program.pid, images),
+            3,
+            new RegExp(`^ {2}criuctl dump ${program.pid} -D ${images} ${options.join(' ')}$`, 'm'),
+          );
+          assert.ok(isAlive(program.pid));
+          must(dump(user, program.pid, images, ...options));
+          await program.reaped();
+          must(criuctlAs(user, 'restore', '-D', images, ...restore));
+          assert.ok(isAlive(program.pid));
+        } finally {
+          program.end();
+        }
+      });
+    }
+  }
+
+  it('keeps a program of alice’s whose file only root could create again, and lets root dump and restore it', async () => {
+    const replaced = join(freshDirectory(), 'replaced');
+    chmodSync(join(replaced, '..'), 0o755);
+    writeFileSync(replaced, 'old');
+    const program = await Program.start('alice', `f = open("${replaced}")`);
+    try {
+      unlinkSync(replaced);
+      failed(dump('alice', program.pid, directoryOf('alice')), 3, /was deleted or replaced/, /ask as root/);
+      assert.ok(isAlive(program.pid));
+      assert.equal(look('root', program.pid, 0).verdict, 'comes-back');
+    } finally {
+      program.end();
+    }
+  });
+
+  it('says whose another user’s process is', async () => {
+    const program = await Program.start('root', '');
+    try {
+      assert.match(look('alice', program.pid, 3).findings[0]?.why ?? '', /belongs to root/);
+    } finally {
+      program.end();
+    }
+  });
+
+  it('--force leaves the decision to CRIU', async () => {
+    const program = await Program.start('root', '', ['ignore', 'pipe', 'ignore']);
+    try {
+      failed(dump('root', program.pid, directoryOf('root'), '--force'), 1, /External socket is used/);
+    } finally {
+      program.end();
+    }
+  });
+});
