@@ -27,8 +27,11 @@ export const optional = {
   '../daemon/command-line.ts': 'src/daemon/command-line.ts',
 };
 
-/** The same for criuctl: only `look` and `dump` look at processes. */
-export const optionalOfCriuctl = { '../look/look.ts': 'src/look/look.ts' };
+/** The same for criuctl: only `look` and `dump` look at processes, and only a person sees progress. */
+export const optionalOfCriuctl = {
+  '../look/look.ts': 'src/look/look.ts',
+  './progress.ts': 'src/cli/progress.ts',
+};
 
 const inFilesOfTheirOwn = (files) => ({
   name: 'optional',
