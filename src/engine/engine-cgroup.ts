@@ -324,7 +324,7 @@ export class EngineCgroup {
     try {
       this.#inside(() => rmdirSync(this.#directory));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EBUSY') {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
         if (retries > 0) setTimeout(() => this.remove(retries - 1), removeRetryMs);
         return;
       }
@@ -351,7 +351,7 @@ export class EngineCgroup {
     } catch {
       // The directory was removed, or nothing can be watched: a later start removes it.
     }
-    this.remove(0);
+    this.remove();
   }
 
   get #isPopulated(): boolean {
