@@ -16,14 +16,15 @@ export const usualFile = 'criuctl.log';
 
 const stepMs = 5;
 
-/**
- * @returns the outcome of a detached request; undefined if this process asks itself.
- * @throws Obstacle if it is in the tree.
- */
+/** @returns the outcome of a request that another process makes; undefined if this process asks itself. */
 export function detachIfAsked(invocation: Invocation): Outcome | undefined {
-  const { verb, options, own } = invocation;
-  if (own.detach !== undefined) return detached(invocation, own.detach === '' ? usualFile : own.detach);
-  if (!isBelow(process.pid, options.pid!)) return undefined;
+  const { detach } = invocation.own;
+  return detach === undefined ? undefined : detached(invocation, detach === '' ? usualFile : detach);
+}
+
+/** @throws Obstacle if this process is in the tree. */
+export function requireOutside({ verb, options }: Invocation): void {
+  if (!isBelow(process.pid, options.pid!)) return;
   throw new Obstacle(
     exitCodes.refused,
     `${verb.toUpperCase()} refused: criuctl is in the tree of process ${options.pid} itself`,

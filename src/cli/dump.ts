@@ -2,7 +2,7 @@
 import type { DumpOptions } from '../client/options.ts';
 import { readDumpStatistics } from '../client/statistics.ts';
 import { type Destination, destinationOf } from './destination.ts';
-import { detachIfAsked } from './detach.ts';
+import { detachIfAsked, requireOutside } from './detach.ts';
 import { placesOf } from './directories.ts';
 import { imageBytes, memoryOfTree } from './images.ts';
 import type { Invocation, Outcome } from './invocation.ts';
@@ -53,6 +53,7 @@ async function asking(
   const { places } = destination;
   try {
     const request = withDefaults<DumpOptions>(invocation, places, 'writes');
+    requireOutside(invocation);
     destination.requireUnused();
     if (verb === 'dump') await lookFirst(invocation);
     const client = invocation.client();

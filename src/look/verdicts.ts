@@ -94,7 +94,7 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
       : needs({ dump: '--shell-job' }, `its other end is ${of(end, holders)}: restore it at a terminal`);
   },
   console: () => unknown('CRIU brings back only some terminals that are no pseudo terminals'),
-  pipe: ({ end, use, holders, inode }, { isRoot }) => {
+  pipe: ({ end, use, holders, inode }) => {
     if (end === 'inside' || end === 'nobody') return back;
     const [other, effect] =
       use === 'write'
@@ -104,10 +104,10 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
       use === 'write'
         ? 'start it with its output in a file (nohup PROGRAM >FILE 2>&1)'
         : 'start it with its input from a file or from /dev/null';
-    const asRoot = isRoot
-      ? `; or dump with --force and restore with --inherit-fd 'fd[N]:pipe:[${inode}]'`
-      : '';
-    return never(`it is ${other} by ${of(end, holders)}: after a restore ${effect}`, `${remedy}${asRoot}`);
+    return never(
+      `it is ${other} by ${of(end, holders)}: after a restore ${effect}`,
+      `${remedy}; or dump with --force and restore with --inherit-fd 'fd[N]:pipe:[${inode}]'`,
+    );
   },
   fifo: () => noted('a restore opens its name again'),
   unix: ({ type, end, peer, holders }) => {

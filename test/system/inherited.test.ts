@@ -45,7 +45,8 @@ class Speaker {
   }
 
   async dump(...options: string[]): Promise<void> {
-    must(criuctlAs('alice', 'dump', `${this.pid}`, '-D', this.images, ...options));
+    // Without --force, criuctl refuses the dump of a program whose descriptor is lost.
+    must(criuctlAs('alice', 'dump', `${this.pid}`, '--force', '-D', this.images, ...options));
     await eventually('it has ended', () => !isAlive(this.pid));
   }
 

@@ -68,7 +68,7 @@ const fatal: readonly [what: string, code: string, reason: RegExp, stdio?: Stdio
   [
     'its output is a socket of the program that has started it',
     '',
-    /descriptor 1 .* is connected to no name, of .*\(process \d+\) outside, and no restore can connect it again/,
+    /descriptor 1 .* is connected to no name, of .*, and no restore can connect it again/,
     ['ignore', 'pipe', 'ignore'],
   ],
   ['it has an io_uring', 'ctypes.CDLL(None).syscall(425, 4, ctypes.create_string_buffer(120))', /io_uring/],
