@@ -380,7 +380,8 @@ export class EngineCgroup {
       // An earlier start of this service was killed after it had made the cgroup.
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') return;
       cgroupRegister.remove(this.path);
-      throw error;
+      // The caller's unit has ended, or the caller has removed the cgroup above.
+      throw isGone(error) ? goneError(this.path) : error;
     }
   }
 
