@@ -204,14 +204,14 @@ Answer ReadTasks(const UniqueFd& directory, const std::string& process) {
   return answer;
 }
 
-// Field 4 of proc_pid_stat(5), counted from the last parenthesis: the command name before it may
-// contain any byte. Returns -1 if the process has exited.
-int Parent(const Answer& stat) {
-  const size_t name_end = stat.text.rfind(')');
-  if (name_end == std::string::npos) return -1;
-  // `) S 42 `: a letter for the state, then the parent.
-  const size_t parent = std::min(name_end + 4, stat.text.size());
-  return static_cast<int>(std::strtol(stat.text.c_str() + parent, nullptr, 10));
+// PPid of proc_pid_status(5); -1 if the process has exited. Reading `stat` may wait as long as the
+// process is inside execve(2), which its owner can make last (a file system that never answers a
+// close; ptrace_may_access() under exec_update_lock in Linux 6.18). `status` never waits.
+int Parent(const Answer& status) {
+  constexpr std::string_view kLine = "\nPPid:\t";
+  const size_t at = status.text.find(kLine);
+  if (at == std::string::npos) return -1;
+  return static_cast<int>(std::strtol(status.text.c_str() + at + kLine.size(), nullptr, 10));
 }
 
 // A process and its ancestors, each followed by a space, up to a process that has no parent or has
@@ -221,7 +221,7 @@ Answer ReadLineage(const UniqueFd& directory, const std::string& process) {
   std::string current = process;
   for (int count = 0; count < kMostAncestors; ++count) {
     answer.text.append(current).push_back(' ');
-    const int parent = Parent(ReadFile(directory, current + "/stat"));
+    const int parent = Parent(ReadFile(directory, current + "/status", kLargestThreadFile));
     if (parent <= 0) break;
     current = std::to_string(parent);
   }
@@ -303,10 +303,10 @@ Napi::Value ReadAtOnce(const Napi::CallbackInfo& info) {
 Napi::Value ParentOf(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int pid = RequireInt(info[0], "pid", 1, std::numeric_limits<int>::max());
-  const std::string path = "/proc/" + std::to_string(pid) + "/stat";
+  const std::string path = "/proc/" + std::to_string(pid) + "/status";
   const UniqueFd file(RetryOnSignal([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   if (!file.IsOpen()) return env.Undefined();
-  const int parent = Parent(ReadAll(file));
+  const int parent = Parent(ReadAll(file, kLargestThreadFile));
   return parent < 0 ? env.Undefined() : Napi::Number::New(env, parent);
 }
 

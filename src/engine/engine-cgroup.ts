@@ -47,6 +47,7 @@ import {
 /** Retries of removing a directory: the kernel releases a cgroup shortly after its last process. */
 const removeRetryMs = 20;
 const removeRetries = 50;
+const laterMs = 60_000;
 
 /** Freezing takes until every task has noticed: microseconds, unless a task is in uninterruptible sleep. */
 const freezePollMs = 1;
@@ -326,6 +327,8 @@ export class EngineCgroup {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
         if (retries > 0) setTimeout(() => this.remove(retries - 1), removeRetryMs);
+        // The caller's unit may give its processes hardly any time to end.
+        else if (this.#isNested) setTimeout(() => this.removeWhenEmpty(), laterMs).unref();
         return;
       }
     }

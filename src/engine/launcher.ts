@@ -59,6 +59,8 @@ export class Launcher {
     cgroup?.kill();
     const last = this.#hasSecond ? this.#second : this.#first;
     if (last) {
+      // The caller may have moved it out of the cgroup.
+      last.signal(os.signals.SIGKILL);
       await new Promise<void>((resolve) => last.onExit(() => resolve()));
       last.close();
     }

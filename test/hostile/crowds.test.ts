@@ -7,7 +7,7 @@ import { decodeResponse, encodeRequest } from '../../src/protocol/codec.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { binary, eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
-import { statusLine } from '../system/support/proc.ts';
+import { cgroupOf, statusLine } from '../system/support/proc.ts';
 import { referenceAddress } from '../system/support/reference.ts';
 import type { Target } from '../system/support/targets.ts';
 import { show } from '../system/support/unit.ts';
@@ -161,8 +161,9 @@ describe('a hundred requests of alice’s that wait for an engine, each of the m
       const connections = Array.from({ length: 120 }, (_, index) => 100 + index);
       const [held, waiting] = [connections.slice(0, 16), connections.slice(16)];
       for (const number of held) await ask(number, short);
-      const cgroup = `/sys/fs/cgroup${show(unit, 'ControlGroup').ControlGroup}`;
-      const engines = (): number => readdirSync(cgroup).filter((name) => name.startsWith('engine-')).length;
+      const cgroup = `/sys/fs/cgroup${cgroupOf(alice.pid)}`;
+      const engines = (): number =>
+        readdirSync(cgroup).filter((name) => name.startsWith('criu-engine-')).length;
       await eventually('her engines are there', () => engines() === held.length);
       const before = residentKiB(service);
       for (const number of waiting) await ask(number, long);

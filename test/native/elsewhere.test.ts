@@ -138,7 +138,10 @@ sys.stdin.read()
     const root = mkdtempSync(join(tmpdir(), 'criu-lineage-'));
     const descends = (pid: number, from: number): void => {
       mkdirSync(join(root, String(pid)));
-      writeFileSync(join(root, String(pid), 'stat'), `${pid} (a) S 1 (b) S ${from} 0`);
+      writeFileSync(
+        join(root, String(pid), 'status'),
+        `Name:\ta PPid: 1\nPid:\t${pid}\nPPid:\t${from}\nTracerPid:\t0\n`,
+      );
     };
     const ask = async (path: string) => {
       const directory = native.open(root, directoryFlags);

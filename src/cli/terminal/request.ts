@@ -1,7 +1,7 @@
 /** The restore of a tree whose terminal was outside of the tree: it gets criuctl's own, or one that a holder has. */
 import type { RestoreOptions } from '../../client/options.ts';
 import { native, type OwnedFd, type TerminalMaster } from '../../native/binding.ts';
-import type { Places } from '../directories.ts';
+import { newFile, type Places } from '../directories.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
 import { converse, howToLeave } from './conversation.ts';
@@ -26,7 +26,8 @@ export class TerminalRequest {
    * @returns undefined if the tree needs no terminal.
    * @throws Obstacle if it cannot have one.
    */
-  static async for({ own: { terminal } }: Invocation, places: Places): Promise<TerminalRequest | undefined> {
+  static async for(invocation: Invocation, places: Places): Promise<TerminalRequest | undefined> {
+    const { terminal } = invocation.own;
     const terminals = terminalsOf(places.images);
     if (!terminals || terminals.outside.length === 0) return undefined;
     if (terminals.outside.length > 1) {
@@ -43,7 +44,7 @@ export class TerminalRequest {
       );
     }
     const isHeld = terminal !== undefined && terminal !== 'here';
-    const file = isHeld && terminal !== 'none' ? openOutput(terminal) : undefined;
+    const file = isHeld && terminal !== 'none' ? openOutput(newFile(invocation, terminal)) : undefined;
     const view = viewOf(places, terminals);
     if (!view) {
       file?.close();

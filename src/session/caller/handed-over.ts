@@ -12,6 +12,15 @@ import type { Caller } from '../../proc/caller.ts';
 /** The caller's descriptors cannot be read while it executes a program, and it could make that last. */
 const patienceMs = 2000;
 
+/**
+ * Threads that copy at this moment, by the uid of their callers. While that of a user hangs, no other is risked for this user, so
+ * that a user holds up one thread and its descriptors.
+ */
+const copying = new Map<number, Promise<void>>();
+
+/** Threads of all users together. */
+const mostCopying = 256;
+
 export class HandedOver {
   #fd: OwnedFd | undefined;
   #callersEnd: OwnedFd | undefined;
@@ -28,12 +37,8 @@ export class HandedOver {
 
   /** Takes a copy of the caller's end. Without it, the dump is served all the same. */
   async holdCallersEnd(caller: Caller): Promise<void> {
-    if (!this.#fd) return;
+    const { uid } = caller.identity;
     let late = false;
-    const copied = native.peersEnd(this.#fd, caller.pidfd, caller.directory).then((copy) => {
-      if (late || !this.#fd) copy?.close();
-      else this.#callersEnd = copy;
-    });
     let timer: NodeJS.Timeout | undefined;
     const waited = new Promise<void>((resolve) => {
       timer = setTimeout(() => {
@@ -41,7 +46,24 @@ export class HandedOver {
         resolve();
       }, patienceMs);
     });
-    await Promise.race([copied, waited]).finally(() => clearTimeout(timer));
+    try {
+      for (let other = copying.get(uid); other && !late; other = copying.get(uid))
+        await Promise.race([other, waited]);
+      if (late || !this.#fd || copying.size >= mostCopying) return;
+      const copied = native.peersEnd(this.#fd, caller.pidfd, caller.directory).then((copy) => {
+        if (late || !this.#fd) copy?.close();
+        else this.#callersEnd = copy;
+      });
+      const over = copied
+        .catch(() => {})
+        .then(() => {
+          copying.delete(uid);
+        });
+      copying.set(uid, over);
+      await Promise.race([copied, waited]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** The message at the head of the caller's queue, which stays there. */
