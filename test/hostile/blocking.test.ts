@@ -180,6 +180,22 @@ describe('a process inside execve(2), where a file system of alice’s keeps it'
     await dumpAndLeave(alice.pid);
   });
 
+  itInside('blocks nobody else if a child of it asks for a dump', 'hold-until-exec', async (alice) => {
+    const target = targetOf('alice');
+    await enterExec(alice, mount);
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    await alice.connect(ourAddress);
+    // The ancestors of a caller are read in any case.
+    await alice.send({
+      type: ReqType.DUMP,
+      opts: { images_dir_fd: 10, pid: target.pid, leave_running: true },
+    });
+    await assertServed('bob');
+    assert.notEqual(await alice.receive(), 'closed');
+    await assertServed('bob');
+    await target.assertCountsOn();
+  });
+
   itInside(
     'blocks only alice’s requests if it is in a tree that is to be dumped',
     'hold-until-exec',

@@ -78,7 +78,14 @@ describe('criuctl at a service', () => {
       `setImmediate(() => { throw new TypeError('a fault'); });`,
       `setImmediate(() => Promise.reject(new TypeError('a fault')));`,
     ]) {
-      const words = ['dump', '2147483', '-D', service.directory, '--service', join(service.directory, 'none')];
+      const words = [
+        'dump',
+        '2147483',
+        '-D',
+        service.directory,
+        '--service',
+        join(service.directory, 'none'),
+      ];
       const program = `
         ${fault}
         process.argv = [process.execPath, ...${JSON.stringify([criuctl, ...words])}];

@@ -324,7 +324,7 @@ describe('alice', () => {
         const about = [`CRIU_TARGET_PID=${target.pid}`, 'CRIU_RESULT=done', 'CRIU_RESULT=failed'];
         await eventually('the dump is recorded', () => journalOf(unit, ...about).length > 0);
         assert.deepEqual(
-          journalOf(unit, ...about).map((record) => record['CRIU_RESULT']),
+          journalOf(unit, ...about).map((record) => record.CRIU_RESULT),
           ['done'],
         );
         const { reply } = await ask(ReqType.RESTORE, images, {}, address, own);

@@ -70,7 +70,7 @@ describe('a program on libcriu that dumps itself', () => {
         'CRIU_RESULT=done',
         'CRIU_RESULT=failed',
       );
-      assert.equal(end!['CRIU_RESULT'], 'done', `round ${round}: ${JSON.stringify(end)}`);
+      assert.equal(end!.CRIU_RESULT, 'done', `round ${round}: ${JSON.stringify(end)}`);
       if (round < 30) continue;
       await dumper.restore();
       await dumper.reports('dump 1 errno 0');
@@ -103,7 +103,7 @@ describe('a program on libcriu that dumps itself', () => {
     assert.match(dumper.reported[0]!, /^dump -52 /);
     await dumper.target.assertCountsOn();
     const [end] = await records(1, `CRIU_TARGET_PID=${dumper.target.pid}`, 'CRIU_RESULT=failed');
-    assert.equal(end!['CRIU_REQUEST'], 'DUMP');
+    assert.equal(end!.CRIU_REQUEST, 'DUMP');
   });
 
   it('dumps itself at the end of a PRE_DUMP loop', async function () {
