@@ -279,7 +279,12 @@ describe('closeElsewhere', () => {
     native.closeElsewhere(ours.release(), 7);
     const status = (): string => {
       const [tid] = readdirSync('/proc/self/task').filter((each) => !before.has(each));
-      return tid === undefined ? '' : readFileSync(`/proc/self/task/${tid}/status`, 'utf8');
+      try {
+        return tid === undefined ? '' : readFileSync(`/proc/self/task/${tid}/status`, 'utf8');
+      } catch {
+        // It has ended meanwhile.
+        return '';
+      }
     };
     // Wait until the thread is inside close(2).
     for (let tries = 0; !/^State:\t[SD]/m.test(status()); tries += 1) {
