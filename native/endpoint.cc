@@ -20,6 +20,8 @@ namespace criu_service {
 namespace {
 
 constexpr mode_t kPermissions = 0777;
+// As much as no socket buffer holds, unless an administrator has raised net.core.wmem_max.
+constexpr int kLargestHead = 64 * 1024 * 1024;
 
 int GetOption(Napi::Env env, int fd, int option) {
   int value = 0;
@@ -132,6 +134,21 @@ Napi::Value UnreadByPeer(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(env, bytes > 0);
 }
 
+// Leaves the options of the socket as its owner has set them, unlike Adopt().
+Napi::Value HeadOf(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = RequireFd(info[0], "fd").Get();
+  const auto most = static_cast<size_t>(RequireInt(info[1], "most", 1, kLargestHead));
+  Napi::Buffer<std::byte> data = Napi::Buffer<std::byte>::New(env, most);
+  // MSG_TRUNC makes the call return the true size.
+  const ssize_t size = RetryOnSignal(
+      [&] { return ::recv(fd, data.Data(), most, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT); });
+  if (size <= 0 || static_cast<size_t>(size) > most) return env.Undefined();
+  return data.Get("subarray")
+      .As<Napi::Function>()
+      .Call(data, {Napi::Number::New(env, 0), Napi::Number::New(env, static_cast<double>(size))});
+}
+
 }  // namespace
 
 void ExportEndpoints(Napi::Env env, Napi::Object exports) {
@@ -140,6 +157,7 @@ void ExportEndpoints(Napi::Env env, Napi::Object exports) {
   exports.Set("connect", Napi::Function::New<Connect>(env, "connect"));
   exports.Set("socketpair", Napi::Function::New<SocketPair>(env, "socketpair"));
   exports.Set("describeSocket", Napi::Function::New<DescribeSocket>(env, "describeSocket"));
+  exports.Set("headOf", Napi::Function::New<HeadOf>(env, "headOf"));
   exports.Set("unreadByPeer", Napi::Function::New<UnreadByPeer>(env, "unreadByPeer"));
 }
 

@@ -144,6 +144,8 @@ Napi::Function Process::Define(Napi::Env env) {
                      {
                          InstanceAccessor<&Process::Pid>("pid"),
                          InstanceMethod<&Process::OnExit>("onExit"),
+                         InstanceMethod<&Process::KeepPid>("keepPid"),
+                         InstanceMethod<&Process::ReleasePid>("releasePid"),
                          InstanceMethod<&Process::Signal>("signal"),
                          InstanceMethod<&Process::CloseMethod>("close"),
                      });
@@ -241,6 +243,19 @@ void Process::OnPoll(int status, int) {
     ThrowFromLoop(env, failure != 0 ? SystemError(env, "waitid", failure)
                                     : SystemError(env, "poll", -status));
   }
+}
+
+Napi::Value Process::KeepPid(const Napi::CallbackInfo& info) {
+  // Without a watch nothing reaps the process, or it was reaped already.
+  if (!poll_) return Napi::Boolean::New(info.Env(), false);
+  poll_->Stop();
+  return Napi::Boolean::New(info.Env(), true);
+}
+
+void Process::ReleasePid(const Napi::CallbackInfo& info) {
+  if (!poll_) return;
+  const int failure = poll_->Start(UV_READABLE);
+  if (failure != 0) throw SystemError(info.Env(), "uv_poll_start", failure);
 }
 
 Napi::Value Process::Signal(const Napi::CallbackInfo& info) {

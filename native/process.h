@@ -24,6 +24,8 @@ class Process : public Napi::ObjectWrap<Process>, private PollListener, private 
  private:
   Napi::Value Pid(const Napi::CallbackInfo& info);
   void OnExit(const Napi::CallbackInfo& info);
+  Napi::Value KeepPid(const Napi::CallbackInfo& info);
+  void ReleasePid(const Napi::CallbackInfo& info);
   Napi::Value Signal(const Napi::CallbackInfo& info);
   void CloseMethod(const Napi::CallbackInfo& info);
 

@@ -20,6 +20,7 @@ import {
   writeFile,
   writeFileSync,
 } from 'node:fs';
+import { constants as os } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { native, type OwnedFd } from '../native/binding.ts';
@@ -308,14 +309,15 @@ export class EngineCgroup {
   }
 
   /**
-   * SIGKILL for every process in the cgroup, frozen or not, including those that are being forked. Never throws: a cgroup that
-   * systemd has collected (ENOENT, ENODEV) is empty.
+   * SIGKILL for every process in the cgroup, frozen or not, including those that are being forked. Never throws.
+   * @returns false if that failed; a cgroup that systemd has collected (ENOENT, ENODEV) is empty.
    */
-  kill(): void {
+  kill(): boolean {
     try {
       this.#write('cgroup.kill', '1');
-    } catch {
-      // The cgroup has gone.
+      return true;
+    } catch (error) {
+      return isGone(error);
     }
   }
 
@@ -384,7 +386,8 @@ export class EngineCgroup {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') return;
       cgroupRegister.remove(this.path);
       // The caller's unit has ended, or the caller has removed the cgroup above.
-      throw isGone(error) ? goneError(this.path) : error;
+      if (isGone(error)) throw goneError(this.path);
+      throw (error as NodeJS.ErrnoException).code === 'EAGAIN' ? tooManyError(dirname(this.path)) : error;
     }
   }
 
@@ -425,6 +428,12 @@ function goneError(path: string): Error {
   return Object.assign(new Error(`its cgroup ${path} has gone, with the unit of its caller or by its user`), {
     code: 'ENOENT',
   });
+}
+
+function tooManyError(parent: string): Error {
+  const limits = 'cgroup.max.descendants or cgroup.max.depth';
+  const message = `no cgroup can be made in ${parent}: ${limits} there, or above, allows no more`;
+  return Object.assign(new Error(message), { code: 'EAGAIN', errno: -os.errno.EAGAIN });
 }
 
 /** node:fs/promises would cost a megabyte, and the service needs it nowhere else. */

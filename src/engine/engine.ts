@@ -5,6 +5,7 @@
 import { constants as os } from 'node:os';
 import {
   type ExitStatus,
+  native,
   type OwnedFd,
   type Packet,
   type Peeked,
@@ -145,6 +146,24 @@ export class Engine {
   /** True if the kernel has reported the exit of the process; messages from the engine prove nothing. */
   get gone(): boolean {
     return this.#exit !== undefined;
+  }
+
+  /**
+   * Calls with its pid, which names the engine, or its zombie, until the promise is settled: an engine that this service has started
+   * is reaped afterwards. systemd reaps an engine of an earlier start at any time.
+   * @throws Error if it has gone.
+   */
+  async withPid<T>(use: (pid: number, isThere: () => boolean) => Promise<T>): Promise<T> {
+    const isThere = (): boolean => this.#exit === undefined && native.isAlive(this.#process.pidfd);
+    if (!this.#process.keepPid() || !isThere()) {
+      this.#process.releasePid();
+      throw new Error('The engine has ended');
+    }
+    try {
+      return await use(this.pid, isThere);
+    } finally {
+      this.#process.releasePid();
+    }
   }
 
   /** SIGKILL, for an engine that has sent its final message and does not exit. */

@@ -193,6 +193,12 @@ export interface Process {
   readonly pidfd: OwnedFd;
   /** Calls back once, after the process has ended; a child of ours is reaped then (waitid(P_PIDFD)). A second onExit() throws. */
   onExit(callback: (status: ExitStatus) => void): void;
+  /**
+   * Puts off the callback of {@link onExit}, and the reaping: until {@link releasePid} the pid of a child of ours names the child, or
+   * its zombie. False without a watch, or after the callback.
+   */
+  keepPid(): boolean;
+  releasePid(): void;
   /** pidfd_send_signal(2). False if the process has ended. */
   signal(signal: number): boolean;
   /** Stops watching and closes the pidfd. Does not touch the process, but reaps a child that has ended meanwhile. */
@@ -289,6 +295,11 @@ export interface NativeBinding {
   describeSocket(
     fd: OwnedFd,
   ): { readonly family: number; readonly type: number; readonly listening: boolean } | undefined;
+  /**
+   * The packet at the head of a socket's queue, which stays there; the options of the socket stay as they are. Undefined if there is
+   * none, if it is empty or longer than `most` bytes, or if the socket fails.
+   */
+  headOf(fd: OwnedFd, most: number): Buffer | undefined;
   /** Tells whether the peer has yet to read something that any holder of this end has sent (SIOCOUTQ, unix(7)). */
   unreadByPeer(fd: OwnedFd): boolean;
   /**

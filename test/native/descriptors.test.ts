@@ -259,6 +259,23 @@ describe('peersEnd', () => {
     });
   });
 
+  it('lets its queue be read, and leaves the options of the socket as their owner has set them', async () => {
+    await ends(async (accepted, connected) => {
+      const end = (await endOf(accepted))!;
+      // Packets that arrive from here on carry their sender's credentials.
+      const owners = native.adopt(connected.copy(), true);
+      assert.equal(native.headOf(end, 16), undefined);
+      accepted.send(Buffer.from('answer'));
+      assert.equal(native.headOf(end, 16)?.toString(), 'answer');
+      assert.equal(native.headOf(end, 5), undefined);
+      accepted.send(Buffer.from('next'));
+      owners.receive(16);
+      const head = owners.peek(16);
+      assert.equal(head.kind === 'packet' && !head.foreign, true);
+      for (const each of [end, owners]) each.close();
+    });
+  });
+
   it('is undefined if the process has closed its end, or was another', async () => {
     await ends(async (accepted, connected) => {
       connected.close();

@@ -408,6 +408,19 @@ describe('onExit', () => {
     await turnLoop();
   });
 
+  it('leaves the pid to the child that has ended, until releasePid()', async () => {
+    const child = spawn('/bin/true');
+    const ended = exitOf(child);
+    assert.equal(child.keepPid(), true);
+    while (stateOf(child.pid) !== 'Z') await turnLoop(1);
+    await turnLoop();
+    assert.equal(stateOf(child.pid), 'Z');
+    child.releasePid();
+    assert.deepEqual(await ended, { kind: 'exited', code: 0 });
+    assert.equal(child.keepPid(), false);
+    child.close();
+  });
+
   it('stops watching when the pidfd is closed or given away', async () => {
     const child = spawnSleeper();
     child.onExit(() => assert.fail('the pidfd was given away'));

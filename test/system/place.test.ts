@@ -179,6 +179,20 @@ describe('the limits of a unit in which alice restores', () => {
     unit.end();
   });
 
+  it('a unit that may have no more cgroups gets a refusal that says so, and the target runs on', async () => {
+    unit = new Unit(false);
+    const target = targetOf('alice');
+    const alice = new Attacker('alice', { under: unit.under });
+    await alice.do('open', 10, 0, directoryOf('alice'));
+    writeFileSync(`/sys/fs/cgroup${unit.cgroup}/cgroup.max.descendants`, '0');
+    await alice.connect(ourAddress);
+    await alice.send({ type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: target.pid } });
+    assertRefused(await waitForReply(alice), /cgroup\.max\.descendants or cgroup\.max\.depth there, or above/);
+    assert.equal(isAlive(target.pid), true);
+    await target.kill();
+    unit.end();
+  });
+
   it('IPAddressDeny= keeps a tree from sending', async function () {
     await restoreUnder('IPAddressDeny=any');
     const inside = run(

@@ -68,17 +68,7 @@ export class HandedOver {
 
   /** The message at the head of the caller's queue, which stays there. */
   get answer(): Buffer | undefined {
-    if (!this.#callersEnd) return undefined;
-    // While the copy of a copy is closed, ours keeps the connection open.
-    const socket = native.adopt(native.duplicate(this.#callersEnd));
-    try {
-      const head = socket.peek(maxPacketBytes);
-      return head.kind === 'packet' ? head.data : undefined;
-    } catch {
-      return undefined;
-    } finally {
-      socket.close();
-    }
+    return this.#callersEnd && native.headOf(this.#callersEnd, maxPacketBytes);
   }
 
   /** True while the engine's last message waits unread in the caller's queue. */

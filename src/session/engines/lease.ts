@@ -260,16 +260,14 @@ export class EngineLease {
 
   /**
    * Kills the engine and every process in its cgroup.
-   * @returns the cgroups whose processes were killed; undefined for an engine without a cgroup.
+   * @returns the cgroups all of whose processes were killed; undefined for an engine without a cgroup.
    */
   killTree(): readonly string[] | undefined {
     if (!this.#cgroup) return undefined;
     this.#stays = false;
     // Kill the engine by its pidfd, too: it may have been moved elsewhere. Tasks that it traces end with it (PTRACE_O_EXITKILL).
     this.#engine?.kill();
-    this.#cgroup.kill();
-    this.#apart?.kill();
-    return [this.#cgroup.path, ...(this.#apart ? [this.#apart.path] : [])];
+    return [this.#cgroup, this.#apart].flatMap((cgroup) => (cgroup?.kill() ? [cgroup.path] : []));
   }
 
   /**
@@ -282,7 +280,7 @@ export class EngineLease {
     this.#apart = EngineCgroup.apartFrom(this.#cgroup);
     const { traits, time } = this.#confined;
     const surroundings = inTimeNamespace(restorer.surroundings, time?.namespace);
-    return verifyRestored(this.#cgroup, this.#apart, this.#engine.pid, { ...restorer, traits, surroundings });
+    return verifyRestored(this.#cgroup, this.#apart, this.#engine, { ...restorer, traits, surroundings });
   }
 
   /**

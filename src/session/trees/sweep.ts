@@ -11,7 +11,7 @@ import { isOfThisStart, mayHoldCapability } from '../../engine/cgroup-names.ts';
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import { Freezer } from '../../engine/freezer.ts';
-import { isEngineCgroup, isPageServerCgroup, isTreeCgroup } from '../../engine/our-cgroups.ts';
+import { isEngineCgroup, isNested, isPageServerCgroup, isTreeCgroup } from '../../engine/our-cgroups.ts';
 import { native } from '../../native/binding.ts';
 import { numberOf } from '../../policy/capabilities.ts';
 import {
@@ -147,7 +147,11 @@ async function chooseEscaped(
 }
 
 function placeOf(cgroup: string): Place {
-  if (isPageServerCgroup(cgroup) || (isTreeCgroup(cgroup, 'restore') && mayHoldCapability(cgroup)))
+  // A page server below its caller's cgroup has the capability only if the caller has.
+  if (
+    (isPageServerCgroup(cgroup) && (!isNested(cgroup) || mayHoldCapability(cgroup))) ||
+    (isTreeCgroup(cgroup, 'restore') && mayHoldCapability(cgroup))
+  )
     return 'may hold';
   return isTreeCgroup(cgroup) || isEngineCgroup(cgroup) ? 'of engines' : 'elsewhere';
 }

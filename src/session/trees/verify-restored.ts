@@ -7,6 +7,7 @@
  * engine is moved to a cgroup of its own, where it detaches from the tree and exits.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import type { Engine } from '../../engine/engine.ts';
 import type { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import { judgeReleased, judgeRestored, type RestoredThread, type Restorer } from '../../policy/restored.ts';
 import { readLabel, readThread } from '../../proc/caller.ts';
@@ -22,34 +23,45 @@ const freezeDeadlineMs = 10_000;
  * Freezes and verifies the tree. If the tree may run, it stays frozen and the engine alone is thawed. Otherwise both stay frozen,
  * to be killed.
  * @param apart the cgroup that the engine moves to. The engine is there already if an earlier start was killed after the move.
- * @param engine the engine's pid.
  * @returns the reason why the tree must not run; undefined if it may run.
  */
 export async function verifyRestored(
   cgroup: EngineCgroup,
   apart: EngineCgroup,
-  engine: number,
+  engine: Pick<Engine, 'withPid'>,
   restorer: Restorer,
 ): Promise<string | undefined> {
   try {
-    await Promise.all([cgroup.freeze(freezeDeadlineMs), apart.freeze(freezeDeadlineMs)]);
-    const members = [...cgroup.members(), ...apart.members()];
-    const held = whyHeld(members, engine, restorer);
-    // A rejection is handled below, when this is awaited; until then it must not count as unhandled.
-    held.catch(() => {});
-    // Do this first, while the frozen engine cannot detach from a task outside.
-    const escaped = await endTracedElsewhere(engine, members);
-    const reason =
-      escaped ??
-      judgeRestored(await readInTurns(readMembers(members, engine)), engine, restorer) ??
-      (await held);
-    if (reason !== undefined) return reason;
-    await apart.take(engine);
-    apart.thaw();
-    return undefined;
+    return await engine.withPid((pid, isThere) => verify(cgroup, apart, pid, isThere, restorer));
   } catch (error) {
     return `cannot be verified: ${(error as Error).message}`;
   }
+}
+
+async function verify(
+  cgroup: EngineCgroup,
+  apart: EngineCgroup,
+  engine: number,
+  isThere: () => boolean,
+  restorer: Restorer,
+): Promise<string | undefined> {
+  await Promise.all([cgroup.freeze(freezeDeadlineMs), apart.freeze(freezeDeadlineMs)]);
+  const members = [...cgroup.members(), ...apart.members()];
+  const held = whyHeld(members, engine, restorer);
+  // A rejection is handled below, when this is awaited; until then it must not count as unhandled.
+  held.catch(() => {});
+  // Do this first, while the frozen engine cannot detach from a task outside.
+  const escaped = await endTracedElsewhere(engine, members);
+  const reason =
+    escaped ??
+    judgeRestored(await readInTurns(readMembers(members, engine)), engine, restorer) ??
+    (await held);
+  if (reason !== undefined) return reason;
+  // The pid of an engine of an earlier start may name another process by now.
+  if (!isThere()) return 'has lost its engine';
+  await apart.take(engine);
+  apart.thaw();
+  return undefined;
 }
 
 /**
