@@ -28,6 +28,10 @@
 //     kills the engine never gets an unverified process that runs.
 //   - An engine gives up the capability before it detaches from the first restored thread.
 //   - A process without supplementary groups is not restored with those of the engine.
+//   - CRIU opens clear_refs, by which it tracks memory, for writing only: the file has no right to
+//     read, and CRIU never reads it (do_task_reset_dirty_track in mem.c, up to 4.2).
+//     criu-kerndat.service, where CRIU finds out whether the kernel tracks, loads the library for
+//     this.
 //   - Before a failing reply, error lines of CRIU's log go to standard error (last_words.h).
 //
 // This library keeps CRIU from acting for the user beyond the user's rights. It is no wall against
@@ -97,6 +101,8 @@ pid_t engine = 0;
 // collects facts about the kernel (kerndat.c). A process that is not dumpable can read CRIU's other
 // own files in /proc.
 int own_pagemap = -1;
+// The same for its own clear_refs.
+int own_clear_refs = -1;
 
 // The restartable sequences and mappings that CRIU has read from the images.
 criu_service::engine_preload::Sequences sequences;
@@ -306,6 +312,8 @@ __attribute__((constructor)) void Begin() {
   PrepareSets(kind);
   own_pagemap =
       static_cast<int>(Call(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  own_clear_refs =
+      static_cast<int>(Call(SYS_openat, AT_FDCWD, "/proc/self/clear_refs", O_WRONLY | O_CLOEXEC));
 #ifndef TEST_DUMPABLE
   if (Call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) GiveUp();
 #endif
@@ -540,14 +548,15 @@ OF_LIBC int openat64(int directory, const char* path, int flags, ...) {
     va_end(list);
   }
   if (GivesCapability()) sequences.Open(path);
+  const bool tracks = flags == O_RDWR && std::strcmp(path, "clear_refs") == 0;
+  if (tracks) flags = O_WRONLY;
   const Awake now(NeedsCapability(directory, path));
   const auto fd = static_cast<int>(Call(SYS_openat, directory, path, flags | O_LARGEFILE, mode));
-  // CRIU may open the pagemap of a dumped process, so the refused pagemap is the engine's own.
-  if (fd == -1 && errno == EACCES && own_pagemap != -1 && role == Role::kEngine &&
-      std::strcmp(path, "pagemap") == 0 && flags == O_RDONLY) {
-    return static_cast<int>(Call(SYS_fcntl, own_pagemap, F_DUPFD, 0));
-  }
-  return fd;
+  if (fd != -1 || errno != EACCES || role != Role::kEngine) return fd;
+  // CRIU may open these files of a dumped process, so those that are refused are the engine's own.
+  const bool reads_pages = flags == O_RDONLY && std::strcmp(path, "pagemap") == 0;
+  const int own = tracks ? own_clear_refs : reads_pages ? own_pagemap : -1;
+  return own == -1 ? fd : static_cast<int>(Call(SYS_fcntl, own, F_DUPFD, 0));
 }
 
 OF_LIBC int openat(int directory, const char* path, int flags, ...)

@@ -70,7 +70,7 @@ export class CriuClient {
    * Copies memory in rounds while the tree runs, so that the final dump has little left to write and freezes the tree only for a
    * short time. All rounds share a connection, which ends with the dump or with the loop.
    *
-   * Needs a kernel that tracks changed memory ({@link CriuFeatures.memTrack}), and root.
+   * Needs a kernel that tracks changed memory ({@link CriuFeatures.memTrack}).
    *
    * @example
    * for await (const round of client.preDump({ pid, imagesDir: `${images}/1`, trackMem: true })) {

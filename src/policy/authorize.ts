@@ -56,8 +56,6 @@ export interface AuthorizedRequest {
   readonly scope?: 'restore' | 'page-server';
   /** The engine holds no CAP_CHECKPOINT_RESTORE, unless the caller's children do. */
   readonly noCapability?: true;
-  /** A sentence for the reply to a failure, where CRIU's own words do not explain it. */
-  readonly hint?: string;
   /** A first try has met a pid of this service's own (session/machine/again.ts). */
   readonly isSecondTry?: true;
   /** A sentence for the reply to a success, and for the record: what the caller will miss. */
@@ -130,6 +128,8 @@ export interface Facts {
   readonly hidden: boolean;
   /** kernel.yama.ptrace_scope; 0 where there is no Yama. */
   readonly ptraceScope: number;
+  /** The kernel tells which pages have changed since a moment (Documentation/admin-guide/mm/soft-dirty.rst). */
+  readonly tracksMemory: boolean;
   /** Every capability that this kernel has. */
   readonly allCapabilities: bigint;
   readonly groupName: (gid: number) => string | undefined;
@@ -194,7 +194,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
   const inTheWay = refusedOption(message.opts, engine) ?? optionOfNewerCriu(message.opts, engine, facts);
   if (inTheWay !== undefined) return refuse(answeredAs, EPERM, `${name} refused: ${inTheWay}`);
 
-  const barred = engine === 'confined' ? barredFromMachine(row, facts) : undefined;
+  const barred = engine === 'confined' ? barredFromMachine(message, row, facts) : undefined;
   if (barred !== undefined) return refuse(answeredAs, EPERM, `${name} refused: ${barred}`);
 
   const ownPid = row.target && message.opts?.pid == null;
@@ -214,7 +214,6 @@ function decide(message: CriuReq, facts: Facts): Decision {
       ? { terminal: true as const }
       : {}),
     ...(target === undefined ? {} : { target }),
-    ...hintFor(message, row, engine),
   };
   let warning = row.tellsLimits ? joined(facts.limits) : undefined;
   if (target !== undefined && target > 0) {
@@ -316,19 +315,9 @@ function engineFor(
   return standing.kind === 'confined' ? row.confined : { refused: standing.reason };
 }
 
-/** CRIU 4.2 and before: do_task_reset_dirty_track in its mem.c. */
-function hintFor(message: CriuReq, row: RequestRow, engine: AuthorizedRequest['engine']): { hint?: string } {
-  const tracks = row.tracksMemory === true || message.opts?.track_mem === true;
-  return engine === 'confined' && tracks
-    ? {
-        hint: 'CRIU tracks memory through /proc/PID/clear_refs, which it opens for reading, too, and only root may: without root use a plain DUMP',
-      }
-    : {};
-}
-
 /** The restrictions of the administrator, or of this machine's kernel, for users without root. */
-function barredFromMachine(row: RequestRow, facts: Facts): string | undefined {
-  const { restorers, callerGroups, ptraceScope, standing } = facts;
+function barredFromMachine(message: CriuReq, row: RequestRow, facts: Facts): string | undefined {
+  const { restorers, callerGroups, ptraceScope, standing, tracksMemory } = facts;
   if (row.scope === 'restore') {
     if (restorers.who === 'root') return 'on this machine only root may restore (--restore)';
     if (restorers.who === 'group' && !callerGroups.includes(restorers.gid)) {
@@ -338,6 +327,10 @@ function barredFromMachine(row: RequestRow, facts: Facts): string | undefined {
   const mayTrace = standing.kind === 'confined' && (standing.traits.ambient & bitOf('SYS_PTRACE')) !== 0n;
   if (ptraceScope > row.ptraceScope && !mayTrace) {
     return `kernel.yama.ptrace_scope is ${ptraceScope}, which keeps users without root from tracing their own processes; an administrator can set it to ${row.ptraceScope}`;
+  }
+  // CRIU ends with a failed assertion (BUG_ON in mem.c) in a pre-dump that the kernel cannot track.
+  if ((row.tracksMemory || message.opts?.track_mem) && !tracksMemory) {
+    return 'this kernel does not track the memory of processes (CONFIG_MEM_SOFT_DIRTY): use a plain DUMP, without track_mem';
   }
   return undefined;
 }

@@ -5,6 +5,7 @@ import './planted.test.ts';
 import './callers.test.ts';
 import './sandboxes.test.ts';
 import './options.test.ts';
+import './pre-dumps.test.ts';
 import './encodings.test.ts';
 import './environment.test.ts';
 import './engines.test.ts';

@@ -115,10 +115,7 @@ describe('an option that alice may not use', () => {
 describe('a forbidden request of alice’s in a later message of a dialog', () => {
   besideReference();
 
-  /**
-   * A harmless request with keep_open, then a request that alice could not have begun with. A pre-dump loop would do as well, but
-   * CRIU 4.1.1 opens /proc/PID/clear_refs for reading, too, which only root may: alice cannot have such a loop.
-   */
+  /** A harmless request with keep_open, then a request that alice could not have begun with; for a loop see pre-dumps.test.ts. */
   async function afterVersion(
     address: string,
     later: (own: number) => { message: CriuReq | Uint8Array; succeeded: () => boolean },

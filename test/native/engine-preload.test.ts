@@ -32,6 +32,8 @@ import { TestCaller, Workshop } from './launcher/support.ts';
 const { EACCES, EPERM } = constants.errno;
 const checkpointRestore = 1n << 40n;
 const readOnly = 0;
+const writeOnly = 1;
+const readWrite = 2;
 const ofDirectory = 0o200000;
 
 /** Numbers that no account has, different in each run. */
@@ -168,8 +170,11 @@ describe('the library of engines', () => {
         readlinkSync(`/proc/${engine.pid}/fd/${fd}`),
       ]);
       assert.deepEqual(
-        targets.filter(([fd]) => (fd as number) > 3).map(([, target]) => target),
-        [`/proc/${engine.pid}/pagemap`],
+        targets
+          .filter(([fd]) => (fd as number) > 3)
+          .map(([, target]) => target)
+          .sort(),
+        ['clear_refs', 'pagemap'].map((name) => `/proc/${engine.pid}/${name}`),
       );
       for (const name of ['LD_PRELOAD', 'CRIU_SERVICE_READY', 'CRIU_SERVICE_CAPABILITY'])
         assert.equal(await engine.ask(`variable ${name}`), '(absent)', name);
@@ -341,6 +346,19 @@ describe('the library of engines', () => {
       assert.equal(readlinkSync(`/proc/${engine.pid}/fd/${pagemap}`), `/proc/${engine.pid}/pagemap`);
       assert.equal(await engine.number('access /proc/self/map_files'), 0);
       assert.equal(await engine.number('access /proc/self/mem'), -EACCES, 'and nothing else');
+    });
+  });
+
+  describe('the file by which CRIU tracks memory', () => {
+    it('is opened for writing only, its own and that of a process of its user', async () => {
+      const engine = await engineWith();
+      for (const pid of [engine.pid, (await callerWith(capable)).pid]) {
+        const directory = await engine.number(`open ${ofDirectory} /proc/${pid}`);
+        const opened = await engine.number(`openat ${directory} ${readWrite} clear_refs`);
+        assert.equal(readlinkSync(`/proc/${engine.pid}/fd/${opened}`), `/proc/${pid}/clear_refs`);
+        const flags = /^flags:\t(\d+)$/m.exec(readFileSync(`/proc/${engine.pid}/fdinfo/${opened}`, 'latin1'));
+        assert.equal(Number.parseInt(flags?.[1] ?? '', 8) & 3, writeOnly);
+      }
     });
   });
 

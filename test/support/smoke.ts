@@ -33,6 +33,11 @@ export const smoke: readonly string[] = [
  */
 export const seldomInContainer: readonly string[] = [
   // This kernel has no soft-dirty tracking.
+  'alice with a kernel that tracks memory pre-dumps in a loop that a dump ends: each round has only what has changed, and the last comes back',
+  'alice with a kernel that tracks memory pre-dumps on a connection of its own, dumps by that, restores, and begins anew with what was restored',
+  'a pre-dump of alice’s of a process of root’s is refused, alone and as a later round of a loop',
+  'a pre-dump of alice’s with a parent that leads into a directory of root’s reads and writes nothing there',
+  'a pre-dump of alice’s whose engine is killed while the tree is frozen leaves the tree to the kernel, and no engine',
   'pycriu over the socket of the service pre-dumps once and closes the connection',
   'pycriu over the socket of the service pre-dumps with SINGLE_PRE_DUMP',
   'pycriu over the socket of the service pre-dumps in a loop that a dump ends, and restores the last of the images',

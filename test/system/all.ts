@@ -17,6 +17,7 @@ import './refused-callers.test.ts';
 import './page-server.test.ts';
 import './versions.test.ts';
 import './alice.test.ts';
+import './pre-dump.test.ts';
 import './clocks.test.ts';
 import './belongings.test.ts';
 import './comes-back.test.ts';

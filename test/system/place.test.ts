@@ -187,7 +187,10 @@ describe('the limits of a unit in which alice restores', () => {
     writeFileSync(`/sys/fs/cgroup${unit.cgroup}/cgroup.max.descendants`, '0');
     await alice.connect(ourAddress);
     await alice.send({ type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: target.pid } });
-    assertRefused(await waitForReply(alice), /cgroup\.max\.descendants or cgroup\.max\.depth there, or above/);
+    assertRefused(
+      await waitForReply(alice),
+      /cgroup\.max\.descendants or cgroup\.max\.depth there, or above/,
+    );
     assert.equal(isAlive(target.pid), true);
     await target.kill();
     unit.end();

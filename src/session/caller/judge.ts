@@ -25,6 +25,7 @@ import { type Caller, CallerGoneError, type CallerIdentity, type CallerState } f
 import type { CallerReader } from '../../proc/caller-reader.ts';
 import { groupName as nameIn } from '../../proc/groups.ts';
 import { readJob } from '../../proc/jobs.ts';
+import { kernelTracksMemory } from '../../proc/memory-tracking.ts';
 import type { ProcMount } from '../../proc/proc-mount.ts';
 import { lineagesOf, type TreeContains, type TreeThread } from '../../proc/process-tree.ts';
 import type { TreeReader } from '../../proc/tree-reader.ts';
@@ -254,6 +255,7 @@ function decide(
     callerGroups,
     hidden: context.procMount.hidesFrom(callerGroups),
     ptraceScope: standing.kind === 'confined' ? readPtraceScope() : 0,
+    tracksMemory: kernelTracksMemory(),
   });
   if (decision.kind === 'refuse' || decision.kind === 'answer') return { on: 'decided', decision };
   return { on: 'decided', decision: { ...decision, engine: engineFor(decision.request, seen) } };

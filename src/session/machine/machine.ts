@@ -39,7 +39,6 @@ import {
   tellCaller,
   tellFinal,
   unfinished,
-  withHintOf,
   withoutRule,
 } from './steps.ts';
 
@@ -234,7 +233,7 @@ function whenRollingBack(state: Extract<State, { at: 'rolling-back' }>, input: I
       if (because.is === 'caller-left') return ending(engineLost(request, input.end));
       return ending(
         input.end.how === 'lost'
-          ? unfinished(request, EIO, `${because.reason}; ${withHintOf(request, input.end.reason)}`)
+          ? unfinished(request, EIO, `${because.reason}; ${input.end.reason}`)
           : unfinished(request, ETIMEDOUT, because.reason),
       );
     case 'engine-ready':

@@ -104,8 +104,8 @@ export function overdue(request: AuthorizedRequest, reason: string): string {
   return `${request.name}: ${reason}`;
 }
 
-/** Forwards and records the engine's final reply. @param hint for a failure, in place of the request's. */
-export function tellFinal(request: AuthorizedRequest, success: boolean, hint = request.hint): Action[] {
+/** Forwards and records the engine's final reply. @param hint for a failure that CRIU's own words do not explain. */
+export function tellFinal(request: AuthorizedRequest, success: boolean, hint?: string): Action[] {
   const { warning } = request;
   const words = success ? warning && { warning } : hint && { hint };
   return [
@@ -131,7 +131,7 @@ export function afterFinal(request: AuthorizedRequest, success: boolean, told: r
 
 /** The engine ended before its final reply: the service replies, and the tree is examined. */
 export function engineLost(request: AuthorizedRequest, end: EngineEnd): Step {
-  return unfinished(request, EIO, withHintOf(request, end.reason));
+  return unfinished(request, EIO, end.reason);
 }
 
 /** Ends the session with a reply of the service's own, and examines the tree. */
@@ -140,10 +140,6 @@ export function unfinished(request: AuthorizedRequest, errno: number, reason: st
     state: { at: 'over' },
     actions: [...failure(request, errno, reason), ...checkAfter({ request, reason }), { do: 'close-caller' }],
   };
-}
-
-export function withHintOf({ hint }: AuthorizedRequest, reason: string): string {
-  return hint === undefined ? reason : `${reason} (${hint})`;
 }
 
 /** Ends a session whose engine could not be started. */

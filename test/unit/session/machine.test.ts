@@ -517,17 +517,6 @@ describe('session machine, restoring for a confined caller', () => {
     }
   });
 
-  it('adds a hint to a failure that CRIU does not explain', () => {
-    const request = { ...authorized(ReqType.PRE_DUMP), hint: 'because' };
-    const hinted = decided({ kind: 'relay', request, plan });
-    const forwarded = run(hinted, failed).last.find((action) => action.do === 'forward');
-    assert.equal(forwarded?.do === 'forward' && forwarded.hint, 'because');
-    const fine = run(hinted, done).last.find((action) => action.do === 'forward');
-    assert.equal(fine?.do === 'forward' && fine.hint, undefined);
-    const reply = run(hinted, lost).last.find((action) => action.do === 'reply');
-    assert.match((reply?.do === 'reply' && reply.reason) || '', /\(because\)$/);
-  });
-
   it('adds a warning to a success, and to nothing else', () => {
     const request = { ...authorized(ReqType.DUMP), warning: 'beware' };
     const warned = decided({ kind: 'relay', request, plan });
