@@ -5,7 +5,7 @@ import { version } from '../version.ts';
 import { exitCodes } from './exit-codes.ts';
 import type { OwnOptions } from './invocation.ts';
 import { type OptionRow, optionsOf, optionTable, type Verb, verbs } from './option-table.ts';
-import { parseCount, parsePid, ValueError } from './option-values.ts';
+import { parseCount, parsePid, parseRounds, ValueError } from './option-values.ts';
 
 export interface Parsed {
   readonly verb: Verb | 'completion';
@@ -175,6 +175,7 @@ function assemble(
       trustImages: own.has('trust-images'),
       force: own.has('force'),
       replace: own.has('replace'),
+      live: own.has('live') ? checked('--live', own.get('live')!, parseRounds, command) : undefined,
       displayStats: own.has('display-stats'),
       pidfile: own.get('pidfile'),
       detach: own.get('detach'),

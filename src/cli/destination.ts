@@ -27,6 +27,7 @@ import { native } from '../native/binding.ts';
 import { exist, newFile, type Places, placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
+import { isRoundName } from './round-names.ts';
 import { isImage, parentLink } from './trust.ts';
 
 /** Written last of all images (cr_dump_tasks and cr_pre_dump_finish in criu/cr-dump.c). */
@@ -276,6 +277,7 @@ function exchange(aside: string, directory: string): void {
 function isOfDump(name: string, logFile: string): boolean {
   return (
     isImage(name) ||
+    isRoundName(name) ||
     name === parentLink ||
     name === logFile ||
     name.endsWith('.log') ||
@@ -293,13 +295,19 @@ function imagesIn(directory: string): string[] {
   }
 }
 
-/** An image of a tree, or the link to earlier ones. `criuctl cpuinfo dump` writes the features of the CPU beside a tree's images. */
+/** An image of a tree, the link to earlier ones, or a round of a live dump. `criuctl cpuinfo dump` writes the features of the CPU beside a tree's images. */
 function isOfTree(name: string): boolean {
-  return (isImage(name) && name !== 'cpuinfo.img') || name === parentLink;
+  return (isImage(name) && name !== 'cpuinfo.img') || name === parentLink || isRoundName(name);
 }
 
 function removeImages(directory: string): void {
   remove(directory, isOfTree);
+}
+
+/** A round of a live dump, which has its own log and statistics. */
+function removeRound(directory: string): void {
+  remove(directory, (name) => isOfDump(name, ''));
+  rmdirSync(directory);
 }
 
 function removeAll(directory: string, logFile: string): void {
@@ -321,7 +329,7 @@ function remove(directory: string, which: (name: string) => boolean): void {
   }
   try {
     for (const name of readdirSync(`/proc/self/fd/${fd}`).filter(which))
-      unlinkSync(`/proc/self/fd/${fd}/${name}`);
+      (isRoundName(name) ? removeRound : unlinkSync)(`/proc/self/fd/${fd}/${name}`);
   } catch {
     // What cannot be removed is refused by the next dump, with a sentence.
   } finally {

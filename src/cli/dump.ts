@@ -1,4 +1,5 @@
 /** criuctl dump, criuctl pre-dump */
+import { join } from 'node:path';
 import type { DumpOptions } from '../client/options.ts';
 import { readDumpStatistics } from '../client/statistics.ts';
 import { type Destination, destinationOf } from './destination.ts';
@@ -6,6 +7,7 @@ import { detachIfAsked, requireOutside } from './detach.ts';
 import { placesOf } from './directories.ts';
 import { imageBytes, memoryOfTree } from './images.ts';
 import type { Invocation, Outcome } from './invocation.ts';
+import { dumpLive, type Round, requireRounds, roundsSummary } from './live.ts';
 import { lookFirst } from './look-first.ts';
 import { dumpSummary } from './summary.ts';
 import { absolute, watch, withDefaults } from './work.ts';
@@ -16,11 +18,12 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   const { verb, options } = invocation;
   const pid = options.pid!;
   const destination = destinationOf(invocation, options.logFile ?? `${verb}.log`);
-  const { request, warning } = await asking(invocation, destination);
+  const { request, warning, rounds } = await asking(invocation, destination);
   destination.complete();
   const places = placesOf(options);
   const images = absolute(places.images);
-  const bytes = imageBytes(places.images).all;
+  const sizes = [places.images, ...rounds.map(({ name }) => join(places.images, name))];
+  const bytes = sizes.reduce((sum, path) => sum + imageBytes(path).all, 0);
   const statistics = readDumpStatistics(places.work);
   const then =
     options.leaveRunning || verb === 'pre-dump'
@@ -38,37 +41,44 @@ export async function run(invocation: Invocation): Promise<Outcome> {
       log: `${absolute(places.work)}/${request.logFile}`,
       bytes,
       statistics,
+      ...(rounds.length === 0 ? {} : { rounds }),
       ...(warning === undefined ? {} : { warning }),
     },
     warnings: warning === undefined ? [] : [warning],
-    summary: dumpSummary(bytes, statistics),
+    summary: [...roundsSummary(rounds), ...dumpSummary(bytes, statistics)],
   };
 }
 
 async function asking(
   invocation: Invocation,
   destination: Destination,
-): Promise<{ request: DumpOptions & { logFile: string }; warning: string | undefined }> {
-  const { verb, options } = invocation;
+): Promise<{
+  request: DumpOptions & { logFile: string };
+  warning: string | undefined;
+  rounds: readonly Round[];
+}> {
+  const { verb, options, own } = invocation;
   const { places } = destination;
   try {
     const request = withDefaults<DumpOptions>(invocation, places, 'writes');
     requireOutside(invocation);
     destination.requireUnused();
+    if (own.live !== undefined) requireRounds(invocation);
     if (verb === 'dump') await lookFirst(invocation);
     const client = invocation.client();
     const written = (): number => imageBytes(places.images).pages;
-    const warning = await watch(
+    const done = await watch(
       invocation,
       { total: () => memoryOfTree(options.pid!), now: written, end: written },
       async (notifications) => {
         const all = { ...request, ...(notifications ? { notifications } : {}) };
-        if (verb === 'dump') return (await client.dump(all)).warning;
+        if (own.live !== undefined) return dumpLive(invocation, places, all, own.live);
+        if (verb === 'dump') return { warning: (await client.dump(all)).warning, rounds: [] };
         await client.singlePreDump(all);
-        return undefined;
+        return { warning: undefined, rounds: [] };
       },
     );
-    return { request, warning };
+    return { request, ...done };
   } catch (error) {
     throw destination.failed(error);
   }

@@ -13,6 +13,8 @@ export interface OwnOptions {
   readonly force: boolean;
   /** A dump may replace the images of an earlier one. */
   readonly replace: boolean;
+  /** A dump comes after this many pre-dumps at most; undefined for a plain dump. */
+  readonly live: number | undefined;
   readonly displayStats: boolean;
   readonly pidfile: string | undefined;
   /** The file for the result of a request from outside of the tree, empty for the usual one. */

@@ -426,6 +426,13 @@ export const optionTable: readonly OptionRow[] = [
     ['writeback', 'direct'],
     (value) => ({ imageIoMode: parseChoice('writeback', 'direct')(value) }),
   ),
+  {
+    ...names('--live'),
+    value: { name: 'rounds', optional: true, completion: 'nothing' },
+    verbs: ['dump'],
+    group: 'Memory',
+    help: 'copy memory in rounds while the tree runs (at most 5), so that it is frozen for a short time',
+  },
   flag('--track-mem', 'trackMem', dumps, 'Memory', 'track changes of memory, for the next dump'),
   valued(
     '--pre-dump-mode',

@@ -15,6 +15,17 @@ export function parseCount(value: string): number {
   return Number(value);
 }
 
+const usualRounds = 5;
+const mostRounds = 100;
+
+/** The limit of rounds of a live dump; empty for the usual one. */
+export function parseRounds(value: string): number {
+  if (value === '') return usualRounds;
+  const rounds = parseCount(value);
+  if (rounds < 1 || rounds > mostRounds) throw new ValueError(`a number from 1 to ${mostRounds} is needed`);
+  return rounds;
+}
+
 /**
  * -v is one level above CRIU's default, and each further v adds a level; -v4 is the level itself (parse_options in
  * criu/config.c).

@@ -35,6 +35,7 @@ export const seldomInContainer: readonly string[] = [
   // This kernel has no soft-dirty tracking.
   'alice with a kernel that tracks memory pre-dumps in a loop that a dump ends: each round has only what has changed, and the last comes back',
   'alice with a kernel that tracks memory pre-dumps on a connection of its own, dumps by that, restores, and begins anew with what was restored',
+  'alice with a kernel that tracks memory has a large program dumped live by criuctl: little is written while it is frozen, and it comes back',
   'a pre-dump of alice’s of a process of root’s is refused, alone and as a later round of a loop',
   'a pre-dump of alice’s with a parent that leads into a directory of root’s reads and writes nothing there',
   'a pre-dump of alice’s whose engine is killed while the tree is frozen leaves the tree to the kernel, and no engine',

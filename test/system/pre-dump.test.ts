@@ -1,13 +1,16 @@
 /** Pre-dumps and tracked memory of a user without root. */
 import assert from 'node:assert/strict';
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CriuOpts, ReqType } from '../../src/protocol/messages.ts';
 import { Attacker } from '../hostile/support/attacker.ts';
 import { it } from '../hostile/support/guarantee.ts';
+import { unshackled } from '../hostile/support/images.ts';
 import { as, directoryOf, targetOf } from '../hostile/support/people.ts';
-import { needsSoftDirty, run } from './support/bench.ts';
+import { eventually, needsSoftDirty, run } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
+import { criuctlAs, must } from './support/criuctl.ts';
+import { Target } from './support/targets.ts';
 
 /** Directories `1`, `2` and so on of alice's; in the attacker their descriptors are 11, 12 and so on. */
 async function roundsOf(alice: Attacker, number: number): Promise<string> {
@@ -36,6 +39,25 @@ async function restored(alice: Attacker, directory: number): Promise<void> {
   const reply = await alice.ask({ type: ReqType.RESTORE, opts: { images_dir_fd: directory } }, ourAddress);
   assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
 }
+
+/** Counts beside 32 MiB that stay as they are. It prints its pid. */
+const large = `
+import os, sys, time
+memory = os.urandom(32 << 20)
+pid = os.fork()
+if pid:
+    print(pid)
+    sys.stdout.flush()
+    os._exit(0)
+os.setsid()
+for fd in range(3): os.dup2(os.open('/dev/null', os.O_RDWR), fd)
+count = 0
+while True:
+    count += 1
+    with open(sys.argv[1] + '.new', 'w') as file: file.write(str(count))
+    os.replace(sys.argv[1] + '.new', sys.argv[1])
+    time.sleep(0.05)
+`;
 
 describe('alice with a kernel that tracks memory', () => {
   it('pre-dumps in a loop that a dump ends: each round has only what has changed, and the last comes back', async function () {
@@ -79,5 +101,25 @@ describe('alice with a kernel that tracks memory', () => {
       await restored(alice, 10 + first + 1);
       await target.assertCountsOn();
     }
+  });
+
+  it('has a large program dumped live by criuctl: little is written while it is frozen, and it comes back', async function () {
+    needsSoftDirty(this);
+    const file = join(directoryOf('alice'), 'count');
+    const [command, ...argv] = [...as('alice', ...unshackled()), '/usr/bin/python3', '-c', large, file];
+    const pid = Number(run(command!, ...argv));
+    const target = new Target(pid, file);
+    await eventually('it counts', () => existsSync(file));
+    await target.assertCountsOn();
+    const images = join(directoryOf('alice'), 'images');
+    const { stdout } = must(criuctlAs('alice', 'dump', `${pid}`, '-D', images, '--live=3', '--json'));
+    const { rounds, statistics } = JSON.parse(stdout);
+    await target.assertGone();
+    assert.ok(rounds.length >= 2 && rounds.length <= 3, stdout);
+    assert.ok(rounds[0].bytes > 32 << 20, stdout);
+    assert.ok(rounds.at(-1).bytes < rounds[0].bytes / 4, stdout);
+    assert.ok(statistics.pagesWritten < rounds[0].statistics.pagesWritten / 4, stdout);
+    assert.equal(must(criuctlAs('alice', 'restore', '-D', images)).stdout.trim(), `${pid}`);
+    await target.assertCountsOn();
   });
 });

@@ -95,6 +95,7 @@ describe('criuctl’s command line', () => {
       'detach',
       'terminal',
       'wait',
+      'live',
       'display-stats',
       'restore-detached',
     ];

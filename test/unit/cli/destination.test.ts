@@ -131,6 +131,24 @@ describe('the directory of a dump', () => {
     await dumped(at('new'), writing(complete));
   });
 
+  it('loses the rounds of a live dump with its images, after a failure and when it is replaced', async () => {
+    const round = async (images: string): Promise<void> => {
+      mkdirSync(join(images, 'round-1'));
+      for (const name of ['inventory.img', 'dump.log', 'stats-dump', 'parent'])
+        writeFileSync(join(images, 'round-1', name), 'new');
+    };
+    await failure(at('new'), async (options) => {
+      await round(options.imagesDir as string);
+      return writing(unfinished, failed())(options);
+    });
+    assert.deepEqual(readdirSync(at('new')), ['dump.log']);
+    const images = fill('images', complete, 'old');
+    await round(images);
+    await dumped(images, writing(complete), '--replace');
+    assert.deepEqual(readdirSync(images), ['core-1.img', 'dump.log', 'inventory.img', 'pages-1.img']);
+    assert.deepEqual(readdirSync(directory).sort(), ['images', 'new']);
+  });
+
   it('keeps the images of a process that has ended, in spite of a failure', async () => {
     for (const code of ['FAILED', 'CLOSED', 'ABORTED'] as const) {
       const images = at(code);
