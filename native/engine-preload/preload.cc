@@ -225,6 +225,19 @@ bool IsOnProc(int directory) {
   return Call(SYS_fstatfs, directory, &file_system) == 0 && file_system.f_type == PROC_SUPER_MAGIC;
 }
 
+// True for the engine's own directory in /proc.
+bool IsOwn(int directory) {
+  char link[32];
+  char expected[32];
+  char path[32];
+  std::snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
+  const int length = std::snprintf(expected, sizeof expected, "/proc/%d", static_cast<int>(engine));
+  const int before = errno;
+  const long found = Call(SYS_readlinkat, AT_FDCWD, link, path, sizeof path);
+  errno = before;
+  return found == length && std::memcmp(path, expected, static_cast<size_t>(length)) == 0;
+}
+
 // True for a name that CRIU itself has made below a directory of /proc. A name from an image is
 // looked up from the root directory, or from the images directory.
 bool NeedsCapability(int directory, const char* path) {
@@ -349,8 +362,17 @@ int SetSignalMask(int how, const uint64_t* set, uint64_t* before) {
   return static_cast<int>(Call(SYS_rt_sigprocmask, how, set, before, sizeof *set));
 }
 
+// A child's user may look into it, and has no use for the engine's own files.
+void CloseOwnFiles() {
+  for (int* file : {&own_pagemap, &own_clear_refs}) {
+    if (*file != -1) Call(SYS_close, *file);
+    *file = -1;
+  }
+}
+
 void BeginRestored() {
   role = Role::kRestored;
+  CloseOwnFiles();
 #ifndef TEST_LED
   if (SetSignalMask(SIG_BLOCK, &kLibcSignals, nullptr) != 0) GiveUp();
 #endif
@@ -363,6 +385,7 @@ void BeginRestored() {
 // capability, and is dumpable because the engine looks into some of these children.
 void BeginHelper() {
   role = Role::kHelper;
+  CloseOwnFiles();
   SetCapabilities(none);
   MakeDumpable();
 }
@@ -548,12 +571,12 @@ OF_LIBC int openat64(int directory, const char* path, int flags, ...) {
     va_end(list);
   }
   if (GivesCapability()) sequences.Open(path);
-  const bool tracks = flags == O_RDWR && std::strcmp(path, "clear_refs") == 0;
+  const bool tracks =
+      flags == O_RDWR && std::strcmp(path, "clear_refs") == 0 && IsOnProc(directory);
   if (tracks) flags = O_WRONLY;
   const Awake now(NeedsCapability(directory, path));
   const auto fd = static_cast<int>(Call(SYS_openat, directory, path, flags | O_LARGEFILE, mode));
-  if (fd != -1 || errno != EACCES || role != Role::kEngine) return fd;
-  // CRIU may open these files of a dumped process, so those that are refused are the engine's own.
+  if (fd != -1 || errno != EACCES || role != Role::kEngine || !IsOwn(directory)) return fd;
   const bool reads_pages = flags == O_RDONLY && std::strcmp(path, "pagemap") == 0;
   const int own = tracks ? own_clear_refs : reads_pages ? own_pagemap : -1;
   return own == -1 ? fd : static_cast<int>(Call(SYS_fcntl, own, F_DUPFD, 0));

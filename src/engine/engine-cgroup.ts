@@ -310,14 +310,14 @@ export class EngineCgroup {
 
   /**
    * SIGKILL for every process in the cgroup, frozen or not, including those that are being forked. Never throws.
-   * @returns false if that failed; a cgroup that systemd has collected (ENOENT, ENODEV) is empty.
+   * @returns false if that failed: the cgroup has gone, or another is in its place.
    */
   kill(): boolean {
     try {
       this.#write('cgroup.kill', '1');
       return true;
-    } catch (error) {
-      return isGone(error);
+    } catch {
+      return false;
     }
   }
 

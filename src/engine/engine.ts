@@ -93,6 +93,8 @@ export class Engine {
     process.onExit((status) => {
       this.#exit = this.#describe(status);
       this.#process.close();
+      // A user may hold a copy of the other end, from a child of the engine: what is queued is read, and no more is taken.
+      this.#socket?.shutdown('read');
       if (!this.#paused) this.#drain();
     });
   }

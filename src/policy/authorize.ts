@@ -39,6 +39,8 @@ export interface AuthorizedRequest {
   readonly keepOpen: boolean;
   /** A success leads to another round (RequestRow.isRound). */
   readonly isRound?: true;
+  /** A failure does not say that CRIU has rolled back. */
+  readonly worksInChild?: true;
   /** A failing reply has no errno, and the request is idempotent (RequestRow.failsWithoutErrno). */
   readonly failsWithoutErrno?: true;
   /** The pid whose tree is dumped, where the request has one. */
@@ -209,6 +211,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
     ...(row.scope === undefined ? {} : { scope: row.scope }),
     ...(row.noCapability ? { noCapability: row.noCapability } : {}),
     ...(row.isRound ? { isRound: row.isRound } : {}),
+    ...(row.worksInChild ? { worksInChild: row.worksInChild } : {}),
     ...(row.failsWithoutErrno ? { failsWithoutErrno: row.failsWithoutErrno } : {}),
     ...(row.scope === 'restore' && message.opts?.notify_scripts && message.opts.orphan_pts_master
       ? { terminal: true as const }

@@ -40,6 +40,8 @@ export interface RequestRow {
    * CRIU carries the request out in a child, so that a failing reply has no errno; and the request is idempotent.
    */
   readonly failsWithoutErrno?: true;
+  /** CRIU works in a child of the engine: if that is killed, the engine tells a failure, and nobody has rolled back. */
+  readonly worksInChild?: true;
   /** A success says what does not work with the installed CRIU on this kernel. */
   readonly tellsLimits?: true;
   /** CRIU tracks the target's memory, with or without track_mem. */
@@ -70,6 +72,17 @@ const needsItsParent = {
 const tracesTarget = 0;
 const tracesDescendants = 1;
 const tracesNothing = 3;
+
+/** CRIU works in a child of the engine, which holds no capability (native/engine-preload). */
+const preDump = {
+  tracksMemory: true,
+  noCapability: true,
+  worksInChild: true,
+  ptraceScope: tracesTarget,
+  confined: 'confined',
+  // CRIU tracks in any case, but checks that the kernel does only if it was asked to.
+  confinedOptions: (opts: CriuOpts): CriuOpts => ({ ...opts, track_mem: true }),
+} as const;
 
 export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, RequestRow>([
   [
@@ -118,9 +131,7 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       needs: 'opts',
       target: true,
       isRound: true,
-      tracksMemory: true,
-      ptraceScope: tracesTarget,
-      confined: 'confined',
+      ...preDump,
     },
   ],
   [
@@ -190,9 +201,7 @@ export const requestTable: ReadonlyMap<number, RequestRow> = new Map<number, Req
       keepOpen: false,
       needs: 'opts',
       target: true,
-      tracksMemory: true,
-      ptraceScope: tracesTarget,
-      confined: 'confined',
+      ...preDump,
     },
   ],
 ]);

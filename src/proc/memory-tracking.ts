@@ -6,21 +6,20 @@ const softDirty = 1n << 55n;
 
 let known: boolean | undefined;
 
-/** Read once: the kernel stays the same. */
+/** Read once: the kernel stays the same. False also while it cannot be read. */
 export function kernelTracksMemory(): boolean {
-  known ??= seesOwnChanges();
-  return known;
+  try {
+    known ??= seesOwnChanges();
+    return known;
+  } catch {
+    return false;
+  }
 }
 
 /** A page that was written to, and never cleared since, is soft-dirty. So is the stack of this process. */
 function seesOwnChanges(): boolean {
-  try {
-    const stack = /^([0-9a-f]+)-([0-9a-f]+) .* \[stack\]$/m.exec(readFileSync('/proc/self/maps', 'latin1'));
-    return stack !== null && pagesOf(BigInt(`0x${stack[1]}`), BigInt(`0x${stack[2]}`)).some(isChanged);
-  } catch {
-    // Without the file there is no tracking. CRIU could not use it either.
-    return false;
-  }
+  const stack = /^([0-9a-f]+)-([0-9a-f]+) .* \[stack\]$/m.exec(readFileSync('/proc/self/maps', 'latin1'));
+  return stack !== null && pagesOf(BigInt(`0x${stack[1]}`), BigInt(`0x${stack[2]}`)).some(isChanged);
 }
 
 function isChanged(page: bigint): boolean {

@@ -9,6 +9,8 @@ export interface Unfinished {
   readonly request: AuthorizedRequest;
   /** One sentence. */
   readonly reason: string;
+  /** CRIU has said so: worth a record only if it is not the case. */
+  readonly claims?: 'rolled back';
 }
 
 /** The tree of a request that was cut off.

@@ -131,9 +131,11 @@ export class SessionRecords {
 
   /** Records the state of the tree of an operation that was cut off. */
   leftBehind(left: Unfinished): void {
-    this.#look(async () =>
-      this.#records.leftBehind(this.#subject, left, await lookAfter(left.request.target!)),
-    );
+    this.#look(async () => {
+      const state = await lookAfter(left.request.target!);
+      if (left.claims && state.kind === 'running') return;
+      this.#records.leftBehind(this.#subject, left, state);
+    });
   }
 
   step(line: () => string): void {

@@ -120,6 +120,10 @@ export function tellFinal(request: AuthorizedRequest, success: boolean, hint?: s
  */
 export function afterFinal(request: AuthorizedRequest, success: boolean, told: readonly Action[]): Step {
   const isRound = request.isRound === true;
+  if (!success && request.worksInChild) {
+    const after: Unfinished = { request, reason: `${request.name}: CRIU failed`, claims: 'rolled back' };
+    return { state: { at: 'draining', after }, actions: told };
+  }
   if (!request.keepOpen && !(success && isRound)) return { state: { at: 'draining' }, actions: told };
   const engine = request.engine === 'privileged';
   return {

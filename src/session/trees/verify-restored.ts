@@ -60,6 +60,7 @@ async function verify(
   // The pid of an engine of an earlier start may name another process by now.
   if (!isThere()) return 'has lost its engine';
   await apart.take(engine);
+  if (!isThere()) return 'has lost its engine';
   apart.thaw();
   return undefined;
 }

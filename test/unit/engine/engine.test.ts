@@ -37,6 +37,7 @@ describe('Engine.sleepsReading', () => {
     const socket: Partial<SeqpacketSocket> = {
       watch() {},
       close() {},
+      shutdown() {},
       peek(limit) {
         const seen = connection.ours.peek(limit);
         between();
@@ -94,6 +95,33 @@ describe('Engine.sleepsReading', () => {
       }
     });
     await end;
+  });
+});
+
+describe('the end of an engine', () => {
+  it('is told although a copy of its connection always has another message', async () => {
+    const engineProcess = native.spawn({ file: '/bin/sleep', argv: ['sleep', '60'], env: [], fds: [] });
+    const { ours, theirs } = native.socketpair();
+    const copy = native.adopt(theirs);
+    const most = 10_000;
+    let messages = 0;
+    await new Promise<void>((resolve) => {
+      const onMessage = (): void => {
+        messages += 1;
+        if (messages === 1) engineProcess.signal(os.signals.SIGKILL);
+        try {
+          if (messages < most) copy.send(Buffer.from('another'));
+        } catch {
+          // The connection takes no more.
+        }
+        engine.resume();
+      };
+      const events = { onMessage, onHangup() {}, onEnd: () => resolve() };
+      const engine = new Engine(engineProcess, ours, new StderrFile('criu-stderr'), events);
+      copy.send(Buffer.from('the first'));
+    });
+    assert.ok(messages > 0 && messages < most, `${messages} messages`);
+    copy.close();
   });
 });
 

@@ -88,6 +88,17 @@ describe('session machine', () => {
     assert.equal(run(relay(ReqType.PRE_DUMP), failed).state.at, 'draining');
   });
 
+  it('looks at the tree after a failed PRE_DUMP, in whose engine only a child knew whether it has rolled back', () => {
+    for (const type of [ReqType.PRE_DUMP, ReqType.SINGLE_PRE_DUMP]) {
+      const request = { ...authorized(type), target: 500, worksInChild: true as const };
+      const { last } = run(decided({ kind: 'relay', request, plan }), failed, left);
+      const check = last.find((action) => action.do === 'check-tree');
+      assert.equal(check?.do === 'check-tree' && check.left.claims, 'rolled back');
+      const { did } = run(decided({ kind: 'relay', request, plan }), done, left);
+      assert.equal(count(did, 'check-tree'), 0);
+    }
+  });
+
   it('does not wait for a next round after SINGLE_PRE_DUMP', () => {
     assert.equal(run(relay(ReqType.SINGLE_PRE_DUMP), done).state.at, 'draining');
   });
