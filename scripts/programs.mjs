@@ -27,10 +27,11 @@ export const optional = {
   '../daemon/command-line.ts': 'src/daemon/command-line.ts',
 };
 
-/** The same for criuctl: only `look` and `dump` look at processes, and only a person sees progress. */
+/** The same for criuctl: only `look` and `dump` look at processes, only a person sees progress, and few restores change streams. */
 export const optionalOfCriuctl = {
   '../look/look.ts': 'src/look/look.ts',
   './progress.ts': 'src/cli/progress.ts',
+  './stream-view.ts': 'src/cli/streams/stream-view.ts',
 };
 
 const inFilesOfTheirOwn = (files) => ({

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** Parse, ask, print, one exit code. */
+import { isatty } from 'node:tty';
 import { type Parsed, parseCommandLine } from '../cli/command-line.ts';
 import { detachedVerb } from '../cli/detached-verb.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
@@ -60,7 +61,8 @@ async function run({ action, options, own }: Parsed, verb: Verb): Promise<number
     options,
     own,
     signal: abort.signal,
-    watched: process.stderr.isTTY === true && !own.json,
+    // Node's own stream would make a pipe non-blocking, also for a restored program that shares it.
+    watched: isatty(2) && !own.json,
     client: () => new client!({ address: own.service }),
   };
   try {

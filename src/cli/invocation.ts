@@ -21,6 +21,10 @@ export interface OwnOptions {
   readonly detach: string | undefined;
   /** `here`, `none`, or a file for the output. */
   readonly terminal: string | undefined;
+  /** Files in the places of the program's standard streams, or `-` for criuctl's own. */
+  readonly stdin: string | undefined;
+  readonly stdout: string | undefined;
+  readonly stderr: string | undefined;
   /** A restore lasts until the tree ends. */
   readonly wait: boolean;
   /** The number of requests that `status` shows. */

@@ -606,6 +606,13 @@ export const optionTable: readonly OptionRow[] = [
     group: 'Tree',
     help: 'terminal of a program that had one: here (default), none, or a file that its output is appended to',
   },
+  ...(['stdin', 'stdout', 'stderr'] as const).map((stream) => ({
+    ...names(`--${stream}`),
+    value: { name: 'file', completion: 'file' as const },
+    verbs: ['restore'] as const,
+    group: 'Tree' as const,
+    help: `put this file, or with - criuctl's own ${stream}, in the place of the program's`,
+  })),
   {
     ...names('--wait'),
     verbs: ['restore'],

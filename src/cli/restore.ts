@@ -2,11 +2,12 @@
 import type { RestoreOptions } from '../client/options.ts';
 import { readRestoreStatistics } from '../client/statistics.ts';
 import { isUnfinished, lastImage } from './destination.ts';
-import { placesOf } from './directories.ts';
+import { type Places, placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { imageBytes, memoryOf, pidsOfImages } from './images.ts';
 import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
 import { pidFileFor } from './pid-file.ts';
+import { StreamRequest } from './streams/request.ts';
 import { restoreSummary } from './summary.ts';
 import { TerminalRequest } from './terminal/request.ts';
 import { untilEnd } from './wait.ts';
@@ -24,18 +25,11 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     );
   }
   const pidFile = pidFileFor(invocation);
-  const terminal = await TerminalRequest.for(invocation, places);
-  const client = invocation.client();
-  const pages = imageBytes(places.images).pages;
-  const pids = pidsOfImages(places.images);
-  const ask = (more: RestoreOptions): Promise<{ readonly pid: number }> =>
-    watch(
-      invocation,
-      { total: () => pages, now: () => Math.min(memoryOf(pids), pages), end: () => pages },
-      (notifications) =>
-        client.restore({ ...more, notifications: { ...more.notifications, ...notifications } }),
-    );
-  const { pid } = await (terminal ? terminal.ask(request, ask) : ask(request));
+  const streams = await StreamRequest.for(invocation, places);
+  const { terminal, pid } = await restore(invocation, streams?.with(request) ?? request, {
+    places,
+    shown: streams?.places ?? places,
+  }).finally(() => streams?.release());
   pidFile?.write(pid);
   const statistics = readRestoreStatistics(places.work);
   const outcome: Outcome = {
@@ -53,4 +47,25 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   const settled = terminal ? await terminal.settle(pid, outcome) : outcome;
   // At a terminal, criuctl has stayed already.
   return invocation.own.wait && !terminal?.isOwn ? untilEnd(pid, settled) : settled;
+}
+
+/** @param shown the images with the program's streams as they will be. */
+async function restore(
+  invocation: Invocation,
+  request: RestoreOptions,
+  { places, shown }: { readonly places: Places; readonly shown: Places },
+): Promise<{ readonly terminal: TerminalRequest | undefined; readonly pid: number }> {
+  const terminal = await TerminalRequest.for(invocation, shown);
+  const client = invocation.client();
+  const pages = imageBytes(places.images).pages;
+  const pids = pidsOfImages(places.images);
+  const ask = (more: RestoreOptions): Promise<{ readonly pid: number }> =>
+    watch(
+      invocation,
+      { total: () => pages, now: () => Math.min(memoryOf(pids), pages), end: () => pages },
+      (notifications) =>
+        client.restore({ ...more, notifications: { ...more.notifications, ...notifications } }),
+    );
+  const { pid } = await (terminal ? terminal.ask(request, ask) : ask(request));
+  return { terminal, pid };
 }

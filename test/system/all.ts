@@ -23,6 +23,7 @@ import './belongings.test.ts';
 import './comes-back.test.ts';
 import './stopped-jobs.test.ts';
 import './inherited.test.ts';
+import './streams.test.ts';
 import './words.test.ts';
 import './kerndat.test.ts';
 import './labels.test.ts';

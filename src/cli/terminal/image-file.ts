@@ -2,7 +2,13 @@
 
 /** IMG_COMMON_MAGIC of criu/include/magic.h, and that of each kind. */
 const common = 0x54564319;
-export const magic = { pstree: 0x50273030, ttyInfo: 0x59453036, files: 0x56303138 } as const;
+export const magic = {
+  pstree: 0x50273030,
+  ids: 0x54432030,
+  fdinfo: 0x56213732,
+  files: 0x56303138,
+  ttyInfo: 0x59453036,
+} as const;
 
 const headBytes = 8;
 const lengthBytes = 4;

@@ -1,20 +1,8 @@
-/**
- * A directory that shows images for another terminal: its own versions of three files, and links to all others. The images
- * themselves stay as they are.
- */
-import {
-  accessSync,
-  constants,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+/** A directory that shows images for another terminal. */
+import { accessSync, constants, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Places } from '../directories.ts';
+import { ImageView } from '../image-view.ts';
 import {
   freeNumbers,
   moved,
@@ -47,47 +35,34 @@ export interface View {
 
 /**
  * @returns undefined if the images cannot be read.
- * @throws errors of node:fs if the work directory cannot be written; CRIU could not write its log either.
+ * @throws as ImageView.make()
  */
 export function viewOf({ images, work }: Places, terminals: Terminals): View | undefined {
-  const source = realpathSync(images);
-  const read = (name: string): Buffer => readFileSync(join(source, name));
-  const names = readdirSync(source);
+  const read = (name: string): Buffer => readFileSync(join(images, name));
   const original = {
     pstree: read(rewritten.pstree),
     ttyInfo: read(rewritten.ttyInfo),
     files: read(rewritten.files),
   };
-  const path = mkdtempSync(join(realpathSync(work), '.criuctl-terminal-'));
-  const remove = (): void => rmSync(path, { recursive: true, force: true });
-  try {
-    const { numbers, through } = names.some((name) => ownMounts.test(name))
-      ? { numbers: new Map(terminals.all.map((index) => [index, index])), through: new Set<number>() }
-      : here(terminals);
-    const keepsOwner = process.geteuid?.() === 0;
-    const changed = moved(original, { numbers, through, directory: path, keepsOwner });
-    if (!changed) {
-      remove();
-      return undefined;
-    }
-    const own: readonly string[] = Object.values(rewritten);
-    for (const name of names) {
-      if (own.includes(name)) continue;
-      if (name.endsWith('.img') || name === 'parent') symlinkSync(join(source, name), join(path, name));
-    }
-    for (const [key, name] of Object.entries(rewritten)) {
-      writeFileSync(join(path, name), changed[key as keyof TerminalImages], { flag: 'wx', mode: 0o600 });
-    }
-    symlinkSync(devices.master, join(path, 'ptmx'));
+  const { numbers, through } = readdirSync(images).some((name) => ownMounts.test(name))
+    ? { numbers: new Map(terminals.all.map((index) => [index, index])), through: new Set<number>() }
+    : here(terminals);
+  const keepsOwner = process.geteuid?.() === 0;
+  let root = 0;
+  const view = ImageView.make(images, work, (directory) => {
+    const changed = moved(original, { numbers, through, directory, keepsOwner });
+    if (!changed) return undefined;
+    root = changed.root;
+    symlinkSync(devices.master, join(directory, 'ptmx'));
     for (const old of through) {
       const number = `${numbers.get(old)}`;
-      symlinkSync(join(devices.slaves, number), join(path, number));
+      symlinkSync(join(devices.slaves, number), join(directory, number));
     }
-    return { path, root: changed.root, remove };
-  } catch (error) {
-    remove();
-    throw error;
-  }
+    return new Map(
+      Object.entries(rewritten).map(([key, name]) => [name, changed[key as keyof TerminalImages]]),
+    );
+  });
+  return view && { path: view.path, root, remove: () => view.remove() };
 }
 
 const devices = { master: '/dev/ptmx', slaves: '/dev/pts' } as const;

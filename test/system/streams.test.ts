@@ -1,0 +1,239 @@
+/** Standard streams whose other end was outside of the tree: criuctl restore puts other files in their places. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { unshackled } from '../hostile/support/images.ts';
+import { as, directoryOf, type User, uids } from '../hostile/support/people.ts';
+import { eventually, run } from './support/bench.ts';
+import { criuctlAs, type Ended, failed, must } from './support/criuctl.ts';
+import { it } from './support/it.ts';
+import { endProcess, isAlive } from './support/proc.ts';
+import { Program } from './support/session.ts';
+
+/** Writes numbers to both outputs, and repeats each line of its input on its output. */
+const program = `
+import os, select, sys, time
+with open(sys.argv[1] + '.new', 'w') as file:
+    file.write(str(os.getpid()))
+os.rename(sys.argv[1] + '.new', sys.argv[1])
+n = 0
+listens = len(sys.argv) > 2
+while True:
+    n += 1
+    os.write(1, b'out %d\\n' % n)
+    os.write(2, b'err %d\\n' % n)
+    if listens and select.select([0], [], [], 0)[0]:
+        said = os.read(0, 1000)
+        listens = said != b''
+        if said:
+            os.write(1, b'heard ' + said)
+    time.sleep(0.02)
+`;
+
+const users = ['root', 'alice'] as const;
+
+class Speaker {
+  readonly user: User;
+  readonly directory: string;
+  readonly images: string;
+  readonly #pidFile: string;
+  #child: ChildProcess | undefined;
+  pid = 0;
+
+  constructor(user: User) {
+    this.user = user;
+    this.directory = directoryOf(user);
+    this.images = join(this.directory, 'images');
+    this.#pidFile = join(this.directory, 'pid');
+  }
+
+  /** @param script a command line of bash with the program as "$@". */
+  async start(script: string, stdio: 'pipe' | 'ignore' = 'ignore', ...more: string[]): Promise<this> {
+    const options = this.user === 'root' ? [] : unshackled();
+    const argv = ['bash', '-c', script, 'bash', 'python3', '-c', program, this.#pidFile, ...more];
+    const [file, ...rest] = [...as(this.user, ...options), ...argv];
+    this.#child = spawn(file!, rest, { stdio: ['ignore', stdio, 'ignore'], detached: true });
+    this.#child.stdout?.resume();
+    await this.begun();
+    return this;
+  }
+
+  /** As a job of a shell at a terminal. */
+  async atTerminal(): Promise<Program> {
+    const path = this.file('program.py', program);
+    const options = this.user === 'root' ? [] : unshackled();
+    const session = await Program.start(
+      this.user,
+      options,
+      'bash --norc -i',
+      'python3',
+      `python3 ${path} ${this.#pidFile} listen\n`,
+    );
+    await this.begun();
+    return session;
+  }
+
+  async begun(): Promise<void> {
+    await eventually('it has started', () => existsSync(this.#pidFile));
+    this.pid = Number(readFileSync(this.#pidFile, 'utf8'));
+  }
+
+  /** A file of this user's. */
+  file(name: string, content: string): string {
+    const path = join(this.directory, name);
+    writeFileSync(path, content);
+    chownSync(path, uids[this.user], uids[this.user]);
+    return path;
+  }
+
+  leadsTo(fd: number): string {
+    return readlinkSync(`/proc/${this.pid}/fd/${fd}`);
+  }
+
+  async dump(...options: string[]): Promise<void> {
+    // Without --force, criuctl refuses the dump of a program whose stream is lost.
+    must(criuctlAs(this.user, 'dump', `${this.pid}`, '--force', '-D', this.images, ...options));
+    await eventually('it has ended', () => !isAlive(this.pid));
+  }
+
+  restore(...options: string[]): Ended {
+    return criuctlAs(this.user, 'restore', '-D', this.images, ...options);
+  }
+
+  end(): void {
+    if (this.pid > 0 && isAlive(this.pid)) endProcess(this.pid);
+    this.#child?.kill('SIGKILL');
+  }
+}
+
+async function gets(path: string, line: RegExp): Promise<void> {
+  const lines = (): number => (existsSync(path) ? readFileSync(path, 'utf8') : '').match(line)?.length ?? 0;
+  const before = lines();
+  await eventually(`${path} gets more`, () => lines() > before + 3);
+}
+
+describe('a standard stream that was lost', () => {
+  const speakers: Speaker[] = [];
+  const speaker = (user: User): Speaker => {
+    const made = new Speaker(user);
+    speakers.push(made);
+    return made;
+  };
+  afterEach(() => {
+    for (const each of speakers.splice(0)) each.end();
+  });
+  const piped = 'setsid "$@" 2>&1 | cat >/dev/null';
+
+  for (const user of users) {
+    it(`is a file of ${user}’s after --stdout: what the file held already stays, and standard error goes along`, async () => {
+      const one = await speaker(user).start(piped);
+      await one.dump();
+      const out = one.file('out', 'before\n');
+      must(one.restore('--stdout', out));
+      await gets(out, /out \d+\nerr \d+\n/g);
+      assert.deepEqual([one.leadsTo(1), one.leadsTo(2)], [out, out]);
+      assert.match(readFileSync(out, 'utf8'), /^before\nout \d+\nerr \d+\n/);
+      assert.deepEqual(
+        readdirSync(one.images).filter((name) => name.startsWith('.')),
+        [],
+        'nothing is left beside the images',
+      );
+    });
+
+    it(`is for ${user} a file each after --stdout and --stderr, also if both were the same pipe`, async () => {
+      const one = await speaker(user).start(piped);
+      await one.dump();
+      const [out, err] = [join(one.directory, 'out'), join(one.directory, 'err')];
+      must(one.restore('--stdout', out, '--stderr', err));
+      await gets(out, /out \d+\n/g);
+      await gets(err, /err \d+\n/g);
+      assert.doesNotMatch(readFileSync(out, 'utf8'), /err/);
+    });
+
+    it(`is criuctl’s own for ${user} after -: the next command of a pipeline reads it`, async () => {
+      const one = await speaker(user).start(piped);
+      await one.dump();
+      const [file, ...argv] = [...as(user), 'criuctl', 'restore', '-D', one.images, '--stdout', '-'];
+      const child = spawn(file!, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+      let said = '';
+      (child.stdout as Readable).on('data', (data: Buffer) => {
+        said += data.toString();
+      });
+      await eventually('the pipe gets more', () => /out \d+\nerr \d+\nout/.test(said));
+      child.stdout.destroy();
+      await eventually('the program has lost its reader', () => !isAlive(one.pid));
+    });
+
+    it(`is for ${user} a file that the program reads after --stdin`, async () => {
+      const one = await speaker(user).start(
+        'tail -f /dev/null | setsid "$@" >/dev/null 2>&1',
+        'ignore',
+        'listen',
+      );
+      await one.dump();
+      const out = join(one.directory, 'out');
+      must(one.restore('--stdin', one.file('in', 'a line\n'), '--stdout', out));
+      await gets(out, /out/g);
+      assert.match(readFileSync(out, 'utf8'), /heard a line\n/);
+    });
+
+    it(`of a terminal is for ${user} three files, and the program needs no terminal any more`, async () => {
+      const one = speaker(user);
+      const session = await one.atTerminal();
+      try {
+        await one.dump('--shell-job');
+      } finally {
+        session.end();
+      }
+      const out = join(one.directory, 'out');
+      const input = one.file('in', 'hello\n');
+      must(one.restore('--shell-job', '--stdin', input, '--stdout', out, '--stderr', out));
+      await gets(out, /out \d+\nerr \d+\n/g);
+      assert.match(readFileSync(out, 'utf8'), /heard hello\n/);
+    });
+  }
+
+  it('is a socket whose peer is gone: a file of alice’s takes its place', async () => {
+    const one = speaker('alice');
+    const options = { stdio: ['ignore', 'pipe', 'ignore'] as ['ignore', 'pipe', 'ignore'] };
+    const pidFile = join(one.directory, 'pid');
+    const argv = [...as('alice', ...unshackled()), 'setsid', 'python3', '-c', program, pidFile];
+    // Node’s pipes to children are pairs of sockets.
+    const child = spawn(argv[0]!, argv.slice(1), options);
+    child.stdout!.resume();
+    await one.begun();
+    const inode = (link: string): string => /^socket:\[(\d+)\]$/.exec(link)![1]!;
+    const own = inode(one.leadsTo(1));
+    const { fd } = (child.stdout as Readable & { _handle: { fd: number } })._handle;
+    const peer = inode(readlinkSync(`/proc/self/fd/${fd}`));
+    await one.dump('--external', `unix[${own}]`, '--external', `unix[${peer}]`);
+    await eventually('its parent knows', () => child.exitCode !== null || child.signalCode !== null);
+    const out = join(one.directory, 'out');
+    must(one.restore('--stdout', out));
+    await gets(out, /out/g);
+  });
+
+  it('gets no directory, no named pipe, and no file that alice may not open: nothing is restored', async () => {
+    const one = await speaker('alice').start(piped);
+    await one.dump();
+    const directory = join(one.directory, 'directory');
+    mkdirSync(directory);
+    const fifo = join(one.directory, 'fifo');
+    run('mkfifo', fifo);
+    failed(one.restore('--stdout', directory), 2, /is a directory/, /say --stdout -/);
+    failed(one.restore('--stdin', fifo), 2, /is a named pipe/);
+    failed(one.restore('--stdin', join(one.directory, 'none')), 5, /cannot be read/);
+    failed(one.restore('--stdout', '/etc/passwd'), 5, /cannot be written/);
+    assert.equal(isAlive(one.pid), false);
+  });
+});
