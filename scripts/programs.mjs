@@ -32,6 +32,7 @@ export const optionalOfCriuctl = {
   '../look/look.ts': 'src/look/look.ts',
   './progress.ts': 'src/cli/progress.ts',
   './stream-view.ts': 'src/cli/streams/stream-view.ts',
+  './streams/stream-view.ts': 'src/cli/streams/stream-view.ts',
 };
 
 const inFilesOfTheirOwn = (files) => ({

@@ -61,7 +61,7 @@ export const shells = ['bash', 'zsh', 'fish'] as const;
 
 const footer = `
 Exit status: ${exitCodes.done} done; ${exitCodes.failed} CRIU failed; ${exitCodes.usage} wrong command line; ${exitCodes.refused} refused; \
-${exitCodes.unreachable} no service; ${exitCodes.directory} a directory is missing; ${exitCodes.interrupted} interrupted.`;
+${exitCodes.unreachable} no service; ${exitCodes.directory} a directory is missing; ${exitCodes.ended} restored, and ended at once; ${exitCodes.interrupted} interrupted.`;
 
 /** An option with its value, in the order of the command line. */
 type Given = [OptionRow, string];

@@ -14,6 +14,8 @@ export const exitCodes = {
   unreachable: 4,
   /** A directory is missing or cannot be opened; no request was sent. */
   directory: 5,
+  /** Restored, and the root of the tree has ended a moment later. */
+  ended: 6,
   /** Interrupted; CRIU rolls back where it still can. */
   interrupted: 130,
 } as const;

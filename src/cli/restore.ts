@@ -6,6 +6,7 @@ import { type Places, placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { imageBytes, memoryOf, pidsOfImages } from './images.ts';
 import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
+import { afterMoment } from './moment.ts';
 import { pidFileFor } from './pid-file.ts';
 import { StreamRequest } from './streams/request.ts';
 import { restoreSummary } from './summary.ts';
@@ -46,7 +47,9 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   };
   const settled = terminal ? await terminal.settle(pid, outcome) : outcome;
   // At a terminal, criuctl has stayed already.
-  return invocation.own.wait && !terminal?.isOwn ? untilEnd(pid, settled) : settled;
+  if (terminal?.isOwn) return settled;
+  if (invocation.own.wait) return untilEnd(pid, settled);
+  return options.leaveStopped ? settled : afterMoment(pid, settled, places.images);
 }
 
 /** @param shown the images with the program's streams as they will be. */

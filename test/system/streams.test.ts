@@ -203,6 +203,24 @@ describe('a standard stream that was lost', () => {
     });
   }
 
+  for (const user of users) {
+    it(`ends the program of ${user} a moment after a restore without it, and criuctl says so`, async () => {
+      const one = await speaker(user).start(piped);
+      await one.dump();
+      const ended = one.restore();
+      assert.equal(ended.status, 6, JSON.stringify(ended));
+      assert.equal(ended.stdout, `${one.pid}\n`);
+      assert.match(ended.stderr, /was restored, and does not run any more: it .*ended/);
+      assert.match(
+        ended.stderr,
+        /standard output and standard error is lost: restore it with --stdout FILE --stderr FILE/,
+      );
+      const { ended: told } = JSON.parse(one.restore('--json').stdout);
+      assert.equal(told, true);
+      must(one.restore('--stdout', join(one.directory, 'out')));
+    });
+  }
+
   it('is a socket whose peer is gone: a file of alice’s takes its place', async () => {
     const one = speaker('alice');
     const options = { stdio: ['ignore', 'pipe', 'ignore'] as ['ignore', 'pipe', 'ignore'] };

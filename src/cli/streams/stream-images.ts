@@ -140,6 +140,23 @@ function replacedIn(images: StreamImages, streams: readonly Stream[]): Replaced 
 }
 
 /**
+ * The standard streams of the tree's root that are pipes or sockets whose other end is in no image.
+ * @throws an error if the images are damaged.
+ */
+export function lost(images: StreamImages): readonly Stream[] {
+  const { files, tables } = readImages(images);
+  const root = tables.get(images.rootFdinfo) ?? [];
+  return ([0, 1, 2] as const).filter((stream) => {
+    const opened = files.get(root.find(({ fd }) => fd === stream)?.id ?? -1);
+    return opened && hasOtherEnd(opened) && whyNot(opened, files) === undefined;
+  });
+}
+
+function hasOtherEnd(opened: Opened): boolean {
+  return opened.type === type.pipe || (opened.type === type.unix && unixOf(opened).peer !== 0);
+}
+
+/**
  * The stream in whose place a descriptor gets a file, of the streams that lead where it leads. Output and error go together, as
  * with `2>&1`. A descriptor above for both ways, as a shell has it of its terminal, stays.
  */

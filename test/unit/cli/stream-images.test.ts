@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import {
   goesAlong,
   keyOf,
+  lost,
   type Replaced,
   replaced,
   type Stream,
@@ -171,6 +172,14 @@ describe('images with other standard streams', () => {
       /socket whose other end is in the tree/,
     );
     refused(images([pipe(1, 70, read), epoll(2, 0)], [descriptor(0, 1, 2), descriptor(5, 2, 6)]), 0, /epoll/);
+  });
+
+  it('tell which streams are lost: those whose other end is in no image', () => {
+    assert.deepEqual(lost(piped), [1, 2]);
+    const inside = [pipe(1, 70, write), pipe(2, 70, read), socket(3, 10, 11), socket(4, 12, 0)];
+    const fds = [descriptor(0, 3, 5), descriptor(1, 1, 2), descriptor(2, 4, 5)];
+    assert.deepEqual(lost(images(inside, fds)), [0]);
+    assert.deepEqual(lost(images([], [])), []);
   });
 
   it('replace a socket whose peer was declared as external', () => {
