@@ -149,6 +149,7 @@ function assemble(
 ): Parsed {
   const options: Record<string, unknown> = {};
   const own = new Map<string, string>();
+  const actionScripts: string[] = [];
   if (word !== undefined && takesPid(verb)) {
     options.pid = checked('the pid', word, parsePid, command);
   }
@@ -156,6 +157,7 @@ function assemble(
     const name = `--${row.long}`;
     if (row.impossible !== undefined) command.error(`error: option '${name}': ${row.impossible}`);
     if (row.request) merge(options, checked(name, text, row.request, command));
+    else if (row.long === 'action-script') actionScripts.push(text);
     else own.set(row.long, text);
   }
   if (takesPid(verb) && options.pid === undefined) {
@@ -183,6 +185,7 @@ function assemble(
       stdin: own.get('stdin'),
       stdout: own.get('stdout'),
       stderr: own.get('stderr'),
+      actionScripts,
       wait: own.has('wait'),
       lines,
     },

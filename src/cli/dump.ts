@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { DumpOptions } from '../client/options.ts';
 import { readDumpStatistics } from '../client/statistics.ts';
+import { ActionScripts } from './action-script.ts';
 import { type Destination, destinationOf } from './destination.ts';
 import { detachIfAsked, requireOutside } from './detach.ts';
 import { placesOf } from './directories.ts';
@@ -10,7 +11,7 @@ import type { Invocation, Outcome } from './invocation.ts';
 import { dumpLive, type Round, requireRounds, roundsSummary } from './live.ts';
 import { lookFirst } from './look-first.ts';
 import { dumpSummary } from './summary.ts';
-import { absolute, watch, withDefaults } from './work.ts';
+import { absolute, reachable, watch, withDefaults } from './work.ts';
 
 export async function run(invocation: Invocation): Promise<Outcome> {
   const detached = detachIfAsked(invocation);
@@ -67,8 +68,10 @@ async function asking(
     if (verb === 'dump') await lookFirst(invocation);
     const client = invocation.client();
     const written = (): number => imageBytes(places.images).pages;
+    const scripts = ActionScripts.for(invocation, reachable(request.imagesDir));
     const done = await watch(
       invocation,
+      scripts,
       { total: () => memoryOfTree(options.pid!), now: written, end: written },
       async (notifications) => {
         const all = { ...request, ...(notifications ? { notifications } : {}) };

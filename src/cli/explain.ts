@@ -3,6 +3,7 @@ import { statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { defaultAddress } from '../client/connection.ts';
 import { CriuError } from '../client/criu-error.ts';
+import { ScriptError } from './action-script.ts';
 import { advise } from './advice.ts';
 import { errorLines } from './criu-log.ts';
 import { FailedDump } from './destination.ts';
@@ -40,7 +41,7 @@ export function explain(error: unknown, invocation: Invocation): Explanation {
   const pid = options.pid;
   return {
     exitCode: exitCodeOf(error),
-    message: error.message,
+    message: messageOf(error),
     code: error.code,
     errno: error.errnoName,
     lines,
@@ -61,6 +62,10 @@ export function explain(error: unknown, invocation: Invocation): Explanation {
       addressIsOurs: own.service === undefined,
     }),
   };
+}
+
+function messageOf({ expected, cause, message }: CriuError): string {
+  return cause instanceof ScriptError ? `${expected} failed: ${cause.message}` : message;
 }
 
 function fault(error: unknown): Explanation {

@@ -25,6 +25,8 @@ export interface OwnOptions {
   readonly stdin: string | undefined;
   readonly stdout: string | undefined;
   readonly stderr: string | undefined;
+  /** Programs that run at CRIU's steps. */
+  readonly actionScripts: readonly string[];
   /** A restore lasts until the tree ends. */
   readonly wait: boolean;
   /** The number of requests that `status` shows. */

@@ -620,6 +620,13 @@ export const optionTable: readonly OptionRow[] = [
     help: 'stay until the program ends, pass signals on, and exit with its status',
   },
 
+  {
+    ...names('--action-script'),
+    value: { name: 'file', completion: 'file' },
+    verbs: trees,
+    group: 'Tree',
+    help: 'run this program at each step of CRIU, as this user; see criu(8)',
+  },
   { ...names('--json'), verbs, group: 'criuctl', help: 'print the result as a JSON object' },
   {
     ...names('--service'),
@@ -644,11 +651,6 @@ export const optionTable: readonly OptionRow[] = [
 
   impossible('-S, --restore-sibling', false, 'the restored process would become a child of the service'),
   impossible('--exec-cmd', false, 'restore first, then run the command'),
-  impossible(
-    '--action-script',
-    true,
-    `${notInRpc}: configure it in /etc/criu/default.conf, or handle notifications with the client library`,
-  ),
   impossible('-L, --libdir', true, `${notInRpc}: plugins are found where CRIU was installed`),
   impossible('--log-pid', false, notInRpc),
   impossible('--stream', false, notInRpc),

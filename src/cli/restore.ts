@@ -1,6 +1,7 @@
 /** criuctl restore */
 import type { RestoreOptions } from '../client/options.ts';
 import { readRestoreStatistics } from '../client/statistics.ts';
+import { ActionScripts } from './action-script.ts';
 import { isUnfinished, lastImage } from './destination.ts';
 import { type Places, placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
@@ -12,7 +13,7 @@ import { StreamRequest } from './streams/request.ts';
 import { restoreSummary } from './summary.ts';
 import { TerminalRequest } from './terminal/request.ts';
 import { untilEnd } from './wait.ts';
-import { absolute, watch, withDefaults } from './work.ts';
+import { absolute, reachable, watch, withDefaults } from './work.ts';
 
 export async function run(invocation: Invocation): Promise<Outcome> {
   const { options } = invocation;
@@ -26,10 +27,12 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     );
   }
   const pidFile = pidFileFor(invocation);
+  const scripts = ActionScripts.for(invocation, reachable(request.imagesDir));
   const streams = await StreamRequest.for(invocation, places);
   const { terminal, pid } = await restore(invocation, streams?.with(request) ?? request, {
     places,
     shown: streams?.places ?? places,
+    scripts,
   }).finally(() => streams?.release());
   pidFile?.write(pid);
   const statistics = readRestoreStatistics(places.work);
@@ -56,7 +59,11 @@ export async function run(invocation: Invocation): Promise<Outcome> {
 async function restore(
   invocation: Invocation,
   request: RestoreOptions,
-  { places, shown }: { readonly places: Places; readonly shown: Places },
+  {
+    places,
+    shown,
+    scripts,
+  }: { readonly places: Places; readonly shown: Places; readonly scripts: ActionScripts | undefined },
 ): Promise<{ readonly terminal: TerminalRequest | undefined; readonly pid: number }> {
   const terminal = await TerminalRequest.for(invocation, shown);
   const client = invocation.client();
@@ -65,6 +72,7 @@ async function restore(
   const ask = (more: RestoreOptions): Promise<{ readonly pid: number }> =>
     watch(
       invocation,
+      scripts,
       { total: () => pages, now: () => Math.min(memoryOf(pids), pages), end: () => pages },
       (notifications) =>
         client.restore({ ...more, notifications: { ...more.notifications, ...notifications } }),

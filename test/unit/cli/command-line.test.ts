@@ -99,6 +99,7 @@ describe('criuctl’s command line', () => {
       'stderr',
       'wait',
       'live',
+      'action-script',
       'display-stats',
       'restore-detached',
     ];
@@ -133,7 +134,7 @@ describe('criuctl’s command line', () => {
 
   it('suggests an alternative for an option that CRIU’s RPC lacks', () => {
     assert.match(refused('restore', '--exec-cmd'), /--exec-cmd': restore first, then run the command/);
-    assert.match(refused('dump', '47', '--action-script', '/x'), /RPC has no such option/);
+    assert.match(refused('dump', '47', '--libdir', '/x'), /RPC has no such option/);
   });
 
   it('refuses a malformed command line, with a sentence', () => {
