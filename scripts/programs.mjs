@@ -30,6 +30,7 @@ export const optional = {
 /** The same for criuctl: only `look` and `dump` look at processes, only a person sees progress, and few restores change streams. */
 export const optionalOfCriuctl = {
   '../look/look.ts': 'src/look/look.ts',
+  './machine.ts': 'src/cli/machine.ts',
   './progress.ts': 'src/cli/progress.ts',
   './stream-view.ts': 'src/cli/streams/stream-view.ts',
   './streams/stream-view.ts': 'src/cli/streams/stream-view.ts',

@@ -3,8 +3,10 @@ import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CheckOptions } from '../client/options.ts';
+import type { CriuVersion } from '../client/results.ts';
 import { placesOf } from './directories.ts';
 import type { Invocation, Outcome } from './invocation.ts';
+import type { MachineFinding } from './machine.ts';
 import { withDefaults } from './work.ts';
 
 export async function run(invocation: Invocation): Promise<Outcome> {
@@ -15,12 +17,40 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   const { warning } = await invocation.client().check(options);
   // After a failure the directory stays, because the error refers to the log in it.
   if (!given) rmSync(directory, { recursive: true, force: true });
+  // A file of its own: other verbs start without it.
+  const { machineFindings } = await import('./machine.ts');
+  const findings = await machineFindings(await toldVersion(invocation));
+  const limits = findings.flatMap(({ limits }) => limits);
   return {
-    sentence: 'The kernel is good enough',
+    sentence: ['The kernel is good enough', ...findings.map(rowOf)].join('\n'),
     value: '',
-    json: { verb: 'check', success: true, ...(warning === undefined ? {} : { warning }) },
-    warnings: warning?.split('; ') ?? [],
+    json: { verb: 'check', success: true, ...(warning === undefined ? {} : { warning }), findings },
+    // The service may know a CRIU of its own.
+    warnings: [
+      ...(warning?.split('; ') ?? []).filter((each) => !limits.includes(each)),
+      ...findings.flatMap(warningsOf),
+    ],
   };
+}
+
+function rowOf({ subject, found }: MachineFinding): string {
+  return `${subject.padEnd(13)} ${found}`;
+}
+
+function warningsOf({ subject, found, limits, remedy }: MachineFinding): readonly string[] {
+  const shown = subject === 'CRIU' || subject === 'Linux' ? '' : `${found}: `;
+  return limits.map(
+    (limit, at) => `${at === 0 ? shown : ''}${limit}${at > 0 || !remedy ? '' : `. ${remedy}`}`,
+  );
+}
+
+/** The service's own word; undefined if it has none. */
+async function toldVersion(invocation: Invocation): Promise<CriuVersion | undefined> {
+  try {
+    return await invocation.client().version({ signal: invocation.signal });
+  } catch {
+    return undefined;
+  }
 }
 
 function optionsFor(invocation: Invocation, directory: string, given: boolean): CheckOptions {

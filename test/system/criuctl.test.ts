@@ -111,6 +111,11 @@ describe('criuctl', () => {
   it('checks, and reports the version and the features, without leaving a file', async () => {
     for (const user of ['root', 'alice'] as const) {
       assert.equal(must(criuctlAs(user, 'check')).stdout, '');
+      const { findings } = JSON.parse(must(criuctlAs(user, 'check', '--json')).stdout);
+      assert.deepEqual(
+        findings.map(({ subject }: { subject: string }) => subject),
+        ['CRIU', 'Linux', 'Yama', 'pids', 'kernel facts'],
+      );
       assert.match(must(criuctlAs(user, 'version')).stdout, /^\d+\.\d+(\.\d+)?\n$/);
       assert.match(
         must(criuctlAs(user, 'features')).stdout,

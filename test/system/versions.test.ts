@@ -99,6 +99,9 @@ describe('a refusal with advice', () => {
           sentence.source,
           new RegExp(`yama.ptrace.scope is ${scope}.*an administrator can set it to 0`),
         );
+        const foretold =
+          scope === 1 ? /each dump and pre-dump of yours is refused/ : /, pre-dump and restore of yours/;
+        assert.match(must(criuctlAs('alice', 'check')).stderr, foretold);
         await target.assertCountsOn();
       }
       assert.match((await refusalOf(ReqType.RESTORE, {})).source, /ptrace.scope is 2.*set it to 1/);
