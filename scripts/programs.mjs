@@ -31,6 +31,7 @@ export const optional = {
 export const optionalOfCriuctl = {
   '../look/look.ts': 'src/look/look.ts',
   './machine.ts': 'src/cli/machine.ts',
+  './put-back.ts': 'src/cli/files/put-back.ts',
   './progress.ts': 'src/cli/progress.ts',
   './stream-view.ts': 'src/cli/streams/stream-view.ts',
   './streams/stream-view.ts': 'src/cli/streams/stream-view.ts',

@@ -186,6 +186,7 @@ function assemble(
       stdout: own.get('stdout'),
       stderr: own.get('stderr'),
       actionScripts,
+      restoreFiles: own.has('restore-files'),
       wait: own.has('wait'),
       lines,
     },

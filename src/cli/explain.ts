@@ -9,6 +9,7 @@ import { errorLines } from './criu-log.ts';
 import { FailedDump } from './destination.ts';
 import { placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
+import { badSizeIn } from './files/bad-size.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
 import { lookAt } from './people.ts';
 import { takenPid } from './taken-pid.ts';
@@ -39,28 +40,32 @@ export function explain(error: unknown, invocation: Invocation): Explanation {
   const lines = error.log === undefined ? [] : errorLines(error.log);
   const places = placesOf(options);
   const pid = options.pid;
+  const badSize = badSizeIn([error.criuMessage ?? '', ...lines]);
   return {
     exitCode: exitCodeOf(error),
-    message: messageOf(error),
+    message: badSize ? `${error.expected} failed: ${badSize.sentence}` : messageOf(error),
     code: error.code,
     errno: error.errnoName,
     lines,
     log: lines.length > 0 ? error.log : undefined,
-    advice: advise({
-      verb,
-      code: error.code,
-      errnoName: error.errnoName,
-      criuMessage: error.criuMessage,
-      lines,
-      uid: process.geteuid?.() ?? -1,
-      target: pid === undefined ? undefined : lookAt(pid),
-      taken: verb === 'restore' ? takenPid([error.criuMessage ?? '', ...lines], places.images) : undefined,
-      noImages: verb === 'restore' && !hasImages(places.images) ? places.images : undefined,
-      disk: fullDisk(error, lines, places.images),
-      directory: places.images,
-      address: own.service ?? defaultAddress,
-      addressIsOurs: own.service === undefined,
-    }),
+    advice: [
+      ...(badSize ? [badSize.advice] : []),
+      ...advise({
+        verb,
+        code: error.code,
+        errnoName: error.errnoName,
+        criuMessage: error.criuMessage,
+        lines,
+        uid: process.geteuid?.() ?? -1,
+        target: pid === undefined ? undefined : lookAt(pid),
+        taken: verb === 'restore' ? takenPid([error.criuMessage ?? '', ...lines], places.images) : undefined,
+        noImages: verb === 'restore' && !hasImages(places.images) ? places.images : undefined,
+        disk: fullDisk(error, lines, places.images),
+        directory: places.images,
+        address: own.service ?? defaultAddress,
+        addressIsOurs: own.service === undefined,
+      }),
+    ],
   };
 }
 

@@ -27,6 +27,8 @@ export interface OwnOptions {
   readonly stderr: string | undefined;
   /** Programs that run at CRIU's steps. */
   readonly actionScripts: readonly string[];
+  /** A restore may put the program's files back to what they were at the dump. */
+  readonly restoreFiles: boolean;
   /** A restore lasts until the tree ends. */
   readonly wait: boolean;
   /** The number of requests that `status` shows. */

@@ -25,8 +25,13 @@ export async function afterMoment(pid: number, outcome: Outcome, images: string)
   return {
     ...outcome,
     sentence,
-    json: { ...outcome.json, ended: true, ...inJson(status), warnings: reason },
-    warnings: [sentence, ...reason],
+    json: {
+      ...outcome.json,
+      ended: true,
+      ...inJson(status),
+      warnings: [...(outcome.warnings ?? []), ...reason],
+    },
+    warnings: [...(outcome.warnings ?? []), sentence, ...reason],
     exitCode: exitCodes.ended,
   };
 }

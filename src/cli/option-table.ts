@@ -614,6 +614,12 @@ export const optionTable: readonly OptionRow[] = [
     help: `put this file, or with - criuctl's own ${stream}, in the place of the program's`,
   })),
   {
+    ...names('--restore-files'),
+    verbs: ['restore'],
+    group: 'Tree',
+    help: 'put files that have grown back to what they were, and keep what came after beside them',
+  },
+  {
     ...names('--wait'),
     verbs: ['restore'],
     group: 'Tree',

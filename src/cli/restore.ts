@@ -5,6 +5,7 @@ import { ActionScripts } from './action-script.ts';
 import { isUnfinished, lastImage } from './destination.ts';
 import { type Places, placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
+import { RestoredFiles } from './files/restore-files.ts';
 import { imageBytes, memoryOf, pidsOfImages } from './images.ts';
 import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
 import { afterMoment } from './moment.ts';
@@ -29,7 +30,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   const pidFile = pidFileFor(invocation);
   const scripts = ActionScripts.for(invocation, reachable(request.imagesDir));
   const streams = await StreamRequest.for(invocation, places);
-  const { terminal, pid } = await restore(invocation, streams?.with(request) ?? request, {
+  const { terminal, pid, warnings } = await restore(invocation, streams?.with(request) ?? request, {
     places,
     shown: streams?.places ?? places,
     scripts,
@@ -45,8 +46,10 @@ export async function run(invocation: Invocation): Promise<Outcome> {
       imagesDir: absolute(places.images),
       log: `${absolute(places.work)}/${request.logFile}`,
       statistics,
+      ...(warnings.length > 0 ? { warnings } : {}),
     },
     summary: restoreSummary(statistics),
+    warnings,
   };
   const settled = terminal ? await terminal.settle(pid, outcome) : outcome;
   // At a terminal, criuctl has stayed already.
@@ -64,7 +67,12 @@ async function restore(
     shown,
     scripts,
   }: { readonly places: Places; readonly shown: Places; readonly scripts: ActionScripts | undefined },
-): Promise<{ readonly terminal: TerminalRequest | undefined; readonly pid: number }> {
+): Promise<{
+  readonly terminal: TerminalRequest | undefined;
+  readonly pid: number;
+  readonly warnings: readonly string[];
+}> {
+  const files = await RestoredFiles.for(invocation, shown.images);
   const terminal = await TerminalRequest.for(invocation, shown);
   const client = invocation.client();
   const pages = imageBytes(places.images).pages;
@@ -77,6 +85,7 @@ async function restore(
       (notifications) =>
         client.restore({ ...more, notifications: { ...more.notifications, ...notifications } }),
     );
-  const { pid } = await (terminal ? terminal.ask(request, ask) : ask(request));
-  return { terminal, pid };
+  const asked = () => (terminal ? terminal.ask(request, ask) : ask(request));
+  const { result, warnings } = files ? await files.ask(asked) : { result: await asked(), warnings: [] };
+  return { terminal, pid: result.pid, warnings };
 }

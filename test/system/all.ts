@@ -24,6 +24,7 @@ import './comes-back.test.ts';
 import './stopped-jobs.test.ts';
 import './inherited.test.ts';
 import './streams.test.ts';
+import './restore-files.test.ts';
 import './action-scripts.test.ts';
 import './words.test.ts';
 import './kerndat.test.ts';

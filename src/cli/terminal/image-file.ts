@@ -8,6 +8,7 @@ export const magic = {
   fdinfo: 0x56213732,
   files: 0x56303138,
   ttyInfo: 0x59453036,
+  remaps: 0x59133954,
 } as const;
 
 const headBytes = 8;

@@ -99,6 +99,7 @@ describe('criuctl’s command line', () => {
       'stderr',
       'wait',
       'live',
+      'restore-files',
       'action-script',
       'display-stats',
       'restore-detached',

@@ -1,0 +1,211 @@
+/**
+ * Puts files back to what they were at a dump, with what came after kept beside them. In a bundle of its own: only
+ * `criuctl restore --restore-files` needs it.
+ */
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { native, type OwnedFd } from '../../native/binding.ts';
+import { judgeFile, type WrittenFile, writtenFiles } from './written-files.ts';
+
+/** A file that is as it was at the dump again. */
+export interface PutBack {
+  readonly path: string;
+  /** Where the bytes are that came after. */
+  readonly kept: string;
+  readonly bytes: number;
+}
+
+export type Plan =
+  | { readonly is: 'refused'; readonly sentences: readonly string[] }
+  | { readonly is: 'plan'; carryOut(): readonly PutBack[]; undo(): void };
+
+/** A path as this process may open it. @throws what keeps it from that. */
+export type Reach = (path: string) => string;
+
+const mountsOfItsOwn = /^mountpoints-\d+\.img$/;
+
+/** Judges all files, and touches none. @throws what `reach` throws. */
+export function planFor(images: string, reach: Reach): Plan {
+  const names = readdirSync(images);
+  if (names.some((name) => mountsOfItsOwn.test(name)))
+    return { is: 'refused', sentences: ['The tree has a mount namespace of its own, with other files'] };
+  const files = filesOf(images, names);
+  if (!files) return { is: 'refused', sentences: [`The images in ${images} cannot be read`] };
+  const grown: Grown[] = [];
+  const sentences: string[] = [];
+  for (const file of files) {
+    const found = look(file, reach);
+    if (found instanceof Grown) grown.push(found);
+    else if (found !== undefined) sentences.push(`${file.path} ${found}`);
+  }
+  if (sentences.length > 0) {
+    for (const each of grown) each.close();
+    return { is: 'refused', sentences };
+  }
+  return { is: 'plan', carryOut: () => carryOut(grown), undo: () => undo(grown) };
+}
+
+function carryOut(files: readonly Grown[]): readonly PutBack[] {
+  try {
+    return files.map((each) => each.putBack());
+  } catch (error) {
+    undo(files);
+    throw error;
+  }
+}
+
+function undo(files: readonly Grown[]): void {
+  for (const each of files) each.undo();
+}
+
+function filesOf(images: string, names: readonly string[]): readonly WrittenFile[] | undefined {
+  try {
+    const read = (name: string): Buffer => readFileSync(join(images, name));
+    return writtenFiles({
+      files: read('files.img'),
+      fdinfo: names.filter((name) => /^fdinfo-\d+\.img$/.test(name)).map(read),
+      remaps: names.includes('remap-fpath.img') ? read('remap-fpath.img') : undefined,
+    });
+  } catch {
+    return undefined;
+  }
+}
+
+/** @returns the rest of a sentence that begins with the file; undefined if it needs nothing, or CRIU will say more. */
+function look(file: WrittenFile, reach: Reach): Grown | string | undefined {
+  const way = reach(file.path);
+  let fd: OwnedFd;
+  try {
+    // Not for writing: this process would be the writer that it looks for.
+    fd = native.open(way, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' ? undefined : code === 'ELOOP' ? 'is a link' : 'may not be opened by you';
+  }
+  const stat = fstatSync(fd.number);
+  const isOwn = stat.uid === process.geteuid?.();
+  const judged = judgeFile(file, {
+    size: stat.size,
+    isRegular: stat.isFile(),
+    isElsewhere: readlinkSync(`/proc/self/fd/${fd.number}`) !== file.path,
+    isOwn,
+    mode: stat.mode,
+    links: stat.nlink,
+    // A lease is for the file's owner.
+    isWritten: isOwn && stat.isFile() && native.openElsewhere(fd, 'writer'),
+  });
+  if (judged.is === 'grown') return new Grown(file, fd, reach);
+  fd.close();
+  return judged.is === 'refused' ? judged.why : undefined;
+}
+
+const chunkBytes = 1 << 20;
+/** Earlier files of this kind. */
+const mostKept = 1000;
+
+/** A file that has grown since the dump. */
+class Grown {
+  readonly #file: WrittenFile;
+  readonly #fd: OwnedFd;
+  readonly #reach: Reach;
+  #kept: string | undefined;
+
+  constructor(file: WrittenFile, fd: OwnedFd, reach: Reach) {
+    this.#file = file;
+    this.#fd = fd;
+    this.#reach = reach;
+  }
+
+  close(): void {
+    this.#fd.close();
+  }
+
+  /** @throws an error if the file is as it was found. */
+  putBack(): PutBack {
+    const { path, size } = this.#file;
+    const writable = this.#openForWriting();
+    try {
+      const end = fstatSync(writable).size;
+      const [kept, beside] = this.#newBeside();
+      this.#kept = kept;
+      try {
+        fchmodSync(beside, fstatSync(writable).mode & 0o777);
+        copy(writable, size, end, beside);
+        fsyncSync(beside);
+        if (fstatSync(writable).size !== end) throw new Error(`${path} grows: a process writes it`);
+        ftruncateSync(writable, size);
+      } catch (error) {
+        unlinkSync(this.#reach(kept));
+        this.#kept = undefined;
+        throw error;
+      } finally {
+        closeSync(beside);
+      }
+      return { path, kept, bytes: end - size };
+    } finally {
+      closeSync(writable);
+    }
+  }
+
+  /** After a restore that did not come to pass. */
+  undo(): void {
+    const kept = this.#kept;
+    if (kept === undefined) return;
+    this.#kept = undefined;
+    const { size } = this.#file;
+    const beside = openSync(this.#reach(kept), constants.O_RDONLY | constants.O_NOFOLLOW);
+    const writable = this.#openForWriting();
+    try {
+      // The bytes stay where they are if the file is not as it was left.
+      if (fstatSync(writable).size !== size) return;
+      copy(beside, 0, fstatSync(beside).size, writable, size);
+      unlinkSync(this.#reach(kept));
+    } finally {
+      closeSync(beside);
+      closeSync(writable);
+    }
+  }
+
+  /** The same file, whatever has its name by now. */
+  #openForWriting(): number {
+    return openSync(`/proc/self/fd/${this.#fd.number}`, constants.O_RDWR);
+  }
+
+  #newBeside(): [path: string, fd: number] {
+    const { path, size } = this.#file;
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    for (let attempt = 1; ; attempt += 1) {
+      const name = `${path}.after-${size}${attempt === 1 ? '' : `.${attempt}`}`;
+      try {
+        return [name, openSync(this.#reach(name), flags, 0o600)];
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt === mostKept) throw error;
+      }
+    }
+  }
+}
+
+function copy(from: number, start: number, end: number, to: number, at = 0): void {
+  const buffer = Buffer.alloc(Math.min(chunkBytes, end - start));
+  for (let place = start; place < end; ) {
+    const read = readSync(from, buffer, 0, Math.min(buffer.length, end - place), place);
+    if (read === 0) throw new Error('the file became shorter');
+    for (let written = 0; written < read; )
+      written += writeSync(to, buffer, written, read - written, at + (place - start) + written);
+    place += read;
+  }
+}
