@@ -75,15 +75,16 @@ async function hearOut(
       const { script, pid } = reply.notify;
       const notification = { script: script ?? '', ...(pid == null ? {} : { pid }) };
       let success = true;
+      let external: readonly string[] = [];
       try {
         // A handler that never returns must not delay an abort.
-        await Promise.race([notify(options.notifications, notification, packet.fds), abort]);
+        external = await Promise.race([notify(options.notifications, notification, packet.fds), abort]);
       } catch (error) {
         if (options.signal?.aborted) throw error;
         success = false;
         thrown ??= { by: notification.script, what: error };
       }
-      connection.send(encodeRequest({ type: ReqType.NOTIFY, notify_success: success }));
+      connection.send(encodeRequest(answerTo(success, external)));
       continue;
     }
     for (const fd of packet.fds) fd.close();
@@ -98,6 +99,12 @@ async function hearOut(
     judge(reply, expected, options.log);
     return reply;
   }
+}
+
+function answerTo(success: boolean, external: readonly string[]): CriuReq {
+  // rpc.proto requires images_dir_fd; CRIU reads only the list (exec_rpc_query_external_files in criu/cr-service.c).
+  const opts = external.length > 0 ? { opts: { images_dir_fd: -1, external: [...external] } } : {};
+  return { type: ReqType.NOTIFY, notify_success: success, ...opts };
 }
 
 function decode(packet: Packet, expected: number, log: string | undefined): CriuResp {

@@ -2,7 +2,13 @@
 export { CriuClient, type CriuClientOptions } from './client.ts';
 export { CriuError, type CriuErrorCode, type CriuErrorDetails, isCriuError } from './criu-error.ts';
 export type { Directory } from './directory.ts';
-export type { Descriptor, Notification, NotificationHandler, Notifications } from './notifications.ts';
+export type {
+  Descriptor,
+  Notification,
+  NotificationHandler,
+  Notifications,
+  QueryHandler,
+} from './notifications.ts';
 export type {
   CallOptions,
   CheckOptions,

@@ -17,6 +17,15 @@ export interface Descriptor {
 export type NotificationHandler = (notification: Notification) => void | Promise<void>;
 
 /**
+ * Answers which files of the tree CRIU is to leave out, in the spelling of the option `external`: `file[MNT_ID:INODE]`,
+ * `unix[INODE]`, both as in `/proc/PID/fdinfo`. The mount is hexadecimal, as is the inode of a file. A restore takes a descriptor
+ * with this key (`inheritFd`) in its place.
+ */
+export type QueryHandler =
+  | NotificationHandler
+  | ((notification: Notification) => readonly string[] | Promise<readonly string[]>);
+
+/**
  * Handlers of notifications. A notification without a handler is acknowledged. The tree is frozen, or half restored, while a
  * handler runs.
  *
@@ -30,8 +39,8 @@ export interface Notifications {
   readonly preDump?: NotificationHandler;
   /** dump: all images are written, the tree is still frozen. */
   readonly postDump?: NotificationHandler;
-  /** dump: there are files that CRIU cannot dump, and may be told to leave out. */
-  readonly queryExtFiles?: NotificationHandler;
+  /** dump: the tree is frozen, and CRIU asks for files to leave out. Since 3.19. */
+  readonly queryExtFiles?: QueryHandler;
   /** dump: the network of the tree must stop now. */
   readonly networkLock?: NotificationHandler;
   /** restore, and a dump that lets the tree run on: the network may go on. */

@@ -2,12 +2,15 @@
 import type { OwnedFd } from '../native/binding.ts';
 import type { Notification, Notifications } from './notifications.ts';
 
-/** Calls the handlers of a notification. Takes over `fds`; descriptors without a handler are closed. */
+/**
+ * Calls the handlers of a notification. Takes over `fds`; descriptors without a handler are closed.
+ * @returns the external files that the handler of `query-ext-files` has named.
+ */
 export async function notify(
   handlers: Notifications | undefined,
   notification: Notification,
   fds: readonly OwnedFd[],
-): Promise<void> {
+): Promise<readonly string[]> {
   const [master, ...others] = fds;
   for (const fd of others) fd.close();
   let given = false;
@@ -19,21 +22,31 @@ export async function notify(
         given = true;
         await handlers.orphanPtsMaster(notification, master);
       }
-      return;
+      return [];
     }
+    if (name === 'queryExtFiles') return keysOf(await handlers?.queryExtFiles?.(notification));
     if (isHandlerName(name)) await handlers?.[name]?.(notification);
+    return [];
   } finally {
     if (!given) master?.close();
   }
 }
 
-type HandlerName = Exclude<keyof Notifications, 'any' | 'orphanPtsMaster'>;
+/** @throws an error if a handler in plain JavaScript has returned something else. */
+function keysOf(returned: unknown): readonly string[] {
+  if (returned === undefined) return [];
+  const isKey = (each: unknown): boolean => typeof each === 'string' && !each.includes('\0');
+  if (!Array.isArray(returned) || !returned.every(isKey))
+    throw new Error('queryExtFiles returns a list of texts without NUL');
+  return returned;
+}
+
+type HandlerName = Exclude<keyof Notifications, 'any' | 'orphanPtsMaster' | 'queryExtFiles'>;
 
 /** The compiler checks that this is complete. */
 const handlerNames: Readonly<Record<HandlerName, true>> = {
   preDump: true,
   postDump: true,
-  queryExtFiles: true,
   networkLock: true,
   networkUnlock: true,
   preStream: true,

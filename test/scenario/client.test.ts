@@ -169,6 +169,26 @@ describe('the client library', () => {
     assert.equal(error.errno, 5);
   });
 
+  it('answers which files are external, and fails the dump if a handler answers anything else', async () => {
+    const asked = (files: unknown) =>
+      script('receive', sends(notification('query-ext-files')), 'receive', sends(dumped)).dump({
+        pid: 7,
+        imagesDir: scripted.directory,
+        notifications: { queryExtFiles: async () => files as readonly string[] },
+      });
+    await asked(['file[1a:2b]', 'unix[9]']);
+    assert.deepEqual(scripted.received[1], {
+      type: ReqType.NOTIFY,
+      notify_success: true,
+      opts: { images_dir_fd: -1, external: ['file[1a:2b]', 'unix[9]'] },
+    });
+    await asked([]);
+    assert.deepEqual(scripted.received[1], { type: ReqType.NOTIFY, notify_success: true });
+    const error = await rejected(asked('file[1a:2b]'), 'NOTIFICATION');
+    assert.match(error.message, /query-ext-files failed: queryExtFiles returns a list of texts/);
+    assert.deepEqual(scripted.received[1], { type: ReqType.NOTIFY, notify_success: false });
+  });
+
   it('gives the master end of a terminal to its handler, and closes it if there is no handler', async () => {
     const steps = [sends(notification('orphan-pts-master'), true), 'receive'];
     const client = script(

@@ -1,14 +1,28 @@
 /** The client library against real CRIU: over the service's socket, and with an engine of its own. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { CriuClient, isCriuError } from '../../src/client/index.ts';
 import { unshackled } from '../hostile/support/images.ts';
 import { as, directoryOf, startCounting } from '../hostile/support/people.ts';
 import { binary, eventually, example, freshDirectory, needsSoftDirty, run } from './support/bench.ts';
 import { it } from './support/it.ts';
-import { pageServers } from './support/proc.ts';
+import { endProcess, isAlive, pageServers, processesNamed } from './support/proc.ts';
 import { Target } from './support/targets.ts';
+
+function outputOf(pid: number): string {
+  return readlinkSync(`/proc/${pid}/fd/1`);
+}
 
 const ways: readonly [string, CriuClient][] = [
   ['over the socket of the service', new CriuClient()],
@@ -54,6 +68,33 @@ for (const [way, client] of ways) {
       const imagesDir = freshDirectory();
       await client.cpuinfoDump({ imagesDir });
       await client.cpuinfoCheck({ imagesDir });
+    });
+
+    it('leaves out a file that its handler names, and a restore takes another in its place', async () => {
+      const [before, after] = [freshDirectory(), freshDirectory()].map((each) =>
+        openSync(join(each, 'f'), 'a'),
+      );
+      const held = spawn('setsid', ['--fork', 'sleep', '1000'], { stdio: ['ignore', before!, 'ignore'] });
+      try {
+        const { ino } = fstatSync(before!);
+        const path = readlinkSync(`/proc/self/fd/${before}`);
+        let pid = 0;
+        await eventually('it runs', () => {
+          pid = processesNamed('sleep').find((each) => outputOf(each) === path) ?? 0;
+          return pid > 0;
+        });
+        const mount = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/1`, 'latin1'))![1]!;
+        const key = `file[${Number(mount).toString(16)}:${ino.toString(16)}]`;
+        const imagesDir = freshDirectory();
+        await client.dump({ pid, imagesDir, notifications: { queryExtFiles: () => [key] } });
+        await eventually('it has ended', () => !isAlive(pid));
+        await client.restore({ imagesDir, inheritFd: [{ key, fd: after! }] });
+        assert.equal(outputOf(pid), readlinkSync(`/proc/self/fd/${after}`));
+        endProcess(pid);
+      } finally {
+        held.kill('SIGKILL');
+        for (const fd of [before!, after!]) closeSync(fd);
+      }
     });
 
     it('passes on each step of a dump and of a restore, with its pid if it has one', async () => {

@@ -1,12 +1,24 @@
 /** Descriptors that alice puts in the place of lost ones (inherit_fd, criuctl --inherit-fd). */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { chownSync, closeSync, existsSync, openSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { unshackled } from '../hostile/support/images.ts';
+import { ReqType } from '../../src/protocol/messages.ts';
+import { Attacker } from '../hostile/support/attacker.ts';
+import { unshackled, waitFor, waitForReply } from '../hostile/support/images.ts';
 import { as, directoryOf, uids } from '../hostile/support/people.ts';
 import { eventually } from './support/bench.ts';
+import { ourAddress } from './support/client.ts';
 import { criuctlAs, type Ended, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { endProcess, isAlive } from './support/proc.ts';
@@ -151,6 +163,34 @@ describe('a descriptor that alice puts in the place of a lost one', () => {
     await eventually('it writes into the socket', () => said.includes('\n')).catch(() =>
       assert.fail(complaint),
     );
+  });
+
+  it('may be a file in the place of one that was named when CRIU asked for external files', async () => {
+    const before = join(directoryOf('alice'), 'before');
+    const fd = openSync(before, 'a');
+    chownSync(before, uids.alice, uids.alice);
+    const program = await start('exec setsid "$@"', fd);
+    closeSync(fd);
+    const mount = /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/${program.pid}/fdinfo/1`, 'latin1'))![1]!;
+    const key = `file[${Number(mount).toString(16)}:${statSync(before).ino.toString(16)}]`;
+    mkdirSync(program.images);
+    chownSync(program.images, uids.alice, uids.alice);
+    const alice = new Attacker('alice');
+    await alice.do('open', 10, 0, program.images);
+    await alice.connect(ourAddress);
+    const opts = { images_dir_fd: 10, pid: program.pid, notify_scripts: true };
+    await alice.send({ type: ReqType.DUMP, opts });
+    await waitFor(alice, 'query-ext-files');
+    const answer = { notify_success: true, opts: { images_dir_fd: -1, external: [key] } };
+    await alice.send({ type: ReqType.NOTIFY, ...answer });
+    const reply = await waitForReply(alice);
+    assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
+    await alice.end();
+    await eventually('it has ended', () => !isAlive(program.pid));
+    const out = join(directoryOf('alice'), 'out');
+    must(program.restoreWith(key, `7>>${out}`));
+    await grows(out);
+    assert.equal(program.stdout, out);
   });
 
   it('is refused if it is a directory, and nothing is restored', async () => {
