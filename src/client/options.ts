@@ -40,7 +40,10 @@ export interface ImageOptions extends CallOptions {
 
 /** The way of pages to a page server, and where it listens. The tls options serve both. */
 export interface PageServerAddress {
-  /** Host name or IP address. A page server without an address listens on every interface. */
+  /**
+   * Host name or IP address. A page server without an address listens on every interface; that of a user without root, through
+   * the service, on 127.0.0.1.
+   */
   readonly address?: string | undefined;
   /** TCP port, 0 to 65535; 0 lets the kernel choose. */
   readonly port?: number | undefined;

@@ -9,6 +9,7 @@ import './attach.test.ts';
 import './detach.test.ts';
 import './look.test.ts';
 import './examples.test.ts';
+import './manual-examples.test.ts';
 import './dialogs.test.ts';
 import './compare.test.ts';
 import './engine-failures.test.ts';

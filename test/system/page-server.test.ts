@@ -12,6 +12,7 @@ import { as, directoryOf, targetOf, uids } from '../hostile/support/people.ts';
 import { isThere, Unit } from '../hostile/support/units.ts';
 import { eventually, run } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
+import { criuctlAs, must } from './support/criuctl.ts';
 import { endProcess, pageServers, statusLine } from './support/proc.ts';
 
 async function ask(
@@ -53,6 +54,18 @@ function listensAt(port: number): string[] {
 }
 
 describe('a page server', () => {
+  it('is also served to alice by criuctl, as the manual says: it ends with its connection', async () => {
+    const target = targetOf('alice');
+    const pages = directoryOf('alice');
+    const port = must(criuctlAs('alice', 'page-server', '-D', pages)).stdout.trim();
+    assert.deepEqual(listensAt(Number(port)), [`127.0.0.1:${port}`]);
+    const server = ['--page-server', '--address', '127.0.0.1', '--port', port];
+    must(criuctlAs('alice', 'dump', `${target.pid}`, '-D', directoryOf('alice'), ...server));
+    await target.assertGone();
+    await eventually('it leaves after its one connection', () => pageServers().length === 0);
+    assert.ok(readdirSync(pages).some((name) => /^pages-\d+\.img$/.test(name)));
+  });
+
   it('of alice runs as alice, in the unit in which she asked, on the loopback, and takes the pages of her dump', async () => {
     const images = directoryOf('alice');
     const { ps } = await ask(ReqType.PAGE_SERVER, images, {}, 'alice');

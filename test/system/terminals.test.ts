@@ -4,9 +4,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { unshackled } from '../hostile/support/images.ts';
 import { directoryOf, type User } from '../hostile/support/people.ts';
-import { eventually, run } from './support/bench.ts';
+import { eventually } from './support/bench.ts';
 import { criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
+import { examplesOf } from './support/manual.ts';
 import { isAlive } from './support/proc.ts';
 import { atTerminal, Program, type Seen, type Step } from './support/session.ts';
 
@@ -31,10 +32,7 @@ function endedWith(seen: Seen, status: number): void {
 
 /** The first example of the manual, for this process and directory. */
 function example(pid: number, images: string): string[][] {
-  const manual = run('zcat', '/usr/share/man/man1/criuctl.1.gz');
-  const block = /\n\.SH EXAMPLES\n[\s\S]*?\n\.EX\n([\s\S]*?)\n\.EE/.exec(manual)![1]!;
-  return block
-    .replaceAll('\\-', '-')
+  return examplesOf('criuctl.1')[0]!
     .split('\n')
     .map((line) =>
       line.split(' ').map((word) => (word === '4711' ? `${pid}` : word === 'images' ? images : word)),
