@@ -10,6 +10,7 @@ import { eventually, run } from './support/bench.ts';
 import { failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { isAlive } from './support/proc.ts';
+import { atTerminal, type Step } from './support/session.ts';
 import { gets, Speaker, speakingProgram } from './support/speaker.ts';
 
 const users = ['root', 'alice'] as const;
@@ -112,6 +113,28 @@ describe('a standard stream that was lost', () => {
       must(one.restore('--stdout', join(one.directory, 'out')));
     });
   }
+
+  it('of a terminal may be a file while alice types at the terminal', async () => {
+    const one = speaker('alice');
+    const session = await one.atTerminal();
+    try {
+      await one.dump('--shell-job');
+    } finally {
+      session.end();
+    }
+    const out = join(one.directory, 'out');
+    const steps: Step[] = [
+      ['expect', 'runs again'],
+      ['type', 'hello\n'],
+      ['expect', 'hello'],
+      ['type', '\x1dd'],
+      ['expect', 'runs on'],
+    ];
+    const seen = atTerminal('alice', steps, 'criuctl', 'restore', '-D', one.images, '--stdout', out);
+    assert.deepEqual([seen.status, seen.missed], [0, undefined], seen.screen);
+    await gets(out, /out \d+\n/g);
+    assert.match(readFileSync(out, 'utf8'), /heard hello\n/);
+  });
 
   it('is a socket whose peer is gone: a file of alice’s takes its place', async () => {
     const one = speaker('alice');
