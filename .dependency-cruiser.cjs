@@ -1,11 +1,11 @@
 /**
- * The one way in: bin -> cli -> daemon, client, look -> session -> records -> engine -> policy -> proc, systemd -> protocol, native.
+ * The one way in: bin -> cli -> daemon, client, look, images -> session -> records -> engine -> policy -> proc, systemd -> protocol, native.
  * Imports point down this list, never up and never in a circle.
  */
 const layers = [
   ['bin'],
   ['cli'],
-  ['daemon', 'client', 'look'],
+  ['daemon', 'client', 'look', 'images'],
   ['session'],
   ['records'],
   ['engine'],

@@ -23,7 +23,7 @@ export function wireTypeName(wireType: number): string {
 
 /**
  * Malformed bytes. `why` completes a sentence that begins with the field; `offset` counts bytes from the start of the packet.
- * Thrown within this folder only: its exported functions return values.
+ * Thrown within this folder and to the reader of images only: other exported functions return values.
  */
 export class WireError extends Error {
   override name = 'WireError';

@@ -1,0 +1,115 @@
+/**
+ * A directory of images, opened once. Its files are opened through it, so that all of them are of the same directory. Whoever
+ * fills the directory may put anything in the place of a file: links are not followed, nothing is waited for, and only regular
+ * files are read.
+ */
+import {
+  closeSync,
+  constants,
+  type Dirent,
+  fstatSync,
+  opendirSync,
+  openSync,
+  readlinkSync,
+  type Stats,
+} from 'node:fs';
+import { ImageError } from './image-error.ts';
+
+const toRead = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
+
+/** The link that a dump with a parent makes. */
+export const parentName = 'parent';
+
+/** A chain of more directories is taken for a circle. */
+export const mostParents = 1000;
+
+export interface OpenFile {
+  readonly fd: number;
+  readonly stat: Stats;
+}
+
+export class ImageDirectory {
+  readonly path: string;
+  readonly #fd: number;
+  /** The device and inode, by which circles are seen. */
+  readonly identity: string;
+
+  /** @throws Error of node:fs */
+  constructor(path: string) {
+    this.path = path;
+    this.#fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NONBLOCK);
+    const { dev, ino } = fstatSync(this.#fd);
+    this.identity = `${dev}:${ino}`;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  /** @returns undefined if there is no such file. @throws ImageError */
+  open(name: string): OpenFile | undefined {
+    let fd: number;
+    try {
+      fd = openSync(this.#place(name), toRead);
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT') return undefined;
+      throw new ImageError(name, undefined, unopened(code, message));
+    }
+    const stat = fstatSync(fd);
+    if (stat.isFile()) return { fd, stat };
+    closeSync(fd);
+    throw new ImageError(name, undefined, 'is no regular file');
+  }
+
+  /** The names in the directory, one after the other: there may be any number. */
+  *entries(): Generator<Dirent> {
+    const directory = opendirSync(this.#place('.'));
+    try {
+      for (let entry = directory.readSync(); entry; entry = directory.readSync()) yield entry;
+    } finally {
+      directory.closeSync();
+    }
+  }
+
+  /** The directory of the dump before. @returns undefined without a parent. @throws ImageError */
+  parent(): ImageDirectory | undefined {
+    let target: string;
+    try {
+      target = readlinkSync(this.#place(parentName));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT') return undefined;
+      throw new ImageError(parentName, undefined, code === 'EINVAL' ? 'is no link' : 'cannot be read');
+    }
+    try {
+      const opened = new ImageDirectory(this.#place(parentName));
+      return Object.assign(opened, { path: target.startsWith('/') ? target : `${this.path}/${target}` });
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const why =
+        code === 'ENOENT' || code === 'ENOTDIR'
+          ? 'where no directory is'
+          : `which cannot be opened (${code})`;
+      throw new ImageError(parentName, undefined, `leads to ${target}, ${why}`);
+    }
+  }
+
+  #place(name: string): string {
+    return `/proc/self/fd/${this.#fd}/${name}`;
+  }
+}
+
+function unopened(code: string | undefined, message: string): string {
+  switch (code) {
+    case 'ELOOP':
+      return 'is a link, which is not followed';
+    case 'EACCES':
+    case 'EPERM':
+      return 'may not be read by you';
+    case 'ENXIO':
+      return 'is no regular file';
+    default:
+      return `cannot be opened: ${message.split(',')[0]}`;
+  }
+}
