@@ -27,7 +27,10 @@ export const optional = {
   '../daemon/command-line.ts': 'src/daemon/command-line.ts',
 };
 
-/** The same for criuctl: only `look` and `dump` look at processes, only a person sees progress, and few restores change streams. */
+/**
+ * The same for criuctl: only `look` and `dump` look at processes, only `images` parses images, only a person sees progress, and few
+ * restores change streams.
+ */
 export const optionalOfCriuctl = {
   '../look/look.ts': 'src/look/look.ts',
   './machine.ts': 'src/cli/machine.ts',
@@ -35,6 +38,7 @@ export const optionalOfCriuctl = {
   './progress.ts': 'src/cli/progress.ts',
   './stream-view.ts': 'src/cli/streams/stream-view.ts',
   './streams/stream-view.ts': 'src/cli/streams/stream-view.ts',
+  './images/images.ts': 'src/cli/images/images.ts',
 };
 
 const inFilesOfTheirOwn = (files) => ({

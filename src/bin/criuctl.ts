@@ -21,8 +21,12 @@ const verbModules: Readonly<Record<Verb, () => Promise<{ run(invocation: Invocat
     features: () => import('../cli/features.ts'),
     cpuinfo: () => import('../cli/cpuinfo.ts'),
     'page-server': () => import('../cli/page-server.ts'),
+    images: () => import('../cli/images-verb.ts'),
     status: () => import('../cli/status.ts'),
   };
+
+/** These read systemd's state, /proc or images, and start sooner without the protocol. */
+const askingNobody: ReadonlySet<Verb> = new Set(['status', 'look', 'images']);
 
 process.on('uncaughtException', endWithFault);
 main().then((code) => {
@@ -49,15 +53,14 @@ async function main(): Promise<number> {
   return run(parsed, parsed.verb);
 }
 
-async function run({ action, options, own }: Parsed, verb: Verb): Promise<number> {
+async function run({ action, path, options, own }: Parsed, verb: Verb): Promise<number> {
   const abort = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
-  // status asks only systemd, and look only /proc: both are quicker without the protocol.
-  const client =
-    verb === 'status' || verb === 'look' ? undefined : (await import('../client/client.ts')).CriuClient;
+  const client = askingNobody.has(verb) ? undefined : (await import('../client/client.ts')).CriuClient;
   const invocation: Invocation = {
     verb,
     action,
+    path,
     options,
     own,
     signal: abort.signal,
@@ -103,8 +106,9 @@ function print(
   { sentence, value, json, summary = [], warnings = [] }: Outcome,
   { own, watched }: Invocation,
 ): void {
-  if (own.json) process.stdout.write(`${JSON.stringify(json)}\n`);
-  else {
+  if (own.json) {
+    if (json) process.stdout.write(`${JSON.stringify(json)}\n`);
+  } else {
     const text = process.stdout.isTTY ? sentence : value;
     if (text !== '') process.stdout.write(`${text}\n`);
     for (const warning of warnings) process.stderr.write(`criuctl: warning: ${warning}\n`);

@@ -9,8 +9,10 @@ import { parseCount, parsePid, parseRounds, ValueError } from './option-values.t
 
 export interface Parsed {
   readonly verb: Verb | 'completion';
-  /** `dump` or `check` of cpuinfo, the shell of completion. */
+  /** `dump` or `check` of cpuinfo, an action of images, the shell of completion. */
   readonly action?: string;
+  /** The directory or file of images. */
+  readonly path?: string;
   readonly options: AnyOptions;
   readonly own: OwnOptions;
 }
@@ -25,6 +27,8 @@ interface VerbText {
   readonly argument?: readonly [name: string, help: string];
   /** The values that the argument may have. */
   readonly choices?: readonly string[];
+  /** A second argument, which is a path. */
+  readonly path?: readonly [name: string, help: string];
 }
 
 export const verbTexts: Readonly<Record<Verb, VerbText>> = {
@@ -54,6 +58,12 @@ export const verbTexts: Readonly<Record<Verb, VerbText>> = {
     choices: ['dump', 'check'],
   },
   'page-server': { summary: 'receive the pages of a dump over the network' },
+  images: {
+    summary: 'show or decode images of a dump',
+    argument: ['<action>', 'show or decode'],
+    choices: ['show', 'decode'],
+    path: ['[path]', 'the directory of the images (default: this one), or the image to decode'],
+  },
   status: { summary: 'show the state of the service, and its last requests' },
 };
 
@@ -68,7 +78,8 @@ type Given = [OptionRow, string];
 
 /** @param argv without the program's name. */
 export function parseCommandLine(argv: readonly string[]): Parsed | Printed {
-  const found: { verb?: Verb | 'completion'; word?: string | undefined; command?: Command } = {};
+  const found: { verb?: Verb | 'completion'; words?: readonly (string | undefined)[]; command?: Command } =
+    {};
   const given: Given[] = [];
   const program = new Command('criuctl')
     .description('Checkpoints and restores processes, through the checkpoint service of this machine')
@@ -77,26 +88,27 @@ export function parseCommandLine(argv: readonly string[]): Parsed | Printed {
     .addHelpText('after', footer)
     .exitOverride();
   for (const verb of verbs) {
-    const { summary, argument, choices } = verbTexts[verb];
+    const { summary, argument, choices, path } = verbTexts[verb];
     const command = program.command(verb).description(summary).exitOverride();
     if (argument) {
       const made = command.createArgument(...argument);
       command.addArgument(choices ? made.choices(choices) : made);
     }
+    if (path) command.addArgument(command.createArgument(...path));
     for (const row of optionsOf(verb)) command.addOption(commanderOption(row, given));
     command.action((...words: unknown[]) => {
-      Object.assign(found, { verb, command, word: argument ? words[0] : undefined });
+      Object.assign(found, { verb, command, words: words.slice(0, [argument, path].filter(Boolean).length) });
     });
   }
   program
     .command('completion', { hidden: true })
     .addArgument(program.createArgument('<shell>').choices(shells))
     .action((word) => {
-      Object.assign(found, { verb: 'completion', command: program, word });
+      Object.assign(found, { verb: 'completion', command: program, words: [word] });
     });
   try {
     program.parse(attached(argv), { from: 'user' });
-    return assemble(found.verb!, found.word, given, found.command!);
+    return assemble(found.verb!, found.words ?? [], given, found.command!);
   } catch (error) {
     if (error instanceof CommanderError)
       return { exitCode: error.exitCode === 0 ? exitCodes.done : exitCodes.usage };
@@ -143,7 +155,7 @@ function attached(argv: readonly string[]): string[] {
 
 function assemble(
   verb: Verb | 'completion',
-  word: string | undefined,
+  [word, path]: readonly (string | undefined)[],
   given: readonly Given[],
   command: Command,
 ): Parsed {
@@ -170,6 +182,7 @@ function assemble(
   return {
     verb,
     ...(word === undefined ? {} : { action: word }),
+    ...(path === undefined ? {} : { path }),
     options: options as AnyOptions,
     own: {
       json: own.has('json'),

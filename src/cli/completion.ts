@@ -25,6 +25,10 @@ function takesPid(verb: Verb): boolean {
   return verbTexts[verb].argument?.[0] === '[pid]';
 }
 
+/** Verbs whose action is followed by a path, and those actions. */
+const verbsWithPath = verbs.filter((verb) => verbTexts[verb].path);
+const actionsWithPath = verbsWithPath.flatMap((verb) => verbTexts[verb].choices ?? []);
+
 function spellings({ long, short }: OptionRow): string[] {
   return [...(short === undefined ? [] : [`-${short}`]), `--${long}`];
 }
@@ -63,7 +67,10 @@ ${[...new Set(values)].join('\n')}
 ${words.join('\n')}
     *) return ;;
   esac
-  if [[ $cur == -* ]]; then words=$options; fi
+  if [[ $cur == -* ]]; then words=$options
+  elif [[ $prev =~ ^(${actionsWithPath.join('|')})$ && " ${verbsWithPath.join(' ')} " == *" $verb "* ]]; then
+    compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return
+  fi
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
 complete -F _criuctl criuctl
@@ -87,13 +94,15 @@ function bashValues(values: Completion): string {
 
 function zsh(): string {
   const cases = verbs.map((verb) => {
-    const { argument, choices } = verbTexts[verb];
+    const { argument, choices, path } = verbTexts[verb];
     const specs = offered(verb).map((row) => `      ${zshOption(row)}`);
     const words = choices ? `"1:action:(${choices.join(' ')})"` : argument ? '"1:pid:_pids"' : '';
     return [
       `    (${verb})`,
       '      _arguments -s -S \\',
-      ...[...specs, ...(words ? [`      ${words}`] : [])].join(' \\\n').split('\n'),
+      ...[...specs, ...(words ? [`      ${words}`] : []), ...(path ? ['      "2:path:_files"'] : [])]
+        .join(' \\\n')
+        .split('\n'),
       '      ;;',
     ].join('\n');
   });
@@ -164,10 +173,11 @@ function zshQuote(text: string): string {
 function fish(): string {
   const lines = ['# fish completion for criuctl, made from its option table', 'complete -c criuctl -f'];
   for (const verb of verbs) {
-    const { summary, choices } = verbTexts[verb];
+    const { summary, choices, path } = verbTexts[verb];
     lines.push(`complete -c criuctl -n __fish_use_subcommand -a ${verb} -d ${fishQuote(summary)}`);
     const here = `-n '__fish_seen_subcommand_from ${verb}'`;
     if (choices) lines.push(`complete -c criuctl ${here} -a '${choices.join(' ')}'`);
+    if (path) lines.push(`complete -c criuctl ${here} -F`);
     if (takesPid(verb)) lines.push(`complete -c criuctl ${here} -a '(__fish_complete_pids)'`);
     for (const { long, short, value, help } of offered(verb)) {
       const names = `${short === undefined ? '' : `-s ${short} `}-l ${long}`;

@@ -37,8 +37,10 @@ export interface OwnOptions {
 
 export interface Invocation {
   readonly verb: Verb;
-  /** `dump` or `check` of cpuinfo. */
+  /** `dump` or `check` of cpuinfo, an action of images. */
   readonly action?: string | undefined;
+  /** The directory or file of images. */
+  readonly path?: string | undefined;
   /** For the request. */
   readonly options: AnyOptions;
   readonly own: OwnOptions;
@@ -55,8 +57,8 @@ export interface Outcome {
   readonly sentence: string;
   /** For a shell: the bare result, or empty where the exit status is the whole answer. */
   readonly value: string;
-  /** For a program (--json). */
-  readonly json: object;
+  /** For a program (--json). Undefined where the verb has printed its result itself. */
+  readonly json: object | undefined;
   /** For a person at a terminal, or with --display-stats. */
   readonly summary?: readonly string[];
   /** Sentences for every reader, on standard error. */

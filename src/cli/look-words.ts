@@ -4,7 +4,7 @@ import type { Look } from '../look/look.ts';
 import type { ProcessFacts, Thing } from '../look/things.ts';
 import type { Verdict } from '../look/verdicts.ts';
 import { sanitize } from '../systemd/log.ts';
-import { inBytes } from './words.ts';
+import { columns, counted, inBytes } from './words.ts';
 
 type Noun = (thing: Thing) => string;
 interface Commands {
@@ -130,19 +130,4 @@ function flat(verdict: Verdict): object {
 function factsIn(thing: Thing): object {
   if (thing.kind === 'credential') return { kind: thing.kind };
   return thing;
-}
-
-function counted(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
-}
-
-/** Columns as wide as their longest cell; the last is not padded. */
-function columns(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => row[at]!.length)));
-  return rows.map((row) =>
-    row
-      .map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at]!)))
-      .join('  ')
-      .trimEnd(),
-  );
 }

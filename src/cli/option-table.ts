@@ -29,6 +29,7 @@ export const verbs = [
   'features',
   'cpuinfo',
   'page-server',
+  'images',
   'status',
 ] as const;
 

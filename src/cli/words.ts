@@ -1,4 +1,4 @@
-/** Formats numbers for people. */
+/** Formats numbers and tables for people. */
 
 /** For example, 1536 is `1.5 KiB`. */
 export function inBytes(bytes: number): string {
@@ -16,4 +16,19 @@ export function inBytes(bytes: number): string {
 export function inTime(usec: number): string {
   if (usec < 1000) return `${usec} µs`;
   return usec < 1_000_000 ? `${(usec / 1000).toFixed(1)} ms` : `${(usec / 1_000_000).toFixed(2)} s`;
+}
+
+export function counted(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+/** Columns as wide as their longest cell; the last is not padded. */
+export function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((row) => row[at]!.length)));
+  return rows.map((row) =>
+    row
+      .map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at]!)))
+      .join('  ')
+      .trimEnd(),
+  );
 }

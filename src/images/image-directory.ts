@@ -8,9 +8,11 @@ import {
   constants,
   type Dirent,
   fstatSync,
+  lstatSync,
   opendirSync,
   openSync,
   readlinkSync,
+  readSync,
   type Stats,
 } from 'node:fs';
 import { ImageError } from './image-error.ts';
@@ -60,6 +62,27 @@ export class ImageDirectory {
     if (stat.isFile()) return { fd, stat };
     closeSync(fd);
     throw new ImageError(name, undefined, 'is no regular file');
+  }
+
+  /** @returns undefined if there is no such file, or none that you may look at. Follows no link. */
+  stat(name: string): Stats | undefined {
+    try {
+      return lstatSync(this.#place(name), { throwIfNoEntry: false });
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** A part of a file, as far as it has so many bytes; nothing if there is no such file. @throws ImageError */
+  readPart(name: string, offset: number, bytes: number): Buffer {
+    const opened = this.open(name);
+    if (!opened) return Buffer.alloc(0);
+    try {
+      const buffer = Buffer.alloc(Math.max(0, Math.min(bytes, opened.stat.size - offset)));
+      return buffer.subarray(0, readSync(opened.fd, buffer, 0, buffer.length, offset));
+    } finally {
+      closeSync(opened.fd);
+    }
   }
 
   /** The names in the directory, one after the other: there may be any number. */

@@ -2,7 +2,7 @@
  * Reads an image record by record. A size in the file counts only after the file was found to have so many bytes, so that a file
  * can ask for no more memory than it has bytes, and for at most one record.
  */
-import { closeSync, readSync } from 'node:fs';
+import { closeSync, readSync, type Stats } from 'node:fs';
 import { endianness } from 'node:os';
 import { WireError } from '../protocol/wire.ts';
 import { checkMessage } from './check.ts';
@@ -33,6 +33,8 @@ const idleWindows: Buffer[] = [];
 export class ImageFile {
   readonly name: string;
   readonly size: number;
+  /** The time of its last change. */
+  readonly written: Date;
   readonly kind: Kind;
   readonly #fd: number;
   readonly #window: Buffer;
@@ -51,16 +53,17 @@ export class ImageFile {
   /** Owns the descriptor. @throws ImageError */
   static of(name: string, { fd, stat }: OpenFile): ImageFile {
     try {
-      return new ImageFile(name, fd, stat.size);
+      return new ImageFile(name, fd, stat);
     } catch (error) {
       closeSync(fd);
       throw error;
     }
   }
 
-  private constructor(name: string, fd: number, size: number) {
+  private constructor(name: string, fd: number, { size, mtime }: Stats) {
     this.name = name;
     this.size = size;
+    this.written = mtime;
     this.#fd = fd;
     this.#window = idleWindows.pop() ?? Buffer.allocUnsafeSlow(windowBytes);
     this.kind = this.#readHead();
@@ -88,12 +91,6 @@ export class ImageFile {
         while (this.#position < this.size) yield this.#record(ghost.chunk, ghost.payload);
       }
     }
-  }
-
-  /** Bytes of a payload, at most so many as asked for. */
-  read(offset: number, bytes: number): Buffer {
-    const buffer = Buffer.allocUnsafe(Math.min(bytes, windowBytes, Math.max(0, this.size - offset)));
-    return buffer.subarray(0, readSync(this.#fd, buffer, 0, buffer.length, offset));
   }
 
   fault(offset: number | undefined, why: string): ImageError {

@@ -126,7 +126,7 @@ export class TerminalRequest {
         pid,
         master,
         lines: [...(outcome.summary ?? []), `Process ${pid} runs again, at this terminal; ${howToLeave}`],
-        json: outcome.json,
+        json: outcome.json ?? {},
         keep: async (written) => {
           const keeping = await Keeping.begin(pid);
           await keeping.hold(master, written);

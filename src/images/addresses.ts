@@ -1,0 +1,59 @@
+/** Sockets in words. Pure. */
+import { first } from './bounded.ts';
+import type { Message } from './message.ts';
+
+export interface InternetSocket {
+  readonly protocol: string;
+  readonly state: string;
+  readonly local: string;
+  readonly remote: string;
+  readonly port: number;
+}
+
+const protocols: Readonly<Record<number, string>> = {
+  6: 'TCP',
+  17: 'UDP',
+  136: 'UDP-Lite',
+  1: 'ICMP',
+  58: 'ICMPv6',
+};
+
+/** As in the kernel's tcp_states.h; others than these three have no name here. */
+const states: Readonly<Record<number, string>> = { 1: 'connected', 7: 'closed', 10: 'listening' };
+
+const version6 = 10;
+
+export function internetSocket(entry: Message): InternetSocket {
+  const family = entry.number('family')!;
+  const number = entry.number('proto')!;
+  const state = entry.number('state')!;
+  const port = entry.number('src_port')!;
+  const end = (which: 'src' | 'dst'): string =>
+    `${address(family, first(entry.numbers(`${which}_addr`), 4))}:${entry.number(`${which}_port`)}`;
+  return {
+    protocol: protocols[number] ?? `protocol ${number}`,
+    state: states[state] ?? `state ${state}`,
+    local: end('src'),
+    remote: end('dst'),
+    port,
+  };
+}
+
+/** Words of an address are in network order, read as numbers of this machine. */
+function address(family: number, words: readonly number[]): string {
+  const bytes = Buffer.alloc(4 * words.length);
+  for (const [index, word] of words.entries()) bytes.writeUInt32LE(word >>> 0, 4 * index);
+  if (family !== version6) return [...bytes.subarray(0, 4)].join('.');
+  const groups = Array.from({ length: bytes.length / 2 }, (_, index) =>
+    bytes.readUInt16BE(2 * index).toString(16),
+  );
+  const longest = /(^|:)0(:0)+(:|$)/.exec(groups.join(':'))?.[0];
+  const short = longest === undefined ? groups.join(':') : groups.join(':').replace(longest, '::');
+  return `[${short}]`;
+}
+
+/** An abstract name begins with a zero byte, which is shown as @. */
+export function unixName(name: Uint8Array): string {
+  const text = Buffer.from(name).toString('utf8').replaceAll('\0', '@');
+  return name[0] === 0 ? text : text.replace(/@$/, '');
+}

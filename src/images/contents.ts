@@ -1,0 +1,251 @@
+/** The contents of a directory of images, as `criuctl images show` tells them. */
+import { type ImageDirectory, mostParents, parentName } from './image-directory.ts';
+import { type OpenFiles, readOpenFiles } from './open-files.ts';
+import { type Fault, Reading } from './reading.ts';
+import {
+  type CoreFacts,
+  coreFacts,
+  isOver,
+  readPagemap,
+  readTree,
+  type SpaceFacts,
+  spaceFacts,
+  type TreeTask,
+} from './task-images.ts';
+
+export interface TaskContents extends TreeTask {
+  readonly name: string | undefined;
+  readonly state: string | undefined;
+  readonly uid: number | undefined;
+  readonly executable: string | undefined;
+  /** As far as they lie in the images of this directory; otherwise empty. */
+  readonly commandLine: readonly string[];
+  /** Bytes. */
+  readonly memory: {
+    readonly mapped: number;
+    readonly here: number;
+    readonly inParents: number;
+    readonly lazy: number;
+  };
+  readonly descriptors: number | undefined;
+}
+
+export interface Space {
+  readonly directory: string;
+  readonly files: number;
+  readonly bytes: number;
+  /** Without holes. */
+  readonly disk: number;
+}
+
+export interface Contents {
+  readonly directory: string;
+  /** A pre-dump has memory only; a directory without an inventory is no finished dump. */
+  readonly is: 'dump' | 'pre-dump' | 'incomplete';
+  /** The time of the inventory, which CRIU writes last, in ISO 8601. */
+  readonly written: string | undefined;
+  readonly imageVersion: number | undefined;
+  /** As the log beside the images says: images tell neither. */
+  readonly criu: string | undefined;
+  readonly kernel: string | undefined;
+  readonly architecture: string | undefined;
+  readonly tasks: readonly TaskContents[];
+  /** The tree has more tasks. */
+  readonly cut: boolean;
+  readonly sharedMemory: number;
+  readonly files: OpenFiles;
+  /** Options of a restore. */
+  readonly needs: readonly string[];
+  readonly space: Space;
+  /** The directories of the dumps before, the nearest first. */
+  readonly parents: readonly Space[];
+  readonly faults: readonly Fault[];
+}
+
+const mostArguments = 4096;
+
+export function contentsOf(directory: ImageDirectory): Contents {
+  const reading = new Reading(directory);
+  const inventory = readInventory(reading);
+  const { tasks, cut } = readTree(reading);
+  const executables = new Map<number, string>();
+  const descriptors = new Map<number, number>();
+  const drafts = tasks.map((task) => readTask(reading, task, descriptors));
+  for (const { space } of drafts) if (space) executables.set(space.executable, '');
+  const files = readOpenFiles(reading, executables);
+  const { space, sharedMemory } = spaceOf(reading);
+  const parents = chainOf(reading, directory);
+  return {
+    directory: directory.path,
+    is: inventory === undefined ? 'incomplete' : tasks.length === 0 ? 'pre-dump' : 'dump',
+    written: inventory?.written,
+    imageVersion: inventory?.version,
+    ...readLog(reading),
+    architecture: drafts.find(({ core }) => core)?.core?.architecture,
+    tasks: drafts.map(({ task, core, space, memory, commandLine }) => ({
+      ...task,
+      name: core?.name,
+      state: core?.state,
+      uid: core?.uids[1],
+      executable: (space && executables.get(space.executable)) || undefined,
+      commandLine,
+      memory,
+      descriptors: descriptors.get(task.pid),
+    })),
+    cut,
+    sharedMemory,
+    files,
+    needs: needsOf(files, tasks),
+    space,
+    parents,
+    faults: reading.faults,
+  };
+}
+
+function readInventory(reading: Reading): { version: number; written: string } | undefined {
+  let found: { version: number; written: string } | undefined;
+  reading.each('inventory.img', 'INVENTORY', ({ message }, _index, { written }) => {
+    found = { version: message.number('img_version')!, written: written.toISOString() };
+  });
+  return found;
+}
+
+interface Draft {
+  readonly task: TreeTask;
+  readonly core: CoreFacts | undefined;
+  readonly space: SpaceFacts | undefined;
+  readonly memory: TaskContents['memory'];
+  readonly commandLine: readonly string[];
+}
+
+/** @param descriptors gets the number of the task's descriptors. */
+function readTask(reading: Reading, task: TreeTask, descriptors: Map<number, number>): Draft {
+  const { pid } = task;
+  let core: CoreFacts | undefined;
+  reading.each(`core-${pid}.img`, 'CORE', ({ message }) => {
+    core = coreFacts(message);
+  });
+  const memory = { mapped: 0, here: 0, inParents: 0, lazy: 0 };
+  if (isOver(core?.state)) return { task, core, space: undefined, memory, commandLine: [] };
+  let space: SpaceFacts | undefined;
+  reading.each(`mm-${pid}.img`, 'MM', ({ message }) => {
+    space = spaceFacts(message);
+  });
+  let filesId = pid;
+  reading.each(`ids-${pid}.img`, 'IDS', ({ message }) => {
+    filesId = message.number('files_id')!;
+  });
+  let count = 0;
+  const outcome = reading.each(`fdinfo-${filesId}.img`, 'FDINFO', () => {
+    count += 1;
+  });
+  if (outcome === 'read') descriptors.set(pid, count);
+  const pageSize = space?.pageSize ?? 4096;
+  let argumentsAt: number | undefined;
+  const from = space?.argumentsFrom ?? 0;
+  const pages = readPagemap(reading, `pagemap-${pid}.img`, ({ address, pages: count, place }, before) => {
+    if (place === 'here' && from >= address && from < address + count * pageSize)
+      argumentsAt = before * pageSize + (from - address);
+  });
+  if (typeof pages === 'string') return { task, core, space, memory, commandLine: [] };
+  return {
+    task,
+    core,
+    space,
+    memory: {
+      mapped: space?.mappedBytes ?? 0,
+      here: pages.here * pageSize,
+      inParents: pages.inParent * pageSize,
+      lazy: pages.lazy * pageSize,
+    },
+    commandLine:
+      space && argumentsAt !== undefined
+        ? readArguments(reading, pages.pagesId, argumentsAt, space.argumentsTo - from)
+        : [],
+  };
+}
+
+/** The words lie in the pages one behind the other, each with a zero byte at its end. */
+function readArguments(reading: Reading, pagesId: number, offset: number, bytes: number): string[] {
+  const text = reading.guarded(() =>
+    reading.directory.readPart(`pages-${pagesId}.img`, offset, Math.min(Math.max(bytes, 0), mostArguments)),
+  );
+  if (!text || text.length === 0) return [];
+  return text.toString('utf8').replace(/\0$/, '').split('\0');
+}
+
+const logNames = ['dump.log', 'pre-dump.log'] as const;
+const logBytes = 16 * 1024;
+
+/** CRIU says its version and the kernel's at the beginning of its log, if it says so much. */
+function readLog(reading: Reading): { criu: string | undefined; kernel: string | undefined } {
+  for (const name of logNames) {
+    const text = reading.guarded(() => reading.directory.readPart(name, 0, logBytes))?.toString('utf8') ?? '';
+    const criu = /\bVersion: (\S+)/.exec(text)?.[1];
+    const kernel = /\bRunning on \S+ (Linux \S+)/.exec(text)?.[1];
+    if (criu !== undefined || kernel !== undefined) return { criu, kernel };
+  }
+  return { criu: undefined, kernel: undefined };
+}
+
+function needsOf(files: OpenFiles, tasks: readonly TreeTask[]): string[] {
+  const sessions = new Set(tasks.map(({ pid }) => pid));
+  return [
+    ...(files.terminals.items.some(({ session }) => session !== 0 && !sessions.has(session))
+      ? ['--shell-job']
+      : []),
+    ...(files.internet.items.some(({ protocol, state }) => protocol === 'TCP' && state === 'connected')
+      ? ['--tcp-established']
+      : []),
+    ...(files.unix.items.some(({ external }) => external) ? ['--ext-unix-sk'] : []),
+    ...(files.locks > 0 ? ['--file-locks'] : []),
+  ];
+}
+
+/** Sizes of all files, and the memory in images of shared memory. */
+function spaceOf(reading: Reading): { space: Space; sharedMemory: number } {
+  const { directory } = reading;
+  let sharedMemory = 0;
+  const space = sizesIn(directory, (name) => {
+    if (!/^pagemap-shmem-\d+\.img$/.test(name)) return;
+    const pages = readPagemap(reading, name);
+    if (typeof pages !== 'string') sharedMemory += pages.here * 4096;
+  });
+  return { space, sharedMemory };
+}
+
+function sizesIn(directory: ImageDirectory, visit: (name: string) => void = () => undefined): Space {
+  const space = { directory: directory.path, files: 0, bytes: 0, disk: 0 };
+  for (const entry of directory.entries()) {
+    if (!entry.isFile()) continue;
+    const stat = directory.stat(entry.name);
+    if (!stat?.isFile()) continue;
+    space.files += 1;
+    space.bytes += stat.size;
+    space.disk += stat.blocks * 512;
+    visit(entry.name);
+  }
+  return space;
+}
+
+/** Each directory is closed before the next but one is opened, so that a chain of any length takes two descriptors. */
+function chainOf(reading: Reading, from: ImageDirectory): Space[] {
+  const spaces: Space[] = [];
+  const seen = new Set([from.identity]);
+  for (let child = from; ; ) {
+    const next = reading.guarded(() => child.parent());
+    if (child !== from) child.close();
+    if (!next) return spaces;
+    if (seen.has(next.identity) || seen.size > mostParents) {
+      next.close();
+      const why = seen.has(next.identity)
+        ? 'leads round in a circle'
+        : `leads over more than ${mostParents} directories`;
+      reading.add({ file: parentName, offset: undefined, why });
+      return spaces;
+    }
+    seen.add(next.identity);
+    spaces.push(sizesIn(next));
+    child = next;
+  }
+}

@@ -1,0 +1,61 @@
+/** Reads images of a directory to their end, and keeps their faults: a broken image is a finding, and the others are read on. */
+import type { ImageDirectory } from './image-directory.ts';
+import { ImageError } from './image-error.ts';
+import { ImageFile, type ImageRecord } from './image-file.ts';
+
+export interface Fault {
+  readonly file: string;
+  readonly offset: number | undefined;
+  readonly why: string;
+}
+
+/** A directory can have any number of broken images. */
+const mostFaults = 100;
+
+export type Outcome = 'read' | 'absent' | 'faulty';
+
+export class Reading {
+  readonly directory: ImageDirectory;
+  readonly faults: Fault[] = [];
+
+  constructor(directory: ImageDirectory) {
+    this.directory = directory;
+  }
+
+  /** @param visit gets each record, and the number of those before it; `'enough'` ends the reading. */
+  each(
+    name: string,
+    kind: string,
+    visit: (record: ImageRecord, index: number, image: ImageFile) => unknown,
+  ): Outcome {
+    const outcome = this.guarded<Outcome>(() => {
+      const image = ImageFile.open(this.directory, name);
+      if (!image) return 'absent';
+      try {
+        if (image.kind.name !== kind)
+          throw image.fault(undefined, `is a ${image.kind.name} image where a ${kind} image belongs`);
+        let index = 0;
+        for (const record of image.records()) if (visit(record, index++, image) === 'enough') break;
+        return 'read';
+      } finally {
+        image.close();
+      }
+    });
+    return outcome ?? 'faulty';
+  }
+
+  /** Keeps the fault that a reading finds. @returns undefined then. */
+  guarded<T>(read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof ImageError)) throw error;
+      this.add(error);
+      return undefined;
+    }
+  }
+
+  add({ file, offset, why }: Fault): void {
+    if (this.faults.length < mostFaults) this.faults.push({ file, offset, why });
+  }
+}
