@@ -58,6 +58,13 @@ module.exports = {
       },
     },
     {
+      name: 'verdicts-about-images-are-pure',
+      severity: 'error',
+      comment: 'Facts come in, verdicts go out.',
+      from: { path: '^src/images/(verdicts|things)\\.ts$' },
+      to: { path: '^src/', dependencyTypesNot: ['type-only'] },
+    },
+    {
       name: 'the-machine-is-pure',
       severity: 'error',
       comment: 'States, inputs and actions alone: nothing is read, sent or waited for.',

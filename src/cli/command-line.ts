@@ -59,9 +59,9 @@ export const verbTexts: Readonly<Record<Verb, VerbText>> = {
   },
   'page-server': { summary: 'receive the pages of a dump over the network' },
   images: {
-    summary: 'show or decode images of a dump',
-    argument: ['<action>', 'show or decode'],
-    choices: ['show', 'decode'],
+    summary: 'show, verify or decode the images of a dump',
+    argument: ['<action>', 'show, verify or decode'],
+    choices: ['show', 'verify', 'decode'],
     path: ['[path]', 'the directory of the images (default: this one), or the image to decode'],
   },
   status: { summary: 'show the state of the service, and its last requests' },

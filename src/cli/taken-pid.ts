@@ -36,8 +36,13 @@ export function takenPid(lines: readonly string[], images: string): Taken | unde
 }
 
 export function holderOf(pid: number): Taken {
+  return processOrThread(pid) ?? groupOf(pid);
+}
+
+/** @returns undefined if no process and no thread has the number. */
+export function processOrThread(pid: number): Taken | undefined {
   const process = lookAt(pid);
-  if (!process) return groupOf(pid);
+  if (!process) return undefined;
   const status = read(`/proc/${pid}/status`);
   const leader = Number(statusField(status, 'Tgid') ?? pid);
   // Engines of users and restored processes are in other cgroups.

@@ -43,7 +43,12 @@ export function internetSocket(entry: Message): InternetSocket {
 function address(family: number, words: readonly number[]): string {
   const bytes = Buffer.alloc(4 * words.length);
   for (const [index, word] of words.entries()) bytes.writeUInt32LE(word >>> 0, 4 * index);
-  if (family !== version6) return [...bytes.subarray(0, 4)].join('.');
+  return addressText(family === version6 ? bytes : bytes.subarray(0, 4));
+}
+
+/** @param bytes of IPv6, or four of IPv4. */
+export function addressText(bytes: Buffer): string {
+  if (bytes.length <= 4) return [...bytes].join('.');
   const groups = Array.from({ length: bytes.length / 2 }, (_, index) =>
     bytes.readUInt16BE(2 * index).toString(16),
   );

@@ -1,5 +1,6 @@
 /** The contents of a directory of images, as `criuctl images show` tells them. */
-import { type ImageDirectory, mostParents, parentName } from './image-directory.ts';
+import { eachParent } from './chain.ts';
+import type { ImageDirectory } from './image-directory.ts';
 import { type OpenFiles, readOpenFiles } from './open-files.ts';
 import { type Fault, Reading } from './reading.ts';
 import {
@@ -74,7 +75,8 @@ export function contentsOf(directory: ImageDirectory): Contents {
   for (const { space } of drafts) if (space) executables.set(space.executable, '');
   const files = readOpenFiles(reading, executables);
   const { space, sharedMemory } = spaceOf(reading);
-  const parents = chainOf(reading, directory);
+  const parents: Space[] = [];
+  eachParent(reading, (parent) => parents.push(sizesIn(parent)));
   return {
     directory: directory.path,
     is: inventory === undefined ? 'incomplete' : tasks.length === 0 ? 'pre-dump' : 'dump',
@@ -226,26 +228,4 @@ function sizesIn(directory: ImageDirectory, visit: (name: string) => void = () =
     visit(entry.name);
   }
   return space;
-}
-
-/** Each directory is closed before the next but one is opened, so that a chain of any length takes two descriptors. */
-function chainOf(reading: Reading, from: ImageDirectory): Space[] {
-  const spaces: Space[] = [];
-  const seen = new Set([from.identity]);
-  for (let child = from; ; ) {
-    const next = reading.guarded(() => child.parent());
-    if (child !== from) child.close();
-    if (!next) return spaces;
-    if (seen.has(next.identity) || seen.size > mostParents) {
-      next.close();
-      const why = seen.has(next.identity)
-        ? 'leads round in a circle'
-        : `leads over more than ${mostParents} directories`;
-      reading.add({ file: parentName, offset: undefined, why });
-      return spaces;
-    }
-    seen.add(next.identity);
-    spaces.push(sizesIn(next));
-    child = next;
-  }
 }

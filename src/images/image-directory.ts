@@ -56,7 +56,7 @@ export class ImageDirectory {
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === 'ENOENT') return undefined;
-      throw new ImageError(name, undefined, unopened(code, message));
+      throw new ImageError(name, undefined, unopened(code, message), code === 'ELOOP' ? 'unread' : 'broken');
     }
     const stat = fstatSync(fd);
     if (stat.isFile()) return { fd, stat };

@@ -7,10 +7,14 @@ export class ImageError extends Error {
   /** Completes a sentence that begins with the file. */
   readonly why: string;
 
-  constructor(file: string, offset: number | undefined, why: string) {
+  /** Unread: this reader refuses what CRIU might read. */
+  readonly is: 'broken' | 'unread';
+
+  constructor(file: string, offset: number | undefined, why: string, is: 'broken' | 'unread' = 'broken') {
     super(offset === undefined ? `${file} ${why}` : `${file} at byte ${offset}: ${why}`);
     this.file = file;
     this.offset = offset;
     this.why = why;
+    this.is = is;
   }
 }

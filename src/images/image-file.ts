@@ -111,7 +111,12 @@ export class ImageFile {
     const left = this.size - this.#position;
     if (size > left) throw this.fault(offset, `announces a record of ${size} bytes, and ${left} are left`);
     if (size > mostRecordBytes)
-      throw this.fault(offset, `has a record of ${size} bytes; more than ${mostRecordBytes} are not read`);
+      throw new ImageError(
+        this.name,
+        offset,
+        `has a record of ${size} bytes; more than ${mostRecordBytes} are not read`,
+        'unread',
+      );
     const at = this.#position;
     const message = new Message(type, this.#bytes(size));
     try {

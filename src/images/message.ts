@@ -64,6 +64,11 @@ export class Message {
     this.end = end;
   }
 
+  /** Valid also when the next record is read. */
+  copy(): Message {
+    return new Message(this.type, Uint8Array.from(this.bytes.subarray(this.start, this.end)));
+  }
+
   fields(): FieldReader {
     return new FieldReader(this.bytes, this.start, this.end);
   }

@@ -7,6 +7,7 @@ export interface Fault {
   readonly file: string;
   readonly offset: number | undefined;
   readonly why: string;
+  readonly is: 'broken' | 'unread';
 }
 
 /** A directory can have any number of broken images. */
@@ -55,7 +56,7 @@ export class Reading {
     }
   }
 
-  add({ file, offset, why }: Fault): void {
-    if (this.faults.length < mostFaults) this.faults.push({ file, offset, why });
+  add({ file, offset, why, is }: Fault): void {
+    if (this.faults.length < mostFaults) this.faults.push({ file, offset, why, is });
   }
 }

@@ -5,7 +5,10 @@ import { decode, type Write } from '../../images/decode.ts';
 import { ImageDirectory } from '../../images/image-directory.ts';
 import { ImageError } from '../../images/image-error.ts';
 import { ImageFile } from '../../images/image-file.ts';
+import type { Circumstances } from '../../images/verdicts.ts';
+import { type Machine, verify as verified } from '../../images/verify.ts';
 import { asJson, tableOf } from './show-words.ts';
+import { verdictAsJson, verdictInWords } from './verify-words.ts';
 
 export interface Told {
   readonly text: string;
@@ -20,6 +23,26 @@ export function show(path: string, userName: (uid: number) => string): Told {
   try {
     const contents = contentsOf(directory);
     return { text: tableOf(contents, userName), json: asJson(contents), faults: contents.faults.length };
+  } finally {
+    directory.close();
+  }
+}
+
+/** @throws Error of node:fs if there is no such directory. */
+export function verify(
+  path: string,
+  circumstances: Circumstances,
+  machine: Machine,
+): Told & { readonly restores: boolean } {
+  const directory = new ImageDirectory(path);
+  try {
+    const verification = verified(directory, circumstances, machine);
+    return {
+      text: verdictInWords(verification),
+      json: verdictAsJson(verification),
+      faults: 0,
+      restores: verification.verdict !== 'does-not-restore',
+    };
   } finally {
     directory.close();
   }

@@ -145,7 +145,7 @@ describe('criuctl’s command line', () => {
     assert.match(refused('dump', '47', '-o', '/var/log/x'), /its directory is --work-dir/);
     assert.match(refused('restore', '--leave-running'), /unknown option '--leave-running'/);
     assert.match(refused('cpuinfo', 'burn'), /dump, check/);
-    assert.match(refused('images', 'burn'), /show, decode/);
+    assert.match(refused('images', 'burn'), /show, verify, decode/);
     assert.match(refused('cpuinfo', 'check', '/x'), /too many arguments/);
     assert.match(refused('dmp'), /Did you mean dump/);
   });

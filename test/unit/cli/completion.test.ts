@@ -34,7 +34,7 @@ describe('the completion of criuctl', () => {
   it('offers values: choices, pids, directories', () => {
     assert.deepEqual(offered('dump', '--network-lock', ''), ['iptables', 'nftables', 'skip']);
     assert.deepEqual(offered('cpuinfo', ''), ['dump', 'check']);
-    assert.deepEqual(offered('images', ''), ['show', 'decode']);
+    assert.deepEqual(offered('images', ''), ['show', 'verify', 'decode']);
     assert.deepEqual(offered('images', 'show', '/usr/shar'), ['/usr/share']);
     assert.ok(offered('dump', '-t', '').includes(String(process.pid)));
     assert.deepEqual(offered('dump', '-D', '/usr/shar'), ['/usr/share']);

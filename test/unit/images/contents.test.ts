@@ -72,7 +72,9 @@ describe('the contents of a directory of images', () => {
 
   it('name a circle of parents, and a parent that is gone', () => {
     const circle = contents(smallDump(), (path) => symlinkSync('.', join(path, 'parent')));
-    assert.deepEqual(circle.faults, [{ file: 'parent', offset: undefined, why: 'leads round in a circle' }]);
+    assert.deepEqual(circle.faults, [
+      { file: 'parent', offset: undefined, why: 'leads round in a circle', is: 'broken' },
+    ]);
     const gone = contents(smallDump(), (path) => symlinkSync('../gone-away', join(path, 'parent')));
     assert.match(gone.faults[0]!.why, /^leads to \.\.\/gone-away, where no directory is$/);
   });

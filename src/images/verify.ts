@@ -1,0 +1,90 @@
+/** Would this dump restore, here, now, for this user? */
+import { List, type Listed } from './bounded.ts';
+import { Completeness } from './completeness.ts';
+import type { ImageDirectory } from './image-directory.ts';
+import { judgeMachine, type Machine } from './machine.ts';
+import { Reading } from './reading.ts';
+import type { Thing } from './things.ts';
+import { type Circumstances, judge } from './verdicts.ts';
+
+export type { Machine } from './machine.ts';
+
+export interface Finding {
+  readonly verdict: 'does-not-restore' | 'cannot-be-told';
+  readonly kind: Thing['kind'];
+  readonly why: string;
+  readonly remedy: string;
+}
+
+export interface Verification {
+  readonly directory: string;
+  readonly verdict: 'restores' | 'does-not-restore' | 'cannot-be-told';
+  /** Options that the restore needs. */
+  readonly options: readonly string[];
+  /** Things that were looked at. */
+  readonly checked: number;
+  readonly findings: Listed<Finding>;
+}
+
+const mostFindings = 200;
+
+/** @param machine undefined to judge the images alone. */
+export function verify(
+  directory: ImageDirectory,
+  circumstances: Circumstances,
+  machine: Machine | undefined,
+): Verification {
+  const judging = new Judging(circumstances);
+  const reading = new Reading(directory);
+  const tell = (thing: Thing): void => judging.judge(thing);
+  const dumped = new Completeness(reading, tell).judge();
+  // The second reading finds the same faults again.
+  const faults = [...reading.faults];
+  if (machine) judgeMachine(reading, dumped, machine, tell);
+  for (const fault of faults) tell({ kind: 'fault', ...fault });
+  return { directory: directory.path, ...judging.conclude() };
+}
+
+class Judging {
+  readonly #circumstances: Circumstances;
+  readonly #never = new List<Finding>(mostFindings);
+  readonly #unknown = new List<Finding>(mostFindings);
+  readonly #options = new Set<string>();
+  readonly #known = new Set<string>();
+  #checked = 0;
+
+  constructor(circumstances: Circumstances) {
+    this.#circumstances = circumstances;
+  }
+
+  judge(thing: Thing): void {
+    this.#checked += 1;
+    const verdict = judge(thing, this.#circumstances);
+    if (verdict.verdict === 'restores') {
+      if (verdict.option !== undefined) this.#options.add(verdict.option);
+      return;
+    }
+    // Each process of a tree may have the same in its way.
+    if (this.#known.has(verdict.why)) return;
+    if (this.#known.size < mostFindings) this.#known.add(verdict.why);
+    const list = verdict.verdict === 'does-not-restore' ? this.#never : this.#unknown;
+    list.add({ kind: thing.kind, ...verdict });
+  }
+
+  conclude(): Omit<Verification, 'directory'> {
+    return {
+      verdict:
+        this.#never.items.length > 0
+          ? 'does-not-restore'
+          : this.#unknown.items.length > 0
+            ? 'cannot-be-told'
+            : 'restores',
+      options: [...this.#options],
+      checked: this.#checked,
+      findings: {
+        items: [...this.#never.items, ...this.#unknown.items],
+        more: this.#never.more + this.#unknown.more,
+      },
+    };
+  }
+}
