@@ -12,16 +12,16 @@ export function eachParent(
 ): void {
   const from = reading.directory;
   const seen = new Set([from.identity]);
-  for (let child = from; ; ) {
+  for (let child = from, level = 1; ; level++) {
     const parent = reading.guarded(() => child.parent());
     if (!parent) {
       if (child !== from) child.close();
       return;
     }
     const circle = seen.has(parent.identity);
-    if (!circle && seen.size <= mostParents) {
+    if (!circle && level <= mostParents) {
       seen.add(parent.identity);
-      visit(parent, child, seen.size - 1);
+      visit(parent, child, level);
       if (child !== from) child.close();
       child = parent;
       continue;

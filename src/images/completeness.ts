@@ -52,6 +52,7 @@ export class Completeness {
   readonly #remapped = new Map<number, Remap>();
   #rootIds: Message | undefined;
   #pageSize = 4096;
+  #rootCgroups: number | undefined;
   #filtered = false;
 
   constructor(reading: Reading, tell: (thing: Thing) => void) {
@@ -63,12 +64,15 @@ export class Completeness {
     this.#needed('inventory.img', 'INVENTORY', 'inventory', ({ message }) => {
       this.#tell({ kind: 'version', version: message.number('img_version')! });
       this.#rootIds = message.message('root_ids')?.copy();
+      this.#rootCgroups = message.number('root_cg_set');
     });
     const tree = readTree(this.#reading);
     if (this.#needed('pstree.img', 'PSTREE', 'tree'))
       this.#tell({ kind: 'tree', tasks: tree.tasks.length, cut: tree.cut });
     for (const task of tree.tasks) this.#task(task);
     if (this.#filtered) this.#needed('seccomp.img', 'SECCOMP', 'filters');
+    if ([...this.#cores.values()].some(({ cgroups }) => (cgroups ?? this.#rootCgroups) !== this.#rootCgroups))
+      this.#needed('cgroup.img', 'CGROUP', 'cgroups');
     this.#remaps();
     this.#files();
     this.#reading.each('memfd.img', 'MEMFD_INODE', ({ message }) => this.#share(message.number('shmid')!));
@@ -118,10 +122,10 @@ export class Completeness {
     }
   }
 
-  /** The number in the name of the image with the descriptors. CRIU of 2013 used the pid. */
+  /** The number in the name of the image with the descriptors. */
   #filesId(pid: number): number {
     let filesId = pid;
-    this.#reading.each(`ids-${pid}.img`, 'IDS', ({ message }) => {
+    this.#needed(`ids-${pid}.img`, 'IDS', 'ids', ({ message }) => {
       filesId = message.number('files_id')!;
       for (const kind of ['pid', 'net', 'ipc', 'uts', 'mnt', 'user']) {
         const root = this.#rootIds?.number(`${kind}_ns_id`);

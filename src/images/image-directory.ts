@@ -79,7 +79,7 @@ export class ImageDirectory {
     if (!opened) return Buffer.alloc(0);
     try {
       const buffer = Buffer.alloc(Math.max(0, Math.min(bytes, opened.stat.size - offset)));
-      return buffer.subarray(0, readSync(opened.fd, buffer, 0, buffer.length, offset));
+      return buffer.subarray(0, readAt(opened.fd, name, buffer, 0, offset));
     } finally {
       closeSync(opened.fd);
     }
@@ -120,6 +120,16 @@ export class ImageDirectory {
 
   #place(name: string): string {
     return `/proc/self/fd/${this.#fd}/${name}`;
+  }
+}
+
+/** Reads what is there, up to the end of the buffer. @throws ImageError, for example where a disk or a network file system fails. */
+export function readAt(fd: number, name: string, buffer: Buffer, from: number, position: number): number {
+  try {
+    return readSync(fd, buffer, from, buffer.length - from, position);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new ImageError(name, position, `cannot be read: ${message.split(',')[0]}`);
   }
 }
 

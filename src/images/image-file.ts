@@ -2,11 +2,11 @@
  * Reads an image record by record. A size in the file counts only after the file was found to have so many bytes, so that a file
  * can ask for no more memory than it has bytes, and for at most one record.
  */
-import { closeSync, readSync, type Stats } from 'node:fs';
+import { closeSync, type Stats } from 'node:fs';
 import { endianness } from 'node:os';
 import { WireError } from '../protocol/wire.ts';
 import { checkMessage } from './check.ts';
-import type { ImageDirectory, OpenFile } from './image-directory.ts';
+import { type ImageDirectory, type OpenFile, readAt } from './image-directory.ts';
 import { ImageError } from './image-error.ts';
 import { headMagics, type Kind, kindOf, type Payload } from './kinds.ts';
 import { Message } from './message.ts';
@@ -76,9 +76,9 @@ export class ImageFile {
 
   /** @throws ImageError */
   *records(): Generator<ImageRecord> {
-    const { records, payload, queued, ghost } = this.kind;
+    const { records, payload, single, queued, ghost } = this.kind;
     const last = records.length - 1;
-    for (let index = 0; this.#position < this.size; index++) {
+    for (let index = 0; this.#position < this.size && !(single && index > 0); index++) {
       const record = this.#record(records[Math.min(index, last)]!, ghost ? undefined : payload);
       if (!ghost) yield record;
       if (queued) {
@@ -173,7 +173,7 @@ export class ImageFile {
 
   #fill(buffer: Buffer, position: number): void {
     for (let done = 0; done < buffer.length; ) {
-      const read = readSync(this.#fd, buffer, done, buffer.length - done, position + done);
+      const read = readAt(this.#fd, this.name, buffer, done, position + done);
       if (read === 0) throw this.fault(position + done, 'was shortened while it was read');
       done += read;
     }

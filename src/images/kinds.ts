@@ -15,6 +15,8 @@ export interface Kind {
   /** The messages: all of the last kind after those before. */
   readonly records: readonly MessageType[];
   readonly payload?: Payload;
+  /** CRIU reads the first record and leaves the rest; some such records may be empty, and a file of holes would have no end. */
+  readonly single: boolean;
   /** Images of IPC messages: as many records with payload follow each message. */
   readonly queued?: { readonly count: string; readonly record: MessageType; readonly payload: Payload };
   /** Ghost files: the first message tells if chunks follow it, or raw bytes up to the end. */
@@ -32,11 +34,18 @@ const plain =
   (...fields: readonly string[]): Payload =>
   (message) => ({ bytes: fields.reduce((sum, field) => sum + (message.number(field) ?? 0), 0), padding: 0 });
 
+const singles: ReadonlySet<string> = new Set(
+  'INVENTORY CORE IDS MM FS UTSNS TIMENS PIDNS IPC_VAR CREDS CGROUP TCP_STREAM NETNS USERNS SECCOMP CPUINFO APPARMOR STATS'.split(
+    ' ',
+  ),
+);
+
 type More = Pick<Kind, 'payload' | 'queued' | 'ghost'>;
 const kind = (magic: number, name: string, records: string, more: More = {}): Kind => ({
   name,
   magic,
   records: records.split(' ').map(messageType),
+  single: singles.has(name),
   ...more,
 });
 

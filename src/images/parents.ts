@@ -17,9 +17,9 @@ export function judgeParents(
   tell: (thing: Thing) => void,
 ): void {
   let open = names;
-  let level = 0;
-  eachParent(reading, (parent, child) => {
-    level += 1;
+  let found = false;
+  eachParent(reading, (parent, child, level) => {
+    found = true;
     const left: string[] = [];
     for (const name of open) {
       const missing = reading.guarded(() => uncovered(child, parent, name, pageSize));
@@ -29,7 +29,7 @@ export function judgeParents(
     }
     open = left;
   });
-  if (level > 0 || open.length === 0) return;
+  if (found) return;
   for (const name of open) {
     const pages = readPagemap(reading, name);
     if (typeof pages !== 'string')

@@ -10,6 +10,11 @@ export interface Fault {
   readonly is: 'broken' | 'unread';
 }
 
+/** CRIU reads at least a record of each of these: without one, the file was cut off behind its head. */
+const neverEmpty: ReadonlySet<string> = new Set(
+  'INVENTORY PSTREE CORE IDS MM FS PAGEMAP GHOST_FILE TCP_STREAM CGROUP TIMENS'.split(' '),
+);
+
 /** A directory can have any number of broken images. */
 const mostFaults = 100;
 
@@ -37,6 +42,8 @@ export class Reading {
           throw image.fault(undefined, `is a ${image.kind.name} image where a ${kind} image belongs`);
         let index = 0;
         for (const record of image.records()) if (visit(record, index++, image) === 'enough') break;
+        if (index === 0 && neverEmpty.has(kind))
+          throw image.fault(image.size, 'ends before its first record');
         return 'read';
       } finally {
         image.close();

@@ -65,6 +65,8 @@ export interface CoreFacts {
   readonly gids: readonly number[];
   readonly groups: readonly number[];
   readonly filtered: boolean;
+  /** The number of a set in the image of cgroups. */
+  readonly cgroups: number | undefined;
 }
 
 const architectures = [
@@ -95,6 +97,7 @@ export function coreFacts(core: Message): CoreFacts {
     gids: creds ? idNames.map((which) => creds.number(`${which}gid`)!) : [],
     groups: creds ? first(creds.numbers('groups'), 65_536) : [],
     filtered: thread?.number('seccomp_mode') === seccompFilter,
+    cgroups: thread?.number('cg_set') ?? task?.number('cg_set'),
   };
 }
 

@@ -6,6 +6,7 @@ export type Role =
   | 'tree'
   | 'core'
   | 'thread'
+  | 'ids'
   | 'space'
   | 'pagemap'
   | 'pages'
@@ -15,7 +16,8 @@ export type Role =
   | 'shared memory'
   | 'deleted file'
   | 'connection'
-  | 'filters';
+  | 'filters'
+  | 'cgroups';
 
 export interface Named {
   readonly pid: number;

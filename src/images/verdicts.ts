@@ -28,6 +28,7 @@ const without: Readonly<Record<Role, string>> = {
   tree: 'no process is known without it',
   core: 'it has the registers of the process',
   thread: 'it has the registers of a thread',
+  ids: 'it tells which descriptors belong to the process',
   space: 'it has the mappings of the process',
   pagemap: 'it tells where the memory of the process is',
   pages: 'it has the memory of the process',
@@ -38,6 +39,7 @@ const without: Readonly<Record<Role, string>> = {
   'deleted file': 'it has the content of a deleted file',
   connection: 'it has the state of a connection',
   filters: 'it has the seccomp filters of the process',
+  cgroups: 'it has the control groups of the process',
 };
 
 /** Images of CRIU 4.2; the formats after it keep pages in other ways. */
@@ -46,6 +48,8 @@ const newestVersion = 2;
 export function judge(thing: Thing, circumstances: Circumstances): Verdict {
   switch (thing.kind) {
     case 'absent':
+      // CRIU without root restores no control groups.
+      if (thing.role === 'cgroups' && circumstances.uid !== 0) return restores;
       return never(`${thing.file} is missing: ${without[thing.role]}`, fromWriter);
     case 'fault': {
       const place = thing.offset === undefined ? '' : `at byte ${thing.offset} `;

@@ -192,6 +192,18 @@ describe('the reader of images', () => {
     }
   });
 
+  it('reads a single record where CRIU does, so that a file of holes has an end', () => {
+    withFiles({ 'some.img': head('CGROUP') }, (path) => {
+      truncateSync(join(path, 'some.img'), 2 ** 40);
+      assert.equal(readIn(path, () => undefined).length, 1);
+    });
+    for (const { name, single, records } of kinds)
+      assert.ok(
+        single || records.every(({ required }) => required.length > 0),
+        `${name} may have empty records`,
+      );
+  });
+
   it('leaves no file open after a fault', () => {
     const open = () => readdirSync('/proc/self/fd').length;
     const before = open();

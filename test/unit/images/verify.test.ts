@@ -90,6 +90,28 @@ describe('the completeness of images', () => {
     });
   }
 
+  for (const name of ['inventory', 'pstree', 'core-7', 'core-8', 'ids-7', 'mm-7', 'fs-7', 'pagemap-7']) {
+    it(`is missed when ${name}.img ends behind its head`, () => {
+      const head = intact[`${name}.img`]!.subarray(0, name === 'inventory' ? 4 : 8);
+      assert.match(reasons({ ...intact, [`${name}.img`]: head }).join(), /ends before its first record/);
+    });
+  }
+
+  it('asks for cgroup.img as root, if a thread was in another control group than CRIU', () => {
+    const thread = threadCore('helper');
+    const moved = { ...thread, thread_core: { ...(thread.thread_core as Fields), cg_set: 2 } };
+    const inventory = image('INVENTORY', { img_version: 2, root_cg_set: 1 });
+    const said = reasons({
+      ...intact,
+      'inventory.img': inventory,
+      'core-7.img': image('CORE', { ...core('x'), ...moved }),
+    });
+    assert.deepEqual(
+      said,
+      me.uid === 0 ? ['N cgroup.img is missing: it has the control groups of the process'] : [],
+    );
+  });
+
   it('asks for seccomp.img only if a thread has a filter', () => {
     assert.deepEqual(reasons(without('seccomp.img')), []);
     const thread = threadCore('helper');
@@ -206,6 +228,11 @@ describe('pages in the images before', () => {
     assert.match(reasons(child(left), short).join(), /^N 2 pages/);
     const before = (path: string): void => parent(path, entry(0x9000, 1));
     assert.match(reasons(child(left), before).join(), /^N 3 pages/);
+  });
+
+  it('are missed where the parent has left them to its program (lazy pages)', () => {
+    const lazy = (path: string): void => parent(path, entry(0x10000, 8, { flags: 2 }));
+    assert.match(reasons(child(left), lazy).join(), /^N 3 pages/);
   });
 
   it('are missed without a parent, and with a parent that leads nowhere', () => {
