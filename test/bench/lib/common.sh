@@ -1,6 +1,6 @@
 # Needed by every script here: speaking, failing, and finding the image. Sourced, never run. The sourcing script has
 # set "bench" to this folder's parent. Its arguments are visible here: a leading `--suite NAME` is removed from
-# them.
+# them, and so is `--packages FILE`.
 # shellcheck shell=bash disable=SC2154
 
 say() { printf 'bench: %s\n' "$*" >&2; }
@@ -10,13 +10,22 @@ need_root() {
   [ "$(id -u)" = 0 ] || die "must run as root: it mounts, boots systemd and makes a root file system"
 }
 
-# The Debian release. A script of the bench that another script starts learns it from the environment.
-if [ "${1:-}" = --suite ]; then
-  [ $# -ge 2 ] || die "--suite needs the name of a Debian"
-  BENCH_SUITE=$2
+# The Debian release, and a file with the names of packages that a container has besides. A script of the bench that another script
+# starts learns them from the environment.
+while :; do
+  case ${1:-} in
+    --suite)
+      [ $# -ge 2 ] || die "--suite needs the name of a Debian"
+      BENCH_SUITE=$2
+      ;;
+    --packages)
+      BENCH_PACKAGES=$(readlink -e "${2:-}") || die "--packages needs a file"
+      ;;
+    *) break ;;
+  esac
   shift 2
-fi
-export BENCH_SUITE=${BENCH_SUITE:-trixie}
+done
+export BENCH_SUITE=${BENCH_SUITE:-trixie} BENCH_PACKAGES=${BENCH_PACKAGES:-}
 case $BENCH_SUITE in
   trixie | forky) ;;
   *) die "$BENCH_SUITE: the benches are made of Debian trixie or forky" ;;
@@ -29,6 +38,9 @@ recipe_hash() {
 
 cache=${CRIU_SERVICE_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or CRIU_SERVICE_CACHE}/.cache}/criu-service}
 image=$cache/bench-$BENCH_SUITE-$(recipe_hash)
+# A container's root: that of the image, or a copy with more packages, whose name has a hash of their list.
+container_root=$image/root
+[ -z "$BENCH_PACKAGES" ] || container_root=$image/packages-$(sha256sum <"$BENCH_PACKAGES" | cut -c1-16)
 
 # A shared lock, held while this shell and its children live: `setup` never removes an image that is in use.
 hold_image() {

@@ -1,0 +1,28 @@
+/** A program of the battery: how people start it, and what shows that it works. Commands are of sh(1), and run as its user in its directory. */
+import type { User } from '../hostile/support/people.ts';
+
+export interface Program {
+  readonly name: string;
+  /** The shell is replaced by its last command. */
+  readonly start: string;
+  /**
+   * Where its standard streams lead: `file` is /dev/null and a file `output`; `terminal` is a terminal of script(1); `pipe` is an output that
+   * another program reads.
+   */
+  readonly at?: 'file' | 'terminal' | 'pipe';
+  readonly files?: Readonly<Record<string, string>>;
+  /** Prints the pid of the process to dump, if that is not the started process. */
+  readonly pid?: string;
+  /** Succeeds when the program is at work. */
+  readonly ready: string;
+  /** Work before the dump, whose effect is tested after the restore. */
+  readonly prepare?: string;
+  /** Keys that are typed to a program at a terminal before `works` is asked. */
+  readonly keys?: string;
+  /** Succeeds if the program works; `progress` stands for a file `progress` whose content changes. */
+  readonly works: string;
+  /** Users of the program; without it, root and alice. */
+  readonly users?: readonly User[];
+}
+
+export const progress = 'progress';
