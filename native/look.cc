@@ -1,8 +1,10 @@
-// Facts about sockets that /proc lacks: the other end of a Unix socket, and the protocol of any
-// socket.
+// Facts about descriptors that /proc lacks: the other end of a Unix socket, the protocol of any
+// socket, and whether a pipe has another end.
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -107,11 +109,28 @@ Napi::Value ProtocolOf(const Napi::CallbackInfo& info) {
       env, std::string(name.data(), ::strnlen(name.data(), static_cast<size_t>(length))));
 }
 
+// The end is opened a second time and closed again, which its processes do not notice: the end is
+// theirs, too.
+Napi::Value PipeIsWhole(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::string path = RequireString(info[0], "path");
+  const bool writes = info[1].ToBoolean();
+  const UniqueFd end(Check(
+      env, "open",
+      ::open(path.c_str(), (writes ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY),
+      path));
+  pollfd polled{.fd = end.Get(), .events = 0, .revents = 0};
+  Check(env, "poll", ::poll(&polled, 1, 0));
+  // pipe(7): POLLHUP without writers, POLLERR without readers.
+  return Napi::Boolean::New(env, (polled.revents & (POLLHUP | POLLERR)) == 0);
+}
+
 }  // namespace
 
 void ExportLooks(Napi::Env env, Napi::Object exports) {
   exports.Set("unixSockets", Napi::Function::New<UnixSockets>(env, "unixSockets"));
   exports.Set("protocolOf", Napi::Function::New<ProtocolOf>(env, "protocolOf"));
+  exports.Set("pipeIsWhole", Napi::Function::New<PipeIsWhole>(env, "pipeIsWhole"));
 }
 
 }  // namespace criu_service

@@ -1,6 +1,7 @@
 /** Classifies the descriptors of a tree, and finds where they lead. Pure: all facts come in. */
 import { accessOf, type Descriptor } from './descriptors.ts';
 import { type Holders, keyOfTerminal } from './holders.ts';
+import type { MayOpen } from './mappings.ts';
 import type { InternetSocket, UnixSocket } from './sockets.ts';
 import type { End, Found, Holder, Thing } from './things.ts';
 
@@ -17,6 +18,9 @@ export interface Surrounding {
   readonly terminalOf: (pid: number) => number | undefined;
   readonly protocolOf: (descriptor: Descriptor) => string | undefined;
   readonly writable: (path: string) => boolean;
+  readonly openable: MayOpen;
+  /** False if no process has the other end of a pipe; undefined if that cannot be told. */
+  readonly isWhole: (descriptor: Descriptor, writes: boolean) => boolean | undefined;
 }
 
 const deleted = / \(deleted\)$/;
@@ -110,13 +114,14 @@ class Tree {
     const { link } = descriptor;
     const use = accessOf(descriptor).writes ? 'write' : 'read';
     const holders = this.#around.holders.of(link, use === 'write' ? 'read' : 'write');
-    const end = this.#pipes.hasBoth(link) ? 'inside' : this.#end(holders);
+    const end = this.#pipes.hasBoth(link) ? 'inside' : this.#endOf(descriptor, use === 'write', holders);
     return { kind: 'pipe', use, inode, end, holders };
   }
 
-  #end(holders: readonly Holder[]): End {
+  #endOf(descriptor: Descriptor, writes: boolean, holders: readonly Holder[]): End {
     if (holders.length > 0) return 'outside';
-    return this.#around.holders.isPartial ? 'unseen' : 'nobody';
+    const isUnseen = this.#around.holders.isPartial && this.#around.isWhole(descriptor, writes) !== false;
+    return isUnseen ? 'unseen' : 'nobody';
   }
 
   #socket(descriptor: Descriptor, inode: number): Thing {
@@ -179,9 +184,19 @@ class Tree {
       const links = stat.isFile() ? stat.nlink : 0;
       return { kind: 'deleted', path, size, links, writable: this.#around.writable(path) };
     }
+    const denied = this.#deniedUse(descriptor);
+    if (denied) return { kind: 'not-openable', path: link, use: denied };
     if (stat?.isFIFO()) return { kind: 'fifo', path: link };
     const writers = isSharedLog(descriptor) ? this.#around.holders.of(link, 'write') : [];
     return { kind: 'file', path: link, writers };
+  }
+
+  #deniedUse(descriptor: Descriptor): 'read' | 'write' | undefined {
+    const { reads, writes, isPathOnly } = accessOf(descriptor);
+    const { openable } = this.#around;
+    if (isPathOnly) return undefined;
+    if (reads && !openable(descriptor.link, 'read')) return 'read';
+    return writes && !openable(descriptor.link, 'write') ? 'write' : undefined;
   }
 
   #terminal({ link }: Descriptor, number: number): Thing {

@@ -68,6 +68,7 @@ export function nounOf(thing: Thing): string {
   switch (thing.kind) {
     case 'file':
     case 'no-mount':
+    case 'not-openable':
     case 'fifo':
     case 'terminal':
     case 'console':
@@ -95,6 +96,8 @@ export function nounOf(thing: Thing): string {
       return 'a pidfd';
     case 'lock':
       return thing.path;
+    case 'interrupted':
+      return thing.program;
     case 'system-v-memory':
       return `System V memory ${thing.key}`;
     case 'mapped-device':

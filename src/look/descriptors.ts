@@ -72,13 +72,19 @@ export function parseInfo(text: string): ReadonlyMap<string, string> {
   return info;
 }
 
-/** O_ACCMODE and O_APPEND of open(2) in the line `flags`. */
+/** O_ACCMODE, O_APPEND and O_PATH of open(2) in the line `flags`. */
 export function accessOf({ info }: Pick<Descriptor, 'info'>): {
   reads: boolean;
   writes: boolean;
   appends: boolean;
+  isPathOnly: boolean;
 } {
   const flags = Number.parseInt(info.get('flags') ?? '0', 8);
   const mode = flags & 3;
-  return { reads: mode !== 1, writes: mode !== 0, appends: (flags & 0o2000) !== 0 };
+  return {
+    reads: mode !== 1,
+    writes: mode !== 0,
+    appends: (flags & 0o2000) !== 0,
+    isPathOnly: (flags & 0o10000000) !== 0,
+  };
 }

@@ -3,7 +3,7 @@ import { readFileSync, readlinkSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import { InstalledCriu } from '../engine/installed-criu.ts';
 import { type ReadThread, readTree } from '../proc/process-tree.ts';
-import { statusField } from '../proc/status.ts';
+import { statusField, type ThreadStatus } from '../proc/status.ts';
 import { parseHardLimits } from '../proc/surroundings.ts';
 import { sanitize } from '../systemd/log.ts';
 import { classify, type Surrounding, wantedLinks } from './classify.ts';
@@ -11,8 +11,8 @@ import { type Conclusion, conclude } from './conclusion.ts';
 import { credentialsOf, readOwnStatus } from './credentials.ts';
 import { type Descriptor, readDescriptors } from './descriptors.ts';
 import { findHolders, nameOf } from './holders.ts';
-import { mayCreateBeside, readMappings } from './mappings.ts';
-import { protocolOf, readInternetSockets, readUnixSockets } from './sockets.ts';
+import { mayCreateBeside, mayOpen, readMappings } from './mappings.ts';
+import { isWhole, protocolOf, readInternetSockets, readUnixSockets } from './sockets.ts';
 import type { Facts, Found, ProcessFacts, Thing } from './things.ts';
 
 export { commandsFor, nounOf } from './conclusion.ts';
@@ -55,6 +55,7 @@ async function readFacts(
     ...(credentials === 'credentials' ? await credentialsOf(threads, own, nameOfUser) : []),
     ...tracedAmong(threads),
     ...(isKernelThread(root) ? [at(root, { kind: 'kernel-thread' })] : []),
+    ...limitsOf(threads, own, nameOfUser),
     ...(pids.has(process.pid) ? [at(root, { kind: 'contains-criuctl' })] : []),
     ...sessionOf(root),
   ];
@@ -67,6 +68,8 @@ async function readFacts(
     for (const each of read) descriptors.push(each);
     const facts = factsOf(pid, read.length, stopped, nameOfUser);
     if (facts) processes.push(facts);
+    if (facts && isInterrupted(facts.name, read))
+      found.push(at(pid, { kind: 'interrupted', program: facts.name }));
   }
   found.push(
     ...things(
@@ -99,6 +102,8 @@ function things(descriptors: readonly Descriptor[], pids: ReadonlySet<number>, s
     terminalOf,
     protocolOf: ({ pid, fd }) => protocolOf(`/proc/${pid}/fd/${fd}`),
     writable: mayCreateBeside,
+    openable: mayOpen,
+    isWhole,
   };
   return classify(descriptors, surrounding);
 }
@@ -121,10 +126,11 @@ async function readProcess(pid: number, found: Found[]): Promise<readonly Descri
   }
 }
 
-/** A working directory that was removed. */
+/** A working directory that was removed, or that the looking user may not open. */
 function directoryOf(pid: number): Thing[] {
   const link = readlinkSync(`/proc/${pid}/cwd`);
   const path = link.replace(/ \(deleted\)$/, '');
+  if (!mayOpen(link, 'read')) return [{ kind: 'not-openable', path: link, use: 'read' }];
   if (path === link || statSync(`/proc/${pid}/cwd`).nlink > 0) return [];
   return [{ kind: 'deleted', path, size: 0, links: 0, writable: mayCreateBeside(path) }];
 }
@@ -139,6 +145,30 @@ function tracedAmong(threads: readonly ReadThread[]): Found[] {
     threads.filter(({ tracer }) => tracer !== 0).map(({ pid, tracer }) => [pid, tracer]),
   );
   return [...traced].map(([pid, by]) => at(pid, { kind: 'traced', by: { pid: by, name: nameOf(by) } }));
+}
+
+/** CAP_SYS_RESOURCE of capabilities(7). */
+const resource = 1n << 24n;
+
+/** Processes of other users, if root lacks the capability to read their limits. */
+function limitsOf(
+  threads: readonly ReadThread[],
+  own: ThreadStatus,
+  nameOfUser: (uid: number) => string,
+): Found[] {
+  if (own.uids[1] !== 0 || (own.bounding & resource) !== 0n) return [];
+  const foreign = new Map(
+    threads.flatMap(({ pid, uids }) => {
+      const other = uids.slice(0, 3).find((uid) => uid !== 0);
+      return other === undefined ? [] : [[pid, other] as const];
+    }),
+  );
+  return [...foreign].map(([pid, uid]) => at(pid, { kind: 'limits', user: nameOfUser(uid) }));
+}
+
+/** script(1) of util-linux 2.41 ends its program when its poll(2) is interrupted; its signals never do that. */
+function isInterrupted(name: string, descriptors: readonly Descriptor[]): boolean {
+  return /^script(live)?$/.test(name) && descriptors.some(({ info }) => info.has('tty-index'));
 }
 
 /** CRIU dumps a root that leads its session, or a root with shell_job. */

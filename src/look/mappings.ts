@@ -9,19 +9,24 @@ const deleted = / \(deleted\)$/;
 
 /** @throws an error of node:fs if the process may not be read. */
 export function readMappings(pid: number): Thing[] {
-  return parseMappings(readFileSync(`/proc/${pid}/maps`, 'utf8'), mayCreateBeside);
+  return parseMappings(readFileSync(`/proc/${pid}/maps`, 'utf8'), mayCreateBeside, mayOpen);
 }
 
 /**
  * @param text proc_pid_maps(5).
  * @param writable tells if the looking user may create files beside a path.
+ * @param openable tells if the looking user may open a path.
  */
-export function parseMappings(text: string, writable: (path: string) => boolean): Thing[] {
+export function parseMappings(
+  text: string,
+  writable: (path: string) => boolean,
+  openable: MayOpen = () => true,
+): Thing[] {
   const ends = new Map<string, number>();
   const things = new Map<string, Thing>();
   for (const line of text.split('\n')) {
-    const [, from, to, offset, path] =
-      /^([0-9a-f]+)-([0-9a-f]+) \S+ ([0-9a-f]+) \S+ \d+ +(\/.*)$/.exec(line) ?? [];
+    const [, from, to, mode = '', offset, path] =
+      /^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ \d+ +(\/.*)$/.exec(line) ?? [];
     if (path === undefined) continue;
     if (path.startsWith('/SYSV')) {
       things.set(path, { kind: 'system-v-memory', key: path.slice('/SYSV'.length).replace(deleted, '') });
@@ -33,10 +38,27 @@ export function parseMappings(text: string, writable: (path: string) => boolean)
       ends.set(path, size);
       const name = path.replace(deleted, '');
       things.set(path, { kind: 'deleted', path: name, size, links: 0, writable: writable(name) });
+    } else if (!ofKernel.test(path)) {
+      // A private mapping needs a file that can be read, a shared writable one a file that can be written, too.
+      const uses = mode.endsWith('s') && mode[1] === 'w' ? (['read', 'write'] as const) : (['read'] as const);
+      const denied = uses.find((use) => !openable(path, use));
+      if (denied) things.set(path, { kind: 'not-openable', path, use: denied });
     }
   }
   return [...things.values()];
 }
+
+export type MayOpen = (path: string, use: 'read' | 'write') => boolean;
+
+/** False if the looking user has no permission. Another failure is not a question of permission. */
+export const mayOpen: MayOpen = (path, use) => {
+  try {
+    accessSync(path, use === 'read' ? constants.R_OK : constants.W_OK);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'EACCES';
+  }
+};
 
 /** True if the caller may create a file in the directory of this path, or in the nearest directory above it that exists. */
 export function mayCreateBeside(path: string): boolean {

@@ -1,6 +1,7 @@
-/** Reads the sockets of a network namespace: the kind of each, and its other end. */
+/** Reads the sockets of a network namespace, the kind of each, and its other end; tells if a pipe has another end. */
 import { readFileSync } from 'node:fs';
 import { native } from '../native/binding.ts';
+import type { Descriptor } from './descriptors.ts';
 
 export interface UnixSocket {
   readonly type: 'stream' | 'datagram' | 'seqpacket';
@@ -102,6 +103,15 @@ function addressOf(text: string): string {
     ((bytes[2 * at]! << 8) | bytes[2 * at + 1]!).toString(16),
   );
   return `[${groups.join(':').replace(/(^|:)0(:0)+(:|$)/, '::')}]:${number}`;
+}
+
+/** Undefined if it cannot be told. */
+export function isWhole({ pid, fd }: Pick<Descriptor, 'pid' | 'fd'>, writes: boolean): boolean | undefined {
+  try {
+    return native.pipeIsWhole(`/proc/${pid}/fd/${fd}`, writes);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A socket of neither kind, by its path in /proc. */

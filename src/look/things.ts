@@ -14,6 +14,8 @@ export type End = 'inside' | 'outside' | 'unseen' | 'nobody';
 export type Thing =
   | { readonly kind: 'file'; readonly path: string; readonly writers: readonly Holder[] }
   | { readonly kind: 'no-mount'; readonly path: string }
+  /** A file that the looking user may not open by its name: another user has opened it, or its mode has changed since. */
+  | { readonly kind: 'not-openable'; readonly path: string; readonly use: 'read' | 'write' }
   | {
       readonly kind: 'deleted';
       readonly path: string;
@@ -70,6 +72,10 @@ export type Thing =
   | { readonly kind: 'credential'; readonly obstacle: Obstacle }
   | { readonly kind: 'foreign'; readonly user: string }
   | { readonly kind: 'ptrace-scope'; readonly value: number }
+  /** A process of another user, and root lacks the capability to read its limits (prlimit(2)). */
+  | { readonly kind: 'limits'; readonly user: string }
+  /** A program that ends itself if a system call is interrupted, as a restore interrupts them. */
+  | { readonly kind: 'interrupted'; readonly program: string }
   | { readonly kind: 'contains-criuctl' }
   | { readonly kind: 'kernel-thread' }
   | { readonly kind: 'unreadable'; readonly what: string };

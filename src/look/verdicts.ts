@@ -62,6 +62,11 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
       'it lies on a mount that the process does not see (of another mount namespace, unmounted, or of the kernel alone)',
       'start the program without it',
     ),
+  'not-openable': ({ path, use }) =>
+    never(
+      `you may not open it by its name to ${use} it, as a restore does (another user has opened it, or its mode has changed since)`,
+      `start the program with a file of your own, or ask the owner of ${path} to let you ${use} it; or ask as root`,
+    ),
   deleted: ({ size, links, writable }, { isRoot }) => {
     if (!isRoot && !writable) {
       return never(
@@ -210,6 +215,16 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
   'ptrace-scope': ({ value }) =>
     unknown(
       `kernel.yama.ptrace_scope is ${value}, which keeps users without root from tracing most of their own processes`,
+    ),
+  limits: ({ user }) =>
+    never(
+      `it belongs to ${user}, and root has no CAP_SYS_RESOURCE on this machine (a container), which it takes to read the limits of another user’s process`,
+      `dump it as ${user}, or give the container that capability`,
+    ),
+  interrupted: ({ program }) =>
+    never(
+      `a restore interrupts the wait of ${program}, and ${program} takes that for a failure and ends its program`,
+      `dump the program inside of it, by its pid; or start it in tmux or screen in place of ${program}`,
     ),
   'contains-criuctl': () =>
     never(

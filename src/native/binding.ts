@@ -409,6 +409,12 @@ export interface NativeBinding {
   unixSockets(): string;
   /** The kernel's name for the protocol of a socket, by a path in /proc/PID/fd: `TCP`, `UNIX-STREAM`. Undefined if it cannot be read. */
   protocolOf(path: string): string | undefined;
+  /**
+   * False if no process has the other end of this pipe.
+   * @param path a path in /proc/PID/fd.
+   * @param writes true for the end that is written.
+   */
+  pipeIsWhole(path: string, writes: boolean): boolean;
 
   // libsystemd
   /** sd_listen_fds_with_names(3), which removes the environment variables. Call it once, before anything is spawned. */

@@ -3,14 +3,26 @@ import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { User } from '../hostile/support/people.ts';
 import { payload, run } from '../system/support/bench.ts';
-import { first } from './list/first.ts';
+import { builds } from './list/builds.ts';
+import { interpreters } from './list/interpreters.ts';
+import { kernel } from './list/kernel.ts';
+import { pipes } from './list/pipes.ts';
+import { servers } from './list/servers.ts';
+import { terminals } from './list/terminals.ts';
 import { outcomeOf, type Trial, wordsFor } from './outcome.ts';
 import type { Program } from './program.ts';
 import { failures, type Row, sentenceOf, tableOf } from './table.ts';
 import { tryOut } from './trial.ts';
 
 const users: readonly User[] = ['root', 'alice'];
-const programs: readonly Program[] = [...first];
+const programs: readonly Program[] = [
+  ...interpreters,
+  ...servers,
+  ...terminals,
+  ...pipes,
+  ...builds,
+  ...kernel,
+];
 
 const out = process.env.BENCH_OUT ?? '/bench/out';
 /** Each trial has a port of its own: a closed connection may hold the port of the last. */

@@ -1,8 +1,9 @@
 /** Commands of sh(1) as a user, in a directory. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fchownSync, openSync } from 'node:fs';
 import { join } from 'node:path';
-import { as, type User } from '../hostile/support/people.ts';
+import { as, type User, uids } from '../hostile/support/people.ts';
+import type { At } from './program.ts';
 
 export interface Place {
   readonly user: User;
@@ -55,13 +56,18 @@ export function runAs(place: Place, ...command: string[]): Ended {
 }
 
 /** Without root, a container restores only processes with no_new_privs: its bounding set lacks capabilities. */
-const shackles = ['--no-new-privs'];
+export const shackles: Readonly<Record<User, readonly string[]>> = {
+  root: [],
+  alice: ['--no-new-privs'],
+  bob: ['--no-new-privs'],
+};
 
 /** Where standard streams of a program lead: a file, a terminal of script(1), or a reader of its output. */
-export function start(place: Place, at: 'file' | 'terminal' | 'pipe', command: string): ChildProcess {
+export function start(place: Place, at: At, command: string, ...options: string[]): ChildProcess {
   const words = at === 'terminal' ? ['script', '-qec', command, '/dev/null'] : ['sh', '-c', command];
-  const [file, ...argv] = [...as(place.user, ...(place.user === 'root' ? [] : shackles)), ...words];
+  const [file, ...argv] = [...as(place.user, ...options), ...words];
   const output = openSync(join(place.directory, at === 'terminal' ? 'screen' : 'output'), 'a', 0o666);
+  if (at !== 'roots-file') fchownSync(output, uids[place.user], uids[place.user]);
   try {
     const child = spawn(file!, argv, {
       cwd: place.directory,

@@ -6,7 +6,7 @@ import { directoryOf, type User, uids } from '../hostile/support/people.ts';
 import { childrenOf, endProcess, isAlive } from '../system/support/proc.ts';
 import { type Attempt, type Call, type Judgement, refusedStatus, type Trial } from './outcome.ts';
 import { type Program, progress } from './program.ts';
-import { type Ended, type Place, runAs, shell, start } from './shell.ts';
+import { type Ended, type Place, runAs, shackles, shell, start } from './shell.ts';
 
 interface Told {
   readonly verdict: Judgement;
@@ -62,7 +62,7 @@ class Running {
 
   async #start(): Promise<void> {
     const { at = 'file', start: command, pid, ready, prepare } = this.#program;
-    const child = start(this.#place, at, command);
+    const child = start(this.#place, at, command, ...shackles[this.#place.user]);
     this.#started.add(child.pid!);
     if (at === 'terminal') this.#terminal = child;
     const isReady = await until(
@@ -75,7 +75,7 @@ class Running {
     else this.#pid = at === 'terminal' ? childrenOf(child.pid!)[0]! : child.pid!;
     if (!Number.isInteger(this.#pid) || !isAlive(this.#pid))
       throw new Error(`no pid: ${JSON.stringify(printed)}`);
-    this.#place = { ...this.#place, variables: { ...this.#place.variables, PID: String(this.#pid) } };
+    this.#set({ PID: String(this.#pid), PHASE: 'before' });
     if (prepare !== undefined) {
       const ended = shell(this.#place, prepare);
       if (ended.status !== 0) throw new Error(`its preparation failed: ${lastLine(ended.stderr)}`);
@@ -101,6 +101,7 @@ class Running {
     if (dump.status !== 0) return { dump, works: await this.#works() };
     if (!(await until(() => !existsSync(`/proc/${this.#pid}`)))) throw new Error('the dumped process stays');
     const restore = await this.#restore(images, restoreOptions);
+    this.#set({ PHASE: 'after' });
     return { dump, restore, works: restore.status === 0 && (await this.#works()) };
   }
 
@@ -116,6 +117,10 @@ class Running {
       () => child.exitCode === null,
     );
     return { status: isBack ? 0 : child.exitCode, sentence: isBack ? '' : this.#output() };
+  }
+
+  #set(variables: Readonly<Record<string, string>>): void {
+    this.#place = { ...this.#place, variables: { ...this.#place.variables, ...variables } };
   }
 
   #type(): void {

@@ -43,6 +43,8 @@ function around(more: Partial<Surrounding> = {}, held: Record<string, Holder[]> 
     terminalOf: () => undefined,
     protocolOf: () => undefined,
     writable: () => true,
+    openable: () => true,
+    isWhole: () => undefined,
     ...more,
   };
 }
@@ -65,6 +67,20 @@ describe('what the descriptors of a tree are', () => {
         (thing) => thing.kind === 'pipe' && thing.end,
       );
     assert.deepEqual([ends(true), ends(false)], [['unseen'], ['nobody']]);
+    const alone = things([both[0]!], around({ isWhole: (_, writes) => !writes }));
+    assert.deepEqual(alone[0]?.kind === 'pipe' && alone[0].end, 'nobody');
+  });
+
+  it('a file that the looking user may not open by its name, for the use that a descriptor has', () => {
+    const where = around({ openable: (_, use) => use === 'read' });
+    assert.deepEqual(things([descriptor(1, '/f')], where), [
+      { kind: 'not-openable', path: '/f', use: 'write' },
+    ]);
+    const others = [descriptor(1, '/f', read), descriptor(1, '/f', 'flags:\t010000001\nmnt_id:\t9\n')];
+    assert.deepEqual(
+      others.map((each) => things([each], where)[0]?.kind),
+      ['file', 'file'],
+    );
   });
 
   it('a thing that several descriptors share is found once', () => {

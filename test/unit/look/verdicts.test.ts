@@ -40,6 +40,13 @@ const rows: readonly [title: string, thing: Thing, forAlice: Expected, forRoot?:
   ['a file', { ...file, writers: [] }, 'back'],
   ['a file that another process writes', { ...file, writers: holders }, 'noted'],
   ['a file on a mount that the process does not see', { kind: 'no-mount', path: '/x' }, 'never a mount'],
+  [
+    'a file that only its opener could open',
+    { kind: 'not-openable', path: '/f', use: 'write' },
+    'never you may not open it by its name to write it',
+  ],
+  ['script(1)', { kind: 'interrupted', program: 'script' }, 'never a restore interrupts the wait of script'],
+  ['a process whose limits root may not read', { kind: 'limits', user: 'bob' }, 'never it belongs to bob'],
   ['a small deleted file', deleted, 'back'],
   ['a large deleted file', { ...deleted, size: 3_000_000 }, 'needs --ghost-limit 3M'],
   ['a file that has lost this name', { ...deleted, links: 1 }, 'needs --link-remap'],
