@@ -97,6 +97,7 @@ export function nounOf(thing: Thing): string {
     case 'lock':
       return thing.path;
     case 'interrupted':
+    case 'sandboxed':
       return thing.program;
     case 'system-v-memory':
       return `System V memory ${thing.key}`;

@@ -11,6 +11,7 @@ import { type Conclusion, conclude } from './conclusion.ts';
 import { credentialsOf, readOwnStatus } from './credentials.ts';
 import { type Descriptor, readDescriptors } from './descriptors.ts';
 import { findHolders, nameOf } from './holders.ts';
+import { knownFault } from './known-programs.ts';
 import { mayCreateBeside, mayOpen, readMappings } from './mappings.ts';
 import { isWhole, protocolOf, readInternetSockets, readUnixSockets } from './sockets.ts';
 import type { Facts, Found, ProcessFacts, Thing } from './things.ts';
@@ -68,8 +69,7 @@ async function readFacts(
     for (const each of read) descriptors.push(each);
     const facts = factsOf(pid, read.length, stopped, nameOfUser);
     if (facts) processes.push(facts);
-    if (facts && isInterrupted(facts.name, read))
-      found.push(at(pid, { kind: 'interrupted', program: facts.name }));
+    if (facts) found.push(...faultOf(pid, facts.name, read));
   }
   found.push(
     ...things(
@@ -166,9 +166,14 @@ function limitsOf(
   return [...foreign].map(([pid, uid]) => at(pid, { kind: 'limits', user: nameOfUser(uid) }));
 }
 
-/** script(1) of util-linux 2.41 ends its program when its poll(2) is interrupted; its signals never do that. */
-function isInterrupted(name: string, descriptors: readonly Descriptor[]): boolean {
-  return /^script(live)?$/.test(name) && descriptors.some(({ info }) => info.has('tty-index'));
+function faultOf(pid: number, name: string, descriptors: readonly Descriptor[]): Found[] {
+  const fault = knownFault({
+    name,
+    hasMaster: descriptors.some(({ info }) => info.has('tty-index')),
+    noNewPrivs: statusField(textOf(`/proc/${pid}/status`), 'NoNewPrivs') === '1',
+    linux: release(),
+  });
+  return fault ? [at(pid, fault)] : [];
 }
 
 /** CRIU dumps a root that leads its session, or a root with shell_job. */
@@ -207,6 +212,14 @@ function statOf(pid: number): { session: number; terminal: number } | undefined 
     return { session: Number(fields[3]), terminal: Number(fields[4]) };
   } catch {
     return undefined;
+  }
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
   }
 }
 

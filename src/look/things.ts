@@ -76,6 +76,8 @@ export type Thing =
   | { readonly kind: 'limits'; readonly user: string }
   /** A program that ends itself if a system call is interrupted, as a restore interrupts them. */
   | { readonly kind: 'interrupted'; readonly program: string }
+  /** A program that has entered a sandbox out of which CRIU’s code cannot reach CRIU. */
+  | { readonly kind: 'sandboxed'; readonly program: string }
   | { readonly kind: 'contains-criuctl' }
   | { readonly kind: 'kernel-thread' }
   | { readonly kind: 'unreadable'; readonly what: string };

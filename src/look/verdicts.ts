@@ -226,6 +226,11 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
       `a restore interrupts the wait of ${program}, and ${program} takes that for a failure and ends its program`,
       `dump the program inside of it, by its pid; or start it in tmux or screen in place of ${program}`,
     ),
+  sandboxed: ({ program }) =>
+    never(
+      `${program} has entered a sandbox (Landlock), in which CRIU cannot work, and the attempt could harm it`,
+      'dump it when this part of the work is done; or start it with another compressor (zstd, pigz)',
+    ),
   'contains-criuctl': () =>
     never(
       'criuctl is a process of this tree, which cannot be frozen while criuctl works',

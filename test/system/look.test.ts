@@ -1,7 +1,7 @@
 /** criuctl look, and the look before a dump: what would not come back is not ended. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import { chmodSync, existsSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, openSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { unshackled } from '../hostile/support/images.ts';
 import { as, directoryOf, type User } from '../hostile/support/people.ts';
@@ -172,6 +172,34 @@ describe('a look at a program', () => {
       failed(dump('alice', program.pid, directoryOf('alice')), 3, /was deleted or replaced/, /ask as root/);
       assert.ok(isAlive(program.pid));
       assert.equal(look('root', program.pid, 0).verdict, 'comes-back');
+    } finally {
+      program.end();
+    }
+  });
+
+  it('keeps a program of alice’s whose output root has opened, and lets root dump it', async () => {
+    const log = openSync(join(freshDirectory(), 'log'), 'a', 0o600);
+    const program = await Program.start('alice', '', ['ignore', log, log]);
+    closeSync(log);
+    try {
+      const why = [/descriptor 1, 2 .*you may not open it by its name to write it/, /ask as root/];
+      failed(dump('alice', program.pid, directoryOf('alice')), 3, ...why);
+      assert.ok(isAlive(program.pid));
+      assert.equal(look('root', program.pid, 0).verdict, 'comes-back');
+    } finally {
+      program.end();
+    }
+  });
+
+  it('takes a pipe that no other process has for what it is, though alice may not look at every process', async () => {
+    const program = await Program.start('alice', 'r, w = os.pipe(); os.close(w)');
+    try {
+      assert.equal(look('alice', program.pid, 0).verdict, 'comes-back');
+      const images = directoryOf('alice');
+      must(dump('alice', program.pid, images));
+      await program.reaped();
+      must(criuctlAs('alice', 'restore', '-D', images));
+      assert.ok(isAlive(program.pid));
     } finally {
       program.end();
     }

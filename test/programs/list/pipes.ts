@@ -14,7 +14,7 @@ sys.stdout.write("the end\\n")
     },
     start: `exec sh -c 'python3 source.py | tee plain | ${command} >packed; touch done'`,
     ready: 'test -s plain',
-    works: `if test $PHASE = before; then kill -0 $PID; else touch end; test -e done && ${undo} <packed | cmp - plain && tail -n 1 plain | grep 'the end'; fi`,
+    works: `if test $PHASE = before; then kill -0 $PID && pgrep -x ${command.split(' ')[0]}; else touch end; test -e done && ${undo} <packed | cmp - plain && tail -n 1 plain | grep 'the end'; fi`,
   };
 }
 

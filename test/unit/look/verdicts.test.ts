@@ -46,6 +46,7 @@ const rows: readonly [title: string, thing: Thing, forAlice: Expected, forRoot?:
     'never you may not open it by its name to write it',
   ],
   ['script(1)', { kind: 'interrupted', program: 'script' }, 'never a restore interrupts the wait of script'],
+  ['xz(1)', { kind: 'sandboxed', program: 'xz' }, 'never xz has entered a sandbox'],
   ['a process whose limits root may not read', { kind: 'limits', user: 'bob' }, 'never it belongs to bob'],
   ['a small deleted file', deleted, 'back'],
   ['a large deleted file', { ...deleted, size: 3_000_000 }, 'needs --ghost-limit 3M'],
