@@ -1,4 +1,4 @@
-/** The outcome of a trial, from what happened. Pure. */
+/** The outcome of a trial, from the facts of the trial. Pure. */
 import type { Verdict } from '../../src/look/verdicts.ts';
 
 export type Judgement = Verdict['verdict'];
@@ -9,7 +9,7 @@ export interface Call {
   readonly sentence: string;
 }
 
-/** What happened after a dump was asked for. */
+/** The events after a request for a dump. */
 export interface Attempt {
   readonly dump: Call;
   /** Undefined if the dump failed. */

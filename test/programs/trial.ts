@@ -1,4 +1,4 @@
-/** One trial: a user starts a program, looks at it, dumps and restores it as the look says, and sees if it works. */
+/** A trial: a user starts a program, looks at it, dumps and restores it as the look says, and sees if it works. */
 import type { ChildProcess } from 'node:child_process';
 import { chownSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ interface Told {
   readonly restoreOptions: readonly string[];
 }
 
-/** Bounds for what should happen soon, on a machine that may be busy. */
+/** Bounds for events that come soon, on a machine that may be busy. */
 const patienceMs = 60_000;
 /** A program that has ended does not begin to work. */
 const afterEndMs = 3_000;
