@@ -1,0 +1,137 @@
+/** Files that are put back to what they were at a dump, with real files and images made by hand. */
+import assert from 'node:assert/strict';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type Plan, planFor } from '../../src/cli/files/put-back.ts';
+import { fileOf, magic } from '../../src/cli/terminal/image-file.ts';
+import { writeFields } from '../../src/protocol/fields.ts';
+
+function message(fields: Readonly<Record<number, number | Uint8Array>>): Uint8Array {
+  return writeFields(Object.entries(fields).map(([number, value]) => ({ number: Number(number), value })));
+}
+
+/** A file that had `then` at the dump, and images of a program that writes at its end. */
+class Case {
+  // Not in /tmp, which may have no leases.
+  readonly directory = mkdtempSync('/var/tmp/put-back-');
+  readonly images = join(this.directory, 'images');
+  readonly path: string;
+
+  constructor(then: string, path = 'out') {
+    this.path = join(this.directory, path);
+    const size = then.length;
+    const reg = message({ 1: 1, 2: 1, 3: size, 6: Buffer.from(this.path), 8: size });
+    mkdirSync(this.images);
+    writeFileSync(join(this.images, 'files.img'), fileOf([message({ 1: 1, 2: 1, 3: reg })], magic.files));
+    writeFileSync(join(this.images, 'fdinfo-2.img'), fileOf([message({ 1: 1, 3: 1, 4: 3 })], magic.fdinfo));
+    writeFileSync(this.path, then, { mode: 0o640 });
+  }
+
+  get plan(): Extract<Plan, { is: 'plan' }> {
+    const plan = planFor(this.images, (path) => path);
+    assert.equal(plan.is, 'plan', JSON.stringify(plan));
+    return plan as Extract<Plan, { is: 'plan' }>;
+  }
+
+  refused(why: RegExp): void {
+    const plan = planFor(this.images, (path) => path);
+    assert.equal(plan.is, 'refused');
+    assert.match((plan as Extract<Plan, { is: 'refused' }>).sentences.join('\n'), why);
+  }
+
+  get content(): string {
+    return readFileSync(this.path, 'utf8');
+  }
+
+  get beside(): string[] {
+    return readdirSync(this.directory).filter((name) => name.includes('after'));
+  }
+}
+
+describe('a file that has grown since a dump', () => {
+  it('has its old size again, and what came after is beside it, with the same mode', () => {
+    const file = new Case('before\n');
+    appendFileSync(file.path, 'later\n');
+    const kept = `${file.path}.after-7`;
+    assert.deepEqual(file.plan.carryOut(), [{ path: file.path, kept, bytes: 6 }]);
+    assert.equal(file.content, 'before\n');
+    assert.equal(readFileSync(kept, 'utf8'), 'later\n');
+    assert.equal(statSync(kept).mode & 0o777, 0o640);
+  });
+
+  it('is as it was found after an undo', () => {
+    const file = new Case('before\n');
+    appendFileSync(file.path, 'later\n');
+    const { plan } = file;
+    plan.carryOut();
+    plan.undo();
+    assert.equal(file.content, 'before\nlater\n');
+    assert.deepEqual(file.beside, []);
+  });
+
+  it('stays as it is after an undo if somebody wrote meanwhile, and so do the bytes beside it', () => {
+    const file = new Case('before\n');
+    appendFileSync(file.path, 'later\n');
+    const { plan } = file;
+    plan.carryOut();
+    appendFileSync(file.path, 'new\n');
+    plan.undo();
+    assert.equal(file.content, 'before\nnew\n');
+    assert.deepEqual(file.beside, ['out.after-7']);
+  });
+
+  it('leaves the bytes of earlier times alone', () => {
+    const file = new Case('before\n');
+    for (const later of ['first\n', 'second\n']) {
+      appendFileSync(file.path, later);
+      file.plan.carryOut();
+    }
+    assert.deepEqual(
+      file.beside.map((name) => readFileSync(join(file.directory, name), 'utf8')),
+      ['first\n', 'second\n'],
+    );
+  });
+
+  it('is refused while a process has it open for writing, and behind a link', () => {
+    const file = new Case('before\n');
+    appendFileSync(file.path, 'later\n');
+    const writer = openSync(file.path, 'a');
+    file.refused(/a process has it open for writing/);
+    closeSync(writer);
+    const moved = `${file.path}.moved`;
+    renameSync(file.path, moved);
+    symlinkSync(moved, file.path);
+    file.refused(/is a link/);
+    assert.equal(readFileSync(moved, 'utf8'), 'before\nlater\n');
+  });
+
+  it('is refused behind a link on its way', () => {
+    const file = new Case('before\n', 'out');
+    appendFileSync(file.path, 'later\n');
+    const away = `${file.directory}.away`;
+    renameSync(file.directory, away);
+    symlinkSync(away, file.directory);
+    file.refused(/through a link/);
+    assert.equal(existsSync(`${file.path}.after-7`), false);
+  });
+
+  it('is nothing to do for a file that is as it was, or is gone', () => {
+    const file = new Case('before\n');
+    assert.deepEqual(file.plan.carryOut(), []);
+    renameSync(file.path, `${file.path}.gone`);
+    assert.deepEqual(file.plan.carryOut(), []);
+  });
+});
