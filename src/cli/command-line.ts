@@ -189,6 +189,7 @@ function assemble(
       service: own.get('service'),
       trustImages: own.has('trust-images'),
       force: own.has('force'),
+      noVerify: own.has('no-verify'),
       replace: own.has('replace'),
       live: own.has('live') ? checked('--live', own.get('live')!, parseRounds, command) : undefined,
       displayStats: own.has('display-stats'),
@@ -213,13 +214,14 @@ function takesPid(verb: Verb | 'completion'): boolean {
 /** Returns the switches, which commander keeps itself, then the options with values in their order. */
 function all(given: readonly Given[], command: Command): readonly Given[] {
   const switches = optionTable.filter(
-    ({ value, long }) => value === undefined && command.getOptionValueSource(camelCase(long)) === 'cli',
+    ({ value, long }) => value === undefined && command.getOptionValueSource(attributeOf(long)) === 'cli',
   );
   return [...switches.map((row): Given => [row, '']), ...given];
 }
 
-function camelCase(long: string): string {
-  return long.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+/** As commander calls it: `--no-x` turns `x` off. */
+function attributeOf(long: string): string {
+  return long.replace(/^no-/, '').replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 function checked<T>(what: string, text: string, parse: (text: string) => T, command: Command): T {

@@ -1,4 +1,5 @@
 /** criuctl images show, verify, decode */
+import { circumstances } from './circumstances.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
 import { userName } from './people.ts';
@@ -26,14 +27,6 @@ function show(directory: string, images: Images): Outcome {
 function verify(directory: string, images: Images): Outcome {
   const { text, json, restores } = images.verify(directory, circumstances(), { processOf, userName });
   return { sentence: text, value: text, json, exitCode: restores ? exitCodes.done : exitCodes.refused };
-}
-
-export function circumstances(): { uid: number; gid: number; groups: number[] } {
-  return {
-    uid: process.geteuid?.() ?? -1,
-    gid: process.getegid?.() ?? -1,
-    groups: process.getgroups?.() ?? [],
-  };
 }
 
 function processOf(pid: number): ReturnType<Parameters<Images['verify']>[2]['processOf']> {

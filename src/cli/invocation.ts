@@ -11,6 +11,8 @@ export interface OwnOptions {
   readonly trustImages: boolean;
   /** A dump may end a tree that would not come back. */
   readonly force: boolean;
+  /** A restore of images that are incomplete is left to CRIU. */
+  readonly noVerify: boolean;
   /** A dump may replace the images of an earlier one. */
   readonly replace: boolean;
   /** A dump comes after this many pre-dumps at most; undefined for a plain dump. */

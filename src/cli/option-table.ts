@@ -621,6 +621,12 @@ export const optionTable: readonly OptionRow[] = [
     help: 'put files that have grown back to what they were, and keep what came after beside them',
   },
   {
+    ...names('--no-verify'),
+    verbs: ['restore'],
+    group: 'Images',
+    help: 'let CRIU try images that are incomplete',
+  },
+  {
     ...names('--wait'),
     verbs: ['restore'],
     group: 'Tree',

@@ -13,6 +13,7 @@ import { pidFileFor } from './pid-file.ts';
 import { StreamRequest } from './streams/request.ts';
 import { restoreSummary } from './summary.ts';
 import { TerminalRequest } from './terminal/request.ts';
+import { verifyFirst } from './verify-first.ts';
 import { untilEnd } from './wait.ts';
 import { absolute, reachable, watch, withDefaults } from './work.ts';
 
@@ -27,6 +28,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
       'Name the directory of another dump with -D',
     );
   }
+  await verifyFirst(invocation, places.images);
   const pidFile = pidFileFor(invocation);
   const scripts = ActionScripts.for(invocation, reachable(request.imagesDir));
   const streams = await StreamRequest.for(invocation, places);

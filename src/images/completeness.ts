@@ -168,6 +168,8 @@ export class Completeness {
   }
 
   #files(): void {
+    // CRIU before 3.4 had an image for each kind of file.
+    if (!this.#reading.directory.stat('files.img') && this.#reading.directory.stat('reg-files.img')) return;
     const found = new Set<number>();
     const whole = this.#needed('files.img', 'FILES', 'files', ({ message }) => {
       if (found.size < mostFiles) found.add(message.number('id')!);

@@ -8,6 +8,7 @@ import './terminals.test.ts';
 import './attach.test.ts';
 import './detach.test.ts';
 import './look.test.ts';
+import './images.test.ts';
 import './examples.test.ts';
 import './manual-examples.test.ts';
 import './dialogs.test.ts';

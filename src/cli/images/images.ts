@@ -6,7 +6,7 @@ import { ImageDirectory } from '../../images/image-directory.ts';
 import { ImageError } from '../../images/image-error.ts';
 import { ImageFile } from '../../images/image-file.ts';
 import type { Circumstances } from '../../images/verdicts.ts';
-import { type Machine, verify as verified } from '../../images/verify.ts';
+import { type Finding, type Machine, verify as verified } from '../../images/verify.ts';
 import { asJson, tableOf } from './show-words.ts';
 import { verdictAsJson, verdictInWords } from './verify-words.ts';
 
@@ -43,6 +43,17 @@ export function verify(
       faults: 0,
       restores: verification.verdict !== 'does-not-restore',
     };
+  } finally {
+    directory.close();
+  }
+}
+
+/** What is in the way of a restore in the images themselves. @throws Error of node:fs if there is no such directory. */
+export function incompleteness(path: string, circumstances: Circumstances): readonly Finding[] {
+  const directory = new ImageDirectory(path);
+  try {
+    const { findings } = verified(directory, circumstances, undefined);
+    return findings.items.filter(({ verdict }) => verdict === 'does-not-restore');
   } finally {
     directory.close();
   }

@@ -26,6 +26,11 @@ function refused(...argv: string[]): string {
 }
 
 describe('criuctl’s command line', () => {
+  it('verifies images before a restore unless told otherwise', () => {
+    assert.equal(parsed('restore').own.noVerify, false);
+    assert.equal(parsed('restore', '--no-verify').own.noVerify, true);
+  });
+
   it('takes the example of the specification', () => {
     const { verb, options } = parsed('restore', '-D', '/path', '-v4', '-o', 'restore.log');
     assert.equal(verb, 'restore');
@@ -89,6 +94,7 @@ describe('criuctl’s command line', () => {
       'service',
       'replace',
       'force',
+      'no-verify',
       'trust-images',
       'lines',
       'pidfile',

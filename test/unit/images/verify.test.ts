@@ -186,6 +186,14 @@ describe('the completeness of images', () => {
     );
   });
 
+  it('does not ask images of an older CRIU, which have reg-files.img, for files.img', () => {
+    const old = {
+      ...without('files.img'),
+      'reg-files.img': image('REG_FILES', regular(1, '/x').reg as Fields),
+    };
+    assert.deepEqual(reasons(old), []);
+  });
+
   it('takes a link in the place of an image for what cannot be told', () => {
     const said = reasons(without('core-8.img'), (path) => {
       writeFileSync(join(path, 'elsewhere'), intact['core-8.img']!);

@@ -1,5 +1,5 @@
 /** Writes images for tests, by the reader's own table of messages. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { headMagics, kinds } from '../../../../src/images/kinds.ts';
@@ -100,12 +100,39 @@ export function image(kind: string, ...parts: readonly (Fields | Uint8Array)[]):
   ]);
 }
 
+/** Files that this process has open in directories of this name. Others may be opened by the programs around the tests. */
+export function openBelow(name: string): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const target = readlinkSync(`/proc/self/fd/${fd}`);
+      return target.includes(`/${name}`) ? [target] : [];
+    } catch {
+      // It was the directory of this listing.
+      return [];
+    }
+  });
+}
+
 /** Runs with a directory that has these files. */
 export function withFiles<T>(files: Readonly<Record<string, Uint8Array>>, use: (directory: string) => T): T {
   const directory = mkdtempSync(join(tmpdir(), 'images-'));
   try {
     for (const [name, bytes] of Object.entries(files)) writeFileSync(join(directory, name), bytes);
     return use(directory);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+/** The same for a use that takes its time. */
+export async function withFilesDuring<T>(
+  files: Readonly<Record<string, Uint8Array>>,
+  use: (directory: string) => Promise<T>,
+): Promise<T> {
+  const directory = mkdtempSync(join(tmpdir(), 'images-'));
+  try {
+    for (const [name, bytes] of Object.entries(files)) writeFileSync(join(directory, name), bytes);
+    return await use(directory);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
