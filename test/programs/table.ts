@@ -37,7 +37,7 @@ function cellsOf({ program, trials }: Row, users: readonly User[]): string[] {
       return trial ? inWords(trial) : 'does not run as this user';
     }),
     distinct(present.map(({ options }) => options.join(' '))),
-    distinct(present.map(sentenceOf)),
+    distinct(present.map((trial) => sentenceOf(trial).split('\n')[0]!)),
   ];
 }
 

@@ -19,7 +19,8 @@ function python(name: string, code: string, more: Partial<Program> = {}): Progra
 export const kernel: readonly Program[] = [
   {
     name: 'sh, started by nohup and setsid',
-    start: `exec nohup setsid sh -c '${loop}'`,
+    start: `nohup setsid sh -c 'echo $$ >pid; ${loop}' &`,
+    pid: 'cat pid',
     ready,
     works: progress,
   },
