@@ -1,5 +1,6 @@
 /** Advice about a failure. Pure: all facts from the machine come in as {@link Circumstances}. */
 import type { CriuErrorCode } from '../client/criu-error.ts';
+import type { Sentence } from './criu-errors.ts';
 import { optionTable, type Verb } from './option-table.ts';
 import { aboutTaken, type Taken } from './taken-pid.ts';
 
@@ -10,6 +11,8 @@ export interface Circumstances {
   readonly criuMessage: string | undefined;
   /** CRIU's error lines. */
   readonly lines: readonly string[];
+  /** The sentence about them. */
+  readonly sentence?: Sentence | undefined;
   readonly uid: number;
   /** The process that the dump was for. */
   readonly target?: { readonly pid: number; readonly uid: number; readonly user: string } | undefined;
@@ -64,7 +67,7 @@ function directory({ verb, errnoName, directory: path = 'it' }: Circumstances): 
 }
 
 function failed(circumstances: Circumstances): string[] {
-  const { target, uid, taken, disk, noImages, lines, errnoName, criuMessage, verb } = circumstances;
+  const { target, uid, taken, disk, noImages, lines, errnoName, criuMessage, verb, sentence } = circumstances;
   const text = [...lines, criuMessage ?? ''].join('\n');
   const advice: string[] = [];
   if (target && uid !== 0 && target.uid !== uid) {
@@ -75,7 +78,9 @@ function failed(circumstances: Circumstances): string[] {
   if (noImages !== undefined)
     advice.push(`There are no images in ${noImages}: name the directory of a dump with -D`);
   if (disk) advice.push(`The file system of ${disk.path} is full: ${disk.free} bytes are left`);
-  for (const option of suggestedOptions(text)) advice.push(`Try it with ${option}`);
+  // A sentence of the table knows whether the option works for this user.
+  if (sentence) advice.push(...sentence.remedies);
+  else for (const option of suggestedOptions(text)) advice.push(`Try it with ${option}`);
   if (/nested time namespace/.test(text)) {
     advice.push(
       'CRIU dumps a tree only if all its processes are in one time namespace: ls -l /proc/PID/ns/time',
@@ -95,7 +100,7 @@ function failed(circumstances: Circumstances): string[] {
 
 /** CRIU names options of its command line in its errors; criuctl has the same options. */
 function suggestedOptions(text: string): string[] {
-  const named = [...text.matchAll(/(?:consider|try|use|using)[^\n]*?--([a-z][a-z-]+)/gi)].map(
+  const named = [...text.matchAll(/(?:consider using|try|use)[^\n]*?--([a-z][a-z-]+)/gi)].map(
     (match) => match[1]!,
   );
   // The message of CRIU 4.1 for a terminal whose other end is outside; it does not name the option (tty_verify_active_pairs in

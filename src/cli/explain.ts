@@ -3,15 +3,17 @@ import { statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { defaultAddress } from '../client/connection.ts';
 import { CriuError } from '../client/criu-error.ts';
+import { statusField } from '../proc/status.ts';
 import { ScriptError } from './action-script.ts';
 import { advise } from './advice.ts';
+import { sentenceFor } from './criu-errors.ts';
 import { errorLines } from './criu-log.ts';
 import { FailedDump } from './destination.ts';
 import { placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
-import { badSizeIn } from './files/bad-size.ts';
+import { read } from './gone.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
-import { lookAt } from './people.ts';
+import { lookAt, type Person } from './people.ts';
 import { takenPid } from './taken-pid.ts';
 
 export interface Explanation {
@@ -40,37 +42,49 @@ export function explain(error: unknown, invocation: Invocation): Explanation {
   const lines = error.log === undefined ? [] : errorLines(error.log);
   const places = placesOf(options);
   const pid = options.pid;
-  const badSize = badSizeIn([error.criuMessage ?? '', ...lines]);
+  const isRoot = process.geteuid?.() === 0;
+  const said = [error.criuMessage ?? '', ...lines];
+  const sentence =
+    error.code === 'FAILED' ? sentenceFor(said, { verb, isRoot, pid, tracer: tracerOf(pid) }) : undefined;
   return {
     exitCode: exitCodeOf(error),
-    message: badSize ? `${error.expected} failed: ${badSize.sentence}` : messageOf(error),
+    message: sentence ? `${failureOf(error.message)}: ${sentence.why}` : messageOf(error),
     code: error.code,
     errno: error.errnoName,
     lines,
     log: lines.length > 0 ? error.log : undefined,
-    advice: [
-      ...(badSize ? [badSize.advice] : []),
-      ...advise({
-        verb,
-        code: error.code,
-        errnoName: error.errnoName,
-        criuMessage: error.criuMessage,
-        lines,
-        uid: process.geteuid?.() ?? -1,
-        target: pid === undefined ? undefined : lookAt(pid),
-        taken: verb === 'restore' ? takenPid([error.criuMessage ?? '', ...lines], places.images) : undefined,
-        noImages: verb === 'restore' && !hasImages(places.images) ? places.images : undefined,
-        disk: fullDisk(error, lines, places.images),
-        directory: places.images,
-        address: own.service ?? defaultAddress,
-        addressIsOurs: own.service === undefined,
-      }),
-    ],
+    advice: advise({
+      verb,
+      code: error.code,
+      errnoName: error.errnoName,
+      criuMessage: error.criuMessage,
+      lines,
+      sentence,
+      uid: process.geteuid?.() ?? -1,
+      target: pid === undefined ? undefined : lookAt(pid),
+      taken: verb === 'restore' ? takenPid(said, places.images) : undefined,
+      noImages: verb === 'restore' && !hasImages(places.images) ? places.images : undefined,
+      disk: fullDisk(error, lines, places.images),
+      directory: places.images,
+      address: own.service ?? defaultAddress,
+      addressIsOurs: own.service === undefined,
+    }),
   };
 }
 
 function messageOf({ expected, cause, message }: CriuError): string {
   return cause instanceof ScriptError ? `${expected} failed: ${cause.message}` : message;
+}
+
+/** The engine, which traces it during a dump, has ended by now. */
+function tracerOf(pid: number | undefined): Person | undefined {
+  const tracer = Number(statusField(read(`/proc/${pid}/status`), 'TracerPid') ?? 0);
+  return pid === undefined || tracer === 0 ? undefined : lookAt(tracer);
+}
+
+/** `DUMP failed`, without CRIU's line. */
+function failureOf(message: string): string {
+  return /^[A-Z_]+ failed/.exec(message)?.[0] ?? message;
 }
 
 function fault(error: unknown): Explanation {

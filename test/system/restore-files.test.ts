@@ -102,7 +102,7 @@ describe('a file that has grown since the dump', () => {
         one.restore(),
         1,
         new RegExp(
-          `^criuctl: RESTORE failed: ${one.out} has ${before.length} bytes, and had ${one.size} when`,
+          `^criuctl: RESTORE failed: ${one.out} has ${before.length} bytes, and had ${one.size} bytes at the dump`,
         ),
         /--restore-files/,
       );

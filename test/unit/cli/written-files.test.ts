@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { badSizeIn } from '../../../src/cli/files/bad-size.ts';
 import {
   type FileImages,
   type FileNow,
@@ -135,16 +134,5 @@ describe('a file of another size than at the dump', () => {
     assert.deepEqual(judgeFile({ size, appends: false }, { ...now, size, isOwn: false, isWritten: true }), {
       is: 'as-it-was',
     });
-  });
-
-  it('is told with both sizes, and with what to do', () => {
-    const told = badSizeIn([
-      'Error',
-      'Error (criu/files-reg.c:2175): File srv/a b has bad size 359 (expect 263)',
-    ])!;
-    assert.equal(told.sentence, '/srv/a b has 359 bytes, and had 263 when it was dumped');
-    assert.match(told.advice, /--restore-files.*\/srv\/a b\.after-263/);
-    assert.match(badSizeIn(['File f has bad size 1 (expect 2)'])!.advice, /copy of your own/);
-    assert.equal(badSizeIn(['File f has bad mode 1 (expect 2)']), undefined);
   });
 });

@@ -1,0 +1,222 @@
+/**
+ * CRIU's errors in sentences: what is in the way, and what to do about it as this user, on this machine. Pure. Each row was provoked
+ * (test/system/advice.test.ts); a row has a remedy only if the remedy works.
+ */
+import type { Verb } from './option-table.ts';
+import type { Person } from './people.ts';
+
+/** The request, and its user. */
+export interface Asked {
+  readonly verb: Verb;
+  readonly isRoot: boolean;
+  /** The process of a dump. */
+  readonly pid: number | undefined;
+  /** Its tracer. */
+  readonly tracer?: Person | undefined;
+}
+
+export interface Sentence {
+  readonly why: string;
+  readonly remedies: readonly string[];
+}
+
+type Row = readonly [pattern: RegExp, tell: (groups: readonly string[], asked: Asked) => Sentence];
+
+const mebibyte = 1024 * 1024;
+
+const told = (why: string, ...remedies: string[]): Sentence => ({ why, remedies });
+
+/** The way to the name of the other end. */
+const lookAt = ({ pid }: Asked): string => `criuctl look ${pid ?? 'PID'} names it`;
+
+const ownFile =
+  'Start the program with its output in a file (nohup PROGRAM >FILE 2>&1; in a unit: StandardOutput=append:FILE)';
+
+/** The first row counts whose pattern is in CRIU's lines: causes before consequences. */
+const rows: readonly Row[] = [
+  [
+    // The kernel hands no io_uring to another process.
+    /send_fds failed \(-22\)/,
+    (_, asked) =>
+      told(
+        `a descriptor is of a kind that no other process can be given, as an io_uring is (${lookAt(asked)})`,
+        'If it is an io_uring: start the program where the kernel has io_uring switched off (as root: sysctl -w kernel.io_uring_disabled=2)',
+      ),
+  ],
+  [
+    /Can't dump file (\d+) of that type \[\d+\] \((.*?)\s*\)/,
+    ([fd, kind]) =>
+      told(`descriptor ${fd} (${kind}) is of a kind that CRIU cannot dump`, 'Start the program without it'),
+  ],
+  [
+    /Task (\d+) with SysVIPC shmem map/,
+    ([pid]) =>
+      told(
+        `process ${pid} has System V shared memory, which CRIU dumps only in an IPC namespace of its own`,
+        'Start the program in a container, or with its shared memory elsewhere (shm_open)',
+      ),
+  ],
+  [
+    /Can't dump half of stream unix connection/,
+    (_, asked) =>
+      told(
+        `a Unix stream socket is connected to a program outside of the tree (${lookAt(asked)}), and no restore can connect it again`,
+        ownFile,
+      ),
+  ],
+  [
+    /External socket is used\. Consider using --ext-unix-sk/,
+    (_, asked) =>
+      told(
+        `a Unix socket is connected to a program outside of the tree (${lookAt(asked)})`,
+        'If it is a datagram socket (syslog): --ext-unix-sk at the dump and at the restore. No restore can connect a stream socket again (D-Bus, the journal)',
+      ),
+  ],
+  [
+    /pidfd pid (\d+) is not a part of process tree/,
+    ([pid]) =>
+      told(
+        `a pidfd refers to process ${pid}, which is not in the tree`,
+        'Dump it together with that process, or start the program without the pidfd',
+      ),
+  ],
+  [
+    /Some file locks are hold by dumping tasks/,
+    () => told('the program holds file locks', 'Try it with --file-locks, at the dump and at the restore'),
+  ],
+  [
+    /Can't dump ghost file (.*) of (\d+) size, increase limit/,
+    ([path, size]) =>
+      told(
+        `the deleted file ${path} has ${size} bytes`,
+        `Try it with --ghost-limit ${Math.ceil(Number(size) / mebibyte)}M`,
+      ),
+  ],
+  [
+    /Can't create link remap for (.*)\. Use link-remap option/,
+    ([path]) => told(`the file ${path} has lost this name, and has another one`, 'Try it with --link-remap'),
+  ],
+  [
+    /Connected TCP socket, consider using --tcp-established/,
+    (_, { isRoot }) =>
+      told(
+        'the program has a TCP connection',
+        isRoot
+          ? 'Try it with --tcp-established, at the dump and at the restore, while the peer waits; or with --tcp-close at both'
+          : 'Try it with --tcp-close, at the dump and at the restore: the connection comes back closed',
+      ),
+  ],
+  [
+    /Unknown socket collected \(family (\d+)\)/,
+    ([family]) =>
+      told(
+        `a socket is of a kind that CRIU does not know (address family ${family})`,
+        'Start the program without it',
+      ),
+  ],
+  [
+    /fsnotify:\s+Can't dump that handle/,
+    () =>
+      told(
+        'CRIU has not found the path of a file that the program watches (inotify)',
+        'Try it with --force-irmap --irmap-scan-path DIR, with a directory above the file',
+      ),
+  ],
+  [
+    /In-flight connection/,
+    () =>
+      told(
+        'the program has a connection that it has not accepted yet',
+        'Try it with --skip-in-flight: the connection is left out',
+      ),
+  ],
+  [
+    /Can't get \d+:\d+ opt/,
+    () => told('this CRIU cannot dump TCP and UDP sockets on this kernel', 'Install CRIU 4.2.1 or newer'),
+  ],
+  [
+    /Found dangling tty|without correspond master peer/,
+    () =>
+      told(
+        'a terminal of the program has its other end outside of the tree',
+        'Try it with --shell-job, and restore it at a terminal',
+      ),
+  ],
+  [
+    /The root process (\d+) is not a session leader/,
+    ([pid]) =>
+      told(
+        `process ${pid} belongs to the session of a process that is not in the tree`,
+        'Try it with --shell-job, at the dump and at the restore',
+      ),
+  ],
+  [
+    /Tracking memory is not available/,
+    () => told('this kernel cannot track changed memory', 'Leave --track-mem out'),
+  ],
+  [
+    /Unable to connect a transport socket: Operation not permitted/,
+    () =>
+      told(
+        'a process of the tree has entered a sandbox (Landlock), in which CRIU cannot work',
+        'Dump it when that part of the work is done (xz does so: use zstd or pigz)',
+      ),
+  ],
+  [
+    /Can't get rlimit \d+: Operation not permitted/,
+    () =>
+      told(
+        'a process of the tree belongs to another user, and root has no CAP_SYS_RESOURCE on this machine (a container)',
+        'Dump it as that user',
+      ),
+  ],
+  [
+    /File (\S.*) has bad size (\d+) \(expect (\d+)\)/,
+    ([path, size, expected]) =>
+      told(
+        `${rooted(path)} has ${size} bytes, and had ${expected} bytes at the dump`,
+        Number(size) > Number(expected)
+          ? `Restore with --restore-files: what came after is kept beside it, in ${rooted(path)}.after-${expected}`
+          : 'The bytes that it lacks are not in the images: bring the file back from a copy of your own',
+      ),
+  ],
+  [
+    /Can't open file (.*?)(?: on restore)?: Permission denied/,
+    ([path]) =>
+      told(
+        `you may not open ${rooted(path)}, which the program had open`,
+        `Ask its owner to let you (ls -l ${rooted(path)}), or restore as root`,
+      ),
+  ],
+  [
+    /Can't open file (.*?)(?: on restore)?: No such file or directory/,
+    ([path]) =>
+      told(
+        `${rooted(path)} is missing, which the program had open at the dump`,
+        'Put the file back as it was',
+      ),
+  ],
+];
+
+/** CRIU's paths are relative to the root. */
+function rooted(path = ''): string {
+  return path.startsWith('/') ? path : `/${path}`;
+}
+
+/** @param lines CRIU's error lines and its message. @returns undefined for an error that has no row. */
+export function sentenceFor(lines: readonly string[], asked: Asked): Sentence | undefined {
+  const { tracer, pid } = asked;
+  if (tracer) {
+    const name = `${tracer.name} (process ${tracer.pid})`;
+    return told(
+      `${name} traces process ${pid} (a debugger, strace), and a process has one tracer`,
+      `End process ${tracer.pid}`,
+    );
+  }
+  const text = lines.join('\n');
+  for (const [pattern, tell] of rows) {
+    const [found, ...groups] = pattern.exec(text) ?? [];
+    if (found !== undefined) return tell(groups, asked);
+  }
+  return undefined;
+}
