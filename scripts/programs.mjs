@@ -28,11 +28,12 @@ export const optional = {
 };
 
 /**
- * The same for criuctl: only `look` and `dump` look at processes, only `images` parses images, only a person sees progress, and few
- * restores change streams.
+ * The same for criuctl: only `look` and `dump` look at processes, only `images` parses images, only a person sees progress, few
+ * restores change streams, and CRIU's errors are explained only after a failure.
  */
 export const optionalOfCriuctl = {
   '../look/look.ts': 'src/look/look.ts',
+  './criu-errors.ts': 'src/cli/criu-errors.ts',
   './machine.ts': 'src/cli/machine.ts',
   './put-back.ts': 'src/cli/files/put-back.ts',
   './progress.ts': 'src/cli/progress.ts',

@@ -75,7 +75,7 @@ async function run({ action, path, options, own }: Parsed, verb: Verb): Promise<
     return outcome.exitCode ?? exitCodes.done;
   } catch (error) {
     const { explain } = await import('../cli/explain.ts');
-    const { exitCode, ...explanation } = explain(error, invocation);
+    const { exitCode, ...explanation } = await explain(error, invocation);
     if (own.json) process.stderr.write(`${JSON.stringify({ verb, success: false, ...explanation })}\n`);
     else {
       const { message, lines, log, advice } = explanation;

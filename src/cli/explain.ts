@@ -6,7 +6,6 @@ import { CriuError } from '../client/criu-error.ts';
 import { statusField } from '../proc/status.ts';
 import { ScriptError } from './action-script.ts';
 import { advise } from './advice.ts';
-import { sentenceFor } from './criu-errors.ts';
 import { errorLines } from './criu-log.ts';
 import { FailedDump } from './destination.ts';
 import { placesOf } from './directories.ts';
@@ -28,9 +27,9 @@ export interface Explanation {
 }
 
 /** An error that is neither a {@link CriuError} nor an {@link Obstacle} is a fault of criuctl, and is reported as such. */
-export function explain(error: unknown, invocation: Invocation): Explanation {
+export async function explain(error: unknown, invocation: Invocation): Promise<Explanation> {
   if (error instanceof FailedDump) {
-    const explanation = explain(error.cause, invocation);
+    const explanation = await explain(error.cause, invocation);
     return { ...explanation, advice: [...error.notes, ...explanation.advice] };
   }
   if (error instanceof Obstacle) {
@@ -44,6 +43,8 @@ export function explain(error: unknown, invocation: Invocation): Explanation {
   const pid = options.pid;
   const isRoot = process.geteuid?.() === 0;
   const said = [error.criuMessage ?? '', ...lines];
+  // The table is loaded for failures only.
+  const { sentenceFor } = await import('./criu-errors.ts');
   const sentence =
     error.code === 'FAILED' ? sentenceFor(said, { verb, isRoot, pid, tracer: tracerOf(pid) }) : undefined;
   return {

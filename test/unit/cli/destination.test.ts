@@ -92,7 +92,7 @@ describe('the directory of a dump', () => {
     try {
       await dump(invoked);
     } catch (error) {
-      const { exitCode, message, advice } = explain(error, invoked);
+      const { exitCode, message, advice } = await explain(error, invoked);
       return { exitCode, words: [message, ...advice].join('\n') };
     }
     return assert.fail('the dump succeeded');
