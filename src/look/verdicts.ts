@@ -109,9 +109,10 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
       use === 'write'
         ? 'start it with its output in a file (nohup PROGRAM >FILE 2>&1)'
         : 'start it with its input from a file or from /dev/null';
+    const standard = use === 'write' ? '--stdout FILE or --stderr FILE' : '--stdin FILE';
     return never(
       `it is ${other} by ${of(end, holders)}: after a restore ${effect}`,
-      `${remedy}; or dump with --force and restore with --inherit-fd 'fd[N]:pipe:[${inode}]'`,
+      `${remedy}; or dump with --force and restore with ${standard} (any other descriptor: --inherit-fd 'fd[N]:pipe:[${inode}]')`,
     );
   },
   fifo: () => noted('a restore opens its name again'),
@@ -125,7 +126,7 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
     return never(
       `it is connected to ${whose}, and no restore can connect it again`,
       journal.has(peer)
-        ? 'start it with its output in a file (in a unit: StandardOutput=append:FILE, StandardError=inherit)'
+        ? 'start it with its output in a file (in a unit: StandardOutput=append:FILE, StandardError=inherit); or dump with --force and restore with --stdout FILE or --stderr FILE'
         : 'start the program without this connection, or dump it together with the other end',
     );
   },

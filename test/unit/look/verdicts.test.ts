@@ -174,11 +174,13 @@ describe('the verdict about each thing', () => {
   });
 
   it('offers a descriptor in the place of the other end of a pipe for a restore', () => {
-    const remedyFor = (circumstances: Circumstances): string => {
-      const verdict = judge({ ...pipe, holders, use: 'write', end: 'outside' }, circumstances);
+    const remedyFor = (circumstances: Circumstances, use: 'read' | 'write'): string => {
+      const verdict = judge({ ...pipe, holders, use, end: 'outside' }, circumstances);
       return verdict.verdict === 'does-not-come-back' ? verdict.remedy : '';
     };
-    for (const circumstances of [root, alice])
-      assert.match(remedyFor(circumstances), /--inherit-fd 'fd\[N\]:pipe:\[5\]'/);
+    for (const circumstances of [root, alice]) {
+      assert.match(remedyFor(circumstances, 'write'), /--stdout FILE .*--inherit-fd 'fd\[N\]:pipe:\[5\]'/);
+      assert.match(remedyFor(circumstances, 'read'), /--stdin FILE/);
+    }
   });
 });
