@@ -29,10 +29,12 @@ export const optional = {
 
 /**
  * The same for criuctl: only `look` and `dump` look at processes, only `images` parses images, only a person sees progress, few
- * restores change streams, and CRIU's errors are explained only after a failure.
+ * restores change streams, only a shell asks for
+ * completions, and CRIU's errors are explained only after a failure.
  */
 export const optionalOfCriuctl = {
   '../look/look.ts': 'src/look/look.ts',
+  '../cli/completion.ts': 'src/cli/completion.ts',
   './criu-errors.ts': 'src/cli/criu-errors.ts',
   './machine.ts': 'src/cli/machine.ts',
   './put-back.ts': 'src/cli/files/put-back.ts',

@@ -7,6 +7,8 @@ import { exitCodes } from '../cli/exit-codes.ts';
 import type { Invocation, Outcome } from '../cli/invocation.ts';
 import type { Verb } from '../cli/option-table.ts';
 import { holderVerb } from '../cli/terminal/holder-verb.ts';
+import { jsonOf } from '../cli/words.ts';
+import { sanitize } from '../systemd/log.ts';
 
 /** Each module is loaded on demand: a completion needs no addon, and `status` no protocol. */
 const verbModules: Readonly<Record<Verb, () => Promise<{ run(invocation: Invocation): Promise<Outcome> }>>> =
@@ -76,7 +78,7 @@ async function run({ action, path, options, own }: Parsed, verb: Verb): Promise<
   } catch (error) {
     const { explain } = await import('../cli/explain.ts');
     const { exitCode, ...explanation } = await explain(error, invocation);
-    if (own.json) process.stderr.write(`${JSON.stringify({ verb, success: false, ...explanation })}\n`);
+    if (own.json) process.stderr.write(`${jsonOf({ verb, success: false, ...explanation })}\n`);
     else {
       const { message, lines, log, advice } = explanation;
       const words = [
@@ -85,7 +87,7 @@ async function run({ action, path, options, own }: Parsed, verb: Verb): Promise<
         ...(log === undefined ? [] : [`CRIU's log: ${log}`]),
         ...advice,
       ];
-      process.stderr.write(`${words.join('\n')}\n`);
+      process.stderr.write(`${words.map(sanitize).join('\n')}\n`);
     }
     return exitCode;
   }
@@ -107,11 +109,11 @@ function print(
   { own, watched }: Invocation,
 ): void {
   if (own.json) {
-    if (json) process.stdout.write(`${JSON.stringify(json)}\n`);
+    if (json) process.stdout.write(`${jsonOf(json)}\n`);
   } else {
     const text = process.stdout.isTTY ? sentence : value;
     if (text !== '') process.stdout.write(`${text}\n`);
-    for (const warning of warnings) process.stderr.write(`criuctl: warning: ${warning}\n`);
+    for (const warning of warnings) process.stderr.write(`criuctl: warning: ${sanitize(warning)}\n`);
   }
   if ((watched || own.displayStats) && !own.json && summary.length > 0)
     process.stderr.write(`${summary.join('\n')}\n`);

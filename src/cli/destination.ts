@@ -21,7 +21,7 @@ import {
   statSync,
   unlinkSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { CriuError } from '../client/criu-error.ts';
 import { native } from '../native/binding.ts';
 import { exist, newFile, type Places, placesOf } from './directories.ts';
@@ -240,10 +240,20 @@ function requireExchangeable(
   if (directory === process.cwd()) refuse('it is the current directory', 'Go elsewhere, and name it with -D');
   const above = statSync(dirname(directory));
   if (above.dev !== statSync(directory).dev) refuse('a file system is mounted there', 'Name a new directory');
-  const foreign = readdirSync(directory).find((name) => !isOfDump(name, logFile));
+  const names = readdirSync(directory);
+  const inRounds = names
+    .filter(isRoundName)
+    .flatMap((round) => namesIn(join(directory, round)).map((name) => join(round, name)));
+  const foreign = [...names, ...inRounds].find((name) => !isOfDump(basename(name), logFile));
   if (foreign !== undefined) refuse(`${foreign} in it is no image`, 'Move it away, or name a new directory');
-  if (parentImg !== undefined && earlierDumps(join(directory, parentImg)).includes(directory))
+  const needed = parentImg === undefined ? [] : earlierDumps(resolve(directory, parentImg));
+  if (needed.some((each) => each === directory || each.startsWith(`${directory}/`)))
     refuse('the new images need the ones in it (--prev-images-dir)', 'Name a new directory');
+}
+
+/** The name of a round may be that of a file, which is no round. */
+function namesIn(round: string): string[] {
+  return lstatSync(round).isDirectory() ? readdirSync(round) : ['(no directory)'];
 }
 
 /** The directories of a chain of dumps, the nearest first. */
@@ -253,7 +263,7 @@ function earlierDumps(nearest: string): string[] {
     try {
       const directory = realpathSync(next);
       chain.push(directory);
-      next = join(directory, readlinkSync(join(directory, parentLink)));
+      next = resolve(directory, readlinkSync(join(directory, parentLink)));
     } catch {
       break;
     }

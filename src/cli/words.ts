@@ -32,3 +32,15 @@ export function columns(rows: readonly (readonly string[])[]): string[] {
       .trimEnd(),
   );
 }
+
+const unprintable = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/** JSON whose text no terminal takes for a command: JSON itself leaves some control and formatting characters as they are. */
+export function jsonOf(value: object): string {
+  return JSON.stringify(value).replace(unprintable, (character) =>
+    character
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
+}

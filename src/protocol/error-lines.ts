@@ -34,7 +34,8 @@ export function errorLinesOf(text: string): string[] {
     ...new Set(
       text
         .split('\n')
-        .filter((line) => errorLine.test(line))
+        // A user may write the log: a long line costs no more than a short one.
+        .filter((line) => errorLine.test(line.slice(0, longest)))
         .map(bare),
     ),
   ];

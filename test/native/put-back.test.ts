@@ -88,9 +88,19 @@ describe('a file that has grown since a dump', () => {
     const { plan } = file;
     plan.carryOut();
     appendFileSync(file.path, 'new\n');
-    plan.undo();
+    assert.match(plan.undo().join(), /was written meanwhile: what came after the dump is in .*out\.after-7/);
     assert.equal(file.content, 'before\nnew\n');
     assert.deepEqual(file.beside, ['out.after-7']);
+  });
+
+  it('is told, and the rest is undone, if its bytes cannot be put back', () => {
+    const file = new Case('before\n');
+    appendFileSync(file.path, 'later\n');
+    const { plan } = file;
+    plan.carryOut();
+    renameSync(`${file.path}.after-7`, `${file.path}.elsewhere`);
+    assert.match(plan.undo().join(), /is as it was at the dump, and what came after is in .*ENOENT/);
+    assert.equal(file.content, 'before\n');
   });
 
   it('leaves the bytes of earlier times alone', () => {

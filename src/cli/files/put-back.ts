@@ -31,7 +31,7 @@ export interface PutBack {
 
 export type Plan =
   | { readonly is: 'refused'; readonly sentences: readonly string[] }
-  | { readonly is: 'plan'; carryOut(): readonly PutBack[]; undo(): void };
+  | { readonly is: 'plan'; carryOut(): readonly PutBack[]; undo(): readonly string[] };
 
 /** A path as this process may open it. @throws what keeps it from that. */
 export type Reach = (path: string) => string;
@@ -68,8 +68,9 @@ function carryOut(files: readonly Grown[]): readonly PutBack[] {
   }
 }
 
-function undo(files: readonly Grown[]): void {
-  for (const each of files) each.undo();
+/** @returns a sentence for each file that is not as it was found; its bytes are beside it. */
+function undo(files: readonly Grown[]): string[] {
+  return files.flatMap((each) => each.undo() ?? []);
 }
 
 function filesOf(images: string, names: readonly string[]): readonly WrittenFile[] | undefined {
@@ -161,19 +162,37 @@ class Grown {
     }
   }
 
-  /** After a restore that did not come to pass. */
-  undo(): void {
+  /** After a restore that did not come to pass. @returns a sentence if the bytes that came after stay beside the file. */
+  undo(): string | undefined {
     const kept = this.#kept;
-    if (kept === undefined) return;
+    if (kept === undefined) return undefined;
     this.#kept = undefined;
+    const { path } = this.#file;
+    try {
+      if (this.#fill(kept)) return undefined;
+      return `${path} was written meanwhile: what came after the dump is in ${kept}`;
+    } catch (error) {
+      return `${path} is as it was at the dump, and what came after is in ${kept}: ${(error as Error).message}`;
+    }
+  }
+
+  /** @returns false if the file is not as it was left, or is written. */
+  #fill(kept: string): boolean {
     const { size } = this.#file;
+    if (native.openElsewhere(this.#fd, 'writer')) return false;
     const beside = openSync(this.#reach(kept), constants.O_RDONLY | constants.O_NOFOLLOW);
     const writable = this.#openForWriting();
     try {
-      // The bytes stay where they are if the file is not as it was left.
-      if (fstatSync(writable).size !== size) return;
-      copy(beside, 0, fstatSync(beside).size, writable, size);
+      if (fstatSync(writable).size !== size) return false;
+      try {
+        copy(beside, 0, fstatSync(beside).size, writable, size);
+        fsyncSync(writable);
+      } catch (error) {
+        ftruncateSync(writable, size);
+        throw error;
+      }
       unlinkSync(this.#reach(kept));
+      return true;
     } finally {
       closeSync(beside);
       closeSync(writable);

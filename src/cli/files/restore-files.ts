@@ -1,5 +1,6 @@
 /** criuctl restore --restore-files: the files of the program are as they were at the dump, and nothing of them is lost. */
 
+import { sanitize } from '../../systemd/log.ts';
 import { fateAfter } from '../destination.ts';
 import { newFile } from '../directories.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -8,6 +9,7 @@ import type { Plan, PutBack } from './put-back.ts';
 
 export class RestoredFiles {
   readonly #plan: Extract<Plan, { is: 'plan' }>;
+  readonly #signal: AbortSignal;
 
   /**
    * Judges all files, and touches none.
@@ -20,23 +22,25 @@ export class RestoredFiles {
     // A file of its own: other restores start without it.
     const { planFor } = await import('./put-back.ts');
     const plan = planFor(images, (path) => newFile(invocation, path));
-    if (plan.is === 'plan') return new RestoredFiles(plan);
+    if (plan.is === 'plan') return new RestoredFiles(plan, invocation.signal);
     const [first, ...rest] = plan.sentences;
     throw new Obstacle(exitCodes.refused, `RESTORE refused: ${first}`, ...rest);
   }
 
-  private constructor(plan: Extract<Plan, { is: 'plan' }>) {
+  private constructor(plan: Extract<Plan, { is: 'plan' }>, signal: AbortSignal) {
     this.#plan = plan;
+    this.#signal = signal;
   }
 
   /** Asks with the files as they were. After a failure they are as they were found. */
   async ask<T>(ask: () => Promise<T>): Promise<{ readonly result: T; readonly warnings: readonly string[] }> {
-    const files = this.#carryOut();
+    // An interrupted request is not sent, and its files stay as they are.
+    const files = this.#signal.aborted ? [] : this.#carryOut();
     try {
       return { result: await ask(), warnings: files.map(inWords) };
     } catch (error) {
-      if (fateAfter(error, true) === 'nothing') this.#plan.undo();
-      else for (const file of files) process.stderr.write(`criuctl: warning: ${inWords(file)}\n`);
+      const left = fateAfter(error, true) === 'nothing' ? this.#plan.undo() : files.map(inWords);
+      for (const sentence of left) warn(sentence);
       throw error;
     }
   }
@@ -51,6 +55,10 @@ export class RestoredFiles {
       );
     }
   }
+}
+
+function warn(sentence: string): void {
+  process.stderr.write(`criuctl: warning: ${sanitize(sentence)}\n`);
 }
 
 function inWords({ path, kept, bytes }: PutBack): string {

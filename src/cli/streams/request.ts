@@ -1,11 +1,11 @@
 /** The restore of a tree whose standard streams were lost: a file, or a stream of criuctl's own, takes the place of each. */
-import { constants, type Stats, statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
 import type { RestoreOptions } from '../../client/options.ts';
-import { native, type OwnedFd } from '../../native/binding.ts';
+import type { OwnedFd } from '../../native/binding.ts';
 import { newFile, type Places } from '../directories.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type Invocation, Obstacle } from '../invocation.ts';
-import { openOutput } from '../terminal/output-file.ts';
+import { openInput, openOutput } from '../terminal/output-file.ts';
 import type { Stream, StreamView } from './stream-view.ts';
 
 /** The option's value for criuctl's own stream. */
@@ -98,12 +98,7 @@ function openFor(invocation: Invocation, stream: Stream, name: string): OwnedFd 
       `Redirect criuctl's own stream, and say ${optionOf[stream]} -`,
     );
   }
-  if (stream !== 0) return openOutput(path);
-  try {
-    return native.open(path, constants.O_RDONLY);
-  } catch (error) {
-    throw new Obstacle(exitCodes.directory, `${name} cannot be read: ${(error as Error).message}`);
-  }
+  return stream === 0 ? openInput(path) : openOutput(path);
 }
 
 /** An open of a pipe waits for its other end. */

@@ -233,7 +233,16 @@ describe('the directory of a dump', () => {
     symlinkSync('../1', at('2', 'parent'));
     const chain = await failure(at('1'), refuse, '--replace', '--prev-images-dir', '../2');
     assert.match(chain.words, /the new images need the ones in it/);
+    for (const parent of [at('1'), '.']) {
+      const { words } = await failure(at('1'), refuse, '--replace', '--prev-images-dir', parent);
+      assert.match(words, /the new images need the ones in it/, parent);
+    }
     assert.deepEqual(contents(at('1')), earlier);
+    mkdirSync(at('1', 'round-1'));
+    const round = await failure(at('1'), refuse, '--replace', '--prev-images-dir', '../1/round-1');
+    assert.match(round.words, /the new images need the ones in it/);
+    writeFileSync(at('1', 'round-1', 'mine'), 'mine');
+    assert.match((await failure(at('1'), refuse, '--replace')).words, /round-1\/mine in it is no image/);
     assert.deepEqual(readdirSync(directory), ['1', '2', 'images']);
   });
 

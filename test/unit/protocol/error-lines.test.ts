@@ -7,6 +7,11 @@ const limit = "Error (criu/util.c:1533): rlimit: Can't setup RLIMIT_NOFILE for s
 const groups = "pie: 2696: Error (criu/pie/restorer.c:225): Can't setgroups([2 gids]): -1";
 
 describe('the error lines of CRIU’s log', () => {
+  it('are found beside a line of any length, at the cost of a short one', () => {
+    const long = `(1.1)${' '.repeat(1 << 20)}`;
+    assert.deepEqual(errorLinesOf(`${long}\nError (criu/a.c:1): why`), ['Error (criu/a.c:1): why']);
+  });
+
   it('are those of CRIU, of its restored tasks, and of its code in them, without their times', () => {
     const text = [
       '(00.250351) pie: 14: Error (criu/pie/restorer.c:297): of the restorer',
