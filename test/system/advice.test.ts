@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { appendFileSync, chmodSync, chownSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { directoryOf, type User, uids } from '../hostile/support/people.ts';
-import { eventually } from './support/bench.ts';
+import { attackIsImpossible, eventually, tracksMemory } from './support/bench.ts';
 import { criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { isAlive, statusLine } from './support/proc.ts';
@@ -47,7 +47,6 @@ const dumps: readonly [what: string, code: string, options: string[], why: RegEx
   ],
   ['a pidfd of a stranger', 'f = os.pidfd_open(1)', [], /a pidfd refers to process 1,/, /together with/],
   ['a socket of VSOCK', 's = socket.socket(40, socket.SOCK_STREAM)', [], /address family 40/, /without it/],
-  ['memory that is tracked', '', ['--track-mem'], /cannot track changed memory/, /Leave --track-mem out/],
 ];
 
 /** The program, the first line, the options of the advice, and those of the restore. */
@@ -143,6 +142,19 @@ describe('the words of criuctl for a failure', () => {
         }
       });
     }
+
+    it(`say to ${user} that the kernel does not track memory, before a dump that asks for it ends anything`, async function () {
+      if (tracksMemory()) attackIsImpossible(this, 'this kernel tracks memory');
+      const program = await Program.start(user, '');
+      try {
+        const ended = criuctlAs(user, 'dump', `${program.pid}`, '-D', directoryOf(user), '--track-mem');
+        if (user === 'root') failed(ended, 1, /cannot track changed memory/, /Leave --track-mem out/);
+        else failed(ended, 3, /^criuctl: DUMP refused: this kernel does not track the memory of processes/);
+        assert.equal(isAlive(program.pid), true);
+      } finally {
+        program.end();
+      }
+    });
 
     it(`name the tracer of a process to ${user}`, async () => {
       const program = await Program.start(

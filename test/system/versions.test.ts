@@ -8,7 +8,14 @@ import { Attacker as Client } from '../hostile/support/attacker.ts';
 import { assertRefused, it } from '../hostile/support/guarantee.ts';
 import { unshackled } from '../hostile/support/images.ts';
 import { directoryOf, startCounting } from '../hostile/support/people.ts';
-import { attackIsImpossible, binary, cannotShowHere, eventually, run, succeeds } from './support/bench.ts';
+import {
+  attackIsImpossible,
+  binary,
+  cannotShowHere,
+  eventually,
+  run,
+  tracksMemory,
+} from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
 import { criuctlAs, must } from './support/criuctl.ts';
 import { Instance } from './support/instance.ts';
@@ -66,8 +73,7 @@ describe('a refusal with advice', () => {
   });
 
   it('names a kernel that does not track memory, and the process runs on', async function () {
-    if (succeeds('criu', 'check', '--feature', 'mem_dirty_track'))
-      attackIsImpossible(this, 'this kernel tracks memory');
+    if (tracksMemory()) attackIsImpossible(this, 'this kernel tracks memory');
     const target = startCounting('alice', ['--no-new-privs'], binary('counter'));
     for (const [type, opts] of [
       [ReqType.PRE_DUMP, {}],

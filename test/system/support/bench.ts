@@ -43,8 +43,12 @@ let softDirty: boolean | undefined;
 
 /** Without the kernel's tracking of changed memory a pre-dump ends in a BUG of CRIU, and its target in an unknown state. */
 export function needsSoftDirty(context: Mocha.Context): void {
+  if (!tracksMemory()) cannotShowHere(context, 'this kernel has no soft-dirty tracking');
+}
+
+export function tracksMemory(): boolean {
   softDirty ??= succeeds('criu', 'check', '--feature', 'mem_dirty_track');
-  if (!softDirty) cannotShowHere(context, 'this kernel has no soft-dirty tracking');
+  return softDirty;
 }
 
 /** A fresh directory on a real file system: CRIU compares device numbers, and /tmp may be anything. */
