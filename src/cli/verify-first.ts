@@ -14,10 +14,10 @@ const mostNamed = 5;
 
 /** @throws Obstacle if the images are incomplete. */
 export async function verifyFirst({ own, options }: Invocation, directory: string): Promise<void> {
-  const { lazyPages } = options as RestoreOptions;
+  const { lazyPages, tcpClose = false } = options as RestoreOptions;
   // Pages that come over the network later are not in the directory; and without an inventory, CRIU says that there are no images.
   if (own.noVerify || lazyPages || !existsSync(join(directory, lastImage))) return;
-  const broken = await brokenImages(directory);
+  const broken = await brokenImages(directory, tcpClose);
   const [first, ...others] = broken;
   if (!first) return;
   const more = others.length - mostNamed;
@@ -33,10 +33,11 @@ export async function verifyFirst({ own, options }: Invocation, directory: strin
 
 async function brokenImages(
   directory: string,
+  tcpClose: boolean,
 ): Promise<readonly { readonly why: string; readonly remedy: string }[]> {
   const { incompleteness } = await import('./images/images.ts');
   try {
-    return incompleteness(directory, circumstances());
+    return incompleteness(directory, { ...circumstances(), tcpClose });
   } catch (error) {
     // The directory is gone, or may not be read: the request says so.
     if ((error as NodeJS.ErrnoException).code === undefined) throw error;

@@ -54,10 +54,14 @@ export class Completeness {
   #pageSize = 4096;
   #rootCgroups: number | undefined;
   #filtered = false;
+  /** CRIU wrote no states of connections, or will read none. */
+  #closing: boolean;
 
-  constructor(reading: Reading, tell: (thing: Thing) => void) {
+  /** @param tcpClose the restore has --tcp-close. */
+  constructor(reading: Reading, tell: (thing: Thing) => void, tcpClose = false) {
     this.#reading = reading;
     this.#tell = tell;
+    this.#closing = tcpClose;
   }
 
   judge(): Dumped {
@@ -65,6 +69,7 @@ export class Completeness {
       this.#tell({ kind: 'version', version: message.number('img_version')! });
       this.#rootIds = message.message('root_ids')?.copy();
       this.#rootCgroups = message.number('root_cg_set');
+      this.#closing ||= message.bool('tcp_close');
     });
     const tree = readTree(this.#reading);
     if (this.#needed('pstree.img', 'PSTREE', 'tree'))
@@ -174,8 +179,9 @@ export class Completeness {
     const whole = this.#needed('files.img', 'FILES', 'files', ({ message }) => {
       if (found.size < mostFiles) found.add(message.number('id')!);
       const socket = message.message('isk');
-      const connected = socket?.number('proto') === 6 && socket.number('state') === 1;
-      if (socket && connected)
+      const connected =
+        socket?.number('proto') === 6 && socket.number('state') === 1 && socket.number('dst_port') !== 0;
+      if (socket && connected && !this.#closing)
         this.#needed(`tcp-stream-${socket.number('ino')!.toString(16)}.img`, 'TCP_STREAM', 'connection');
     });
     if (!whole || found.size >= mostFiles) return;

@@ -13,6 +13,8 @@ export interface Circumstances {
   readonly uid: number;
   readonly gid: number;
   readonly groups: readonly number[];
+  /** The restore has --tcp-close. */
+  readonly tcpClose?: boolean;
 }
 
 const restores: Verdict = { verdict: 'restores' };

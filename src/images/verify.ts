@@ -37,7 +37,7 @@ export function verify(
   const judging = new Judging(circumstances);
   const reading = new Reading(directory);
   const tell = (thing: Thing): void => judging.judge(thing);
-  const dumped = new Completeness(reading, tell).judge();
+  const dumped = new Completeness(reading, tell, circumstances.tcpClose).judge();
   // The second reading finds the same faults again.
   const faults = [...reading.faults];
   if (machine) judgeMachine(reading, dumped, machine, tell);

@@ -56,6 +56,33 @@ const entry = (vaddr: number, pages: number, more: Fields = { flags: 4 }): Field
   ...more,
 });
 
+/** An established connection. */
+const connection: Fields = {
+  type: 'INETSK',
+  id: 9,
+  isk: {
+    id: 9,
+    ino: 255,
+    family: 2,
+    type: 1,
+    proto: 6,
+    state: 1,
+    src_port: 1,
+    dst_port: 2,
+    flags: 0,
+    backlog: 0,
+    fown,
+    opts: {
+      so_sndbuf: 0,
+      so_rcvbuf: 0,
+      so_snd_tmo_sec: 0,
+      so_snd_tmo_usec: 0,
+      so_rcv_tmo_sec: 0,
+      so_rcv_tmo_usec: 0,
+    },
+  },
+};
+
 describe('the completeness of images', () => {
   it('is found in a whole dump', () => {
     const { verdict, findings } = verification(intact);
@@ -133,31 +160,6 @@ describe('the completeness of images', () => {
   });
 
   it('asks for shared memory, deleted files and connections by their names', () => {
-    const connection: Fields = {
-      type: 'INETSK',
-      id: 9,
-      isk: {
-        id: 9,
-        ino: 255,
-        family: 2,
-        type: 1,
-        proto: 6,
-        state: 1,
-        src_port: 1,
-        dst_port: 2,
-        flags: 0,
-        backlog: 0,
-        fown,
-        opts: {
-          so_sndbuf: 0,
-          so_rcvbuf: 0,
-          so_snd_tmo_sec: 0,
-          so_snd_tmo_usec: 0,
-          so_rcv_tmo_sec: 0,
-          so_rcv_tmo_usec: 0,
-        },
-      },
-    };
     const said = reasons({
       ...intact,
       'mm-7.img': image(
@@ -172,6 +174,25 @@ describe('the completeness of images', () => {
         said.some((why) => why.startsWith(`N ${name} is missing`)),
         `${name}: ${said.join('\n')}`,
       );
+  });
+
+  it('asks for no state of a connection that the dump or the restore closes', () => {
+    const connected = {
+      ...intact,
+      'files.img': Buffer.concat([intact['files.img']!, image('FILES', connection).subarray(8)]),
+    };
+    assert.match(reasons(connected).join(), /tcp-stream-ff\.img is missing/);
+    const closing = image('INVENTORY', { img_version: 2, tcp_close: true });
+    assert.deepEqual(reasons({ ...connected, 'inventory.img': closing }), []);
+    const restored = withFiles(connected, (path) => {
+      const directory = new ImageDirectory(path);
+      try {
+        return verify(directory, { ...me, tcpClose: true }, undefined);
+      } finally {
+        directory.close();
+      }
+    });
+    assert.equal(restored.verdict, 'restores');
   });
 
   it('misses an open file that a descriptor or a mapping names', () => {
