@@ -76,7 +76,8 @@ export class Completeness {
       this.#tell({ kind: 'tree', tasks: tree.tasks.length, cut: tree.cut });
     for (const task of tree.tasks) this.#task(task);
     if (this.#filtered) this.#needed('seccomp.img', 'SECCOMP', 'filters');
-    if ([...this.#cores.values()].some(({ cgroups }) => (cgroups ?? this.#rootCgroups) !== this.#rootCgroups))
+    // CRIU takes 0 as the set of the parent; a user's dump has no other.
+    if ([...this.#cores.values()].some(({ cgroups = 0 }) => cgroups !== 0 && cgroups !== this.#rootCgroups))
       this.#needed('cgroup.img', 'CGROUP', 'cgroups');
     this.#remaps();
     this.#files();

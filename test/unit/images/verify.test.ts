@@ -15,6 +15,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { buildIdOf } from '../../../src/images/build-id.ts';
 import { ImageDirectory } from '../../../src/images/image-directory.ts';
+import type { Circumstances } from '../../../src/images/verdicts.ts';
 import { type Machine, type Verification, verify } from '../../../src/images/verify.ts';
 import { core, fown, mapping, pageSize, regular, smallDump, space, threadCore } from './support/dump.ts';
 import { type Fields, image, withFiles } from './support/encode.ts';
@@ -25,12 +26,13 @@ function verification(
   files: Record<string, Uint8Array>,
   prepare: (path: string) => void = () => undefined,
   machine?: Machine,
+  circumstances: Circumstances = me,
 ): Verification {
   return withFiles(files, (path) => {
     prepare(path);
     const directory = new ImageDirectory(path);
     try {
-      return verify(directory, me, machine);
+      return verify(directory, circumstances, machine);
     } finally {
       directory.close();
     }
@@ -41,6 +43,11 @@ function reasons(...given: Parameters<typeof verification>): string[] {
   return verification(...given).findings.items.map(
     ({ verdict, why }) => `${verdict === 'does-not-restore' ? 'N' : '?'} ${why}`,
   );
+}
+
+/** As another user, or with other options. */
+function reasonsOf(files: Record<string, Uint8Array>, circumstances: Circumstances): string[] {
+  return reasons(files, undefined, undefined, circumstances);
 }
 
 const intact = smallDump();
@@ -139,6 +146,16 @@ describe('the completeness of images', () => {
     );
   });
 
+  it('asks for no cgroup.img where no set is named, as in the dump of a user', () => {
+    const whole = core('x');
+    const unset = { ...whole, tc: { ...(whole.tc as Fields), cg_set: 0 } };
+    const bare = { ...whole, thread_core: { ...(whole.thread_core as Fields), cg_set: 0 } };
+    for (const each of [unset, bare]) {
+      const dump = { ...intact, 'core-7.img': image('CORE', each) };
+      assert.deepEqual(reasonsOf(dump, { ...me, uid: 0 }), []);
+    }
+  });
+
   it('asks for seccomp.img only if a thread has a filter', () => {
     assert.deepEqual(reasons(without('seccomp.img')), []);
     const thread = threadCore('helper');
@@ -184,15 +201,7 @@ describe('the completeness of images', () => {
     assert.match(reasons(connected).join(), /tcp-stream-ff\.img is missing/);
     const closing = image('INVENTORY', { img_version: 2, tcp_close: true });
     assert.deepEqual(reasons({ ...connected, 'inventory.img': closing }), []);
-    const restored = withFiles(connected, (path) => {
-      const directory = new ImageDirectory(path);
-      try {
-        return verify(directory, { ...me, tcpClose: true }, undefined);
-      } finally {
-        directory.close();
-      }
-    });
-    assert.equal(restored.verdict, 'restores');
+    assert.deepEqual(reasonsOf(connected, { ...me, tcpClose: true }), []);
   });
 
   it('misses an open file that a descriptor or a mapping names', () => {
