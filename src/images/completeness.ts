@@ -81,7 +81,10 @@ export class Completeness {
       this.#needed('cgroup.img', 'CGROUP', 'cgroups');
     this.#remaps();
     this.#files();
-    this.#reading.each('memfd.img', 'MEMFD_INODE', ({ message }) => this.#share(message.number('shmid')!));
+    this.#reading.each('memfd.img', 'MEMFD_INODE', ({ message }) => {
+      // CRIU writes no pages of an empty one.
+      if (message.number('size')! > 0) this.#share(message.number('shmid')!);
+    });
     for (const id of this.#shared) this.#pagemap(`pagemap-shmem-${id}.img`, 'shared memory');
     judgeParents(this.#reading, this.#incremental, this.#pageSize, this.#tell);
     this.#others();

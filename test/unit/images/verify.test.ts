@@ -193,6 +193,13 @@ describe('the completeness of images', () => {
       );
   });
 
+  it('asks for the pages of a memfd that has a size', () => {
+    const memfd = { name: 'x', uid: 0, gid: 0, shmid: 56, seals: 0, inode_id: 5 };
+    const dump = (size: number) => ({ ...intact, 'memfd.img': image('MEMFD_INODE', { ...memfd, size }) });
+    assert.deepEqual(reasons(dump(0)), []);
+    assert.match(reasons(dump(1)).join(), /^N pagemap-shmem-56\.img is missing/);
+  });
+
   it('asks for no state of a connection that the dump or the restore closes', () => {
     const connected = {
       ...intact,
