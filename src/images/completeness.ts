@@ -152,9 +152,10 @@ export class Completeness {
     if (typeof pages === 'string') return;
     if (pages.inParent > 0) this.#incremental.push(file);
     const name = `pages-${pages.pagesId}.img`;
-    const bytes = this.#reading.directory.stat(name)?.size;
+    const bytes = this.#reading.guarded(() => this.#reading.directory.sizeOf(name));
+    if (bytes === undefined) return;
     // CRIU opens the pages also where a pagemap is empty.
-    if (bytes === undefined) this.#tell({ kind: 'absent', file: name, role: 'pages' });
+    if (bytes === 'absent') this.#tell({ kind: 'absent', file: name, role: 'pages' });
     else
       this.#tell({
         kind: 'pages',

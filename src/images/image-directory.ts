@@ -73,6 +73,15 @@ export class ImageDirectory {
     }
   }
 
+  /** @returns the bytes of a regular file; `'absent'` if there is no such file. @throws ImageError */
+  sizeOf(name: string): number | 'absent' {
+    const stat = this.stat(name);
+    if (!stat) return 'absent';
+    if (stat.isSymbolicLink()) throw new ImageError(name, undefined, unopened('ELOOP', ''), 'unread');
+    if (!stat.isFile()) throw new ImageError(name, undefined, 'is no regular file');
+    return stat.size;
+  }
+
   /** A part of a file, as far as it has so many bytes; nothing if there is no such file. @throws ImageError */
   readPart(name: string, offset: number, bytes: number): Buffer {
     const opened = this.open(name);

@@ -25,7 +25,7 @@ export function judgeParents(
       const missing = reading.guarded(() => uncovered(child, parent, name, pageSize));
       if (missing === undefined) continue;
       tell({ kind: 'pages in parents', file: name, directory: parent.path, missing, level });
-      if (missing === 0 && judgePages(parent, name, pageSize, tell)) left.push(name);
+      if (missing === 0 && judgePages(reading, parent, name, pageSize, tell)) left.push(name);
     }
     open = left;
   });
@@ -45,6 +45,7 @@ export function judgeParents(
 
 /** The pages image of a parent. @returns true if its own parents have pages, too. */
 function judgePages(
+  reading: Reading,
   directory: ImageDirectory,
   name: string,
   pageSize: number,
@@ -53,14 +54,15 @@ function judgePages(
   const pages = readPagemap(new Reading(directory), name);
   if (typeof pages === 'string') return false;
   const file = `pages-${pages.pagesId}.img`;
-  const bytes = directory.stat(file)?.size ?? 0;
-  tell({
-    kind: 'pages',
-    file: `${directory.path}/${file}`,
-    bytes,
-    wanted: pages.here * pageSize,
-    strange: pages.strange,
-  });
+  const bytes = reading.guarded(() => directory.sizeOf(file));
+  if (bytes !== undefined)
+    tell({
+      kind: 'pages',
+      file: `${directory.path}/${file}`,
+      bytes: bytes === 'absent' ? 0 : bytes,
+      wanted: pages.here * pageSize,
+      strange: pages.strange,
+    });
   return pages.inParent > 0;
 }
 

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -237,6 +238,30 @@ describe('the completeness of images', () => {
       symlinkSync('elsewhere', join(path, 'core-8.img'));
     });
     assert.deepEqual(said, ['? core-8.img is a link, which is not followed']);
+  });
+});
+
+describe('a link in the place of pages', () => {
+  it('makes the verdict that the size cannot be told', () => {
+    const said = reasons(intact, (path) => {
+      renameSync(join(path, 'pages-1.img'), join(path, 'elsewhere'));
+      symlinkSync('elsewhere', join(path, 'pages-1.img'));
+    });
+    assert.deepEqual(said, ['? pages-1.img is a link, which is not followed']);
+  });
+
+  it('does so in the images before', () => {
+    const pagemap = image('PAGEMAP', { pages_id: 1 }, entry(0x10000, 3, { in_parent: true }));
+    const said = reasons({ ...intact, 'pagemap-7.img': pagemap }, (path) => {
+      mkdirSync(join(path, 'before'));
+      writeFileSync(
+        join(path, 'before', 'pagemap-7.img'),
+        image('PAGEMAP', { pages_id: 1 }, entry(0x10000, 3)),
+      );
+      symlinkSync('../pages-1.img', join(path, 'before', 'pages-1.img'));
+      symlinkSync('before', join(path, 'parent'));
+    });
+    assert.deepEqual(said, ['? pages-1.img is a link, which is not followed']);
   });
 });
 
