@@ -106,23 +106,29 @@ export class ImageDirectory {
 
   /** The directory of the dump before. @returns undefined without a parent. @throws ImageError */
   parent(): ImageDirectory | undefined {
-    let target: string;
+    let target: string | undefined;
     try {
       target = readlinkSync(this.#place(parentName));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'ENOENT') return undefined;
-      throw new ImageError(parentName, undefined, code === 'EINVAL' ? 'is no link' : 'cannot be read');
+      // A copy that follows links has a directory in the place of the link, which CRIU opens as well.
+      if (code !== 'EINVAL') throw new ImageError(parentName, undefined, 'cannot be read');
     }
     try {
       const opened = new ImageDirectory(this.#place(parentName));
-      return Object.assign(opened, { path: target.startsWith('/') ? target : `${this.path}/${target}` });
+      const path = target?.startsWith('/') ? target : `${this.path}/${target ?? parentName}`;
+      return Object.assign(opened, { path });
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      const why =
-        code === 'ENOENT' || code === 'ENOTDIR'
-          ? 'where no directory is'
-          : `which cannot be opened (${code})`;
+      const nowhere = code === 'ENOENT' || code === 'ENOTDIR';
+      if (target === undefined)
+        throw new ImageError(
+          parentName,
+          undefined,
+          nowhere ? 'is no directory' : `cannot be opened (${code})`,
+        );
+      const why = nowhere ? 'where no directory is' : `which cannot be opened (${code})`;
       throw new ImageError(parentName, undefined, `leads to ${target}, ${why}`);
     }
   }

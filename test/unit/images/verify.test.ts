@@ -311,6 +311,18 @@ describe('pages in the images before', () => {
     assert.match(nowhere.join(), /N parent leads to nowhere, where no directory is/);
   });
 
+  it('are found where a copy made a directory of the link, and missed where a file is in its place', () => {
+    const copied = (path: string): void => {
+      parent(path, entry(0x10000, 3));
+      rmSync(join(path, 'parent'));
+      renameSync(join(path, 'before'), join(path, 'parent'));
+    };
+    const found = child(entry(0x10000, 1), entry(0x11000, 2, { in_parent: true }));
+    assert.deepEqual(reasons(found, copied), []);
+    const file = reasons(found, (path) => writeFileSync(join(path, 'parent'), ''));
+    assert.match(file.join(), /N parent is no directory/);
+  });
+
   it('are missed where the pages of the parent were cut', () => {
     const cut = reasons(child(entry(0x10000, 1), left), (path) => {
       parent(path, entry(0x10000, 5));
