@@ -2,11 +2,14 @@
 import { WireError, WireType, wireTypeName } from '../protocol/wire.ts';
 import { Message, mostLevels, packed, wireTypeOf } from './message.ts';
 
+/** CRIU might read this. */
+export class TooDeepError extends WireError {}
+
 /** @throws WireError */
 export function checkMessage(message: Message, level = 0): void {
   const { type } = message;
   if (level > mostLevels)
-    throw new WireError(`is a message in more than ${mostLevels} others`, message.start);
+    throw new TooDeepError(`is a message in more than ${mostLevels} others`, message.start);
   // A bit for each required field: the first 32, and the others.
   let first = 0;
   let others = 0;

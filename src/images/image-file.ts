@@ -5,7 +5,7 @@
 import { closeSync, type Stats } from 'node:fs';
 import { endianness } from 'node:os';
 import { WireError } from '../protocol/wire.ts';
-import { checkMessage } from './check.ts';
+import { checkMessage, TooDeepError } from './check.ts';
 import { type ImageDirectory, type OpenFile, readAt } from './image-directory.ts';
 import { ImageError } from './image-error.ts';
 import { headMagics, type Kind, kindOf, type Payload } from './kinds.ts';
@@ -128,8 +128,9 @@ export class ImageFile {
         payload: follows && this.#payload(follows.bytes, follows.padding),
       };
     } catch (error) {
-      if (error instanceof WireError) throw this.fault(at + error.offset, error.why);
-      throw error;
+      if (!(error instanceof WireError)) throw error;
+      const is = error instanceof TooDeepError ? 'unread' : 'broken';
+      throw new ImageError(this.name, at + error.offset, error.why, is);
     }
   }
 

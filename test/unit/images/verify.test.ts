@@ -157,6 +157,14 @@ describe('the completeness of images', () => {
     }
   });
 
+  it('cannot be told of directories of control groups below more than are looked at', () => {
+    let directory: Fields = { dir_name: 'x', properties: [] };
+    for (let level = 0; level < 70; level++) directory = { dir_name: 'x', children: [directory] };
+    const groups = image('CGROUP', { controllers: [{ cnames: ['cpu'], dirs: [directory] }] });
+    const said = reasons({ ...intact, 'cgroup.img': groups });
+    assert.match(said.join('\n'), /^\? cgroup\.img at byte \d+ is a message in more than 64 others$/);
+  });
+
   it('asks for seccomp.img only if a thread has a filter', () => {
     assert.deepEqual(reasons(without('seccomp.img')), []);
     const thread = threadCore('helper');
