@@ -2,8 +2,10 @@
 import { mkdtempSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { CriuError } from '../client/criu-error.ts';
 import type { CheckOptions } from '../client/options.ts';
 import type { CriuVersion } from '../client/results.ts';
+import { sanitize } from '../systemd/log.ts';
 import { placesOf } from './directories.ts';
 import type { Invocation, Outcome } from './invocation.ts';
 import type { MachineFinding } from './machine.ts';
@@ -14,12 +16,16 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   // CRIU needs a directory for its log. Without -D, use a temporary directory instead of the current one.
   const directory = given ? placesOf(invocation.options).images : mkdtempSync(join(tmpdir(), 'criuctl-'));
   const options = optionsFor(invocation, directory, given);
-  const { warning } = await invocation.client().check(options);
+  const checked = await checkedBy(invocation, options);
+  const findings = await findingsFor(invocation);
+  if ('error' in checked) {
+    // CRIU's failure may come from what was found here, such as Yama.
+    if (!invocation.own.json) for (const each of findings.flatMap(warningsOf)) warn(each);
+    throw checked.error;
+  }
+  const { warning } = checked;
   // After a failure the directory stays, because the error refers to the log in it.
   if (!given) rmSync(directory, { recursive: true, force: true });
-  // A file of its own: other verbs start without it.
-  const { machineFindings } = await import('./machine.ts');
-  const findings = await machineFindings(await toldVersion(invocation));
   const limits = findings.flatMap(({ limits }) => limits);
   return {
     sentence: ['The kernel is good enough', ...findings.map(rowOf)].join('\n'),
@@ -31,6 +37,28 @@ export async function run(invocation: Invocation): Promise<Outcome> {
       ...findings.flatMap(warningsOf),
     ],
   };
+}
+
+async function checkedBy(
+  invocation: Invocation,
+  options: CheckOptions,
+): Promise<{ readonly warning?: string } | { readonly error: CriuError }> {
+  try {
+    return await invocation.client().check(options);
+  } catch (error) {
+    if (error instanceof CriuError && error.code === 'FAILED') return { error };
+    throw error;
+  }
+}
+
+async function findingsFor(invocation: Invocation): Promise<readonly MachineFinding[]> {
+  // A file of its own: other verbs start without it.
+  const { machineFindings } = await import('./machine.ts');
+  return machineFindings(await toldVersion(invocation));
+}
+
+function warn(sentence: string): void {
+  process.stderr.write(`criuctl: warning: ${sanitize(sentence)}\n`);
 }
 
 function rowOf({ subject, found }: MachineFinding): string {

@@ -65,7 +65,7 @@ class Writer {
     await eventually('its file grows', () => statSync(this.out).size > size + 10);
     this.end();
     await eventually('it has ended', () => !isAlive(this.pid));
-    const [, expected] = /had (\d+) when/.exec(this.restore().stderr)!;
+    const [, expected] = /had (\d+) bytes/.exec(this.restore().stderr)!;
     this.size = Number(expected);
     return this;
   }

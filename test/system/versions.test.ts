@@ -107,7 +107,8 @@ describe('a refusal with advice', () => {
         );
         const foretold =
           scope === 1 ? /each dump and pre-dump of yours is refused/ : /, pre-dump and restore of yours/;
-        assert.match(must(criuctlAs('alice', 'check')).stderr, foretold);
+        // CRIU's own check may fail for the same reason.
+        assert.match(criuctlAs('alice', 'check').stderr, foretold);
         await target.assertCountsOn();
       }
       assert.match((await refusalOf(ReqType.RESTORE, {})).source, /ptrace.scope is 2.*set it to 1/);
