@@ -159,7 +159,7 @@ describe('the words of criuctl for a failure', () => {
     it(`name the tracer of a process to ${user}`, async () => {
       const program = await Program.start(
         user,
-        `p = os.getpid()\nif os.fork() == 0:\n  ${libc}; assert l.ptrace(16, p, 0, 0) == 0\n  while True: time.sleep(1)`,
+        `p = os.getpid()\nif os.fork() == 0:\n  ${libc}; assert l.ptrace(0x4206, p, 0, 0) == 0\n  while True: time.sleep(1)`,
       );
       try {
         await eventually('it is traced', () => statusLine(program.pid, 'TracerPid') !== '0');

@@ -176,10 +176,9 @@ class Grown {
     }
   }
 
-  /** @returns false if the file is not as it was left, or is written. */
+  /** @returns false if the file is not as it was left. */
   #fill(kept: string): boolean {
     const { size } = this.#file;
-    if (native.openElsewhere(this.#fd, 'writer')) return false;
     const beside = openSync(this.#reach(kept), constants.O_RDONLY | constants.O_NOFOLLOW);
     const writable = this.#openForWriting();
     try {
