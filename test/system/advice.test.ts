@@ -6,7 +6,7 @@ import { directoryOf, type User, uids } from '../hostile/support/people.ts';
 import { attackIsImpossible, eventually, tracksMemory } from './support/bench.ts';
 import { criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
-import { isAlive, statusLine } from './support/proc.ts';
+import { endProcess, isAlive, statusLine } from './support/proc.ts';
 import { Program } from './support/program.ts';
 
 const users: readonly User[] = ['root', 'alice'];
@@ -171,6 +171,9 @@ describe('the words of criuctl for a failure', () => {
           /End process/,
         );
       } finally {
+        // A zombie stays traced until its tracer has ended.
+        const tracer = Number(statusLine(program.pid, 'TracerPid'));
+        if (tracer > 0) endProcess(tracer);
         program.end();
       }
     });
