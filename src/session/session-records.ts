@@ -8,7 +8,7 @@ import type { CriuResp } from '../protocol/messages.ts';
 import type { Asked, Records, Subject } from '../records/records.ts';
 import type { Unfinished } from '../records/vocabulary.ts';
 import type { Action } from './machine/states.ts';
-import { lookAfter } from './trees/left-behind.ts';
+import { isNews, lookAfter } from './trees/left-behind.ts';
 
 /** The engine of the current request, as far as records name it. */
 export interface RecordedEngine {
@@ -133,7 +133,7 @@ export class SessionRecords {
   leftBehind(left: Unfinished): void {
     this.#look(async () => {
       const state = await lookAfter(left.request.target!);
-      if (left.claims && state.kind === 'running') return;
+      if (!isNews(left, state)) return;
       this.#records.leftBehind(this.#subject, left, state);
     });
   }

@@ -6,7 +6,7 @@
  */
 
 import { type ReadThread, readTree } from '../../proc/process-tree.ts';
-import type { TreeState } from '../../records/vocabulary.ts';
+import type { TreeState, Unfinished } from '../../records/vocabulary.ts';
 
 /** The number of looks: a task that is just being detached is shown as held for an instant. */
 const looks = 20;
@@ -24,6 +24,15 @@ export async function lookAfter(root: number): Promise<TreeState> {
     if (state.kind !== 'held' || look === looks) return state;
     await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
   }
+}
+
+/**
+ * False if the tree is as CRIU claims that it is. A user's tree was seen when the request was judged, so that it has ended since if it
+ * is gone; root's request may have failed because there was none.
+ */
+export function isNews({ claims, request }: Unfinished, { kind }: TreeState): boolean {
+  if (claims === undefined) return true;
+  return kind === 'held' || (kind === 'gone' && request.engine !== 'privileged');
 }
 
 function findHeld(threads: readonly ReadThread[]): TreeState {
