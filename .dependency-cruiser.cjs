@@ -1,11 +1,11 @@
 /**
- * The one way in: bin -> cli -> daemon, client, look, images -> session -> records -> engine -> policy -> proc, systemd -> protocol, native.
+ * The one way in: bin -> cli -> daemon, client, look, images, job -> session -> records -> engine -> policy -> proc, systemd -> protocol, native.
  * Imports point down this list, never up and never in a circle.
  */
 const layers = [
   ['bin'],
   ['cli'],
-  ['daemon', 'client', 'look', 'images'],
+  ['daemon', 'client', 'look', 'images', 'job'],
   ['session'],
   ['records'],
   ['engine'],
@@ -63,6 +63,13 @@ module.exports = {
       comment: 'Facts come in, verdicts go out.',
       from: { path: '^src/images/(verdicts|things)\\.ts$' },
       to: { path: '^src/', dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'the-state-of-a-job-is-pure',
+      severity: 'error',
+      comment: 'Facts come in, states and steps go out.',
+      from: { path: '^src/job/(state|checkpoints|duration|interval|end|name|spec)\\.ts$' },
+      to: { path: '^(src/|fs$|child_process$)', dependencyTypesNot: ['type-only'] },
     },
     {
       name: 'the-machine-is-pure',

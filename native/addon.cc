@@ -30,6 +30,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportReader(env, exports);
   ExportHolders(env, exports);
   ExportRenames(env, exports);
+  ExportLocks(env, exports);
   ExportTerminals(env, exports);
   ExportEnds(env, exports);
   ExportPeersEnd(env, exports);

@@ -32,6 +32,7 @@ void ExportHeld(Napi::Env env, Napi::Object exports);
 void ExportReader(Napi::Env env, Napi::Object exports);
 void ExportHolders(Napi::Env env, Napi::Object exports);
 void ExportRenames(Napi::Env env, Napi::Object exports);
+void ExportLocks(Napi::Env env, Napi::Object exports);
 void ExportTerminals(Napi::Env env, Napi::Object exports);
 void ExportEnds(Napi::Env env, Napi::Object exports);
 void ExportPeersEnd(Napi::Env env, Napi::Object exports);

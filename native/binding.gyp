@@ -24,6 +24,7 @@
         "holders.cc",
         "identity.cc",
         "journal.cc",
+        "locks.cc",
         "look.cc",
         "open_file.cc",
         "packet.cc",
@@ -101,6 +102,38 @@
       ],
     },
     {
+      # Makes the processes of a tree name an engine as their tracer (Yama). No library but libc.
+      "target_name": "criu-grant",
+      "type": "executable",
+      "sources": [
+        "grant/call.cc",
+        "grant/consent.cc",
+        "grant/grant.cc",
+        "grant/maps.cc",
+        "grant/report.cc",
+        "grant/task.cc",
+      ],
+      "defines": ["_GNU_SOURCE", "_FILE_OFFSET_BITS=64"],
+      "cflags!": ["-fPIC"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++1y", "-std=gnu++20"],
+      "cflags": [
+        "-Wall", "-Wextra", "-Wconversion", "-Wshadow",
+        "-fPIE", "-fvisibility=hidden", "-fstack-protector-strong",
+      ],
+      "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti"],
+      "ldflags!": ["-rdynamic"],
+      "ldflags": ["-pie", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack", "-Wl,--as-needed"],
+      "conditions": [
+        ["werror==1", {"cflags": ["-Werror"]}],
+        ["sanitize==1", {
+          "cflags": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"],
+          "ldflags": ["-fsanitize=address,undefined"],
+        }, {
+          "cflags": ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"],
+        }],
+      ],
+    },
+    {
       # The program of criu-pids.service.
       "target_name": "criu-pids",
       "type": "executable",
@@ -115,6 +148,25 @@
       "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti"],
       "ldflags!": ["-rdynamic"],
       "ldflags": ["-pie", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack", "-Wl,--as-needed"],
+      "conditions": [["werror==1", {"cflags": ["-Werror"]}]],
+    },
+    {
+      # The root of a job's tree. It is copied into each job and runs there for as long as the job does, so it is small: no libc.
+      "target_name": "criu-job-root",
+      "type": "executable",
+      "sources": ["job-root/job-root.cc"],
+      "cflags!": ["-fPIC", "-pthread"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++1y", "-std=gnu++20"],
+      "cflags": [
+        "-Wall", "-Wextra", "-Wconversion", "-Wshadow",
+        # Without libc there is no canary, and no loader that would relocate it.
+        "-ffreestanding", "-fno-pie", "-fno-stack-protector", "-U_FORTIFY_SOURCE", "-fcf-protection=none",
+        "-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns", "-Os",
+      ],
+      "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti"],
+      "ldflags!": ["-rdynamic", "-pthread"],
+      "ldflags": ["-static", "-nostdlib", "-no-pie", "-Wl,-z,noexecstack", "-Wl,--build-id=sha1"],
+      "libraries!": ["-lstdc++", "-lm"],
       "conditions": [["werror==1", {"cflags": ["-Werror"]}]],
     },
     {

@@ -173,8 +173,10 @@ SeqpacketSocket::Head SeqpacketSocket::Look(Napi::Env env, int fd, void* buffer,
           false};
 }
 
-// Compares uid and gid, not the pid: a child of the connected process may hold the connection, too.
-// A packet that was queued without credentials (before this socket asked for them) is foreign.
+// A child of the connected process may hold the connection, too, so uid and gid decide who is
+// foreign. The pid is compared on its own: the kernel accepts no other than the sender's, unless
+// the sender has CAP_SYS_ADMIN. A packet that was queued without credentials (before this socket
+// asked for them) is foreign.
 SeqpacketSocket::Head SeqpacketSocket::LookWithSender(Napi::Env env, int fd, void* buffer,
                                                       size_t room) {
   // After 0 at the end, nothing more can be queued, so a second look is final.
@@ -196,7 +198,9 @@ SeqpacketSocket::Head SeqpacketSocket::LookWithSender(Napi::Env env, int fd, voi
     const bool foreign =
         !sender || sender->uid != connected_->uid || sender->gid != connected_->gid;
     const auto kind = message.size > 0 ? Head::Kind::kPacket : Head::Kind::kEmptyPacket;
-    return {kind, static_cast<size_t>(message.size), (message.flags & MSG_CTRUNC) != 0, foreign};
+    const bool passed_on = !sender || sender->pid != connected_->pid;
+    return {kind, static_cast<size_t>(message.size), (message.flags & MSG_CTRUNC) != 0, foreign,
+            passed_on};
   }
   return {Head::Kind::kEnd, 0, false, false};
 }
@@ -225,6 +229,7 @@ Napi::Value SeqpacketSocket::Peek(const Napi::CallbackInfo& info) {
     case Head::Kind::kPacket:
       peeked.Set("kind", "packet");
       if (head.foreign) peeked.Set("foreign", true);
+      if (head.passed_on) peeked.Set("passedOn", true);
       peeked.Set("size", static_cast<double>(head.size));
       if (head.size > limit) {
         peeked.Set("data", env.Undefined());

@@ -30,6 +30,8 @@ class SeqpacketSocket : public Napi::ObjectWrap<SeqpacketSocket>, private PollLi
     bool carries_fds;
     // True if the sender is not the user who connected.
     bool foreign;
+    // True if the sender is another process than the one that connected.
+    bool passed_on = false;
   };
 
   // socket.cc: life and polling.

@@ -77,7 +77,7 @@ function bundled(bundle) {
 
 const bundles = ['build/dist', 'build/client']
   .filter((directory) => existsSync(directory))
-  .flatMap((directory) => readdirSync(directory).map((file) => join(directory, file)))
+  .flatMap((directory) => readdirSync(directory, { recursive: true }).map((file) => join(directory, file)))
   .filter((file) => /\.[cm]?js$/.test(file));
 const directories = new Set([...bundles.flatMap(bundled), ...native.map((name) => `node_modules/${name}`)]);
 

@@ -28,13 +28,14 @@ export const optional = {
 };
 
 /**
- * The same for criuctl: only `look` and `dump` look at processes, only `images` parses images, only a person sees progress, few
- * restores change streams, only a shell asks for
+ * The same for criuctl: only `look` and `dump` look at processes, only `images` parses images, only `dump` writes a manifest, only verbs of
+ * jobs know jobs, only `status` asks systemd, only a person sees progress, few restores change streams, only a shell asks for
  * completions, and CRIU's errors are explained only after a failure.
  */
 export const optionalOfCriuctl = {
   '../look/look.ts': 'src/look/look.ts',
   '../cli/completion.ts': 'src/cli/completion.ts',
+  '../cli/status.ts': 'src/cli/status.ts',
   './criu-errors.ts': 'src/cli/criu-errors.ts',
   './machine.ts': 'src/cli/machine.ts',
   './put-back.ts': 'src/cli/files/put-back.ts',
@@ -42,6 +43,9 @@ export const optionalOfCriuctl = {
   './stream-view.ts': 'src/cli/streams/stream-view.ts',
   './streams/stream-view.ts': 'src/cli/streams/stream-view.ts',
   './images/images.ts': 'src/cli/images/images.ts',
+  './job/jobs.ts': 'src/cli/job/jobs.ts',
+  '../cli/images/images.ts': 'src/cli/images/images.ts',
+  './manifest.ts': 'src/client/manifest.ts',
 };
 
 const inFilesOfTheirOwn = (files) => ({
@@ -62,6 +66,8 @@ export function bundleCriuctl(out) {
     ...out,
     entryPoints: ['src/bin/criuctl.ts'],
     plugins: [inFilesOfTheirOwn(optionalOfCriuctl)],
+    // Shorter code, line by line as readable in a stack trace.
+    minifySyntax: true,
     supported: { 'dynamic-import': false },
   });
 }

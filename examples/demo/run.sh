@@ -65,6 +65,53 @@ show systemd-run --quiet --unit=counter -p StandardOutput=null -p StandardError=
 roots=$(systemctl show --property=MainPID --value counter.service)
 alice criuctl dump "$roots" -D images || true
 
+step "A job of alice's: whatever ends its processes, it goes on, and what it writes is what an uninterrupted run writes"
+# In a virtual machine neither is needed, as above.
+mkdir -p /etc/systemd/user/criu-job@.service.d /etc/systemd/system/criu.service.d
+printf '[Service]\nNoNewPrivileges=yes\n' >/etc/systemd/user/criu-job@.service.d/demo.conf
+printf '[Service]\nExecStart=\nExecStart=/usr/lib/criu-service/criu-service --allow-no-new-privs\n' >/etc/systemd/system/criu.service.d/demo.conf
+systemctl daemon-reload
+manager=user@$(id -u alice).service
+show systemctl restart criu.service "$manager"
+
+out=${BENCH_OUT:-/bench/out} job=/home/alice/.local/state/criu/sums steps=150
+mkdir -p "$out"
+: >"$out/samples" >"$out/events"
+now() { date +%s.%N; }
+happens() { echo "$(now) $*" >>"$out/events"; }
+last() { tail -n 1 "$job/stdout" 2>/dev/null | grep -o '^[0-9]*'; }
+until_step() { until [ "$(last)" -ge "$1" ] 2>/dev/null; do sleep 0.1; done; }
+alice_runs() { alice criuctl run sums --every 2s -- python3 /bench/steps.py $steps; }
+alice_runs
+(while sleep 0.2; do echo "$(now) $(last)"; done >>"$out/samples") &
+sampler=$!
+trap 'kill $sampler' EXIT
+
+until_step 30
+happens 'criu.service is restarted'
+show systemctl restart criu.service
+until_step 50
+happens 'she suspends it'
+alice criuctl suspend sums
+sleep 2
+happens 'and resumes it'
+alice criuctl resume sums
+until [ -e "$job/checkpoints/2" ]; do sleep 0.1; done
+until_step 90
+happens 'SIGKILL to all that is hers, as by a power cut'
+show systemctl kill --signal=KILL --kill-whom=all "$manager"
+sleep 2
+happens 'her manager starts, and the job goes on'
+show systemctl restart "$manager"
+alice criuctl jobs
+alice criuctl wait sums
+kill $sampler
+trap - EXIT
+python3 /bench/steps.py $steps >/tmp/uninterrupted
+cmp /tmp/uninterrupted "$job/stdout"
+echo "   Its output is byte for byte that of an uninterrupted run: $(wc -l <"$job/stdout") lines"
+python3 progress.py "$out/samples" "$out/events" >"$out/progress.svg"
+
 step "Root's process, and a program that speaks CRIU's RPC since long before: CRIU's own Python library"
 mkdir -p /var/lib/images
 show python3 checkpoint.py dump "$roots" /var/lib/images

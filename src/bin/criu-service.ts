@@ -81,6 +81,7 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
         labels,
         timeNamespaces: existsSync('/proc/self/timens_offsets'),
       },
+      naming: { program: join(programDirectory, 'criu-grant'), rule: options.yama },
       answerFile: activation ? answerFileIn(process.env.RUNTIME_DIRECTORY) : undefined,
       // Without systemd no unit can make a kerndat file.
       kerndat: new Kerndat(options.criu, activation ? startKerndatUnit : () => {}),

@@ -5,7 +5,7 @@ import { type Parsed, parseCommandLine } from '../cli/command-line.ts';
 import { detachedVerb } from '../cli/detached-verb.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import type { Invocation, Outcome } from '../cli/invocation.ts';
-import type { Verb } from '../cli/option-table.ts';
+import type { Verb } from '../cli/options/row.ts';
 import { holderVerb } from '../cli/terminal/holder-verb.ts';
 import { jsonOf } from '../cli/words.ts';
 import { sanitize } from '../systemd/log.ts';
@@ -23,12 +23,28 @@ const verbModules: Readonly<Record<Verb, () => Promise<{ run(invocation: Invocat
     features: () => import('../cli/features.ts'),
     cpuinfo: () => import('../cli/cpuinfo.ts'),
     'page-server': () => import('../cli/page-server.ts'),
-    images: () => import('../cli/images-verb.ts'),
+    images: () => import('../cli/images/images.ts'),
     status: () => import('../cli/status.ts'),
+    run: () => import('../cli/job-verbs.ts'),
+    jobs: () => import('../cli/job-verbs.ts'),
+    checkpoint: () => import('../cli/job-verbs.ts'),
+    suspend: () => import('../cli/job-verbs.ts'),
+    resume: () => import('../cli/job-verbs.ts'),
+    logs: () => import('../cli/job-verbs.ts'),
+    wait: () => import('../cli/job-verbs.ts'),
+    remove: () => import('../cli/job-verbs.ts'),
   };
 
-/** These read systemd's state, /proc or images, and start sooner without the protocol. */
-const askingNobody: ReadonlySet<Verb> = new Set(['status', 'look', 'images']);
+/** These read systemd's state, /proc, images or jobs, and start sooner without the protocol. */
+const askingNobody: ReadonlySet<Verb> = new Set([
+  'status',
+  'look',
+  'images',
+  'jobs',
+  'logs',
+  'wait',
+  'remove',
+]);
 
 process.on('uncaughtException', endWithFault);
 main().then((code) => {
@@ -55,14 +71,18 @@ async function main(): Promise<number> {
   return run(parsed, parsed.verb);
 }
 
-async function run({ action, path, options, own }: Parsed, verb: Verb): Promise<number> {
+async function run({ action, path, other, command, options, own }: Parsed, verb: Verb): Promise<number> {
   const abort = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
+  // Reading images is a single long step, which only the kernel can interrupt.
+  if (verb !== 'images')
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
   const client = askingNobody.has(verb) ? undefined : (await import('../client/client.ts')).CriuClient;
   const invocation: Invocation = {
     verb,
     action,
     path,
+    command,
+    other,
     options,
     own,
     signal: abort.signal,

@@ -1,8 +1,10 @@
 /** Advice about a failure. Pure: all facts from the machine come in as {@link Circumstances}. */
 import type { CriuErrorCode } from '../client/criu-error.ts';
 import type { Sentence } from './criu-errors.ts';
-import { optionTable, type Verb } from './option-table.ts';
-import { aboutTaken, type Taken } from './taken-pid.ts';
+import type { Verb } from './options/row.ts';
+import { optionTable } from './options/table.ts';
+import type { Taken } from './pid-holder.ts';
+import { aboutTaken } from './taken-pid.ts';
 
 export interface Circumstances {
   readonly verb: Verb;

@@ -4,15 +4,30 @@ import type { AnyOptions } from '../client/options.ts';
 import { version } from '../version.ts';
 import { exitCodes } from './exit-codes.ts';
 import type { OwnOptions } from './invocation.ts';
-import { type OptionRow, optionsOf, optionTable, type Verb, verbs } from './option-table.ts';
-import { parseCount, parsePid, parseRounds, ValueError } from './option-values.ts';
+import { type OptionRow, type Verb, verbs } from './options/row.ts';
+import { optionsOf, optionTable } from './options/table.ts';
+import {
+  parseCount,
+  parseInterval,
+  parsePid,
+  parsePositive,
+  parseRounds,
+  parseSeconds,
+  parseSignal,
+  parseStatus,
+  ValueError,
+} from './options/values.ts';
 
 export interface Parsed {
   readonly verb: Verb | 'completion';
-  /** `dump` or `check` of cpuinfo, an action of images, the shell of completion. */
+  /** `dump` or `check` of cpuinfo, an action of images, the name of a job, the shell of completion. */
   readonly action?: string;
   /** The directory or file of images. */
   readonly path?: string;
+  /** The command of a job. */
+  readonly command?: readonly string[];
+  /** The directory that is compared with it. */
+  readonly other?: string;
   readonly options: AnyOptions;
   readonly own: OwnOptions;
 }
@@ -29,6 +44,10 @@ interface VerbText {
   readonly choices?: readonly string[];
   /** A second argument, which is a path. */
   readonly path?: readonly [name: string, help: string];
+  /** All words that follow. */
+  readonly rest?: readonly [name: string, help: string];
+  /** A third argument, another path. */
+  readonly other?: readonly [name: string, help: string];
 }
 
 export const verbTexts: Readonly<Record<Verb, VerbText>> = {
@@ -59,12 +78,25 @@ export const verbTexts: Readonly<Record<Verb, VerbText>> = {
   },
   'page-server': { summary: 'receive the pages of a dump over the network' },
   images: {
-    summary: 'show, verify or decode the images of a dump',
-    argument: ['<action>', 'show, verify or decode'],
-    choices: ['show', 'verify', 'decode'],
-    path: ['[path]', 'the directory of the images (default: this one), or the image to decode'],
+    summary: 'show, verify, decode, compare or merge images, tell their sizes, and remove old ones',
+    argument: ['<action>', 'show, verify, decode, compare, size, merge or prune'],
+    choices: ['show', 'verify', 'decode', 'compare', 'size', 'merge', 'prune'],
+    path: ['[path]', 'the directory (default: this one), or the image to decode'],
+    other: ['[other]', 'the directory of later images to compare, or the new directory of merge'],
   },
   status: { summary: 'show the state of the service, and its last requests' },
+  run: {
+    summary: 'start a job that outlives logouts and reboots, or go on with it',
+    argument: ['<name>', 'its name'],
+    rest: ['[command...]', 'its command, after --'],
+  },
+  jobs: { summary: 'show jobs, and their checkpoints' },
+  checkpoint: { summary: 'take a checkpoint of a job, and let it run on', argument: ['<name>', 'the job'] },
+  suspend: { summary: 'take a checkpoint of a job, and end it', argument: ['<name>', 'the job'] },
+  resume: { summary: 'go on with a job from its last checkpoint', argument: ['<name>', 'the job'] },
+  logs: { summary: 'show the output of a job', argument: ['<name>', 'the job'] },
+  wait: { summary: 'wait until a job does not run any more', argument: ['<name>', 'the job'] },
+  remove: { summary: 'remove a job, with its checkpoints and logs', argument: ['<name>', 'the job'] },
 };
 
 export const shells = ['bash', 'zsh', 'fish'] as const;
@@ -78,8 +110,12 @@ type Given = [OptionRow, string];
 
 /** @param argv without the program's name. */
 export function parseCommandLine(argv: readonly string[]): Parsed | Printed {
-  const found: { verb?: Verb | 'completion'; words?: readonly (string | undefined)[]; command?: Command } =
-    {};
+  const found: {
+    verb?: Verb | 'completion';
+    words?: readonly (string | undefined)[];
+    rest?: readonly string[];
+    command?: Command;
+  } = {};
   const given: Given[] = [];
   const program = new Command('criuctl')
     .description('Checkpoints and restores processes, through the checkpoint service of this machine')
@@ -88,16 +124,23 @@ export function parseCommandLine(argv: readonly string[]): Parsed | Printed {
     .addHelpText('after', footer)
     .exitOverride();
   for (const verb of verbs) {
-    const { summary, argument, choices, path } = verbTexts[verb];
+    const { summary, argument, choices, path, other, rest } = verbTexts[verb];
     const command = program.command(verb).description(summary).exitOverride();
     if (argument) {
       const made = command.createArgument(...argument);
       command.addArgument(choices ? made.choices(choices) : made);
     }
-    if (path) command.addArgument(command.createArgument(...path));
+    for (const each of [path, other]) if (each) command.addArgument(command.createArgument(...each));
+    if (rest) command.addArgument(command.createArgument(...rest));
     for (const row of optionsOf(verb)) command.addOption(commanderOption(row, given));
     command.action((...words: unknown[]) => {
-      Object.assign(found, { verb, command, words: words.slice(0, [argument, path].filter(Boolean).length) });
+      const named = [argument, path, other].filter(Boolean).length;
+      Object.assign(found, {
+        verb,
+        command,
+        words: words.slice(0, named),
+        ...(rest ? { rest: words[named] } : {}),
+      });
     });
   }
   program
@@ -108,7 +151,7 @@ export function parseCommandLine(argv: readonly string[]): Parsed | Printed {
     });
   try {
     program.parse(attached(argv), { from: 'user' });
-    return assemble(found.verb!, found.words ?? [], given, found.command!);
+    return assemble(found.verb!, found.words ?? [], given, found.command!, found.rest);
   } catch (error) {
     if (error instanceof CommanderError)
       return { exitCode: error.exitCode === 0 ? exitCodes.done : exitCodes.usage };
@@ -155,9 +198,10 @@ function attached(argv: readonly string[]): string[] {
 
 function assemble(
   verb: Verb | 'completion',
-  [word, path]: readonly (string | undefined)[],
+  [word, path, other]: readonly (string | undefined)[],
   given: readonly Given[],
   command: Command,
+  rest: readonly string[] | undefined,
 ): Parsed {
   const options: Record<string, unknown> = {};
   const own = new Map<string, string>();
@@ -178,11 +222,15 @@ function assemble(
   if (typeof options.logFile === 'string' && options.logFile.includes('/')) {
     command.error(`error: option '--log-file' takes a name; its directory is --work-dir`);
   }
+  const parsed = <T>(long: string, parse: (text: string) => T): T | undefined =>
+    own.has(long) ? checked(`--${long}`, own.get(long)!, parse, command) : undefined;
   const lines = checked('--lines', own.get('lines') ?? '10', parseCount, command);
   return {
     verb,
     ...(word === undefined ? {} : { action: word }),
     ...(path === undefined ? {} : { path }),
+    ...(rest === undefined ? {} : { command: rest }),
+    ...(other === undefined ? {} : { other }),
     options: options as AnyOptions,
     own: {
       json: own.has('json'),
@@ -191,7 +239,8 @@ function assemble(
       force: own.has('force'),
       noVerify: own.has('no-verify'),
       replace: own.has('replace'),
-      live: own.has('live') ? checked('--live', own.get('live')!, parseRounds, command) : undefined,
+      digestPages: own.has('digest-pages'),
+      live: parsed('live', parseRounds),
       displayStats: own.has('display-stats'),
       pidfile: own.get('pidfile'),
       detach: own.get('detach'),
@@ -202,7 +251,20 @@ function assemble(
       actionScripts,
       restoreFiles: own.has('restore-files'),
       wait: own.has('wait'),
+      keep: parsed('keep', parsePositive),
+      dryRun: own.has('dry-run'),
       lines,
+      job: {
+        dir: own.get('dir'),
+        every: parsed('every', parseInterval),
+        foreground: own.has('foreground'),
+        onSignal: parsed('on-signal', parseSignal),
+        suspendedStatus: parsed('exit-code', parseStatus) ?? exitCodes.suspended,
+        timeLimit: parsed('time-limit', parseSeconds),
+        from: parsed('from', parsePositive),
+        follow: own.has('follow'),
+        inUnit: own.has('in-unit'),
+      },
     },
   };
 }

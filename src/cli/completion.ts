@@ -3,7 +3,8 @@
  * each press of the tab key would be slow.
  */
 import { type shells, verbTexts } from './command-line.ts';
-import { type Completion, type OptionRow, optionsOf, optionTable, type Verb, verbs } from './option-table.ts';
+import { type Completion, type OptionRow, type Verb, verbs } from './options/row.ts';
+import { optionsOf, optionTable } from './options/table.ts';
 
 export function completion(shell: string): string {
   switch (shell as (typeof shells)[number]) {
@@ -25,6 +26,13 @@ function takesPid(verb: Verb): boolean {
   return verbTexts[verb].argument?.[0] === '[pid]';
 }
 
+/** The names of a user's jobs are names of directories. */
+const jobNames = '$(ls ~/.local/state/criu 2>/dev/null)';
+
+function takesJob(verb: Verb): boolean {
+  return verbTexts[verb].argument?.[0] === '<name>';
+}
+
 /** Verbs whose action is followed by a path, and those actions. */
 const verbsWithPath = verbs.filter((verb) => verbTexts[verb].path);
 const actionsWithPath = verbsWithPath.flatMap((verb) => verbTexts[verb].choices ?? []);
@@ -42,7 +50,8 @@ function bash(): string {
     const options = offered(verb).flatMap(spellings).join(' ');
     const pids = takesPid(verb) ? ' $(compgen -G "/proc/[0-9]*" | sed "s|/proc/||")' : '';
     const choices = verbTexts[verb].choices?.join(' ') ?? '';
-    return `    ${verb}) words="${choices}${pids}"; options="${options} --help" ;;`;
+    const jobs = takesJob(verb) ? jobNames : '';
+    return `    ${verb}) words="${choices}${pids}${jobs}"; options="${options} --help" ;;`;
   });
   const values = optionTable
     .filter(({ value, impossible }) => value && !value.optional && impossible === undefined)
@@ -68,7 +77,7 @@ ${words.join('\n')}
     *) return ;;
   esac
   if [[ $cur == -* ]]; then words=$options
-  elif [[ $prev =~ ^(${actionsWithPath.join('|')})$ && " ${verbsWithPath.join(' ')} " == *" $verb "* ]]; then
+  elif [[ " ${verbsWithPath.join(' ')} " == *" $verb "* && " \${COMP_WORDS[*]:2:COMP_CWORD-2} " =~ " "(${actionsWithPath.join('|')})" " ]]; then
     compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return
   fi
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
@@ -94,13 +103,25 @@ function bashValues(values: Completion): string {
 
 function zsh(): string {
   const cases = verbs.map((verb) => {
-    const { argument, choices, path } = verbTexts[verb];
+    const { argument, choices, path, other, rest } = verbTexts[verb];
     const specs = offered(verb).map((row) => `      ${zshOption(row)}`);
-    const words = choices ? `"1:action:(${choices.join(' ')})"` : argument ? '"1:pid:_pids"' : '';
+    const words = choices
+      ? `"1:action:(${choices.join(' ')})"`
+      : takesJob(verb)
+        ? '"1:job:_files -W ~/.local/state/criu -/"'
+        : argument
+          ? '"1:pid:_pids"'
+          : '';
     return [
       `    (${verb})`,
       '      _arguments -s -S \\',
-      ...[...specs, ...(words ? [`      ${words}`] : []), ...(path ? ['      "2:path:_files"'] : [])]
+      ...[
+        ...specs,
+        ...(words ? [`      ${words}`] : []),
+        ...(path ? ['      "2:path:_files"'] : []),
+        ...(other ? ['      "3:path:_files"'] : []),
+        ...(rest ? ['      "*::command:_normal"'] : []),
+      ]
         .join(' \\\n')
         .split('\n'),
       '      ;;',
@@ -178,6 +199,7 @@ function fish(): string {
     const here = `-n '__fish_seen_subcommand_from ${verb}'`;
     if (choices) lines.push(`complete -c criuctl ${here} -a '${choices.join(' ')}'`);
     if (path) lines.push(`complete -c criuctl ${here} -F`);
+    if (takesJob(verb)) lines.push(`complete -c criuctl ${here} -a '(ls ~/.local/state/criu 2>/dev/null)'`);
     if (takesPid(verb)) lines.push(`complete -c criuctl ${here} -a '(__fish_complete_pids)'`);
     for (const { long, short, value, help } of offered(verb)) {
       const names = `${short === undefined ? '' : `-s ${short} `}-l ${long}`;

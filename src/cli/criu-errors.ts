@@ -2,7 +2,7 @@
  * CRIU's errors in sentences: what is in the way, and what to do about it as this user, on this machine. Pure. Each row was provoked
  * (test/system/advice.test.ts); a row has a remedy only if the remedy works.
  */
-import type { Verb } from './option-table.ts';
+import type { Verb } from './options/row.ts';
 import type { Person } from './people.ts';
 
 /** The request, and its user. */

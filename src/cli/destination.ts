@@ -13,7 +13,6 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   readlinkSync,
   realpathSync,
   renameSync,
@@ -23,12 +22,17 @@ import {
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CriuError } from '../client/criu-error.ts';
+import { isFileOfDump } from '../images/dump-files.ts';
+import { isImage, isManifestName, isOfDump } from '../images/dump-names.ts';
+import { isRoundName } from '../images/round-names.ts';
+import type { Lock } from '../job/lock.ts';
 import { native } from '../native/binding.ts';
+import { startTimeOf } from '../proc/stat.ts';
+import { claim } from './claim.ts';
 import { exist, newFile, type Places, placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
-import { isRoundName } from './round-names.ts';
-import { isImage, parentLink } from './trust.ts';
+import { parentLink } from './trust.ts';
 
 /** Written last of all images (cr_dump_tasks and cr_pre_dump_finish in criu/cr-dump.c). */
 export const lastImage = 'inventory.img';
@@ -52,7 +56,10 @@ export class FailedDump extends Error {
 export interface Destination {
   /** The directories for the request. */
   readonly places: Places;
-  /** Refuses a directory with images, unless they are to be replaced. Call this when the directory was examined. @throws Obstacle */
+  /**
+   * Claims the directory, and refuses one with images, unless they are to be replaced. Call this when the directory was examined.
+   * @throws Obstacle
+   */
   requireUnused(): void;
   /** Puts the images where the user wants them, after a success. @throws Obstacle, which says where the images are. */
   complete(): void;
@@ -100,6 +107,7 @@ class Unused implements Destination {
   readonly places: Places;
   readonly #invocation: Invocation;
   readonly #target: RunningProcess;
+  #claim: Lock | undefined;
   #wasUnused = false;
 
   constructor(invocation: Invocation, places: Places) {
@@ -110,6 +118,7 @@ class Unused implements Destination {
 
   requireUnused(): void {
     const { images } = this.places;
+    this.#claim = claim(images, this.#invocation.verb);
     if (imagesIn(images).length > 0) {
       throw new Obstacle(
         exitCodes.refused,
@@ -118,12 +127,23 @@ class Unused implements Destination {
       );
     }
     this.#wasUnused = true;
+    // Of an earlier dump, whose images are gone. While this dump is at work, there is none.
+    remove(images, isManifestName);
   }
 
-  complete(): void {}
+  complete(): void {
+    this.#claim?.release();
+  }
 
   failed(error: unknown): unknown {
-    if (!this.#wasUnused) return error;
+    try {
+      return this.#wasUnused ? this.#fate(error) : error;
+    } finally {
+      this.#claim?.release();
+    }
+  }
+
+  #fate(error: unknown): unknown {
     const { images } = this.places;
     if (fateAfter(error, this.#target.runs) === 'nothing') removeImages(images);
     else if (imagesIn(images).includes(lastImage)) {
@@ -141,11 +161,14 @@ class Replacement implements Destination {
   readonly #files: readonly string[];
   readonly #logFile: string;
   readonly #target: RunningProcess;
+  readonly #verb: string;
+  #claim: Lock | undefined;
 
   constructor(invocation: Invocation, { images, work }: Places, logFile: string) {
     const directory = realpathSync(images);
     requireExchangeable(directory, images, logFile, invocation.options.parentImg);
     this.#directory = directory;
+    this.#verb = invocation.verb;
     this.#logFile = logFile;
     // The log and the statistics belong to the directory itself: after a failure the log is where a user looks for it.
     this.#files = work === images ? [logFile, statistics] : [];
@@ -154,9 +177,19 @@ class Replacement implements Destination {
     this.places = { images: this.#aside, work };
   }
 
-  requireUnused(): void {}
+  requireUnused(): void {
+    this.#claim = claim(this.#directory, this.#verb);
+  }
 
   complete(): void {
+    try {
+      this.#replace();
+    } finally {
+      this.#claim?.release();
+    }
+  }
+
+  #replace(): void {
     try {
       for (const name of this.#files) {
         const path = join(this.#directory, name);
@@ -174,6 +207,14 @@ class Replacement implements Destination {
   }
 
   failed(error: unknown): unknown {
+    try {
+      return this.#fate(error);
+    } finally {
+      this.#claim?.release();
+    }
+  }
+
+  #fate(error: unknown): unknown {
     if (fateAfter(error, this.#target.runs) === 'nothing') {
       removeAll(this.#aside, this.#logFile);
       const begun = error instanceof CriuError && error.code === 'FAILED';
@@ -244,8 +285,11 @@ function requireExchangeable(
   const inRounds = names
     .filter(isRoundName)
     .flatMap((round) => namesIn(join(directory, round)).map((name) => join(round, name)));
-  const foreign = [...names, ...inRounds].find((name) => !isOfDump(basename(name), logFile));
-  if (foreign !== undefined) refuse(`${foreign} in it is no image`, 'Move it away, or name a new directory');
+  const foreign = [...names, ...inRounds].find(
+    (name) => basename(name) !== logFile && !isRoundName(name) && !isFileOfDump(join(directory, name)),
+  );
+  if (foreign !== undefined)
+    refuse(`${foreign} in it is no file of a dump`, 'Move it away, or name a new directory');
   const needed = parentImg === undefined ? [] : earlierDumps(resolve(directory, parentImg));
   if (needed.some((each) => each === directory || each.startsWith(`${directory}/`)))
     refuse('the new images need the ones in it (--prev-images-dir)', 'Name a new directory');
@@ -284,18 +328,6 @@ function exchange(aside: string, directory: string): void {
   }
 }
 
-function isOfDump(name: string, logFile: string): boolean {
-  return (
-    isImage(name) ||
-    isRoundName(name) ||
-    name === parentLink ||
-    name === logFile ||
-    name.endsWith('.log') ||
-    name === statistics ||
-    name === 'stats-restore'
-  );
-}
-
 /** The names of images of a tree. An unreadable directory counts as empty: CRIU will say more. */
 function imagesIn(directory: string): string[] {
   try {
@@ -316,12 +348,12 @@ function removeImages(directory: string): void {
 
 /** A round of a live dump, which has its own log and statistics. */
 function removeRound(directory: string): void {
-  remove(directory, (name) => isOfDump(name, ''));
+  remove(directory, isOfDump);
   rmdirSync(directory);
 }
 
 function removeAll(directory: string, logFile: string): void {
-  remove(directory, (name) => isOfDump(name, logFile));
+  remove(directory, (name) => isOfDump(name) || name === logFile);
   try {
     rmdirSync(directory);
   } catch {
@@ -338,8 +370,11 @@ function remove(directory: string, which: (name: string) => boolean): void {
     return;
   }
   try {
-    for (const name of readdirSync(`/proc/self/fd/${fd}`).filter(which))
-      (isRoundName(name) ? removeRound : unlinkSync)(`/proc/self/fd/${fd}/${name}`);
+    for (const name of readdirSync(`/proc/self/fd/${fd}`).filter(which)) {
+      const path = `/proc/self/fd/${fd}/${name}`;
+      if (isRoundName(name)) removeRound(path);
+      else if (!isOfDump(name) || isFileOfDump(path)) unlinkSync(path);
+    }
   } catch {
     // What cannot be removed is refused by the next dump, with a sentence.
   } finally {
@@ -354,21 +389,10 @@ class RunningProcess {
 
   constructor(pid: number) {
     this.#pid = pid;
-    this.#start = this.#look();
+    this.#start = startTimeOf(pid);
   }
 
   get runs(): boolean {
-    return this.#start !== undefined && this.#look() === this.#start;
-  }
-
-  /** Field 22 of proc_pid_stat(5); undefined for a process that has ended, also while its parent has not waited for it. */
-  #look(): string | undefined {
-    try {
-      const stat = readFileSync(`/proc/${this.#pid}/stat`, 'latin1');
-      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return 'ZX'.includes(fields[0]!) ? undefined : fields[19];
-    } catch {
-      return undefined;
-    }
+    return this.#start !== undefined && startTimeOf(this.#pid) === this.#start;
   }
 }

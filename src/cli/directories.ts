@@ -7,10 +7,11 @@ import { basename, dirname } from 'node:path';
 import { CriuError } from '../client/criu-error.ts';
 import type { Directory } from '../client/directory.ts';
 import type { AnyOptions } from '../client/options.ts';
+import { isImage } from '../images/dump-names.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
 import { Mounts } from './mounts.ts';
-import { type Finding, isImage, openTrusted, parentLink, type Use } from './trust.ts';
+import { type Finding, openTrusted, parentLink, type Use } from './trust.ts';
 import { decidedByOthers, follow } from './way.ts';
 
 /** The directories as the command line names them; criuctl takes only paths. */

@@ -1,6 +1,7 @@
 /** criuctl dump, criuctl pre-dump */
 import { join } from 'node:path';
 import type { DumpOptions } from '../client/options.ts';
+import type { DumpResult } from '../client/results.ts';
 import { readDumpStatistics } from '../client/statistics.ts';
 import { ActionScripts } from './action-script.ts';
 import { type Destination, destinationOf } from './destination.ts';
@@ -19,8 +20,9 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   const { verb, options } = invocation;
   const pid = options.pid!;
   const destination = destinationOf(invocation, options.logFile ?? `${verb}.log`);
-  const { request, warning, rounds } = await asking(invocation, destination);
+  const { request, result, rounds } = await asking(invocation, destination);
   destination.complete();
+  const warnings = warningsOf(result);
   const places = placesOf(options);
   const images = absolute(places.images);
   const sizes = [places.images, ...rounds.map(({ name }) => join(places.images, name))];
@@ -43,9 +45,9 @@ export async function run(invocation: Invocation): Promise<Outcome> {
       bytes,
       statistics,
       ...(rounds.length === 0 ? {} : { rounds }),
-      ...(warning === undefined ? {} : { warning }),
+      ...(warnings.length === 0 ? {} : { warning: warnings.join('; ') }),
     },
-    warnings: warning === undefined ? [] : [warning],
+    warnings,
     summary: [...roundsSummary(rounds), ...dumpSummary(bytes, statistics)],
   };
 }
@@ -55,7 +57,7 @@ async function asking(
   destination: Destination,
 ): Promise<{
   request: DumpOptions & { logFile: string };
-  warning: string | undefined;
+  result: DumpResult;
   rounds: readonly Round[];
 }> {
   const { verb, options, own } = invocation;
@@ -74,15 +76,28 @@ async function asking(
       scripts,
       { total: () => memoryOfTree(options.pid!), now: written, end: written },
       async (notifications) => {
-        const all = { ...request, ...(notifications ? { notifications } : {}) };
-        if (own.live !== undefined) return dumpLive(invocation, places, all, own.live);
-        if (verb === 'dump') return { warning: (await client.dump(all)).warning, rounds: [] };
+        const { onFrozen } = own;
+        const handlers = { ...notifications, ...(onFrozen ? { postDump: onFrozen } : {}) };
+        const all = { ...request, ...(Object.keys(handlers).length > 0 ? { notifications: handlers } : {}) };
+        const listed = { ...all, manifest: { digestPages: own.digestPages } };
+        if (own.live !== undefined) return dumpLive(invocation, places, listed, own.live);
+        if (verb === 'dump') return { result: await client.dump(listed), rounds: [] };
         await client.singlePreDump(all);
-        return { warning: undefined, rounds: [] };
+        return { result: { restored: false }, rounds: [] };
       },
     );
     return { request, ...done };
   } catch (error) {
     throw destination.failed(error);
   }
+}
+
+function warningsOf({ warning, manifestFailure }: DumpResult): string[] {
+  return [
+    ...(warning === undefined ? [] : [warning]),
+    // Leaves out the call and its path.
+    ...(manifestFailure === undefined
+      ? []
+      : [`the images are complete, and have no manifest: ${manifestFailure.message.split(', ')[0]}`]),
+  ];
 }

@@ -16,6 +16,8 @@ export const exitCodes = {
   directory: 5,
   /** Restored, and the root of the tree has ended a moment later. */
   ended: 6,
+  /** A job that was in the foreground, or waited for, is suspended: HTCondor's usual checkpoint_exit_code. */
+  suspended: 85,
   /** Interrupted; CRIU rolls back where it still can. */
   interrupted: 130,
 } as const;

@@ -1,8 +1,8 @@
 /** Explains a failure for printing: the sentence, CRIU's error lines, its log, and advice. */
 import { statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { defaultAddress } from '../client/connection.ts';
 import { CriuError } from '../client/criu-error.ts';
+import { defaultAddress } from '../client/default-address.ts';
 import { statusField } from '../proc/status.ts';
 import { ScriptError } from './action-script.ts';
 import { advise } from './advice.ts';
@@ -11,7 +11,7 @@ import { FailedDump } from './destination.ts';
 import { placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { read } from './gone.ts';
-import { type Invocation, Obstacle } from './invocation.ts';
+import { type Invocation, isObstacle } from './invocation.ts';
 import { lookAt, type Person } from './people.ts';
 import { takenPid } from './taken-pid.ts';
 
@@ -32,11 +32,11 @@ export async function explain(error: unknown, invocation: Invocation): Promise<E
     const explanation = await explain(error.cause, invocation);
     return { ...explanation, advice: [...error.notes, ...explanation.advice] };
   }
-  if (error instanceof Obstacle) {
+  if (isObstacle(error)) {
     const { exitCode, message, advice } = error;
     return { exitCode, message, code: 'OBSTACLE', errno: undefined, lines: [], log: undefined, advice };
   }
-  if (!(error instanceof CriuError)) return fault(error);
+  if (!(error instanceof CriuError)) return isByAbort(error, invocation.signal) ? interrupted : fault(error);
   const { verb, own, options } = invocation;
   const lines = error.log === undefined ? [] : errorLines(error.log);
   const places = placesOf(options);
@@ -86,6 +86,23 @@ function tracerOf(pid: number | undefined): Person | undefined {
 /** `DUMP failed`, without CRIU's line. */
 function failureOf(message: string): string {
   return /^[A-Z_]+ failed/.exec(message)?.[0] ?? message;
+}
+
+/** Before or after a request, as while it waits for another criuctl. */
+const interrupted: Explanation = {
+  exitCode: exitCodes.interrupted,
+  message: 'Interrupted',
+  code: 'ABORTED',
+  errno: undefined,
+  lines: [],
+  log: undefined,
+  advice: [],
+};
+
+function isByAbort(error: unknown, signal: AbortSignal): boolean {
+  return (
+    signal.aborted && (error === signal.reason || (error instanceof Error && error.name === 'AbortError'))
+  );
 }
 
 function fault(error: unknown): Explanation {

@@ -1,7 +1,8 @@
 /** The parsed command line, and the outcome of a verb. */
 import type { CriuClient } from '../client/client.ts';
 import type { AnyOptions } from '../client/options.ts';
-import type { Verb } from './option-table.ts';
+import type { WrittenFile } from './files/written-files.ts';
+import type { Verb } from './options/row.ts';
 
 /** Options that criuctl uses itself, and does not send. */
 export interface OwnOptions {
@@ -15,6 +16,8 @@ export interface OwnOptions {
   readonly noVerify: boolean;
   /** A dump may replace the images of an earlier one. */
   readonly replace: boolean;
+  /** The manifest of a dump has digests of pages. */
+  readonly digestPages: boolean;
   /** A dump comes after this many pre-dumps at most; undefined for a plain dump. */
   readonly live: number | undefined;
   readonly displayStats: boolean;
@@ -33,16 +36,49 @@ export interface OwnOptions {
   readonly restoreFiles: boolean;
   /** A restore lasts until the tree ends. */
   readonly wait: boolean;
-  /** The number of requests that `status` shows. */
+  /** The number of dumps, or of checkpoints of a job, that are kept. */
+  readonly keep: number | undefined;
+  /** Nothing is removed. */
+  readonly dryRun: boolean;
+  /** Called at the end of a dump, while the tree is still frozen. An error makes CRIU let it run on. */
+  readonly onFrozen?: () => void;
+  /** What a job knows about its files: a restore puts back those in its directory without being asked for. */
+  readonly jobFiles?: { readonly within: string; readonly written: readonly WrittenFile[] };
+  /** The number of requests that `status` shows, or lines that `logs` does. */
   readonly lines: number;
+  /** For jobs. */
+  readonly job: JobOptions;
+}
+
+export interface JobOptions {
+  /** The directory of jobs; undefined for the usual one. */
+  readonly dir: string | undefined;
+  /** Seconds between checkpoints, or by their cost. */
+  readonly every: number | 'auto' | undefined;
+  readonly foreground: boolean;
+  /** Signals that suspend a job in the foreground. */
+  readonly onSignal: NodeJS.Signals | undefined;
+  /** The exit status after that. */
+  readonly suspendedStatus: number;
+  /** In seconds. */
+  readonly timeLimit: number | undefined;
+  /** A checkpoint. */
+  readonly from: number | undefined;
+  readonly follow: boolean;
+  /** Of `criu-job@.service`. */
+  readonly inUnit: boolean;
 }
 
 export interface Invocation {
   readonly verb: Verb;
-  /** `dump` or `check` of cpuinfo, an action of images. */
+  /** `dump` or `check` of cpuinfo, an action of images, the name of a job. */
   readonly action?: string | undefined;
   /** The directory or file of images. */
   readonly path?: string | undefined;
+  /** A directory to compare it with. */
+  readonly other?: string | undefined;
+  /** The command of a job. */
+  readonly command?: readonly string[] | undefined;
   /** For the request. */
   readonly options: AnyOptions;
   readonly own: OwnOptions;
@@ -80,4 +116,9 @@ export class Obstacle extends Error {
     this.exitCode = exitCode;
     this.advice = advice;
   }
+}
+
+/** Also for an obstacle of another bundle, which has a class of its own. */
+export function isObstacle(error: unknown): error is Obstacle {
+  return error instanceof Error && error.name === 'Obstacle';
 }

@@ -8,14 +8,14 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import type { DumpOptions } from '../client/options.ts';
-import type { PreDumpRound } from '../client/results.ts';
+import type { DumpResult, PreDumpRound } from '../client/results.ts';
 import { type DumpStatistics, readDumpStatistics } from '../client/statistics.ts';
+import { roundName } from '../images/round-names.ts';
 import { kernelTracksMemory } from '../proc/memory-tracking.ts';
 import { directoriesOf, type Places } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { imageBytes } from './images.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
-import { roundName } from './round-names.ts';
 import { inBytes, inTime } from './words.ts';
 
 /** A round this small leaves a dump that is as quick as it can be: its time goes into freezing and into the files. */
@@ -49,14 +49,14 @@ export function requireRounds({ options }: Invocation): void {
 /**
  * Runs the rounds, and the dump that ends them.
  * @param request of the dump, in `places`.
- * @returns the dump's warning, and the rounds before it.
+ * @returns the dump's result, and the rounds before it.
  */
 export async function dumpLive(
   invocation: Invocation,
   places: Places,
   request: DumpOptions & { readonly logFile: string },
   most: number,
-): Promise<{ readonly warning: string | undefined; readonly rounds: readonly Round[] }> {
+): Promise<{ readonly result: DumpResult; readonly rounds: readonly Round[] }> {
   const rounds: Round[] = [];
   const { parentImg, ...rest } = request;
   const first = { ...rest, ...requestOf(invocation, places, 1, fromBelow(parentImg), request.logFile) };
@@ -73,7 +73,7 @@ export async function dumpLive(
       round.next(requestOf(invocation, places, next, parent, request.logFile));
     } else {
       const last = { ...request, trackMem: true, parentImg: roundName(rounds.length) };
-      return { warning: (await round.dump(last)).warning, rounds };
+      return { result: await round.dump(last), rounds };
     }
   }
   throw new Error('a series of pre-dumps ended without its dump');

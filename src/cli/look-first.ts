@@ -2,14 +2,14 @@
  * The look before a dump: a tree that would not come back is not ended. It is advice, for the caller's own good: what the look
  * cannot read does not hold up the dump, and the service judges each request as before.
  */
-import type { DumpOptions } from '../client/options.ts';
+import type { AnyOptions, DumpOptions } from '../client/options.ts';
 import type { Finding } from '../look/conclusion.ts';
 import type { Look } from '../look/look.ts';
 import type { Thing } from '../look/things.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
 import { sentenceAbout } from './look-words.ts';
-import { optionTable } from './option-table.ts';
+import { optionTable } from './options/table.ts';
 import { userName } from './people.ts';
 
 /** @throws Obstacle if the dump would end the tree and the tree would not come back, or if the dump lacks options. */
@@ -25,6 +25,47 @@ export async function lookFirst({ options, own }: Invocation): Promise<void> {
   const missing = missingOptions(seen, request);
   if (fatal.length > 0) throw new Obstacle(exitCodes.refused, ...refusal(pid, fatal, nounOf));
   if (missing.length > 0) throw new Obstacle(exitCodes.refused, ...lacking(pid, findings, missing, nounOf));
+}
+
+/** Options that a tree needs, as fields of requests. */
+export interface NeededOptions {
+  readonly dump: Partial<AnyOptions>;
+  readonly restore: Partial<AnyOptions>;
+  /** As a person would write them. */
+  readonly names: readonly string[];
+}
+
+/**
+ * The same for a job, whose checkpoints are worth nothing if they would not come back, also where it runs on. Options that it needs
+ * are given without asking.
+ * @throws Obstacle if the tree would not come back.
+ */
+export async function lookAtJob(pid: number): Promise<NeededOptions> {
+  const found = await tryToLook(pid);
+  if (!found) return { dump: {}, restore: {}, names: [] };
+  const { seen, nounOf } = found;
+  const fatal = seen.findings.filter(
+    ({ verdict }) =>
+      verdict.verdict === 'does-not-come-back' ||
+      // A job comes back without anybody at a terminal.
+      (verdict.verdict === 'with-option' && verdict.needs.dump === '--shell-job'),
+  );
+  if (fatal.length > 0) {
+    const [first, ...others] = refusal(pid, fatal, nounOf);
+    throw new Obstacle(
+      exitCodes.refused,
+      first,
+      ...others.slice(0, -1),
+      `It runs on as before. See criuctl look ${pid}`,
+    );
+  }
+  const fields = (words: readonly string[]): Partial<AnyOptions> =>
+    Object.assign({}, ...words.map((word) => fieldsOf(word)));
+  return {
+    dump: fields(seen.needs.map(({ dump }) => dump)),
+    restore: fields(seen.needs.flatMap(({ restore }) => restore ?? [])),
+    names: seen.needs.map(({ dump }) => dump),
+  };
 }
 
 async function tryToLook(pid: number): Promise<{ seen: Look; nounOf: (thing: Thing) => string } | undefined> {
@@ -109,11 +150,15 @@ export function missingOptions({ needs }: Pick<Look, 'needs'>, request: DumpOpti
 }
 
 function isGiven(needed: string, request: DumpOptions): boolean {
-  const [name = '', value = ''] = needed.split(' ');
-  const row = optionTable.find(({ long }) => `--${long}` === name);
-  const fields = Object.entries(row?.request?.(value) ?? {}) as [keyof DumpOptions, unknown][];
+  const fields = Object.entries(fieldsOf(needed)) as [keyof DumpOptions, unknown][];
   return fields.every(([field, wanted]) => {
     const given = request[field];
     return typeof wanted === 'number' ? Number(given ?? 0) >= wanted : Boolean(given);
   });
+}
+
+/** @param option with its value, as on the command line. */
+function fieldsOf(option: string): Partial<AnyOptions> {
+  const [name = '', value = ''] = option.split(' ');
+  return optionTable.find(({ long }) => `--${long}` === name)?.request?.(value) ?? {};
 }

@@ -9,6 +9,8 @@ export interface MachineFacts {
   readonly linux: string;
   /** kernel.yama.ptrace_scope; 0 without Yama. */
   readonly ptraceScope: number;
+  /** As {@link canName} of src/policy/yama.ts. */
+  readonly canName: boolean;
   /** The state of criu-pids.service; `impossible` where its condition does not hold. */
   readonly pids: 'moved' | 'not-moved' | 'impossible' | 'unknown';
   readonly pidMax: number;
@@ -57,7 +59,7 @@ function linux({ linux: release }: MachineFacts): MachineFinding {
   };
 }
 
-function yama({ ptraceScope: scope, isRoot }: MachineFacts): MachineFinding {
+function yama({ ptraceScope: scope, canName, isRoot }: MachineFacts): MachineFinding {
   const found = `kernel.yama.ptrace_scope is ${scope}`;
   if (scope === 0) return { subject: 'Yama', found, limits: [] };
   if (scope >= 3) {
@@ -74,14 +76,18 @@ function yama({ ptraceScope: scope, isRoot }: MachineFacts): MachineFinding {
     subject: 'Yama',
     found,
     limits: [
-      `each ${listOf(refused)} ${whose} is refused`,
+      `each ${listOf(refused)} ${whose} is refused${canName && scope === 1 ? unlessRelated : ''}`,
       ...(refused.includes('restore')
         ? []
         : [`a restore ${whose} gets no descriptors (--stdout, --inherit-fd)`]),
     ],
-    remedy: 'As root: sysctl -w kernel.yama.ptrace_scope=0, and a file in /etc/sysctl.d for later boots',
+    remedy: `As root: sysctl -w kernel.yama.ptrace_scope=0, and a file in /etc/sysctl.d for later boots${canName && scope === 1 ? '; or criu-service with --yama=own' : ''}`,
   };
 }
+
+/** The caller cannot see the options of the service. */
+const unlessRelated =
+  ', unless its target descends from the process that asks, has named anybody (as each job of criuctl run), or was restored by the service (criu-service(8), --yama)';
 
 function listOf(words: readonly string[]): string {
   const last = words.at(-1)!;

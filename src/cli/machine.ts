@@ -7,6 +7,7 @@ import type { CriuVersion as ToldVersion } from '../client/results.ts';
 import { findCriu } from '../engine/criu-binary.ts';
 import { isOutdated, keptKerndat } from '../engine/kerndat.ts';
 import type { CriuVersion } from '../policy/criu-version.ts';
+import { canName } from '../policy/yama.ts';
 import { findingsOf, type MachineFacts, type MachineFinding } from './machine-findings.ts';
 
 export type { MachineFinding } from './machine-findings.ts';
@@ -17,6 +18,7 @@ export async function machineFindings(criu: ToldVersion | undefined): Promise<re
     isRoot: process.geteuid?.() === 0,
     criu: criu && versionOf(criu),
     linux: release(),
+    canName,
     ptraceScope: numberIn('/proc/sys/kernel/yama/ptrace_scope'),
     pids: await stateOfPids(),
     pidMax: numberIn('/proc/sys/kernel/pid_max'),

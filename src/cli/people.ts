@@ -1,7 +1,10 @@
 /** Describes a process and its owner in words. */
 import { readFileSync } from 'node:fs';
 import { statusField } from '../proc/status.ts';
+import { userName } from '../proc/users.ts';
 import { sanitize } from '../systemd/log.ts';
+
+export { userName };
 
 /** A process and its owner. */
 export interface Person {
@@ -20,17 +23,5 @@ export function lookAt(pid: number): Person | undefined {
     return { pid, uid, user: userName(uid), name };
   } catch {
     return undefined;
-  }
-}
-
-/** Looks only into /etc/passwd: the name is for a sentence, which is not worth waiting for a name service. */
-export function userName(uid: number): string {
-  try {
-    const line = readFileSync('/etc/passwd', 'utf8')
-      .split('\n')
-      .find((each) => each.split(':')[2] === String(uid));
-    return line?.split(':')[0] ?? `uid ${uid}`;
-  } catch {
-    return `uid ${uid}`;
   }
 }

@@ -7,7 +7,7 @@ const ofTree = /^criu-(restore|page-server)-[0-9a-z-]*[0-9a-f]{12}-\d+(\.scope)?
 /** Users name the cgroups of their own units. */
 const harmless = /^[\w@.:-]+$/;
 
-/** @returns scopes by their names, and other cgroups with the name of the one above: `job1.service/criu-restore-ID`. Sorted. */
+/** @returns scopes by their names, and other cgroups with the name of the one above: `job1.service/criu-restore-UID-ID`. Sorted. */
 export async function restoredTrees(root = '/sys/fs/cgroup'): Promise<string[]> {
   const found: string[] = [];
   const look = async (directory: string): Promise<void> => {

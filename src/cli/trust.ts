@@ -4,6 +4,7 @@
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
+import { isImage } from '../images/dump-names.ts';
 import { native } from '../native/binding.ts';
 import { Mounts } from './mounts.ts';
 import { follow, MissingError, type Place, writtenByOthers } from './way.ts';
@@ -37,11 +38,6 @@ export const parentLink = 'parent';
 const restoreStatistics = 'stats-restore';
 
 const imagesBefore: Use = { reads: true, writes: () => false, before: [parentLink] };
-
-/** All files that CRIU reads and writes as images have such a name (criu/image-desc.c). */
-export function isImage(name: string): boolean {
-  return name.endsWith('.img');
-}
 
 /**
  * Checks a directory that root has named, the way there, and its files. A directory that passes stays safe: only root can change

@@ -31,6 +31,12 @@ export async function verifyFirst({ own, options }: Invocation, directory: strin
   );
 }
 
+/** What is in the way of a restore in the images themselves. */
+export async function faultsOf(directory: string): Promise<readonly string[]> {
+  if (!existsSync(join(directory, lastImage))) return [`${lastImage} is missing in ${directory}`];
+  return (await brokenImages(directory, false)).map(({ why }) => why);
+}
+
 async function brokenImages(
   directory: string,
   tcpClose: boolean,

@@ -1,4 +1,5 @@
 /** Formats numbers and tables for people. */
+import { escapeUnprintable } from '../images/json-text.ts';
 
 /** For example, 1536 is `1.5 KiB`. */
 export function inBytes(bytes: number): string {
@@ -33,14 +34,7 @@ export function columns(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
-const unprintable = /[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu;
-
-/** JSON whose text no terminal takes for a command: JSON itself leaves some control and formatting characters as they are. */
+/** JSON whose text no terminal takes for a command. */
 export function jsonOf(value: object): string {
-  return JSON.stringify(value).replace(unprintable, (character) =>
-    character
-      .split('')
-      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-      .join(''),
-  );
+  return escapeUnprintable(JSON.stringify(value));
 }

@@ -1,7 +1,8 @@
 /** A client of CRIU: a method for each verb, a connection for each request. */
 import { type CriuReq, type CriuResp, ReqType } from '../protocol/messages.ts';
-import { type Connection, connect, defaultAddress, startChild } from './connection.ts';
+import { type Connection, connect, startChild } from './connection.ts';
 import { CriuError } from './criu-error.ts';
+import { defaultAddress } from './default-address.ts';
 import { converse } from './dialog.ts';
 import { dumpResult, warningOf } from './dump-result.ts';
 import type {
@@ -27,6 +28,9 @@ import type {
 
 /** Attempts to send a request to services that exit without reading it. */
 const mostTries = 5;
+
+/** Time for the version of CRIU, which a service keeps. A manifest without it is as good. */
+const versionPatienceMs = 5000;
 
 /** The server to ask. Default: the service of this machine, at `/run/criu-service.socket`. */
 export interface CriuClientOptions {
@@ -63,7 +67,7 @@ export class CriuClient {
    * the tree runs on.
    */
   async dump(options: DumpOptions): Promise<DumpResult> {
-    return dumpResult(await this.#ask(ReqType.DUMP, options));
+    return this.#listed(dumpResult(await this.#ask(ReqType.DUMP, options)), options);
   }
 
   /**
@@ -83,6 +87,7 @@ export class CriuClient {
     return preDumpRounds(options, {
       connect: (signal) => this.#connect(ReqType.PRE_DUMP, [], signal),
       ask: (connection, type, each) => this.#askOn(connection, type, each),
+      listed: (result, each) => this.#listed(result, each),
     });
   }
 
@@ -143,6 +148,14 @@ export class CriuClient {
     // CRIU dereferences opts.ps of a PAGE_SERVER unchecked.
     const { ps } = await this.#ask(ReqType.PAGE_SERVER, { ...options, ps: options.ps ?? {} });
     return { port: ps?.port ?? 0, pid: ps?.pid ?? 0 };
+  }
+
+  /** Writes the manifest of a dump if it was asked for. The restored copy of a process that has dumped itself has none to write. */
+  async #listed(result: DumpResult, options: DumpOptions): Promise<DumpResult> {
+    if (!options.manifest || result.restored) return result;
+    const { addManifest } = await import('./manifest.ts');
+    const version = this.version({ signal: AbortSignal.timeout(versionPatienceMs) });
+    return { ...result, ...(await addManifest(options, await version.catch(() => undefined))) };
   }
 
   async #ask(type: ReqType, options: AnyOptions, more: Partial<CriuReq> = {}): Promise<CriuResp> {

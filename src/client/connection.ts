@@ -14,9 +14,6 @@ import { maxPacketBytes } from '../native/limits.ts';
 import type { ReqType } from '../protocol/messages.ts';
 import { abortError, CriuError } from './criu-error.ts';
 
-/** The socket of this machine's service (criu.socket). */
-export const defaultAddress = '/run/criu-service.socket';
-
 /** Time for a busy service to accept. */
 const connectPatienceMs = 10_000;
 

@@ -8,7 +8,13 @@ import { CriuError } from './criu-error.ts';
 import type { AnyOptions } from './options.ts';
 
 /** Options outside criu_opts, or converted elsewhere. */
-const handledElsewhere: ReadonlySet<string> = new Set(['imagesDir', 'workDir', 'notifications', 'signal']);
+const handledElsewhere: ReadonlySet<string> = new Set([
+  'imagesDir',
+  'workDir',
+  'notifications',
+  'signal',
+  'manifest',
+]);
 
 /** Fields that a caller cannot set: directories are opened here, and notifications follow from handlers. */
 const ours: ReadonlySet<string> = new Set(['images_dir_fd', 'images_dir', 'work_dir_fd', 'notify_scripts']);

@@ -23,6 +23,7 @@ export type {
   TreeOptions,
 } from './options.ts';
 export type {
+  CheckResult,
   CriuFeatures,
   CriuVersion,
   DumpResult,

@@ -156,6 +156,11 @@ export interface TreeOptions extends ImageOptions, TlsOptions {
 export interface DumpOptions extends TreeOptions {
   /** The root of the process tree. Absent: this process itself, which only a service can dump. */
   readonly pid?: number | undefined;
+  /**
+   * Writes `manifest.json` beside the images when the dump is complete: files with sizes and digests, the machine, the user, command
+   * lines. Digests of pages are written on request only. A failure is in {@link DumpResult.manifestFailure}. Default: no manifest.
+   */
+  readonly manifest?: boolean | { readonly digestPages?: boolean | undefined } | undefined;
   /** Lets the tree run on after the dump. By default it is killed. */
   readonly leaveRunning?: boolean | undefined;
   /** Directory of the previous images, relative to the images directory. Since 1.2. */

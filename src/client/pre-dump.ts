@@ -3,17 +3,19 @@ import { type CriuResp, ReqType } from '../protocol/messages.ts';
 import type { Connection } from './connection.ts';
 import { dumpResult } from './dump-result.ts';
 import type { DumpOptions } from './options.ts';
-import type { PreDumpRound } from './results.ts';
+import type { DumpResult, PreDumpRound } from './results.ts';
 
 /** The client functions that a series needs. */
 export interface PreDumpContext {
   connect(signal?: AbortSignal): Promise<Connection>;
   ask(connection: Connection, type: ReqType, options: DumpOptions): Promise<CriuResp>;
+  /** The result, with the manifest that the options ask for. */
+  listed(result: DumpResult, options: DumpOptions): Promise<DumpResult>;
 }
 
 export async function* preDumpRounds(
   first: DumpOptions,
-  { connect, ask }: PreDumpContext,
+  { connect, ask, listed }: PreDumpContext,
 ): AsyncGenerator<PreDumpRound, void, void> {
   const connection = await connect(first.signal);
   try {
@@ -29,7 +31,8 @@ export async function* preDumpRounds(
           following = { ...options, ...changes };
         },
         dump: async (changes) => {
-          return dumpResult(await ask(connection, ReqType.DUMP, { ...options, ...changes }));
+          const last = { ...options, ...changes };
+          return listed(dumpResult(await ask(connection, ReqType.DUMP, last)), last);
         },
       };
     }

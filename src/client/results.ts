@@ -7,6 +7,8 @@ export interface DumpResult {
   readonly restored: boolean;
   /** A sentence of the service about what its caller will miss when it restores: for example, a group. */
   readonly warning?: string;
+  /** The reason why a manifest could not be written, for example a full disk. The dump is complete all the same. */
+  readonly manifestFailure?: Error;
 }
 
 export interface RestoreResult {

@@ -44,6 +44,14 @@ export function parseCommandLine(argv: readonly string[], version: string): Serv
       parseRestore,
       defaults.restore,
     )
+    .addOption(
+      new Option(
+        '--yama <rule>',
+        'under kernel.yama.ptrace_scope 1, users may dump what the kernel lets them trace (kernel), all that is their own (own), or nothing (none)',
+      )
+        .choices(['kernel', 'own', 'none'])
+        .default(defaults.yama),
+    )
     .option(
       '--request-timeout <seconds>',
       'how long a connection may stay silent',
@@ -131,6 +139,7 @@ export function parseCommandLine(argv: readonly string[], version: string): Serv
     verbosity: given.v,
     allowNoNewPrivs: given.allowNoNewPrivs,
     restore: given.restore,
+    yama: given.yama,
     limits: {
       sessions: given.maxSessions,
       sessionsPerUser: given.maxSessionsPerUser,

@@ -2,6 +2,7 @@
 
 import type { Limits } from '../engine/engine-queue.ts';
 import { maxPacketBytes } from '../native/limits.ts';
+import type { YamaRule } from '../policy/yama.ts';
 import type { Timeouts } from '../session/caller/deadlines.ts';
 
 export interface ServiceOptions {
@@ -18,6 +19,8 @@ export interface ServiceOptions {
   readonly allowNoNewPrivs: boolean;
   /** The callers that may restore: `all`; `root` alone; `group=NAME`, root and that group. */
   readonly restore: string;
+  /** Whose processes a user without root may dump under Yama's ptrace_scope 1. */
+  readonly yama: YamaRule;
   readonly limits: Limits;
   readonly timeouts: Timeouts;
   /** The largest packet of a caller, in bytes. */
@@ -46,6 +49,7 @@ export const defaults: ServiceOptions = {
   verbosity: defaultVerbosity,
   allowNoNewPrivs: false,
   restore: 'all',
+  yama: 'kernel',
   limits: { sessions: 1024, sessionsPerUser: 128, engines: 128, enginesPerUser: 16 },
   timeouts: { requestMs: 10_000, notifyMs: 600_000, operationMs: undefined },
   maxPacketBytes,

@@ -24,6 +24,7 @@ import { Records } from '../records/records.ts';
 import { rollbackMs, type Timeouts } from '../session/caller/deadlines.ts';
 import { judge } from '../session/caller/judge.ts';
 import type { SessionContext } from '../session/context.ts';
+import type { NamingOptions } from '../session/engines/naming.ts';
 import { endUnbegun } from '../session/keep/found-engine.ts';
 import { SessionFile } from '../session/keep/session-file.ts';
 import { type StoredSession, sortStored } from '../session/keep/stored-sessions.ts';
@@ -41,6 +42,7 @@ import { TurnedAway } from './turned-away.ts';
 export interface ServiceOptions {
   readonly engine: EnginePoolOptions;
   readonly confined: ConfinedEngineOptions;
+  readonly naming: NamingOptions;
   readonly kerndat: Kerndat;
   /** The file of constant answers, which outlives this start. */
   readonly answerFile: AnswerFile | undefined;
@@ -135,6 +137,7 @@ export class Service {
       reader: new CallerReader(own, callerDeadlineMs),
       trees: new TreeReader(),
       confined: options.confined,
+      naming: options.naming,
       kerndat: options.kerndat,
       standing: options.standing,
       procMount: new OwnProcMount(),

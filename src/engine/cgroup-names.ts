@@ -2,7 +2,7 @@
  * The names of this service's cgroups. Each has an id that is unique on this machine, and begins with an id of this start of the
  * service.
  *
- * - `criu-restore-ID`, `criu-restore-capable-ID`: a restored tree; `criu-page-server-ID`: a page server; `criu-engine-ID`: any other
+ * - `criu-restore-UID-ID`, `criu-restore-capable-ID`: a restored tree of that user's; `criu-page-server-ID`: a page server; `criu-engine-ID`: any other
  *   engine. They lie below the cgroup of their caller, or, with `.scope` behind the name, in the caller's slice.
  * - `criu-apart-NAME`: the engine of the tree in NAME, beside that cgroup.
  */
@@ -27,9 +27,16 @@ export function newId(): string {
   return `${thisStart}-${nextId++}`;
 }
 
-/** @param mayHold a restored tree may hold CAP_CHECKPOINT_RESTORE: it is root's, or its user holds the capability anyway. */
-export function newName(kind: CgroupKind, mayHold: boolean): string {
-  return `criu-${kind}-${kind === 'restore' && mayHold ? mayHoldMark : ''}${newId()}`;
+/** The owner of a restored tree. */
+export interface TreeOwner {
+  readonly uid: number;
+  /** The tree may hold CAP_CHECKPOINT_RESTORE: it is root's, or its user holds the capability anyway. */
+  readonly mayHold: boolean;
+}
+
+export function newName(kind: CgroupKind, { uid, mayHold }: TreeOwner): string {
+  const mark = kind !== 'restore' ? '' : mayHold ? mayHoldMark : `${uid}-`;
+  return `criu-${kind}-${mark}${newId()}`;
 }
 
 /** The name of the cgroup for the engine of a tree. */
@@ -50,6 +57,12 @@ export function nestedKind(name: string): CgroupKind | 'apart' | undefined {
 /** True for a cgroup that was named by this start of the service, whether or not it exists yet. */
 export function isOfThisStart(path: string): boolean {
   return thisStart !== undefined && basename(path).includes(`-${thisStart}-`);
+}
+
+/** The uid in the name of a cgroup for a restored tree that cannot hold the capability; undefined for any other name. */
+export function restorerIn(path: string): number | undefined {
+  const uid = /^criu-restore-(\d+)-[0-9a-f]{12}-\d+(\.scope)?$/.exec(basename(path))?.[1];
+  return uid === undefined ? undefined : Number(uid);
 }
 
 /** True for a cgroup whose processes may hold CAP_CHECKPOINT_RESTORE for as long as they live. */

@@ -1,5 +1,6 @@
 /** By what a confined engine, and what came out of it, is known. */
 import type { Traits } from '../policy/standing.ts';
+import type { Consent } from '../policy/yama.ts';
 
 /** Whom a confined engine has become, and by what it is known what came out of it (escaped.ts). */
 export interface ConfinedIdentity {
@@ -11,6 +12,8 @@ export interface ConfinedIdentity {
   readonly since?: number;
   /** Present if a time namespace was made for it. */
   readonly time?: MadeTime;
+  /** Why its target consents, where that was asked (yama.ts). */
+  readonly consent?: Consent;
   /** Its audit session, once there is one. */
   readonly session?: number;
 }

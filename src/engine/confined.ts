@@ -15,6 +15,7 @@ import { findCriu } from './criu-binary.ts';
 import { requireUnprivilegedMode } from './criu-version.ts';
 import { type ConfinedEngineEvents, Engine, usualConnection } from './engine.ts';
 import type { EngineCgroup } from './engine-cgroup.ts';
+import type { NamedEngine } from './grant.ts';
 import { explainLaunchFailure, type LaunchContext } from './launch-failure.ts';
 import { Launcher } from './launcher.ts';
 import {
@@ -127,6 +128,7 @@ export class LaunchError extends Error {
  * @param connection the caller's own, blocking, for a hand-over; copied. In a hand-over the launcher opens no files, because CRIU
  * opens them itself.
  * @param onAbandoned gets a promise of the exit of a launcher that failed: until then it counts as an engine.
+ * @param nameEngine is called while the engine is root's and waits: what it throws ends the start.
  * @throws LaunchError, CriuMissingError, CriuTooOldError, NativeError
  */
 export async function startConfinedEngine(
@@ -139,6 +141,7 @@ export async function startConfinedEngine(
   home: EngineHome,
   events: ConfinedEngineEvents,
   onAbandoned: (gone: Promise<void>) => void,
+  nameEngine?: (engine: NamedEngine) => Promise<void>,
 ): Promise<ConfinedEngine> {
   const criu = findCriu(options.criu);
   await requireUnprivilegedMode(criu);
@@ -170,6 +173,11 @@ export async function startConfinedEngine(
         os.errno.EAGAIN,
         'The calling process was moved to another cgroup meanwhile: ask again',
       );
+    }
+    if (nameEngine) {
+      await birthOf(control, launcher, options.deadlineMs);
+      const { pid, pidfd } = launcher.process!;
+      await nameEngine({ pid, isThere: () => native.isAlive(pidfd) });
     }
     sendIfThere(control, parameters);
     const ready = await answerOf(control, launcher, options.deadlineMs, {
@@ -239,6 +247,48 @@ function spawnLauncher(
     devNull.close();
     directory?.close();
   }
+}
+
+/**
+ * Waits until the process that becomes the engine is there.
+ * @throws LaunchError
+ */
+function birthOf(control: SeqpacketSocket, launcher: Launcher, deadlineMs: number): Promise<void> {
+  if (launcher.process) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const settle = (error?: Error): void => {
+      clearTimeout(timer);
+      control.watch(0);
+      if (error) reject(error);
+      else resolve();
+    };
+    const timer = setTimeout(
+      () =>
+        settle(new LaunchError(os.errno.ETIMEDOUT, `The engine was not there after ${deadlineMs / 1000} s`)),
+      deadlineMs,
+    );
+    control.watch(Watch.readable, () => {
+      try {
+        const packet = control.receive(maxAnswerBytes, 1);
+        if (!packet)
+          throw new LaunchError(os.errno.ECONNABORTED, 'The engine was ended before it could start');
+        const answer = decodeAnswer(packet.data);
+        if (answer.kind === 'failed') {
+          const { errno, sentence } = explainLaunchFailure(answer, {});
+          throw new LaunchError(errno, sentence);
+        }
+        if (answer.kind !== 'born') throw new Error(`its first answer is ${answer.kind}`);
+        launcher.born(packet.fds[0], answer.pid);
+        settle();
+      } catch (error) {
+        settle(
+          error instanceof LaunchError
+            ? error
+            : new LaunchError(os.errno.EIO, `The launcher cannot be understood: ${(error as Error).message}`),
+        );
+      }
+    });
+  });
 }
 
 interface Launched {

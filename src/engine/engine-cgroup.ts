@@ -32,6 +32,7 @@ import {
   newId,
   newName,
   type ScopeKind,
+  type TreeOwner,
   treeOfApart,
 } from './cgroup-names.ts';
 import { cgroupRegister, type NestedKind } from './cgroup-register.ts';
@@ -70,10 +71,9 @@ export class EngineCgroup {
 
   /**
    * Creates a cgroup below that of a caller. The kernel hands no controller down to it, so that the caller's own limits hold.
-   * @param mayHold as in {@link EngineCgroup.scope}.
    */
-  static within(parent: string, kind: CgroupKind, mayHold: boolean): EngineCgroup {
-    const cgroup = new EngineCgroup(join(parent, newName(kind, mayHold)), false);
+  static within(parent: string, kind: CgroupKind, owner: TreeOwner): EngineCgroup {
+    const cgroup = new EngineCgroup(join(parent, newName(kind, owner)), false);
     cgroup.#make();
     return cgroup;
   }
@@ -142,18 +142,17 @@ export class EngineCgroup {
 
   /**
    * Moves a process into a new scope in a slice, or, without systemd, below this service's cgroup.
-   * @param mayHold the restored tree may hold CAP_CHECKPOINT_RESTORE: it is root's, or its user holds the capability anyway.
    */
   static async scope(
     kind: ScopeKind,
-    mayHold: boolean,
+    owner: TreeOwner,
     slice: string,
     description: string,
     pid: number,
     lane: number,
   ): Promise<EngineCgroup> {
     try {
-      const name = `${newName(kind, mayHold)}.scope`;
+      const name = `${newName(kind, owner)}.scope`;
       return new EngineCgroup(await native.startScope({ name, slice, description, pid, lane }), true);
     } catch (error) {
       if (!noSystemd.has((error as NodeJS.ErrnoException).code ?? '')) throw error;

@@ -6,7 +6,8 @@ import { constants as os } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 import { EBADRQC } from '../native/errnos.ts';
 import { bare, decisiveFirst, errorLinesOf, weightOf } from '../protocol/error-lines.ts';
-import type { CriuResp } from '../protocol/messages.ts';
+import { aboutImages } from '../protocol/image-words.ts';
+import { type CriuResp, ReqType } from '../protocol/messages.ts';
 
 /** The beginnings of the library's lines (native/engine-preload). */
 const ofLibrary = 'criu-service: ';
@@ -70,7 +71,10 @@ export function explain(
   const [reason = said] = sentences.length > 0 ? sentences : decisiveFirst([...(said ? [said] : []), ...log]);
   const better = sentences.length > 0 || weightOf(reason) < weightOf(said);
   const chosen = better || said === '' ? reason || withoutLog(other) : said;
-  const words = suggested === undefined || chosen.includes(suggested) ? chosen : joined(chosen, suggested);
+  const about = reply.type === ReqType.RESTORE ? aboutImages(chosen, log) : undefined;
+  const more = about === undefined ? suggested : chosen;
+  const first = about ?? chosen;
+  const words = more === undefined || first.includes(more) ? first : joined(first, more);
   return words === said || words === '' ? undefined : { message: words };
 }
 

@@ -1,8 +1,8 @@
 /** Recognizes the cgroups of this service, and the places where they lie. */
-import { readdir, readFileSync } from 'node:fs';
+import { readdir, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { ScopeKind } from './cgroup-names.ts';
+import { restorerIn, type ScopeKind } from './cgroup-names.ts';
 import { cgroupRegister } from './cgroup-register.ts';
 
 const namesIn = promisify(readdir);
@@ -68,6 +68,16 @@ export function isTreeCgroup(path: string, kind?: ScopeKind): boolean {
   const scope = slices.pop() ?? '';
   if (kind !== undefined && scopeName.exec(scope)?.[1] !== kind) return false;
   return scopeName.test(scope) && slices.every((part) => part.endsWith('.slice'));
+}
+
+/**
+ * The user without root for whom this service has restored the tree in this cgroup; undefined for any other cgroup. In a cgroup of a
+ * caller's the caller may put another in the place of an empty one of ours, but that is not root's.
+ */
+export function restorerOf(path: string): number | undefined {
+  const uid = restorerIn(path);
+  const isOurs = uid !== undefined && isTreeCgroup(path, 'restore');
+  return isOurs && statSync(join(unifiedMount(), path)).uid === 0 ? uid : undefined;
 }
 
 let own: string | undefined;

@@ -16,7 +16,7 @@ const burst = 4;
 const perSecond = 0.1;
 
 /** The time for an engine or a thread to end. Launchers and engines that wait take some milliseconds. */
-const patienceMs = 3000;
+const patienceMs = 10_000;
 const lookAgainMs = 10;
 
 /** The holder of a pid: a thread of this service, an engine or a helper of it, or nothing any more. */

@@ -23,6 +23,7 @@ const states: Readonly<Record<number, string>> = { 1: 'connected', 7: 'closed', 
 
 const version6 = 10;
 
+/** @internal */
 export function internetSocket(entry: Message): InternetSocket {
   const family = entry.number('family')!;
   const number = entry.number('proto')!;
@@ -46,7 +47,10 @@ function address(family: number, words: readonly number[]): string {
   return addressText(family === version6 ? bytes : bytes.subarray(0, 4));
 }
 
-/** @param bytes of IPv6, or four of IPv4. */
+/**
+ * @param bytes of IPv6, or four of IPv4.
+ * @internal
+ */
 export function addressText(bytes: Buffer): string {
   if (bytes.length <= 4) return [...bytes].join('.');
   const groups = Array.from({ length: bytes.length / 2 }, (_, index) =>
@@ -57,7 +61,10 @@ export function addressText(bytes: Buffer): string {
   return `[${short}]`;
 }
 
-/** An abstract name begins with a zero byte, which is shown as @. */
+/**
+ * An abstract name begins with a zero byte, which is shown as @.
+ * @internal
+ */
 export function unixName(name: Uint8Array): string {
   const text = Buffer.from(name).toString('utf8').replaceAll('\0', '@');
   return name[0] === 0 ? text : text.replace(/@$/, '');

@@ -1,5 +1,6 @@
 /** Collections of what an image says, which may be anything: beyond a limit, things are counted only. */
 
+/** @internal */
 export function first<T>(values: Iterable<T>, most: number): T[] {
   const taken: T[] = [];
   for (const value of values) {
@@ -15,7 +16,10 @@ export interface Listed<T> {
   readonly more: number;
 }
 
-/** Collects at most so many items. */
+/**
+ * Collects at most so many items.
+ * @internal
+ */
 export class List<T> implements Listed<T> {
   readonly items: T[] = [];
   more = 0;

@@ -3,17 +3,9 @@ import type { ImageRecord } from './image-file.ts';
 import type { Message } from './message.ts';
 import { judgeParents } from './parents.ts';
 import type { Reading } from './reading.ts';
-import {
-  type CoreFacts,
-  coreFacts,
-  isOver,
-  readPagemap,
-  readTree,
-  spaceFacts,
-  type Tree,
-  type TreeTask,
-} from './task-images.ts';
+import { type CoreFacts, coreFacts, isOver, readPagemap, readTree, spaceFacts } from './task-images.ts';
 import type { Role, Thing } from './things.ts';
+import type { Tree, TreeTask } from './tree.ts';
 
 /** Facts about the tasks for the checks of this machine. */
 export interface Dumped {

@@ -1,8 +1,10 @@
 /** The contents of a directory of images, as `criuctl images show` tells them. */
 import { eachParent } from './chain.ts';
+import type { Fault } from './fault.ts';
 import type { ImageDirectory } from './image-directory.ts';
 import { type OpenFiles, readOpenFiles } from './open-files.ts';
-import { type Fault, Reading } from './reading.ts';
+import { Reading } from './reading.ts';
+import { type Space, sizesIn } from './sizes.ts';
 import {
   type CoreFacts,
   coreFacts,
@@ -11,8 +13,8 @@ import {
   readTree,
   type SpaceFacts,
   spaceFacts,
-  type TreeTask,
 } from './task-images.ts';
+import type { TreeTask } from './tree.ts';
 
 export interface TaskContents extends TreeTask {
   readonly name: string | undefined;
@@ -29,14 +31,6 @@ export interface TaskContents extends TreeTask {
     readonly lazy: number;
   };
   readonly descriptors: number | undefined;
-}
-
-export interface Space {
-  readonly directory: string;
-  readonly files: number;
-  readonly bytes: number;
-  /** Without holes. */
-  readonly disk: number;
 }
 
 export interface Contents {
@@ -65,6 +59,7 @@ export interface Contents {
 
 const mostArguments = 4096;
 
+/** @internal */
 export function contentsOf(directory: ImageDirectory): Contents {
   const reading = new Reading(directory);
   const inventory = readInventory(reading);
@@ -214,18 +209,4 @@ function spaceOf(reading: Reading): { space: Space; sharedMemory: number } {
     if (typeof pages !== 'string') sharedMemory += pages.here * 4096;
   });
   return { space, sharedMemory };
-}
-
-function sizesIn(directory: ImageDirectory, visit: (name: string) => void = () => undefined): Space {
-  const space = { directory: directory.path, files: 0, bytes: 0, disk: 0 };
-  for (const entry of directory.entries()) {
-    if (!entry.isFile()) continue;
-    const stat = directory.stat(entry.name);
-    if (!stat?.isFile()) continue;
-    space.files += 1;
-    space.bytes += stat.size;
-    space.disk += stat.blocks * 512;
-    visit(entry.name);
-  }
-  return space;
 }

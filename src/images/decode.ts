@@ -4,7 +4,8 @@
  * Raw bytes behind a record are told by offset and size: they may be gigabytes.
  */
 import { WireType } from '../protocol/wire.ts';
-import type { ImageFile } from './image-file.ts';
+import type { ImageFile, ImageRecord } from './image-file.ts';
+import { escapeUnprintable } from './json-text.ts';
 import { bigintAt, type FieldReader, Message, packed, textOf } from './message.ts';
 import type { Field } from './schema.ts';
 
@@ -15,12 +16,23 @@ export type Write = (text: string) => void;
 export function decode(image: ImageFile, write: Write): void {
   write(`{"magic":${JSON.stringify(image.kind.name)},"entries":[`);
   let separator = '\n';
-  for (const { message, payload } of image.records()) {
+  for (const record of image.records()) {
     write(separator);
-    writeMessage(message, write, payload && { offset: payload.offset, bytes: payload.bytes });
+    writeRecord(record, write);
     separator = ',\n';
   }
   write('\n]}\n');
+}
+
+/** A record as JSON; it has at most some times the bytes of the record. */
+export function recordText(record: ImageRecord): string {
+  const pieces: string[] = [];
+  writeRecord(record, (text) => pieces.push(text));
+  return pieces.join('');
+}
+
+function writeRecord({ message, payload }: ImageRecord, write: Write): void {
+  writeMessage(message, write, payload && { offset: payload.offset, bytes: payload.bytes });
 }
 
 function writeMessage(message: Message, write: Write, payload?: object): void {
@@ -102,7 +114,7 @@ function writeValue(reader: FieldReader, field: Field, write: Write): void {
       writeMessage(new Message(content.message, reader.bytes, reader.from, reader.to), write);
       break;
     case 'string':
-      write(JSON.stringify(textOf(bytes)));
+      write(escapeUnprintable(JSON.stringify(textOf(bytes))));
       break;
     case 'bytes':
       write(`"${base64(bytes)}"`);

@@ -8,6 +8,7 @@ import {
   constants,
   type Dirent,
   fstatSync,
+  fsyncSync,
   lstatSync,
   opendirSync,
   openSync,
@@ -16,19 +17,13 @@ import {
   type Stats,
 } from 'node:fs';
 import { ImageError } from './image-error.ts';
-
-const toRead = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
+import { type OpenFile, openRegular } from './open-regular.ts';
 
 /** The link that a dump with a parent makes. */
 export const parentName = 'parent';
 
 /** A chain of more directories is taken for a circle. */
 export const mostParents = 1000;
-
-export interface OpenFile {
-  readonly fd: number;
-  readonly stat: Stats;
-}
 
 export class ImageDirectory {
   readonly path: string;
@@ -50,24 +45,23 @@ export class ImageDirectory {
 
   /** @returns undefined if there is no such file. @throws ImageError */
   open(name: string): OpenFile | undefined {
-    let fd: number;
+    let opened: ReturnType<typeof openRegular>;
     try {
-      fd = openSync(this.#place(name), toRead);
+      opened = openRegular(this.place(name), 'as they are');
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === 'ENOENT') return undefined;
-      throw new ImageError(name, undefined, unopened(code, message), code === 'ELOOP' ? 'unread' : 'broken');
+      throw new ImageError(name, undefined, unopened(code, message));
     }
-    const stat = fstatSync(fd);
-    if (stat.isFile()) return { fd, stat };
-    closeSync(fd);
+    if ('fd' in opened) return opened;
+    if (opened.stat.isSymbolicLink()) throw new ImageError(name, undefined, unopened('ELOOP', ''), 'unread');
     throw new ImageError(name, undefined, 'is no regular file');
   }
 
   /** @returns undefined if there is no such file, or none that you may look at. Follows no link. */
   stat(name: string): Stats | undefined {
     try {
-      return lstatSync(this.#place(name), { throwIfNoEntry: false });
+      return lstatSync(this.place(name), { throwIfNoEntry: false });
     } catch {
       return undefined;
     }
@@ -94,9 +88,30 @@ export class ImageDirectory {
     }
   }
 
+  /** A directory in this one. @returns undefined if there is no directory of that name. Follows no link. @throws Error of node:fs */
+  below(name: string): ImageDirectory | undefined {
+    if (this.stat(name)?.isDirectory() !== true) return undefined;
+    const fd = openSync(this.place(name), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      return Object.assign(new ImageDirectory(`/proc/self/fd/${fd}`), { path: `${this.path}/${name}` });
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Names in the directory are on the disk afterwards. @throws Error of node:fs */
+  flush(): void {
+    try {
+      fsyncSync(this.#fd);
+    } catch (error) {
+      // A file system without fsync(2) of directories has nothing to flush.
+      if (!['EINVAL', 'ENOSYS', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    }
+  }
+
   /** The names in the directory, one after the other: there may be any number. */
   *entries(): Generator<Dirent> {
-    const directory = opendirSync(this.#place('.'));
+    const directory = opendirSync(this.place('.'));
     try {
       for (let entry = directory.readSync(); entry; entry = directory.readSync()) yield entry;
     } finally {
@@ -108,7 +123,7 @@ export class ImageDirectory {
   parent(): ImageDirectory | undefined {
     let target: string | undefined;
     try {
-      target = readlinkSync(this.#place(parentName));
+      target = readlinkSync(this.place(parentName));
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'ENOENT') return undefined;
@@ -116,7 +131,7 @@ export class ImageDirectory {
       if (code !== 'EINVAL') throw new ImageError(parentName, undefined, 'cannot be read');
     }
     try {
-      const opened = new ImageDirectory(this.#place(parentName));
+      const opened = new ImageDirectory(this.place(parentName));
       const path = target?.startsWith('/') ? target : `${this.path}/${target ?? parentName}`;
       return Object.assign(opened, { path });
     } catch (error) {
@@ -133,7 +148,8 @@ export class ImageDirectory {
     }
   }
 
-  #place(name: string): string {
+  /** The path of a file in the open directory, whatever becomes of the directory's own path. */
+  place(name: string): string {
     return `/proc/self/fd/${this.#fd}/${name}`;
   }
 }
@@ -155,8 +171,6 @@ function unopened(code: string | undefined, message: string): string {
     case 'EACCES':
     case 'EPERM':
       return 'may not be read by you';
-    case 'ENXIO':
-      return 'is no regular file';
     default:
       return `cannot be opened: ${message.split(',')[0]}`;
   }

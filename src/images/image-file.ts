@@ -6,10 +6,12 @@ import { closeSync, type Stats } from 'node:fs';
 import { endianness } from 'node:os';
 import { WireError } from '../protocol/wire.ts';
 import { checkMessage, TooDeepError } from './check.ts';
-import { type ImageDirectory, type OpenFile, readAt } from './image-directory.ts';
+import { headMagics } from './head-magics.ts';
+import { type ImageDirectory, readAt } from './image-directory.ts';
 import { ImageError } from './image-error.ts';
-import { headMagics, type Kind, kindOf, type Payload } from './kinds.ts';
+import { type Kind, kindOf, type Payload } from './kinds.ts';
 import { Message } from './message.ts';
+import type { OpenFile } from './open-regular.ts';
 import type { MessageType } from './schema.ts';
 
 /** A record of CRIU: only address spaces are larger than some KiB, and 65,530 mappings take 4 MiB. */

@@ -23,9 +23,6 @@ export interface Kind {
   readonly ghost?: { readonly chunk: MessageType; readonly payload: Payload };
 }
 
-/** IMG_COMMON_MAGIC and IMG_SERVICE_MAGIC. */
-export const headMagics: readonly number[] = [0x54564319, 0x55105940];
-
 const upTo = (multiple: number, bytes: number): { bytes: number; padding: number } => ({
   bytes,
   padding: (multiple - (bytes % multiple)) % multiple,

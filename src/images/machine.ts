@@ -1,10 +1,12 @@
 /** Looks at this machine as its user: is there what a restore of these images needs? */
-import { accessSync, closeSync, constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, readdirSync, readFileSync, statSync } from 'node:fs';
+import { statOf } from '../proc/stat.ts';
 import { internetSocket } from './addresses.ts';
 import { first } from './bounded.ts';
 import { buildIdOf } from './build-id.ts';
 import type { Dumped } from './completeness.ts';
 import type { Message } from './message.ts';
+import { openRegular } from './open-regular.ts';
 import { PortsInUse } from './ports.ts';
 import type { Reading } from './reading.ts';
 import type { DumpedFile, FileHere, Named, Thing } from './things.ts';
@@ -66,12 +68,12 @@ function groupsHere(
   const found = new Map<number, { readonly as: 'process group' | 'session'; readonly member: number }>();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
-    const stat = textOf(`/proc/${name}/stat`);
-    // The name of the process, in parentheses, may contain anything.
-    const [, , group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const stat = statOf(name);
+    if (!stat) continue;
+    const { group, session } = stat;
     const member = Number(name);
-    if (wanted.has(Number(session))) found.set(Number(session), { as: 'session', member });
-    else if (wanted.has(Number(group))) found.set(Number(group), { as: 'process group', member });
+    if (wanted.has(session)) found.set(session, { as: 'session', member });
+    else if (wanted.has(group)) found.set(group, { as: 'process group', member });
   }
   return found;
 }
@@ -152,12 +154,13 @@ function mayOpen(path: string, mode: number): boolean {
 
 /** The digits are compared up to the words that CRIU stores. */
 function buildIdAt(path: string): string | undefined {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  const opened = openRegular(path, 'followed');
+  if (!('fd' in opened)) return undefined;
   try {
-    const found = buildIdOf(fd);
+    const found = buildIdOf(opened.fd);
     return found?.padEnd(Math.ceil(found.length / 8) * 8, '0');
   } finally {
-    closeSync(fd);
+    closeSync(opened.fd);
   }
 }
 

@@ -55,7 +55,10 @@ const kindNames: Readonly<Record<string, string>> = {
 /** USK_EXTERN of CRIU's sockets.h. */
 const externalFlag = 1;
 
-/** @param wanted gets the paths of these ids. */
+/**
+ * @param wanted gets the paths of these ids.
+ * @internal
+ */
 export function readOpenFiles(reading: Reading, wanted: Map<number, string>): OpenFiles {
   const counts: Record<string, number> = {};
   const regular = new List<ShownFile>(most);

@@ -1,14 +1,8 @@
 /** Reads images of a directory to their end, and keeps their faults: a broken image is a finding, and the others are read on. */
+import type { Fault } from './fault.ts';
 import type { ImageDirectory } from './image-directory.ts';
 import { ImageError } from './image-error.ts';
 import { ImageFile, type ImageRecord } from './image-file.ts';
-
-export interface Fault {
-  readonly file: string;
-  readonly offset: number | undefined;
-  readonly why: string;
-  readonly is: 'broken' | 'unread';
-}
 
 /** CRIU reads at least a record of each of these: without one, the file was cut off behind its head. */
 const neverEmpty: ReadonlySet<string> = new Set(
@@ -61,6 +55,11 @@ export class Reading {
       this.add(error);
       return undefined;
     }
+  }
+
+  /** For another look, whose faults are told already or do not count. */
+  apart(directory = this.directory): Reading {
+    return new Reading(directory);
   }
 
   add({ file, offset, why, is }: Fault): void {

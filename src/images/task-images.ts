@@ -2,25 +2,11 @@
 import { first } from './bounded.ts';
 import type { FieldReader, Message } from './message.ts';
 import type { Reading } from './reading.ts';
+import type { Tree, TreeTask } from './tree.ts';
 
 /** A dump of more tasks is shown and verified in part. */
 export const mostTasks = 20_000;
 const mostThreads = 100_000;
-
-export interface TreeTask {
-  readonly pid: number;
-  readonly ppid: number;
-  readonly pgid: number;
-  readonly sid: number;
-  /** Includes the task's own number. */
-  readonly threads: readonly number[];
-}
-
-export interface Tree {
-  readonly tasks: readonly TreeTask[];
-  /** The image has more tasks or threads than are read. */
-  readonly cut: boolean;
-}
 
 export function readTree(reading: Reading): Tree {
   const tasks: TreeTask[] = [];
@@ -146,8 +132,8 @@ function isPageSize(value: number): boolean {
 
 /** PE_PARENT, PE_LAZY and PE_PRESENT of CRIU's pagemap.h; newer flags change the layout of the pages. */
 const inParentFlag = 1;
-const lazyFlag = 2;
-const presentFlag = 4;
+export const lazyFlag = 2;
+export const presentFlag = 4;
 
 export interface PageRun {
   readonly address: number;

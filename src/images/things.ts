@@ -66,6 +66,28 @@ export type Thing =
       /** 1 for the parent of the dump, 2 for its parent. */
       readonly level: number;
     }
+  /** A file that the manifest lists. */
+  | {
+      readonly kind: 'listed file';
+      readonly file: string;
+      /** A file of more holes than are read is not read. */
+      readonly is: 'as it was' | 'absent' | 'changed' | 'not read';
+    }
+  | {
+      readonly kind: 'listed file';
+      readonly file: string;
+      readonly is: 'of another size';
+      readonly bytes: number;
+      readonly wanted: number;
+    }
+  | { readonly kind: 'manifest of another dump' }
+  | {
+      readonly kind: 'processor';
+      readonly dumped: string;
+      readonly here: string;
+      /** Their features are the same. */
+      readonly same: boolean;
+    }
   | { readonly kind: 'tree'; readonly tasks: number; readonly cut: boolean }
   | { readonly kind: 'unknown file'; readonly file: string; readonly id: number }
   | { readonly kind: 'version'; readonly version: number }

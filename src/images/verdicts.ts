@@ -73,6 +73,35 @@ export function judge(thing: Thing, circumstances: Circumstances): Verdict {
         ? never(why, 'put the images before back in their place, or restore another dump')
         : unknown(why, 'restore it to see');
     }
+    case 'listed file':
+      switch (thing.is) {
+        case 'as it was':
+          return restores;
+        case 'not read':
+          return unknown(`${thing.file} has more holes than are read for a digest`, 'restore it to see');
+        case 'absent':
+          return never(`${thing.file} is missing: manifest.json lists it`, fromWriter);
+        case 'of another size':
+          return never(
+            `${thing.file} has ${thing.bytes} bytes, and had ${thing.wanted} when the dump was complete`,
+            fromWriter,
+          );
+        case 'changed':
+          return never(`${thing.file} was changed after the dump: its digest is another`, fromWriter);
+      }
+      break;
+    case 'manifest of another dump':
+      return unknown(
+        'manifest.json is of an earlier dump into this directory, and says nothing about these images',
+        'remove it',
+      );
+    case 'processor':
+      return thing.same
+        ? restores
+        : unknown(
+            `the processor of the dump, ${thing.dumped || 'which has no name'}, has other features than this machine's${thing.here === thing.dumped ? '' : `, ${thing.here}`}`,
+            'ask criuctl cpuinfo check, or restore it to see',
+          );
     case 'tree':
       if (thing.cut) return unknown('the tree has more processes than are looked at', 'restore it to see');
       return thing.tasks > 0

@@ -3,15 +3,15 @@ import { List, type Listed } from './bounded.ts';
 import { Completeness } from './completeness.ts';
 import type { ImageDirectory } from './image-directory.ts';
 import { judgeMachine, type Machine } from './machine.ts';
+import { judgeManifest, type Thoroughness } from './manifest/judge-manifest.ts';
 import { Reading } from './reading.ts';
 import type { Thing } from './things.ts';
-import { type Circumstances, judge } from './verdicts.ts';
-
-export type { Machine } from './machine.ts';
+import { type Circumstances, judge, type Verdict } from './verdicts.ts';
 
 export interface Finding {
   readonly verdict: 'does-not-restore' | 'cannot-be-told';
-  readonly kind: Thing['kind'];
+  /** The kind of the thing, for example `absent`. */
+  readonly kind: string;
   readonly why: string;
   readonly remedy: string;
 }
@@ -28,20 +28,34 @@ export interface Verification {
 
 const mostFindings = 200;
 
-/** @param machine undefined to judge the images alone. */
+/**
+ * Judges images by what they call for, and by their manifest if they have one.
+ * @param machine undefined to judge the images alone.
+ * @param thoroughness `small` leaves out digests of pages.
+ * @internal
+ */
 export function verify(
   directory: ImageDirectory,
   circumstances: Circumstances,
   machine: Machine | undefined,
+  thoroughness: Thoroughness = 'all',
 ): Verification {
   const judging = new Judging(circumstances);
   const reading = new Reading(directory);
-  const tell = (thing: Thing): void => judging.judge(thing);
+  /** Images whose fault was told. */
+  const faulty = new Set<string>();
+  const tell = (thing: Thing): void => {
+    if (judging.judge(thing) !== 'restores' && 'file' in thing && faulty.size < mostFindings)
+      faulty.add(thing.file);
+  };
   const dumped = new Completeness(reading, tell, circumstances.tcpClose).judge();
   // The second reading finds the same faults again.
-  const faults = [...reading.faults];
+  for (const fault of reading.faults) tell({ kind: 'fault', ...fault });
+  const listing = reading.apart();
+  const manifest = judgeManifest(listing, tell, faulty, { thoroughness, withMachine: machine !== undefined });
+  for (const fault of listing.faults) tell({ kind: 'fault', ...fault });
   if (machine) judgeMachine(reading, dumped, machine, tell);
-  for (const fault of faults) tell({ kind: 'fault', ...fault });
+  for (const option of manifest?.restoreWith ?? []) judging.needs(option);
   return { directory: directory.path, ...judging.conclude() };
 }
 
@@ -57,18 +71,23 @@ class Judging {
     this.#circumstances = circumstances;
   }
 
-  judge(thing: Thing): void {
+  needs(option: string): void {
+    this.#options.add(option);
+  }
+
+  judge(thing: Thing): Verdict['verdict'] {
     this.#checked += 1;
     const verdict = judge(thing, this.#circumstances);
     if (verdict.verdict === 'restores') {
       if (verdict.option !== undefined) this.#options.add(verdict.option);
-      return;
+      return verdict.verdict;
     }
     // Each process of a tree may have the same in its way.
-    if (this.#known.has(verdict.why)) return;
+    if (this.#known.has(verdict.why)) return verdict.verdict;
     if (this.#known.size < mostFindings) this.#known.add(verdict.why);
     const list = verdict.verdict === 'does-not-restore' ? this.#never : this.#unknown;
     list.add({ kind: thing.kind, ...verdict });
+    return verdict.verdict;
   }
 
   conclude(): Omit<Verification, 'directory'> {

@@ -14,7 +14,7 @@ export interface Descriptor {
 }
 
 /** The longest wait for the file systems behind the descriptors: a file system may never answer. */
-const patienceMs = 1000;
+const patienceMs = 5000;
 
 /** @throws an error of node:fs if the descriptors cannot be listed. */
 export async function readDescriptors(pid: number): Promise<Descriptor[]> {

@@ -3,6 +3,7 @@ import { readFileSync, readlinkSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import { InstalledCriu } from '../engine/installed-criu.ts';
 import { type ReadThread, readTree } from '../proc/process-tree.ts';
+import { statOf } from '../proc/stat.ts';
 import { statusField, type ThreadStatus } from '../proc/status.ts';
 import { parseHardLimits } from '../proc/surroundings.ts';
 import { sanitize } from '../systemd/log.ts';
@@ -201,17 +202,6 @@ function isKernelThread(pid: number): boolean {
     return (pid === 2 || statusField(status, 'PPid') === '2') && statusField(status, 'VmSize') === undefined;
   } catch {
     return false;
-  }
-}
-
-/** Fields 6 and 7 of proc_pid_stat(5). */
-function statOf(pid: number): { session: number; terminal: number } | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return { session: Number(fields[3]), terminal: Number(fields[4]) };
-  } catch {
-    return undefined;
   }
 }
 

@@ -55,7 +55,7 @@ export interface Packet {
  * - `nothing`: neither (EAGAIN).
  *
  * `foreign`: on an accepted socket, the packet's sender had another uid or gid than the process that connected (SCM_CREDENTIALS
- * against SO_PEERCRED, unix(7)).
+ * against SO_PEERCRED, unix(7)). `passedOn`: the sender was another process than the one that connected.
  */
 export type Peeked =
   | {
@@ -63,6 +63,7 @@ export type Peeked =
       readonly size: number;
       readonly data: Buffer | undefined;
       readonly foreign?: true;
+      readonly passedOn?: true;
     }
   | { readonly kind: 'empty-packet'; readonly foreign?: true }
   | { readonly kind: 'end' }
@@ -388,6 +389,12 @@ export interface NativeBinding {
    * @throws NativeError; EINVAL if the file system cannot do that.
    */
   exchange(one: string, other: string): void;
+  /**
+   * flock(2) with LOCK_EX, without waiting. The kernel lets the lock go when the last copy of `fd` is closed, also if its process is
+   * killed.
+   * @returns false if another open(2) of the file has the lock.
+   */
+  lock(fd: OwnedFd): boolean;
   /** memfd_create(2) of `size` bytes, sealed against growing and shrinking: writes past the end fail instead of using memory. */
   memfd(name: string, size: number): OwnedFd;
 

@@ -25,6 +25,7 @@ import { type Phase, type RequestRow, requestTable } from './request-table.ts';
 import type { Standing } from './standing.ts';
 import { endedAsOrphans } from './stopped-job.ts';
 import { refusedTree, type TreeFacts, type TreeRefusal, warningAbout } from './tree-rule.ts';
+import { type Tracing, tracingUnder } from './yama.ts';
 
 const { EPERM, EINVAL } = os.errno;
 
@@ -54,6 +55,8 @@ export interface AuthorizedRequest {
   readonly notifies: boolean;
   /** The caller gets the master ends of terminals that no restored process has. */
   readonly terminal?: true;
+  /** The processes of the target's tree must name the engine before it can trace them (yama.ts). */
+  readonly namesEngine?: true;
   /** The processes that the request leaves behind outlive the session, and stay in a scope. */
   readonly scope?: 'restore' | 'page-server';
   /** The engine holds no CAP_CHECKPOINT_RESTORE, unless the caller's children do. */
@@ -126,10 +129,14 @@ export interface Facts {
   readonly restorers: Restorers;
   /** The caller's groups, its gid among them. */
   readonly callerGroups: readonly number[];
+  /** Another process than the one that connected has sent the packet. */
+  readonly passedOn: boolean;
   /** /proc hides other users' processes from the caller (hidepid). */
   readonly hidden: boolean;
   /** kernel.yama.ptrace_scope; 0 where there is no Yama. */
   readonly ptraceScope: number;
+  /** As {@link canName} of yama.ts, where an administrator lets it happen (--yama). */
+  readonly canName: boolean;
   /** The kernel tells which pages have changed since a moment (Documentation/admin-guide/mm/soft-dirty.rst). */
   readonly tracksMemory: boolean;
   /** Every capability that this kernel has. */
@@ -213,6 +220,7 @@ function decide(message: CriuReq, facts: Facts): Decision {
     ...(row.isRound ? { isRound: row.isRound } : {}),
     ...(row.worksInChild ? { worksInChild: row.worksInChild } : {}),
     ...(row.failsWithoutErrno ? { failsWithoutErrno: row.failsWithoutErrno } : {}),
+    ...(engine === 'confined' && tracingOf(row, facts) === 'named' ? { namesEngine: true as const } : {}),
     ...(row.scope === 'restore' && message.opts?.notify_scripts && message.opts.orphan_pts_master
       ? { terminal: true as const }
       : {}),
@@ -320,22 +328,31 @@ function engineFor(
 
 /** The restrictions of the administrator, or of this machine's kernel, for users without root. */
 function barredFromMachine(message: CriuReq, row: RequestRow, facts: Facts): string | undefined {
-  const { restorers, callerGroups, ptraceScope, standing, tracksMemory } = facts;
+  const { restorers, callerGroups, passedOn, ptraceScope, tracksMemory } = facts;
   if (row.scope === 'restore') {
     if (restorers.who === 'root') return 'on this machine only root may restore (--restore)';
     if (restorers.who === 'group' && !callerGroups.includes(restorers.gid)) {
       return `on this machine only root and the group ${restorers.name} may restore (--restore)`;
     }
   }
-  const mayTrace = standing.kind === 'confined' && (standing.traits.ambient & bitOf('SYS_PTRACE')) !== 0n;
-  if (ptraceScope > row.ptraceScope && !mayTrace) {
-    return `kernel.yama.ptrace_scope is ${ptraceScope}, which keeps users without root from tracing their own processes; an administrator can set it to ${row.ptraceScope}`;
+  const tracing = tracingOf(row, facts);
+  if (tracing === 'refused') {
+    return `kernel.yama.ptrace_scope is ${ptraceScope}, which keeps users without root from tracing their own processes; an administrator can set it to ${row.ptraceScope}${ptraceScope === 1 ? ', or start the service without --yama=none' : ''}`;
+  }
+  // What consents is the relation of the target to the process that connected. A process that got the connection has none.
+  if (tracing === 'named' && passedOn) {
+    return `kernel.yama.ptrace_scope is ${ptraceScope}, so the process that made this connection must send the request, and another has sent it: connect yourself`;
   }
   // CRIU ends with a failed assertion (BUG_ON in mem.c) in a pre-dump that the kernel cannot track.
   if ((row.tracksMemory || message.opts?.track_mem) && !tracksMemory) {
     return 'this kernel does not track the memory of processes (CONFIG_MEM_SOFT_DIRTY): use a plain DUMP, without track_mem';
   }
   return undefined;
+}
+
+function tracingOf(row: RequestRow, { ptraceScope, standing, canName }: Facts): Tracing {
+  const mayTrace = standing.kind === 'confined' && (standing.traits.ambient & bitOf('SYS_PTRACE')) !== 0n;
+  return tracingUnder({ scope: ptraceScope, needs: row.ptraceScope, mayTrace, canName });
 }
 
 /** @returns a sentence about the first option that this kind of engine is refused. */

@@ -46,7 +46,10 @@ export interface RequestRow {
   readonly tellsLimits?: true;
   /** CRIU tracks the target's memory, with or without track_mem. */
   readonly tracksMemory?: true;
-  /** The highest kernel.yama.ptrace_scope under which a user without root is served (Documentation/admin-guide/LSM/Yama.rst). */
+  /**
+   * The highest kernel.yama.ptrace_scope under which a user without root is served, whatever the target is
+   * (Documentation/admin-guide/LSM/Yama.rst; yama.ts has what the target's consent allows).
+   */
   readonly ptraceScope: 0 | 1 | 3;
   /** The options that a confined engine gets in place of its caller's. */
   readonly confinedOptions?: (opts: CriuOpts) => CriuOpts;

@@ -2,6 +2,7 @@
 import { constants } from 'node:fs';
 import { native } from '../native/binding.ts';
 import { readTree } from './process-tree.ts';
+import { parseStat } from './stat.ts';
 
 export interface JobProcess {
   readonly pid: number;
@@ -30,22 +31,13 @@ async function readJobProcesses(pids: readonly number[]): Promise<JobProcess[]> 
       proc,
       pids.map((pid) => ({ read: 'file', path: `${pid}/stat` }) as const),
     );
-    return answers.flatMap((answer, at) =>
-      typeof answer === 'number' ? [] : [parseJobProcess(pids[at]!, answer)],
-    );
+    return answers.flatMap((answer, at) => {
+      const stat = typeof answer === 'number' ? undefined : parseStat(answer);
+      if (!stat) return [];
+      const { parent, group, session, state } = stat;
+      return [{ pid: pids[at]!, parent, group, session, stopped: state === 'T' }];
+    });
   } finally {
     proc.close();
   }
-}
-
-/** @param stat of /proc/PID. The name in it may contain any byte, so fields count from the last parenthesis. */
-export function parseJobProcess(pid: number, stat: string): JobProcess {
-  const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return {
-    pid,
-    parent: Number(parent),
-    group: Number(group),
-    session: Number(session),
-    stopped: state === 'T',
-  };
 }

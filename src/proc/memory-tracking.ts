@@ -2,7 +2,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 
 const present = 1n << 63n;
-const softDirty = 1n << 55n;
+export const softDirty = 1n << 55n;
 
 let known: boolean | undefined;
 
@@ -40,7 +40,7 @@ function pagesOf(begin: bigint, end: bigint): bigint[] {
 }
 
 /** AT_PAGESZ of getauxval(3): pairs of 64 bits, the key 6. */
-function ownPageBytes(): bigint {
+export function ownPageBytes(): bigint {
   const vector = readFileSync('/proc/self/auxv');
   const words = new BigUint64Array(vector.buffer, vector.byteOffset, Math.floor(vector.length / 8));
   const at = words.findIndex((key, index) => index % 2 === 0 && key === 6n);

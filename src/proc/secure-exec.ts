@@ -4,7 +4,7 @@ import { native } from '../native/binding.ts';
 import { parseAuxvSecure } from './status.ts';
 
 /** A process inside execve(2) can keep the reader of its auxv waiting for as long as its user likes (caller-reader.ts). */
-const deadlineMs = 1000;
+const deadlineMs = 10_000;
 
 /** Fails closed: a process whose auxv cannot be read in time is among the result. */
 export async function runsAcrossPrivileges(pids: readonly number[]): Promise<ReadonlySet<number>> {

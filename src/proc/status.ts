@@ -88,10 +88,3 @@ export function parseAuxvSecure(auxv: Buffer): boolean {
   }
   return true;
 }
-
-/** Field 22 of proc_pid_stat(5), counted from the last parenthesis: the name before it may contain any byte. */
-export function parseStartTime(stat: string): number {
-  const start = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
-  if (!Number.isInteger(start)) throw new Error('/proc stat says nothing of a start time');
-  return start;
-}

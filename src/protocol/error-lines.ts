@@ -11,6 +11,8 @@ const longest = 500;
 /** The weight of a line: causes come first, then what follows from them, then what happens to processes that succeed, too. */
 const weights: readonly (readonly [weight: number, pattern: RegExp])[] = [
   [2, /Can't setup RLIMIT_NOFILE for self/],
+  // The daemon of cgroups ends with the restore.
+  [2, /cg: cgroupd: recv req error/],
   // A restored task that ends in its restorer: a line of that says why.
   [2, /Task \d+ is in unexpected state/],
   [1, /: (?:Dumping|Pre-dumping|Restoring) FAILED\.?$/],
@@ -21,6 +23,8 @@ const weights: readonly (readonly [weight: number, pattern: RegExp])[] = [
   [1, /Unable to detach from \d+: No such process/],
   [1, /\d+ (?:killed by signal|exited, status=|stopped by signal)/],
   [1, /Failed unpacking object/],
+  // An absent or empty image, without its name.
+  [1, /: Unexpected EOF/],
 ];
 
 /** 0 for a line that may say why, more for a line that does not. */

@@ -7,13 +7,14 @@
  */
 
 import { decodeResponse, encodeResponse } from './codec.ts';
+import { readFields, type WireField, writeFields } from './fields.ts';
 import { type CriuResp, isReqType, ReqType } from './messages.ts';
-import { WireReader, WireType } from './wire.ts';
 
 /** The largest reply, because older clients of CRIU read into a buffer of this size. */
 export const MAX_REPLY_BYTES = 1024;
 
 const ELLIPSIS = Buffer.from('…');
+const CR_ERRNO = 7;
 const CR_ERRMSG = 9;
 
 /**
@@ -63,23 +64,22 @@ export function fitReply(bytes: Buffer): Buffer {
   if (bytes.length <= MAX_REPLY_BYTES) return bytes;
   if (decodeResponse(bytes, 'lenient').kind === 'malformed') return bytes;
 
-  const kept: Buffer[] = [];
-  let message: Buffer | undefined;
-  const reader = new WireReader(bytes);
-  while (reader.more) {
-    const start = reader.position;
-    reader.varint('tag');
-    const number = reader.low >>> 3;
-    const content = passValue(reader, reader.low & 7);
-    // If there are several, the last counts.
-    if (number === CR_ERRMSG) message = bytes.subarray(content, reader.position);
-    else kept.push(bytes.subarray(start, reader.position));
-  }
+  const fields = readFields(bytes);
+  // If there are several, the last counts.
+  const message = fields.findLast(({ number }) => number === CR_ERRMSG)?.value as Uint8Array | undefined;
   if (!message) return bytes;
+  const kept = fields.filter(({ number }) => number !== CR_ERRMSG);
+  const room = roomBeside(writeFields(kept).length);
+  const text = shorten(Buffer.from(message), Math.max(0, room));
+  return Buffer.from(writeFields([...kept, { number: CR_ERRMSG, value: text }]));
+}
 
-  const rest = Buffer.concat(kept);
-  const text = shorten(message, Math.max(0, roomBeside(rest.length)));
-  return Buffer.concat([rest, lengthDelimited(CR_ERRMSG, text)]);
+/** An engine's failing reply with other words. All other fields keep their bytes. */
+export function reworded(bytes: Buffer, message: string, errno?: number): Buffer {
+  const words: WireField[] = [{ number: CR_ERRMSG, value: Buffer.from(message) }];
+  if (errno !== undefined) words.unshift({ number: CR_ERRNO, value: errno });
+  const kept = readFields(bytes).filter((field) => !words.some(({ number }) => number === field.number));
+  return Buffer.from(writeFields([...kept, ...words]));
 }
 
 /** Bytes of text that fit into cr_errmsg beside `otherBytes` bytes of other fields: the tag takes one byte, the length two. */
@@ -98,19 +98,4 @@ function shorten(text: Buffer, maxBytes: number): Buffer {
 
 function isContinuation(byte: number): boolean {
   return (byte & 0xc0) === 0x80;
-}
-
-/** Skips a value and returns the start of its content. The bytes were decoded before, so this cannot fail. */
-function passValue(reader: WireReader, wireType: number): number {
-  if (wireType === WireType.FIXED64) return reader.take(8);
-  if (wireType === WireType.FIXED32) return reader.take(4);
-  const start = reader.position;
-  reader.varint('value');
-  return wireType === WireType.BYTES ? reader.take(reader.low) : start;
-}
-
-function lengthDelimited(number: number, content: Buffer): Buffer {
-  const size = content.length;
-  const length = size < 0x80 ? [size] : [(size & 0x7f) | 0x80, size >> 7];
-  return Buffer.concat([Buffer.from([(number << 3) | WireType.BYTES, ...length]), content]);
 }

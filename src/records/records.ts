@@ -5,6 +5,7 @@
  * Each goes into the journal as the value of one field; there, even a newline could not start another field.
  */
 import type { AuthorizedRequest } from '../policy/authorize.ts';
+import type { Consent } from '../policy/yama.ts';
 import type { ConnectionUser, UserKey } from '../proc/connection-user.ts';
 import type { SeenProcess } from '../proc/holders.ts';
 import { type Fields, type Log, sanitize } from '../systemd/log.ts';
@@ -48,6 +49,8 @@ export interface Finished {
   readonly scope: string | undefined;
   /** The clocks that a restored tree of a user without root has. */
   readonly clocks?: 'dump' | 'caller' | undefined;
+  /** Why the target let its engine trace it, where that was asked (src/policy/yama.ts). */
+  readonly consent?: Consent | undefined;
   /** The kernel's name of our copy of the directory. */
   readonly imagesDir: string | undefined;
   /** For a failure: the last lines of the engine's stderr, and the last error lines of its log. */
@@ -122,11 +125,12 @@ export class Records {
     this.totals[result] += 1;
     const took = durationUsec === undefined ? '' : ` in ${(durationUsec / 1000).toFixed(1)} ms`;
     const why = reason === undefined ? '' : `: ${sanitize(reason).trim()}`;
+    const allowed = end.consent === 'own' ? ', allowed by --yama=own' : '';
     const restored = restoredPid === undefined ? '' : `, process ${restoredPid}`;
     this.#write(
       result === 'done' ? 'info' : 'warning',
       result,
-      `${describe(subject, request)} ${result}${restored}${took}${why}`,
+      `${describe(subject, request)} ${result}${restored}${took}${allowed}${why}`,
       subject,
       enginePid === undefined || (request !== undefined && isProbe(request)) ? 'talk' : 'work',
       {
@@ -140,6 +144,7 @@ export class Records {
         ...text('CRIU_CGROUP', end.cgroup),
         ...text('CRIU_SCOPE', end.scope),
         ...text('CRIU_CLOCKS', end.clocks),
+        ...text('CRIU_CONSENT', end.consent),
         ...text('CRIU_IMAGES_DIR', end.imagesDir),
         ...lines('CRIU_ENGINE_STDERR', end.stderr),
         ...lines('CRIU_ENGINE_LOG', end.log),

@@ -37,7 +37,7 @@ export class Dispatch {
   start(action: Do<'start-engine'>): boolean {
     const { messages, packets } = this.#parts;
     const { request, plan, fresh } = action;
-    const known = fresh ? messages.takeKnown(request, plan, packets.judged) : undefined;
+    const known = fresh ? messages.takeKnown(request, plan, packets.judged.data) : undefined;
     if (known === undefined) this.#getEngine(action).catch((error) => this.#notStarted(request, error));
     else this.#parts.advance({ on: 'answered', success: known });
     return known !== undefined;
@@ -69,7 +69,7 @@ export class Dispatch {
     keep(this.#parts);
     this.#whenKept(() =>
       this.#holdCallersEnd()
-        .then(() => engines.handOver({ request, engine }, fd, packets.judged.length))
+        .then(() => engines.handOver({ request, engine }, fd, packets.judged.data.length))
         .then(
           () => keepEngine(this.#parts),
           (error) => this.#notStarted(request, error),
@@ -89,7 +89,7 @@ export class Dispatch {
 
   async #getEngine({ request, plan, engine, fresh }: Do<'start-engine'>): Promise<void> {
     const { context, records, engines, keeper, packets } = this.#parts;
-    const packet = packets.judged;
+    const packet = packets.judged.data;
     const loan = new Loan(packets.caller, plan);
     records.accepted(request, loan);
     const order = { request, engine };

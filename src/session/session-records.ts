@@ -4,6 +4,7 @@ import type { MadeTime } from '../engine/confined-identity.ts';
 import { wordsOf } from '../engine/engine-words.ts';
 import { EBADRQC } from '../native/errnos.ts';
 import type { AuthorizedRequest } from '../policy/authorize.ts';
+import type { Consent } from '../policy/yama.ts';
 import type { CriuResp } from '../protocol/messages.ts';
 import type { Asked, Records, Subject } from '../records/records.ts';
 import type { Unfinished } from '../records/vocabulary.ts';
@@ -15,6 +16,7 @@ export interface RecordedEngine {
   readonly pid: number | undefined;
   readonly cgroup: string | undefined;
   readonly clocks: MadeTime['clocks'] | undefined;
+  readonly consent: Consent | undefined;
   readonly lastWords: readonly string[];
   /** The pid that the engine has restored, if its claim counts. */
   restored(claim: number | null | undefined): number | undefined;
@@ -118,6 +120,7 @@ export class SessionRecords {
       cgroup: this.#begun ? this.#engine.cgroup : undefined,
       scope: restoredPid === undefined ? undefined : this.#engine.scopeOf(restoredPid),
       clocks: restoredPid === undefined ? undefined : this.#engine.clocks,
+      consent: this.#begun ? this.#engine.consent : undefined,
       imagesDir,
       stderr: [...words.sentences, ...words.other],
     };

@@ -224,7 +224,7 @@ export class Session {
         break;
       case 'answer':
         this.#connection.discard();
-        this.#engines.send(this.#packets.judged);
+        this.#engines.send(this.#packets.judged.data);
         break;
       case 'answer-failure':
         this.#connection.discard();

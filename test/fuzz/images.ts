@@ -27,7 +27,10 @@ import { decode } from '../../src/images/decode.ts';
 import { ImageDirectory } from '../../src/images/image-directory.ts';
 import { ImageError } from '../../src/images/image-error.ts';
 import { ImageFile } from '../../src/images/image-file.ts';
-import { type Machine, verify } from '../../src/images/verify.ts';
+import type { Machine } from '../../src/images/machine.ts';
+import { readManifest } from '../../src/images/manifest/read-manifest.ts';
+import { Reading } from '../../src/images/reading.ts';
+import { verify } from '../../src/images/verify.ts';
 import { random } from '../support/random.ts';
 import { mutateBytes, mutateRecord, type Next, pick } from './mutate.ts';
 
@@ -169,8 +172,9 @@ function exercise(path: string, name: string, withMachine: boolean): { faulty: b
   const directory = new ImageDirectory(path);
   try {
     const contents = contentsOf(directory);
-    tableOf(contents, (uid) => `${uid}`);
-    JSON.stringify(asJson(contents));
+    const manifest = new Reading(directory).guarded(() => readManifest(directory));
+    tableOf(contents, manifest, (uid) => `${uid}`);
+    JSON.stringify(asJson(contents, manifest));
     const verification = verify(directory, circumstances, withMachine ? quiet : undefined);
     verdictInWords(verification);
     JSON.stringify(verdictAsJson(verification));

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fown, mapping, regular, smallDump, space } from '../unit/images/support/dump.ts';
 import { encode, image, record } from '../unit/images/support/encode.ts';
+import { withManifest } from '../unit/images/support/manifest.ts';
 
 const desc = { key: 0, uid: 0, gid: 0, cuid: 0, cgid: 0, mode: 0, id: 0 };
 const sizes = {
@@ -93,7 +94,7 @@ function otherKinds(): Record<string, Uint8Array> {
 
 /** @param place an empty directory. */
 export function seedDirectories(place: string): string[] {
-  return [smallDump(), otherKinds()].map((files, index) => {
+  return [smallDump(), otherKinds(), withManifest(smallDump())].map((files, index) => {
     const directory = join(place, `seed-${index}`);
     mkdirSync(directory);
     for (const [name, bytes] of Object.entries(files)) writeFileSync(join(directory, name), bytes);

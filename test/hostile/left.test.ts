@@ -6,7 +6,7 @@ import { ReqType } from '../../src/protocol/messages.ts';
 import { messageIds } from '../../src/records/record-kinds.ts';
 import { eventually, run } from '../system/support/bench.ts';
 import { journal } from '../system/support/journal.ts';
-import { isAlive } from '../system/support/proc.ts';
+import { isFree } from '../system/support/proc.ts';
 import { mainPid, show } from '../system/support/unit.ts';
 import { assertServed, it } from './support/guarantee.ts';
 import { AlicesImages, restoreUntil } from './support/images.ts';
@@ -39,7 +39,7 @@ describe('a leftover of alice’s engine', () => {
       run(file!, ...argv, 'busctl', 'call', ...manager, ...call);
       await alice.send({ type: ReqType.NOTIFY, notify_success: true });
       await alice.receive();
-      await eventually('it is gone', () => !isAlive(images.pid));
+      await eventually('it is gone', () => isFree(images.pid));
       const match = [`MESSAGE_ID=${messageIds.endedLeft}`, `CRIU_ENDED_PID=${images.pid}`];
       await eventually('the journal says so', () => journal(...match).length > 0);
       const [record] = journal(...match);

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { eventually, run } from '../system/support/bench.ts';
 import { engines } from '../system/support/it.ts';
-import { cgroupOf, isAlive, statusLine } from '../system/support/proc.ts';
+import { cgroupOf, isAlive, isFree, statusLine } from '../system/support/proc.ts';
 import { mainPid, show } from '../system/support/unit.ts';
 import { connection, hex } from './support/attacker.ts';
 import { assertRefused, it } from './support/guarantee.ts';
@@ -84,7 +84,7 @@ describe('a process that alice moved out of the scope of her restore', () => {
     moveAway(images.pid);
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
     assertRefused(await alice.receive(), /RESTORE refused/);
-    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    await eventually('the tree is gone', () => isFree(images.pid) && engines().length === 0);
     assert.equal(images.ran, false);
   });
 
@@ -92,7 +92,7 @@ describe('a process that alice moved out of the scope of her restore', () => {
     const { alice, engine } = await restoreUntil(images, 'post-restore');
     moveAway(images.pid);
     await alice.do('kill', engine, 9);
-    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    await eventually('the tree is gone', () => isFree(images.pid) && engines().length === 0);
     assert.equal(images.ran, false);
   });
 
@@ -100,7 +100,7 @@ describe('a process that alice moved out of the scope of her restore', () => {
     const { alice } = await restoreUntil(images, 'post-restore');
     moveAway(images.pid);
     await alice.end();
-    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    await eventually('the tree is gone', () => isFree(images.pid) && engines().length === 0);
     assert.equal(images.ran, false);
   });
 
@@ -109,7 +109,7 @@ describe('a process that alice moved out of the scope of her restore', () => {
     moveAway(engine);
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
     assertRefused(await alice.receive(), /./);
-    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    await eventually('the tree is gone', () => isFree(images.pid) && engines().length === 0);
     assert.equal(images.ran, false);
   });
 
@@ -117,7 +117,7 @@ describe('a process that alice moved out of the scope of her restore', () => {
     const { alice, engine } = await restoreUntil(images, 'post-restore');
     moveAway(engine);
     await alice.end();
-    await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+    await eventually('the tree is gone', () => isFree(images.pid) && engines().length === 0);
     assert.equal(images.ran, false);
   });
 
@@ -184,7 +184,7 @@ describe('a tree that alice moved out of its frozen scope after it was verified'
     moveAway(images.pid);
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
     assertRefused(await waitForReply(alice), /cannot be verified|not in its scope any more/);
-    await eventually('it has ended', () => !isAlive(images.pid));
+    await eventually('it has ended', () => isFree(images.pid));
     await alice.end();
   });
 

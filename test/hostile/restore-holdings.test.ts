@@ -11,7 +11,7 @@ import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { eventually } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { engines } from '../system/support/it.ts';
-import { isAlive, statusLine } from '../system/support/proc.ts';
+import { isFree, statusLine } from '../system/support/proc.ts';
 import { withoutWalls } from '../system/support/walls.ts';
 import { Attacker } from './support/attacker.ts';
 import { assertRefused, assertServed, it } from './support/guarantee.ts';
@@ -128,7 +128,7 @@ describe('a link of alice’s in place of a file that her restored process has o
           await images.restore(),
           wall.refuses(`holds /proc/${engine}/mem .* (could not look into|which is the engine’s)`),
         );
-        await eventually('the tree is gone', () => !isAlive(images.pid));
+        await eventually('the tree is gone', () => isFree(images.pid));
         assert.equal(images.ran, false);
         if (!wall.looksOnly) return;
         await images.restoreUnguarded('engine');

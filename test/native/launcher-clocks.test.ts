@@ -369,7 +369,7 @@ describe('a launcher’s answer', () => {
       let gone: Promise<void> | undefined;
       await assert.rejects(
         startConfinedEngine(
-          { criu, launcher, configFile: config, preload, deadlineMs: 10_000, timeNamespaces: true },
+          { criu, launcher, configFile: config, preload, deadlineMs: 120_000, timeNamespaces: true },
           {
             ...caller.parameters(workshop),
             pidfd: caller.pidfd,

@@ -215,9 +215,10 @@ send(65534, 0, b"")
 send(0, 0, b"")
 send(0, 0, b"with", [0])
 send(0, 0, bytes(100000))
+sender.send(b"last")
 `;
 
-  it('tells for each packet whether the user who connected has sent it', () => {
+  it('tells for each packet whether the user, and the process, that connected has sent it', () => {
     withDirectory((directory) => {
       const path = join(directory, 'socket');
       const listener = native.listen(path, 0o666, 5);
@@ -225,7 +226,12 @@ send(0, 0, bytes(100000))
       const near = listener.accept()!;
       // Adopted as by a restarted service.
       for (const socket of [near, native.adopt(near.copy(), true)]) {
-        assert.deepEqual(socket.peek(5), { kind: 'packet', size: 3, data: Buffer.from('own') });
+        assert.deepEqual(socket.peek(5), {
+          kind: 'packet',
+          size: 3,
+          data: Buffer.from('own'),
+          passedOn: true,
+        });
         assert.equal(socket.headCarriesFds(), false);
       }
       assert.equal(near.receive(5, 0)?.data.toString(), 'own');
@@ -246,6 +252,9 @@ send(0, 0, bytes(100000))
       assert.equal(fds.length, 1);
       const large = near.peek(200_000);
       assert.ok(large.kind === 'packet' && large.data?.equals(Buffer.alloc(100_000)) && !large.foreign);
+      assert.equal(near.discard(), true);
+      // From the process that has connected.
+      assert.deepEqual(near.peek(5), { kind: 'packet', size: 4, data: Buffer.from('last') });
       assert.equal(near.discard(), true);
       assert.deepEqual(near.peek(5), { kind: 'end' });
       for (const closable of [near, listener, ...fds]) closable.close();

@@ -1,8 +1,8 @@
-// Bundles the battery into an ES module; the addon lies beside it.
+// Bundles the battery, and the measurement of verdicts, into ES modules; the addon lies beside it.
 import { build } from 'esbuild';
 
 await build({
-  entryPoints: { programs: 'test/programs/all.ts' },
+  entryPoints: { battery: 'test/programs/all.ts', verdicts: 'test/programs/verdicts/all.ts' },
   outdir: process.argv[2],
   outExtension: { '.js': '.mjs' },
   bundle: true,

@@ -8,4 +8,4 @@ if ! DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends .
   exit 1
 fi
 systemctl enable --now criu.socket || exit 1
-node programs.mjs
+node "$(cat run)"

@@ -1,29 +1,16 @@
 /** A trial: a user starts a program, looks at it, dumps and restores it as the look says, and sees if it works. */
-import type { ChildProcess } from 'node:child_process';
-import { chownSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { directoryOf, type User, uids } from '../hostile/support/people.ts';
-import { childrenOf, endProcess, isAlive } from '../system/support/proc.ts';
-import { type Attempt, type Call, type Judgement, refusedStatus, type Trial } from './outcome.ts';
-import { type Program, progress } from './program.ts';
-import { type Ended, type Place, runAs, shackles, shell, start } from './shell.ts';
-
-interface Told {
-  readonly verdict: Judgement;
-  readonly options: readonly string[];
-  readonly restoreOptions: readonly string[];
-}
-
-/** Bounds for events that come soon, on a machine that may be busy. */
-const patienceMs = 60_000;
-/** A program that has ended does not begin to work. */
-const afterEndMs = 3_000;
-const stepMs = 100;
+import type { User } from '../hostile/support/people.ts';
+import { type Attempt, refusedStatus, type Trial } from './outcome.ts';
+import type { Program } from './program.ts';
+import { callOf, Running, type Told, until } from './running.ts';
+import { runAs } from './shell.ts';
 
 export async function tryOut(program: Program, user: User, port: number): Promise<Trial> {
   const running = new Running(program, user, port);
   try {
-    return await running.trial();
+    return await trial(running);
   } catch (error) {
     return { verdict: undefined, options: [], fault: String((error as Error).message) };
   } finally {
@@ -31,169 +18,30 @@ export async function tryOut(program: Program, user: User, port: number): Promis
   }
 }
 
-class Running {
-  readonly #program: Program;
-  #place: Place;
-  readonly #started = new Set<number>();
-  #terminal: ChildProcess | undefined;
-  #pid = 0;
-
-  constructor(program: Program, user: User, port: number) {
-    this.#program = program;
-    const directory = directoryOf(user);
-    this.#place = { user, directory, variables: { PORT: String(port) } };
-    for (const [name, text] of Object.entries(program.files ?? {})) {
-      const path = join(directory, name);
-      writeFileSync(path, text, { mode: 0o755 });
-      chownSync(path, uids[user], uids[user]);
-    }
-  }
-
-  async trial(): Promise<Trial> {
-    await this.#start();
-    const told = this.#look();
-    const images = join(this.#place.directory, 'images');
-    const attempt = await this.#attempt(images, told);
-    const trial = { verdict: told.verdict, options: told.options, attempt };
-    const isRefused = attempt.dump.status === refusedStatus && attempt.works;
-    if (told.verdict !== 'does-not-come-back' || !isRefused) return trial;
-    return { ...trial, forced: await this.#attempt(`${images}-forced`, told, '--force') };
-  }
-
-  async #start(): Promise<void> {
-    const { at = 'file', start: command, pid, ready, prepare } = this.#program;
-    const child = start(this.#place, at, command, ...shackles[this.#place.user]);
-    this.#started.add(child.pid!);
-    if (at === 'terminal') this.#terminal = child;
-    const isReady = await until(
-      () => shell(this.#place, ready).status === 0,
-      () => child.exitCode === null || pid !== undefined,
-    );
-    if (!isReady) throw new Error(`it did not begin to work: ${this.#output()}`);
-    const printed = pid === undefined ? undefined : shell(this.#place, pid);
-    if (printed) this.#pid = Number(printed.stdout);
-    else this.#pid = at === 'terminal' ? childrenOf(child.pid!)[0]! : child.pid!;
-    if (!Number.isInteger(this.#pid) || !isAlive(this.#pid))
-      throw new Error(`no pid: ${JSON.stringify(printed)}`);
-    this.#set({ PID: String(this.#pid), PHASE: 'before' });
-    if (prepare !== undefined) {
-      const ended = shell(this.#place, prepare);
-      if (ended.status !== 0) throw new Error(`its preparation failed: ${lastLine(ended.stderr)}`);
-    }
-    this.#type();
-    if (!(await this.#works())) throw new Error(`it did not work before the dump: ${this.#output()}`);
-  }
-
-  #look(): Told {
-    const ended = runAs(this.#place, 'criuctl', 'look', `${this.#pid}`, '--json');
-    try {
-      return JSON.parse(ended.stdout);
-    } catch {
-      throw new Error(`criuctl look: ${ended.stderr}`);
-    }
-  }
-
-  async #attempt(images: string, { options, restoreOptions }: Told, ...more: string[]): Promise<Attempt> {
-    const words = options.flatMap((option) => option.split(' '));
-    this.#rememberTree();
-    const argv = ['dump', `${this.#pid}`, '-D', images, ...words, ...more];
-    const dump = callOf(runAs(this.#place, 'criuctl', ...argv));
-    if (dump.status !== 0) return { dump, works: await this.#works() };
-    if (!(await until(() => !existsSync(`/proc/${this.#pid}`)))) throw new Error('the dumped process stays');
-    const restore = await this.#restore(images, restoreOptions);
-    this.#set({ PHASE: 'after' });
-    return { dump, restore, works: restore.status === 0 && (await this.#works()) };
-  }
-
-  async #restore(images: string, options: readonly string[]): Promise<Call> {
-    const argv = ['restore', '-D', images, ...options];
-    if (this.#terminal === undefined) return callOf(runAs(this.#place, 'criuctl', ...argv));
-    const pidFile = join(this.#place.directory, 'restored.pid');
-    const child = start(this.#place, 'terminal', `exec criuctl ${argv.join(' ')} --pidfile ${pidFile}`);
-    this.#started.add(child.pid!);
-    this.#terminal = child;
-    const isBack = await until(
-      () => existsSync(pidFile),
-      () => child.exitCode === null,
-    );
-    return { status: isBack ? 0 : child.exitCode, sentence: isBack ? '' : this.#output() };
-  }
-
-  #set(variables: Readonly<Record<string, string>>): void {
-    this.#place = { ...this.#place, variables: { ...this.#place.variables, ...variables } };
-  }
-
-  #type(): void {
-    if (this.#program.keys !== undefined) this.#terminal?.stdin?.write(this.#program.keys);
-  }
-
-  async #works(): Promise<boolean> {
-    const { works, keys } = this.#program;
-    const before = this.#progress();
-    let asked = 0;
-    return until(
-      () => {
-        // Keys may be lost while a terminal changes its modes.
-        if (keys !== undefined && asked++ % 20 === 1) this.#type();
-        return works === progress ? this.#progress() !== before : shell(this.#place, works).status === 0;
-      },
-      () => isAlive(this.#pid),
-    );
-  }
-
-  #progress(): string {
-    try {
-      return readFileSync(join(this.#place.directory, progress), 'latin1');
-    } catch {
-      return '';
-    }
-  }
-
-  #output(): string {
-    const name = this.#terminal ? 'screen' : 'output';
-    try {
-      return lastLine(readFileSync(join(this.#place.directory, name), 'utf8'));
-    } catch {
-      return '';
-    }
-  }
-
-  #rememberTree(): void {
-    for (const pid of treeOf(this.#pid)) this.#started.add(pid);
-  }
-
-  end(): void {
-    this.#started.add(this.#pid);
-    const all = new Set([...this.#started].filter((pid) => pid > 1).flatMap(treeOf));
-    for (const pid of all) endProcess(pid);
-  }
+async function trial(running: Running): Promise<Trial> {
+  await running.start();
+  const told = running.look();
+  const images = join(running.place.directory, 'images');
+  const attempt = await attemptOf(running, images, told);
+  const trial = { verdict: told.verdict, options: told.options, attempt };
+  const isRefused = attempt.dump.status === refusedStatus && attempt.works;
+  if (told.verdict !== 'does-not-come-back' || !isRefused) return trial;
+  return { ...trial, forced: await attemptOf(running, `${images}-forced`, told, '--force') };
 }
 
-function treeOf(pid: number): number[] {
-  try {
-    return [pid, ...childrenOf(pid).flatMap(treeOf)];
-  } catch {
-    return [];
-  }
-}
-
-function callOf({ status, stdout, stderr }: Ended): Call {
-  return { status, sentence: (stderr || stdout).trim() };
-}
-
-function lastLine(text: string): string {
-  return text.trim().split('\n').at(-1) ?? '';
-}
-
-/** Waits until a condition holds, a little longer than the process lives that is to bring it about, and not for ever. */
-async function until(condition: () => boolean, lives: () => boolean = () => true): Promise<boolean> {
-  const limit = Date.now() + patienceMs;
-  let ended: number | undefined;
-  for (;;) {
-    if (condition()) return true;
-    if (!lives()) ended ??= Date.now();
-    const now = Date.now();
-    if (now > limit || (ended !== undefined && now > ended + afterEndMs)) return false;
-    await new Promise((resolve) => setTimeout(resolve, stepMs));
-  }
+async function attemptOf(
+  running: Running,
+  images: string,
+  { options, restoreOptions }: Told,
+  ...more: string[]
+): Promise<Attempt> {
+  const words = options.flatMap((option) => option.split(' '));
+  running.rememberTree();
+  const argv = ['dump', `${running.pid}`, '-D', images, ...words, ...more];
+  const dump = callOf(runAs(running.place, 'criuctl', ...argv));
+  if (dump.status !== 0) return { dump, works: await running.works() };
+  if (!(await until(() => !existsSync(`/proc/${running.pid}`)))) throw new Error('the dumped process stays');
+  const restore = await running.restore(images, restoreOptions);
+  running.set({ PHASE: 'after' });
+  return { dump, restore, works: restore.status === 0 && (await running.works()) };
 }

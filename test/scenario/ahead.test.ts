@@ -89,10 +89,13 @@ describe('an engine that was started ahead', () => {
     process.kill(engine, 'SIGSTOP');
     const client = new Client(service.address).send(dump);
     await eventually('it has been taken', () => service.children().length === 2);
-    const [other] = service.children().filter((pid) => Number(pid) !== engine);
+    const fds = service.openFds();
     client.close();
+    await eventually('the service knows that it has left', () => service.openFds() < fds);
     process.kill(engine, 'SIGKILL');
-    await eventually('only the waiting one is left', () => service.children().join() === other);
+    await eventually('it is gone', () => !service.children().includes(`${engine}`));
+    await oneWaits();
+    assert.deepEqual(service.received(), []);
   });
 
   it('is not used after criu was replaced', async () => {

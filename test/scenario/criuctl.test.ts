@@ -1,9 +1,11 @@
 /** The bundled criuctl at the service, with a scripted engine. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { statSync, writeFileSync } from 'node:fs';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import * as images from '../unit/images/support/encode.ts';
 import { sends } from './support/client.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
 
@@ -70,6 +72,36 @@ describe('criuctl at a service', () => {
       assert.match(ended.stderr, words);
     }
     assert.deepEqual(service.received(), []);
+  });
+
+  describe('decoding an image of many records', () => {
+    const image = join(tmpdir(), `criuctl-decode-${process.pid}.img`);
+    before(() => {
+      const { head, record, encode } = images;
+      const task = record(encode('pstree_entry', { pid: 7, ppid: 1, pgid: 7, sid: 7 }));
+      writeFileSync(image, Buffer.concat([head('PSTREE'), ...Array.from({ length: 200_000 }, () => task)]));
+    });
+    after(() => rmSync(image));
+
+    it('ends with its reader, without a word', () => {
+      const script = `"$0" "$1" images decode "$2" | head -c 20; echo " \${PIPESTATUS[0]}"`;
+      const { stdout, stderr } = spawnSync('bash', ['-c', script, process.execPath, criuctl, image], {
+        encoding: 'utf8',
+      });
+      assert.deepEqual([stdout, stderr], ['{"magic":"PSTREE","e 0\n', '']);
+    });
+
+    it('waits for its reader, and is ended by SIGINT at any moment', async () => {
+      const child = spawn(process.execPath, [criuctl, 'images', 'decode', image], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      const ended = new Promise((resolve) => child.once('exit', (...how) => resolve(how)));
+      // The rest of the text is more than a pipe holds.
+      await new Promise((resolve) => child.stdout.once('readable', resolve));
+      child.kill('SIGINT');
+      assert.deepEqual(await ended, [null, 'SIGINT']);
+      child.stdout.destroy();
+    });
   });
 
   it('reports a fault of its own in one line with advice, wherever it happens, and never shows a stack trace', () => {

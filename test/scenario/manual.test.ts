@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { exitCodes } from '../../src/cli/exit-codes.ts';
-import { verbs } from '../../src/cli/option-table.ts';
+import { verbs } from '../../src/cli/options/row.ts';
 import { program } from './support/service.ts';
 
 const criuctl = join(program, '..', 'criuctl.cjs');

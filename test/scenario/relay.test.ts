@@ -26,7 +26,7 @@ describe('relay with a scripted engine', () => {
   let idleFds: number;
 
   before(async () => {
-    service = await new ServiceUnderTest().start('--request-timeout', '0.3');
+    service = await new ServiceUnderTest().start();
     idleFds = service.openFds();
   });
 
@@ -283,8 +283,13 @@ print(connection.recv(4096).hex())
   });
 
   it('answers a silent client after the deadline', async () => {
-    const [reply, ...more] = await new Client(service.address).all();
-    assert.deepEqual([reply!.type, reply!.cr_errno, more.length], [ReqType.EMPTY, os.errno.ETIMEDOUT, 0]);
+    const impatient = await new ServiceUnderTest().start('--request-timeout', '0.3');
+    try {
+      const [reply, ...more] = await new Client(impatient.address).all();
+      assert.deepEqual([reply!.type, reply!.cr_errno, more.length], [ReqType.EMPTY, os.errno.ETIMEDOUT, 0]);
+    } finally {
+      await impatient.stop();
+    }
   });
 
   it('keeps nothing of a client that leaves immediately', async () => {

@@ -1,6 +1,7 @@
 /** The full soak: `npm run test:soak`. */
 import { eachCall } from './each-call.ts';
 import { idleExit } from './idle-exit.ts';
+import { jobs } from './jobs.ts';
 import { mutations } from './mutations.ts';
 import { restarts } from './restarts.ts';
 
@@ -8,3 +9,4 @@ restarts(200);
 eachCall(1);
 idleExit(200);
 mutations(10_000);
+jobs(300, 100);

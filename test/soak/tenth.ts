@@ -2,6 +2,7 @@
 import { inVm } from '../system/support/bench.ts';
 import { eachCall } from './each-call.ts';
 import { idleExit } from './idle-exit.ts';
+import { jobs } from './jobs.ts';
 import { mutations } from './mutations.ts';
 import { restarts } from './restarts.ts';
 
@@ -10,3 +11,4 @@ restarts(20);
 eachCall(inVm ? 40 : 10);
 idleExit(20);
 mutations(1_000);
+jobs(8, 3);

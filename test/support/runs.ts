@@ -25,11 +25,16 @@ export function parseResults(text: string): { outcomes: Outcome[]; ended: boolea
   return { outcomes, ended: records.some((record) => 'ended' in record) };
 }
 
+/** The outcome of a test, and the name of the run that had it. */
+type Seen = Outcome & { readonly on: string };
+
 export interface Tally {
   readonly passed: number;
   readonly failed: number;
+  /** Tests that failed, each with the error on the last machine where it failed. */
+  readonly failures: readonly Seen[];
   /** Tests that were skipped on every machine, each with the reason of the last machine. */
-  readonly notShown: readonly (Outcome & { readonly on: string })[];
+  readonly notShown: readonly Seen[];
   /** Failures of whole runs, as sentences. */
   readonly whole: readonly string[];
 }
@@ -42,7 +47,7 @@ const strength = { skipped: 0, passed: 1, failed: 2 } as const;
  * and has not.
  */
 export function tally(runs: readonly Run[], promised: readonly string[] = []): Tally {
-  const tests = new Map<string, Outcome & { readonly on: string }>();
+  const tests = new Map<string, Seen>();
   const whole: string[] = [];
   for (const { name, status, cutOff, outcomes } of runs) {
     const seen = new Map<string, number>();
@@ -65,11 +70,13 @@ export function tally(runs: readonly Run[], promised: readonly string[] = []): T
   for (const title of promised)
     if (!known.has(title)) whole.push(`vm: no test was run that is called "${title}"`);
   const all = [...tests.values()];
-  const count = (state: Outcome['state']): number => all.filter((test) => test.state === state).length;
+  const inState = (state: Outcome['state']): Seen[] => all.filter((test) => test.state === state);
+  const failures = inState('failed');
   return {
-    passed: count('passed'),
-    failed: count('failed') + whole.length,
-    notShown: all.filter(({ state }) => state === 'skipped'),
+    passed: inState('passed').length,
+    failed: failures.length + whole.length,
+    failures,
+    notShown: inState('skipped'),
     whole,
   };
 }
@@ -82,6 +89,15 @@ export function leftToShow(runs: readonly Run[]): string[] {
   return ofMachine('container')
     .filter(({ state, title }) => state === 'skipped' && !known.has(title))
     .map(({ title }) => title);
+}
+
+/** The longest error of a failed test that is repeated at the end of all tests, in characters. */
+const longestReason = 1500;
+
+/** The text for a failed test at the end of all tests, which shows even where only the end of the output is kept. */
+export function failureText({ title, on, reason }: Seen): string {
+  const lines = (reason ?? 'no error is known').slice(0, longestReason).split('\n');
+  return [`Failed (${on}): ${title}`, ...lines.map((line) => `    ${line}`)].join('\n');
 }
 
 /** The text before the last line: the number of tests that were skipped everywhere, and the machines that would show them. */

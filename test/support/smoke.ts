@@ -21,7 +21,9 @@ export const smoke: readonly string[] = [
   'a service without any of these walls has an engine taken over by the tree that it restores',
   // The machine itself starts again.
   'over a reboot a process is dumped, and alice’s programs, which wait for moments of their clocks',
-  'over a reboot the socket stays enabled and listens, and no service runs yet',
+  'over a reboot jobs of alice’s and root’s run, and nobody stops them',
+  'over a reboot the socket stays enabled and listens',
+  'over a reboot jobs were suspended by the shutdown, and go on by themselves',
   'over a reboot a process that was dumped before the reboot counts on from its last number',
   'over a reboot alice’s programs that wait for moments of their clocks go on at once',
   'over a reboot alice dumps one of them and has it restored again and again, also by root',
@@ -33,6 +35,8 @@ export const smoke: readonly string[] = [
  */
 export const seldomInContainer: readonly string[] = [
   // This kernel has no soft-dirty tracking.
+  'a job of alice’s, where the kernel tracks memory, has checkpoints of what has changed, which stay as long as they are needed, and goes on with all of its memory',
+  'a job of root’s, where the kernel tracks memory, has a whole checkpoint after somebody else has cleared what was tracked, even of a single process',
   'alice with a kernel that tracks memory pre-dumps in a loop that a dump ends: each round has only what has changed, and the last comes back',
   'alice with a kernel that tracks memory pre-dumps on a connection of its own, dumps by that, restores, and begins anew with what was restored',
   'alice with a kernel that tracks memory has a large program dumped live by criuctl: little is written while it is frozen, and it comes back',
@@ -53,6 +57,22 @@ export const seldomInContainer: readonly string[] = [
   'a service that is restarted in the middle of a request goes on between two rounds of a pre-dump loop',
   // This kernel has no Yama.
   'a refusal with advice names Yama if it forbids users to trace, and only then',
+  'under ptrace_scope 1 a dump of alice’s is served for a child in nanosleep, which then does what it does after a dump under scope 0',
+  'under ptrace_scope 1 a dump of alice’s is served for a child in futex, which then does what it does after a dump under scope 0',
+  'under ptrace_scope 1 a dump of alice’s is served for a child in poll, which then does what it does after a dump under scope 0',
+  'under ptrace_scope 1 a dump of alice’s is served for a child in read, which then does what it does after a dump under scope 0',
+  'under ptrace_scope 1 a dump of alice’s is served for a child in stopped, which then does what it does after a dump under scope 0',
+  'under ptrace_scope 1 a dump of alice’s is served for a tree of 200 processes',
+  'under ptrace_scope 1 a dump of alice’s ends a child, and takes its processes along',
+  'under ptrace_scope 1 a dump of alice’s is served for the process that asks',
+  'under ptrace_scope 1 a dump of alice’s is served for a process that has named anybody, and again after its restore',
+  'under ptrace_scope 1 a dump of alice’s is refused for a process that is no relative, and has named nobody: it runs on',
+  'under ptrace_scope 1 a dump of alice’s is refused if the connection of another program is used: that program’s child runs on',
+  'under ptrace_scope 1 a dump of alice’s is refused for a process of hers in a tree that another user has restored',
+  'under ptrace_scope 1 a dump of alice’s is refused for a child that is not dumpable, or has a filter, with a sentence',
+  'under ptrace_scope 1 a dump of alice’s is served for every process of hers with --yama=own, and marked',
+  'under ptrace_scope 1 a dump of alice’s is refused for every process of hers with --yama=none, also for a child',
+  'under ptrace_scope 1 a dump of alice’s is refused under scope 2, also for a child',
   // AppArmor is not active on this kernel.
   'a caller under an AppArmor profile gets an engine and a restored process under the same profile',
   'a caller under an AppArmor profile gets back a process under its profile, even if the images are of an unconfined process',

@@ -1,8 +1,8 @@
 /**
  * tally.ts beside DIRECTORY: prints the titles for the VM to run in parallel with the container, a line each.
  * tally.ts left DIRECTORY: prints the titles for the VM to run after both have ended.
- * tally.ts count DIRECTORY: prints the tests that were not shown, and the numbers of passed, failed and skipped tests; fails if a
- * test has failed.
+ * tally.ts count DIRECTORY: prints the tests that were not shown, those that failed with their errors, and the numbers of
+ * passed, failed and skipped tests; fails if a test has failed.
  *
  * DIRECTORY has a directory for each run (host, container, vm, vm-later), with a file `status` and the reporter's files,
  * results-BOOT. Beside the directory of a run of the VM lies the list of its titles. TESTS narrows the titles as it narrows the
@@ -10,7 +10,7 @@
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { leftToShow, parseResults, type Run, tally, whereShown } from './runs.ts';
+import { failureText, leftToShow, parseResults, type Run, tally, whereShown } from './runs.ts';
 import { seldomInContainer, smoke } from './smoke.ts';
 
 const [command, directory = ''] = process.argv.slice(2);
@@ -42,8 +42,9 @@ if (command === 'beside') {
   for (const title of leftToShow(runs)) console.log(title);
 } else {
   const counts = tally(runs, folders.flatMap(promisedIn));
-  for (const sentence of counts.whole) console.log(sentence);
   for (const { title, reason, on } of counts.notShown) console.log(`Not shown (${on}): ${title}: ${reason}`);
+  for (const failure of counts.failures) console.log(failureText(failure));
+  for (const sentence of counts.whole) console.log(sentence);
   console.log(whereShown(counts, runs));
   console.log(`${counts.passed} passed, ${counts.failed} failed, ${counts.notShown.length} skipped`);
   if (counts.failed > 0) process.exitCode = 1;

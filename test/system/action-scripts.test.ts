@@ -14,7 +14,7 @@ import { directoryOf, targetOf, type User, uids } from '../hostile/support/peopl
 import { eventually } from './support/bench.ts';
 import { criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
-import { isAlive } from './support/proc.ts';
+import { isFree } from './support/proc.ts';
 
 /** A program of this user's, which notes its steps, and fails at one of them. */
 class Script {
@@ -57,7 +57,7 @@ describe('a script of the user at the steps of CRIU', () => {
         [script.notes[0], script.notes.at(-1)],
         [`pre-dump ${uid} ${pid} 0`, `post-dump ${uid} ${pid} 1`],
       );
-      await eventually('it has ended', () => !isAlive(pid));
+      await eventually('it has ended', () => isFree(pid));
       const other = new Script(user);
       const restored = must(criuctlAs(user, 'restore', '-D', images, '--action-script', other.path));
       assert.equal(restored.stdout, `${pid}\n`);
@@ -92,12 +92,12 @@ describe('a script of the user at the steps of CRIU', () => {
       const target = targetOf(user);
       const images = directoryOf(user);
       must(criuctlAs(user, 'dump', `${target.pid}`, '-D', images));
-      await eventually('it has ended', () => !isAlive(target.pid));
+      await eventually('it has ended', () => isFree(target.pid));
       const restore = (step: string) =>
         criuctlAs(user, 'restore', '-D', images, '--action-script', new Script(user, step).path);
       for (const step of ['pre-restore', 'post-restore']) {
         failed(restore(step), 1, /^criuctl: RESTORE failed: the script \S+ ended with status 3 at /m);
-        await eventually('nothing was restored', () => !isAlive(target.pid));
+        await eventually('nothing was restored', () => isFree(target.pid));
       }
       assert.match(
         must(restore('post-resume')).stderr,
@@ -119,7 +119,7 @@ describe('a script of the user at the steps of CRIU', () => {
     must(criuctlAs('alice', 'dump', `${target.pid}`, '-D', images, '-R', '--action-script', script.path));
     await target.assertCountsOn();
     await target.kill();
-    await eventually('it has ended', () => !isAlive(target.pid));
+    await eventually('it has ended', () => isFree(target.pid));
     copyFileSync(saved, target.file);
     must(criuctlAs('alice', 'restore', '-D', images));
     await target.assertCountsOn();

@@ -7,7 +7,8 @@ import { ask, withOpen } from './support/client.ts';
 import { leastAhead, uptime } from './support/clocks.ts';
 import { criuctlAs, must } from './support/criuctl.ts';
 import { itElsewhere } from './support/it.ts';
-import { bootId, findLeft, type LeftWaiting } from './support/other-boot.ts';
+import { outputOf, TestJob } from './support/jobs.ts';
+import { bootId, findLeft, findLeftJobs, type LeftWaiting } from './support/other-boot.ts';
 import { Target } from './support/targets.ts';
 import { show } from './support/unit.ts';
 
@@ -27,14 +28,26 @@ async function assertGoesOnAtOnce(target: Target, other: Target): Promise<void> 
 describe('over a reboot', () => {
   const left = findLeft();
 
-  itElsewhere('the socket stays enabled and listens, and no service runs yet', () => {
+  itElsewhere('the socket stays enabled and listens', () => {
     assert.notEqual(bootId(), left.bootId);
     assert.equal(succeeds('systemctl', 'is-enabled', 'criu.socket'), true);
-    assert.deepEqual(show('criu.socket', 'ActiveState', 'SubState'), {
-      ActiveState: 'active',
-      SubState: 'listening',
-    });
-    assert.equal(show('criu.service', 'ActiveState').ActiveState, 'inactive');
+    assert.equal(show('criu.socket', 'ActiveState').ActiveState, 'active');
+  });
+
+  itElsewhere('jobs were suspended by the shutdown, and go on by themselves', async () => {
+    for (const { user, name, pid, lines } of findLeftJobs()) {
+      const job = new TestJob(user, false, name);
+      await eventually(`the job of ${user} runs`, () => job.now.state === 'running', 100_000);
+      const { from, checkpoints } = job.now;
+      assert.deepEqual([job.now.pid, from, checkpoints], [pid, 1, [1]]);
+      await job.goesOn();
+      assert.ok(job.lines > lines, `${job.lines} lines, and ${lines} before the reboot`);
+      // The last line may be incomplete.
+      const whole = job.output.split('\n').slice(0, -1);
+      assert.equal(`${whole.join('\n')}\n`, outputOf(whole.length));
+      must(job.ask('suspend'));
+      must(job.ask('remove'));
+    }
   });
 
   itElsewhere('the pid counter was moved to the upper half before a user could log in', () => {

@@ -1,8 +1,9 @@
 // Bundles the system tests of each boot, and the soak, into one CommonJS file, which an emulated machine loads in a fraction of the time, and
 // copies mocha with what it needs. All are plain JavaScript; the addon lies beside the bundles.
-import { cpSync, existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { cpSync } from 'node:fs';
+import { join } from 'node:path';
 import { build } from 'esbuild';
+import { copyMocha } from '../support/copy-mocha.mjs';
 
 const payload = process.argv[2];
 
@@ -24,36 +25,19 @@ await build({
   logLevel: 'warning',
 });
 
-// The TypeScript example, with the client library in the place that its readers use.
+// The TypeScript examples, and a program of the tests, with the client library in the place that their readers use.
 await build({
-  entryPoints: ['examples/typescript/checkpoint.ts'],
-  outfile: join(payload, 'examples', 'checkpoint.mjs'),
+  entryPoints: {
+    'examples/checkpoint': 'examples/typescript/checkpoint.ts',
+    'examples/job': 'examples/typescript/job.ts',
+    'clients/job-life': 'test/system/clients/job-life.ts',
+  },
+  outdir: payload,
+  outExtension: { '.js': '.mjs' },
   format: 'esm',
   target: 'node20',
   logLevel: 'warning',
 });
 cpSync('build/client', join(payload, 'node_modules', 'criu-service'), { recursive: true });
 
-/** The package directory that `from` resolves `name` to, as Node does: node_modules here, or further up. */
-function packageDirectory(name, from) {
-  for (let directory = from; ; directory = dirname(directory)) {
-    const candidate = join(directory, 'node_modules', name);
-    if (existsSync(candidate)) return candidate;
-    if (directory === dirname(directory)) throw new Error(`${name} is not installed`);
-  }
-}
-
-// The command line's own needs are left out: run.sh starts mocha without it.
-const copied = new Set();
-function copyWithNeeds(name, from) {
-  const source = packageDirectory(name, from);
-  const relative = source.slice(process.cwd().length + 1);
-  if (copied.has(relative)) return;
-  copied.add(relative);
-  // A map is for a debugger, and browsers are elsewhere.
-  const filter = (file) => !/\.map$|\/node_modules\/mocha\/mocha(-es2018)?\.js$/.test(file);
-  cpSync(source, join(payload, relative), { recursive: true, filter });
-  const { dependencies = {} } = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8'));
-  for (const need of Object.keys(dependencies)) copyWithNeeds(need, join(process.cwd(), relative));
-}
-copyWithNeeds('mocha', process.cwd());
+copyMocha(payload);

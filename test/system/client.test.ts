@@ -17,7 +17,7 @@ import { unshackled } from '../hostile/support/images.ts';
 import { as, directoryOf, startCounting } from '../hostile/support/people.ts';
 import { binary, eventually, example, freshDirectory, needsSoftDirty, run } from './support/bench.ts';
 import { it } from './support/it.ts';
-import { endProcess, isAlive, pageServers, processesNamed } from './support/proc.ts';
+import { endProcess, isFree, pageServers, processesNamed } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
 function outputOf(pid: number): string {
@@ -87,7 +87,7 @@ for (const [way, client] of ways) {
         const key = `file[${Number(mount).toString(16)}:${ino.toString(16)}]`;
         const imagesDir = freshDirectory();
         await client.dump({ pid, imagesDir, notifications: { queryExtFiles: () => [key] } });
-        await eventually('it has ended', () => !isAlive(pid));
+        await eventually('it has ended', () => isFree(pid));
         await client.restore({ imagesDir, inheritFd: [{ key, fd: after! }] });
         assert.equal(outputOf(pid), readlinkSync(`/proc/self/fd/${after}`));
         endProcess(pid);
@@ -216,5 +216,9 @@ describe('the client library of the package', () => {
     const program =
       "new (require('criu-service').CriuClient)().version().then(({ major }) => console.log(major))";
     assert.match(run('node', '-e', program), /^\d+\n$/);
+    const reader = "console.log(typeof require('criu-service/images').showImages)";
+    assert.equal(run('node', '-e', reader), 'function\n');
+    const jobs = "console.log(typeof require('criu-service/job').Job)";
+    assert.equal(run('node', '-e', jobs), 'function\n');
   });
 });

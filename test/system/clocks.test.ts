@@ -21,7 +21,7 @@ import { criuctlAs, must } from './support/criuctl.ts';
 import { Instance } from './support/instance.ts';
 import { it } from './support/it.ts';
 import { records } from './support/journal.ts';
-import { childrenOf, endProcess, isAlive, statusLine } from './support/proc.ts';
+import { childrenOf, endProcess, isFree, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
 async function dump(user: User, target: Target, images: string): Promise<void> {
@@ -98,7 +98,7 @@ describe('the clocks of a restored process', () => {
     const target = startWaiting('alice', someWait);
     const images = directoryOf('alice');
     await dump('alice', target, images);
-    run('rm', join(images, 'timens-0.img'));
+    run('rm', join(images, 'timens-0.img'), join(images, 'manifest.json'));
     must(criuctlAs('alice', 'restore', '-D', images));
     await target.assertCountsOn();
     assert.equal(monotonicOffsetOf(target.pid), 0);
@@ -134,7 +134,7 @@ describe('a tree whose processes are in several time namespaces', () => {
       assert.equal(statusLine(first!, 'TracerPid'), '0');
     } finally {
       for (const each of [pid, first!]) endProcess(each);
-      await eventually('they have ended', () => !isAlive(pid) && !isAlive(first!));
+      await eventually('they have ended', () => isFree(pid) && isFree(first!));
     }
   });
 });

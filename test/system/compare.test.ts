@@ -5,7 +5,7 @@ import { compareTable, type Outcome, type Row } from './compare-table.ts';
 import { eventually, needsSoftDirty, run } from './support/bench.ts';
 import { Client, ourAddress } from './support/client.ts';
 import { it } from './support/it.ts';
-import { endProcess, isAlive, pageServers } from './support/proc.ts';
+import { endProcess, isAlive, isFree, pageServers } from './support/proc.ts';
 import { referenceAddress, startReference, stopReference } from './support/reference.ts';
 import { killTargets } from './support/targets.ts';
 import { closeWorld, makeWorld, type World, withFreshDirectories } from './support/world.ts';
@@ -41,7 +41,7 @@ async function play(row: Row, address: string, shared: Omit<World, 'images' | 'w
 
 async function kill(pid: number): Promise<void> {
   if (isAlive(pid)) endProcess(pid);
-  await eventually(`process ${pid} is gone`, () => !isAlive(pid));
+  await eventually(`process ${pid} is gone`, () => isFree(pid));
 }
 
 describe('a request gets the same reply from criu service and from ours', () => {

@@ -281,7 +281,8 @@ describe('criuctl', () => {
     assert.equal(socket.ActiveState, 'active');
     assert.ok(limits.engines > limits.enginesPerUser && limits.enginesPerUser > 0);
     assert.equal(recent.length, 2);
-    const last = recent.at(-1);
+    // After a dump criuctl asks for the version, which the journal has at the level of these tests.
+    const last = recent.findLast(({ request }: { request: string }) => request !== 'VERSION');
     assert.deepEqual(
       [last.request, last.result, last.targetPid, last.callerUid],
       ['DUMP', 'done', target.pid, 0],
@@ -301,7 +302,7 @@ describe('criuctl', () => {
 
   for (const shell of ['bash', 'zsh', 'fish'] as const) {
     it(`is completed by ${shell} with the files of the package`, async () => {
-      const lines = ['du', 'lo', 'dump --leave-r', 'cpuinfo ch', 'restore -D /usr/share/bash-compl'];
+      const lines = ['du', 'loo', 'dump --leave-r', 'cpuinfo ch', 'restore -D /usr/share/bash-compl'];
       assert.deepEqual(
         // Some shells add a slash at the end.
         completed(shell, lines).map((words) => words.join(' ').replace(/\/$/, '')),

@@ -7,7 +7,7 @@ import { as, directoryOf, type User } from '../hostile/support/people.ts';
 import { cannotShowHere, eventually, inVm, run } from './support/bench.ts';
 import { criuctlAs, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
-import { endProcess, isAlive } from './support/proc.ts';
+import { endProcess, isFree } from './support/proc.ts';
 
 /** A shell of its own session that has this done, and then counts into the file `count` of its directory. */
 async function shellThat(
@@ -37,7 +37,7 @@ describe('a program that dumps itself by criuctl', () => {
         );
       const { pid, at } = await shellThat(user, 'criuctl dump $$ -D images --detach=result');
       try {
-        await eventually('it has ended', () => !isAlive(pid));
+        await eventually('it has ended', () => isFree(pid));
         await eventually(
           'the result is there',
           () => existsSync(at('result')) && readFileSync(at('result'), 'utf8') !== '',

@@ -16,6 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { kernelTracksMemory } from '../../src/proc/memory-tracking.ts';
 import { unshackled } from '../hostile/support/images.ts';
 import { as, directoryOf, type User } from '../hostile/support/people.ts';
 import { eventually, run, script } from './support/bench.ts';
@@ -23,9 +24,17 @@ import { criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { endProcess, isAlive } from './support/proc.ts';
 
-/** A program with a thread, a child, shared memory, a deleted file, data in a pipe, and a file that it writes. */
+/**
+ * A program with a thread, a child, shared memory, a deleted file, data in a pipe, and a file that it writes. At SIGUSR1 it changes two
+ * pages and appends four bytes.
+ */
 const program = `
-import mmap, os, threading, time
+import mmap, os, signal, threading, time
+block = mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); block[:] = b"x" * (1 << 20)
+def change(*_):
+    block[0:4] = b"abcd"; block[40000:40004] = b"abcd"
+    out.write("more"); out.flush(); open("changed", "w").close()
+signal.signal(signal.SIGUSR1, change)
 out = open("out", "w"); out.write("0123456789"); out.flush()
 gone = open("gone", "w"); gone.write("ghost"); gone.flush(); os.unlink("gone")
 shared = mmap.mmap(-1, 1 << 20); shared[0:4] = b"abcd"
@@ -77,19 +86,20 @@ class Tree {
 }
 
 /** A dump of a tree that has ended with it, in a directory that only its user can read. */
-async function dumped(user: User): Promise<{ tree: Tree; images: string }> {
+async function dumped(user: User, ...options: string[]): Promise<{ tree: Tree; images: string }> {
   const tree = await Tree.start(user);
   const images = join(directoryOf(user), 'images');
-  must(criuctlAs(user, 'dump', `${tree.pid}`, '-D', images));
+  must(criuctlAs(user, 'dump', `${tree.pid}`, '-D', images, ...options));
   await tree.gone();
   return { tree, images };
 }
 
-/** A copy of the images to spoil, as their user made it. */
-function copyOf(user: User, images: string): string {
+/** A copy of the images to spoil, as their user made it. Without their manifest, they are judged by what they call for. */
+function copyOf(user: User, images: string, manifest: 'with' | 'without' = 'without'): string {
   const copy = join(directoryOf(user), 'copy');
   const [file, ...rest] = [...as(user), 'cp', '-a', images, copy];
   execFileSync(file!, rest);
+  if (manifest === 'without') rmSync(join(copy, 'manifest.json'));
   return copy;
 }
 
@@ -210,6 +220,154 @@ for (const user of ['root', 'alice'] as const) {
           /RESTORE refused: /,
           new RegExp(name.replace('.', '\\.')),
         );
+      }
+    });
+
+    it(`have a manifest, by which each missing, shortened, lengthened or changed image is found, with a sentence (${user})`, async () => {
+      const { tree, images } = await dumped(user, '--digest-pages');
+      const manifest = JSON.parse(readFileSync(join(images, 'manifest.json'), 'utf8'));
+      const names = readdirSync(images).filter((name) => name.endsWith('.img') && name !== 'cpuinfo.img');
+      assert.deepEqual(
+        manifest.files.map(({ name }: { name: string }) => name),
+        names.sort(),
+      );
+      for (const { name, bytes, sha256 } of manifest.files) {
+        assert.equal(statSync(join(images, name)).size, bytes);
+        assert.equal(run('sha256sum', join(images, name)).split(' ')[0], sha256, name);
+      }
+      assert.deepEqual(
+        [manifest.user.name, manifest.leftRunning, manifest.tasks.map(({ pid }: { pid: number }) => pid)],
+        [user, false, [tree.pid, tree.child]],
+      );
+      assert.match(manifest.criu, /^[34]\.\d+/);
+      assert.equal(manifest.machine.kernel, run('uname', '-r').trim());
+      const [own, whole] = [statSync(images), statSync(join(images, 'manifest.json'))];
+      assert.deepEqual([whole.uid, whole.gid, whole.mode & 0o777], [own.uid, own.gid, 0o600]);
+
+      const flip = (path: string): void => {
+        const bytes = readFileSync(path);
+        bytes[bytes.length >> 1]! ^= 1;
+        writeFileSync(path, bytes);
+      };
+      for (const [what, spoil, why] of [
+        ['missing', (path) => rmSync(path), 'is missing'],
+        ['shortened', (path) => truncateSync(path, statSync(path).size - 1), ''],
+        ['lengthened', (path) => truncateSync(path, statSync(path).size + 1), ''],
+        ['changed', flip, ''],
+      ] as readonly [string, (path: string) => void, string][]) {
+        for (const name of someOf(names)) {
+          const copy = copyOf(user, images, 'with');
+          spoil(join(copy, name));
+          const pattern = new RegExp(`^${name.replace('.', '\\.')} .*${why}`, 'm');
+          assert.match(verdictOf(user, copy, 3).whys, pattern, `${what} ${name}`);
+          // A restore reads no pages for their digest.
+          if (name.startsWith('pages-') && what === 'changed') continue;
+          failed(criuctlAs(user, 'restore', '-D', copy), 3, /RESTORE refused: /);
+        }
+      }
+      assert.equal(verdictOf(user, images, 0).verdict, 'restores');
+      must(criuctlAs(user, 'restore', '-D', images));
+      await tree.end();
+    });
+
+    it(`have a manifest with the images of each round after a live dump, and a new manifest when they are replaced (${user})`, async () => {
+      const tree = await Tree.start(user);
+      const images = join(directoryOf(user), 'images');
+      const listed = (): { name: string }[] =>
+        JSON.parse(readFileSync(join(images, 'manifest.json'), 'utf8')).files;
+      try {
+        const dump = ['dump', `${tree.pid}`, '-D', images, '--leave-running'];
+        if (!kernelTracksMemory()) {
+          must(criuctlAs(user, ...dump));
+        } else {
+          must(criuctlAs(user, ...dump, '--live'));
+          assert.ok(listed().some(({ name }) => name === 'round-1/inventory.img'));
+          rmSync(join(images, 'round-1', `pagemap-${tree.pid}.img`));
+          assert.match(verdictOf(user, images, 3).whys, /round-1/);
+        }
+        const before = readFileSync(join(images, 'inventory.img'));
+        must(criuctlAs(user, ...dump, '--replace'));
+        assert.notDeepEqual(readFileSync(join(images, 'inventory.img')), before);
+        assert.ok(listed().every(({ name }) => !name.startsWith('round-')));
+        assert.doesNotMatch(verdictOf(user, images, 3).whys, /\.img|manifest/);
+      } finally {
+        await tree.end();
+      }
+    });
+
+    it(`are compared, measured and pruned: what has changed is told, and the newest dump comes back (${user})`, async () => {
+      const tree = await Tree.start(user);
+      const series = directoryOf(user);
+      const dump = (name: string, ...options: string[]): void => {
+        must(criuctlAs(user, 'dump', `${tree.pid}`, '-D', join(series, name), '--leave-running', ...options));
+      };
+      const tracks = kernelTracksMemory();
+      const since = (name: string): string[] =>
+        tracks ? ['--track-mem', '--prev-images-dir', `../${name}`] : [];
+      try {
+        dump('1', ...(tracks ? ['--track-mem'] : []));
+        process.kill(tree.pid, 'SIGUSR1');
+        await eventually('the program has changed', () => existsSync(join(tree.directory, 'changed')));
+        dump('2', ...since('1'));
+        const words = [join(series, '1'), join(series, '2'), '--json'];
+        const { tasks, files, faults } = JSON.parse(
+          must(criuctlAs(user, 'images', 'compare', ...words)).stdout,
+        );
+        assert.deepEqual(faults, []);
+        assert.deepEqual(
+          tasks.map(({ pid, is, changes }: { pid: number; is: string; changes: string[] }) => [
+            pid,
+            is,
+            changes,
+          ]),
+          [tree.pid, tree.child].map((pid) => [pid, 'in both', []]),
+        );
+        const [{ mappings, memory }] = tasks;
+        // The block has two pages; the interpreter has changed some of its own.
+        assert.ok(mappings.items.some(({ bytes }: { bytes: { changed: number } }) => bytes.changed === 8192));
+        assert.ok(memory.same > 1 << 20 && memory.unknown === 0, JSON.stringify(memory));
+        assert.deepEqual(files.items, [
+          { path: join(tree.directory, 'out'), is: '14 bytes instead of 10, at byte 14 instead of 10' },
+        ]);
+        const alike = criuctlAs(user, 'images', 'compare', join(series, '1'), join(series, '1'));
+        assert.match(must(alike).stdout, /2 tasks without a difference/);
+
+        const { directories, total } = JSON.parse(
+          must(criuctlAs(user, 'images', 'size', join(series, '2'), '--json')).stdout,
+        );
+        assert.equal(directories.length, tracks ? 2 : 1);
+        assert.equal(directories[0].inParents > 1 << 20, tracks);
+        const du = run('du', '-sb', ...directories.map(({ directory }: { directory: string }) => directory));
+        const apparent = du
+          .trim()
+          .split('\n')
+          .reduce((sum, line) => sum + Number(line.split('\t')[0]), 0);
+        // du counts the directories themselves.
+        assert.ok(total.bytes <= apparent && total.bytes > apparent - 1e5, `${total.bytes} ${du}`);
+
+        for (const name of ['3', '4'])
+          dump(name, ...(name === '4' ? since('3') : tracks ? ['--track-mem'] : []));
+        rmSync(join(series, '4', 'inventory.img'));
+        const left = (): string[] =>
+          readdirSync(series)
+            .filter((name) => /^\d+$/.test(name))
+            .sort();
+        const prune = (...more: string[]): void => {
+          must(criuctlAs(user, 'images', 'prune', series, ...more));
+        };
+        prune('--keep', '1', '--dry-run');
+        assert.deepEqual(left(), ['1', '2', '3', '4']);
+        prune('--keep', '2');
+        assert.deepEqual(left(), tracks ? ['1', '2', '3', '4'] : ['2', '3', '4']);
+        prune('--keep', '1');
+        assert.deepEqual(left(), ['3', '4']);
+        failed(criuctlAs(user, 'images', 'prune', series), 2, /--keep N/);
+        await tree.end();
+        truncateSync(join(tree.directory, 'out'), 14);
+        must(criuctlAs(user, 'restore', '-D', join(series, '3')));
+        assert.ok(isAlive(tree.pid) && isAlive(tree.child));
+      } finally {
+        await tree.end();
       }
     });
 

@@ -21,7 +21,7 @@ import { eventually } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
 import { criuctlAs, type Ended, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
-import { endProcess, isAlive } from './support/proc.ts';
+import { endProcess, isAlive, isFree } from './support/proc.ts';
 
 const speaker = `
 import os, sys, time
@@ -59,7 +59,7 @@ class Speaker {
   async dump(...options: string[]): Promise<void> {
     // Without --force, criuctl refuses the dump of a program whose descriptor is lost.
     must(criuctlAs('alice', 'dump', `${this.pid}`, '--force', '-D', this.images, ...options));
-    await eventually('it has ended', () => !isAlive(this.pid));
+    await eventually('it has ended', () => isFree(this.pid));
   }
 
   restore(...options: string[]): Ended {
@@ -186,7 +186,7 @@ describe('a descriptor that alice puts in the place of a lost one', () => {
     const reply = await waitForReply(alice);
     assert.ok(reply !== 'closed' && reply.success, JSON.stringify(reply));
     await alice.end();
-    await eventually('it has ended', () => !isAlive(program.pid));
+    await eventually('it has ended', () => isFree(program.pid));
     const out = join(directoryOf('alice'), 'out');
     must(program.restoreWith(key, `7>>${out}`));
     await grows(out);

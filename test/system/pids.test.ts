@@ -35,10 +35,12 @@ async function takeByWaitingEngine(pid: number): Promise<void> {
   for (let tries = 0; !(childrenOf(mainPid()).includes(pid) && waitsAhead(pid)); tries += 1) {
     assert.ok(tries < 100, 'a waiting engine has the pid');
     const service = mainPid();
+    const waiting = (): number[] => childrenOf(service).filter(waitsAhead);
+    const before = waiting();
     // A reload may start another program first.
     nextPid(pid - (tries % 4));
     process.kill(service, 'SIGHUP');
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await eventually('an engine that waits is new', () => waiting().some((each) => !before.includes(each)));
   }
 }
 

@@ -53,7 +53,7 @@ for (const [what, own] of kinds) {
       const { alice, engine } = await restoreUntil(images, 'post-restore', { under: unit.under });
       const { cgroup } = unit;
       const place = cgroupOf(engine);
-      assert.match(place, new RegExp(`^${cgroup}/criu-restore-[0-9a-f]+-\\d+$`));
+      assert.match(place, new RegExp(`^${cgroup}/criu-restore-1500-[0-9a-f]+-\\d+$`));
       assert.equal(cgroupOf(images.pid), place);
       await alice.send({ type: ReqType.NOTIFY, notify_success: true });
       const reply = await waitForReply(alice);

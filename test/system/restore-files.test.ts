@@ -20,7 +20,7 @@ import { as, directoryOf, type User, uids } from '../hostile/support/people.ts';
 import { eventually } from './support/bench.ts';
 import { criuctlAs, type Ended, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
-import { endProcess, isAlive } from './support/proc.ts';
+import { endProcess, isAlive, isFree } from './support/proc.ts';
 
 /** Writes lines at the end of its file, opened without O_APPEND. */
 const program = `
@@ -64,7 +64,7 @@ class Writer {
     const { size } = statSync(this.out);
     await eventually('its file grows', () => statSync(this.out).size > size + 10);
     this.end();
-    await eventually('it has ended', () => !isAlive(this.pid));
+    await eventually('it has ended', () => isFree(this.pid));
     const [, expected] = /had (\d+) bytes/.exec(this.restore().stderr)!;
     this.size = Number(expected);
     return this;

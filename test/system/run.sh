@@ -13,6 +13,10 @@ run_tests() {
   if [ "$code" != 0 ]; then
     echo "The last of the journal:"
     journalctl --boot --unit=criu.service --unit=criu.socket --lines=40 --no-pager --output=short-monotonic
+    if [ "${BENCH_BOOT:-1}" -gt 1 ]; then
+      echo "The last of the journal before the reboot:"
+      journalctl --boot=-1 --lines=200 --no-pager --output=short-monotonic
+    fi
   fi
 }
 
@@ -26,6 +30,10 @@ if ! DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends .
   exit 1
 fi
 systemctl enable --now criu.socket || exit 1
+# What happened at a shutdown is known after the reboot.
+mkdir -p /var/log/journal
+systemd-tmpfiles --create --prefix /var/log/journal
+journalctl --flush
 
 if [ -e soak ]; then
   run_tests ./soak.cjs
@@ -33,6 +41,7 @@ if [ -e soak ]; then
 fi
 
 run_tests ./system-tests.cjs
-# The last of the tests leaves this file for the run after the reboot, unless TESTS excludes it.
-[ ! -e /var/lib/bench/other-boot.json ] || touch /bench/reboot
+# The last of the tests leaves this file for the run after the reboot, unless TESTS excludes it. A run with a failure ends at once: no
+# shutdown has suspended the jobs then.
+[ "$code" != 0 ] || [ ! -e /var/lib/bench/other-boot.json ] || touch /bench/reboot
 exit "$code"

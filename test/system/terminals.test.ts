@@ -65,8 +65,7 @@ describe('a program at a terminal', () => {
         ['expect', 'it has room'],
         ['type', 'fg\n'],
         ['expect', 'sleep 1000\r\n'],
-        ['type', '\x03'],
-        ['expect', '[$#] '],
+        ['press', '\x03', '[$#] '],
         ['type', 'exit 7\n'],
         ['expect', `Process ${program.pid} ended`],
       ];
@@ -87,8 +86,7 @@ describe('a program at a terminal', () => {
           ['expect', 'runs again'],
           ['type', 'hello\n'],
           ['expect', '\n5\r\n'],
-          ['type', '\x03'],
-          ['expect', 'interrupted'],
+          ['press', '\x03', 'interrupted'],
           ['type', '\x1c'],
           ['expect', `Process ${program.pid} `],
         ];

@@ -13,7 +13,7 @@ import { ourAddress } from './support/client.ts';
 import { criuctlAs, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { cursor, records } from './support/journal.ts';
-import { childrenOf, isAlive, statusLine } from './support/proc.ts';
+import { childrenOf, isFree, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
 async function askAs(user: User, directory: string, message: CriuReq): Promise<CriuResp> {
@@ -35,7 +35,7 @@ async function withTakenThread(user: User): Promise<string> {
   const pid = Number(run(file!, ...argv, 'breathe', trace));
   const second = readdirSync(`/proc/${pid}/task`).find((tid) => tid !== String(pid))!;
   must(criuctlAs(user, 'dump', `${pid}`, '-D', images));
-  await eventually('the process is gone', () => !isAlive(pid) && statusLine(pid, 'Pid') === undefined);
+  await eventually('the process is gone', () => isFree(pid));
   const count = join(freshDirectory(), 'count');
   new Target(Number(run(binary('targets'), 'at', second, count)), count);
   return images;

@@ -38,8 +38,15 @@ export type Reach = (path: string) => string;
 
 const mountsOfItsOwn = /^mountpoints-\d+\.img$/;
 
-/** Judges all files, and touches none. @throws what `reach` throws. */
-export function planFor(images: string, reach: Reach): Plan {
+export interface Which {
+  /** A directory: other files are left as they are. */
+  readonly within?: string | undefined;
+  /** Files that the program appends to: images have no size of those (O_APPEND in criu/files-reg.c). */
+  readonly more?: readonly WrittenFile[];
+}
+
+/** Judges the files, and touches none. @throws what `reach` throws. */
+export function planFor(images: string, reach: Reach, { within, more = [] }: Which = {}): Plan {
   const names = readdirSync(images);
   if (names.some((name) => mountsOfItsOwn.test(name)))
     return { is: 'refused', sentences: ['The tree has a mount namespace of its own, with other files'] };
@@ -47,7 +54,9 @@ export function planFor(images: string, reach: Reach): Plan {
   if (!files) return { is: 'refused', sentences: [`The images in ${images} cannot be read`] };
   const grown: Grown[] = [];
   const sentences: string[] = [];
-  for (const file of files) {
+  const known = new Set(files.map(({ path }) => path));
+  for (const file of [...files, ...more.filter(({ path }) => !known.has(path))]) {
+    if (within !== undefined && !file.path.startsWith(`${within}/`)) continue;
     const found = look(file, reach);
     if (found instanceof Grown) grown.push(found);
     else if (found !== undefined) sentences.push(`${file.path} ${found}`);

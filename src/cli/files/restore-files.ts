@@ -18,10 +18,14 @@ export class RestoredFiles {
    * @throws Obstacle if a file cannot be put back.
    */
   static async for(invocation: Invocation, images: string): Promise<RestoredFiles | undefined> {
-    if (!invocation.own.restoreFiles) return undefined;
+    const { restoreFiles, jobFiles } = invocation.own;
+    if (!restoreFiles && !jobFiles) return undefined;
     // A file of its own: other restores start without it.
     const { planFor } = await import('./put-back.ts');
-    const plan = planFor(images, (path) => newFile(invocation, path));
+    const plan = planFor(images, (path) => newFile(invocation, path), {
+      within: restoreFiles ? undefined : jobFiles?.within,
+      more: jobFiles?.written ?? [],
+    });
     if (plan.is === 'plan') return new RestoredFiles(plan, invocation.signal);
     const [first, ...rest] = plan.sentences;
     throw new Obstacle(exitCodes.refused, `RESTORE refused: ${first}`, ...rest);

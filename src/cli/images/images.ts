@@ -1,80 +1,127 @@
-/** The actions of `criuctl images`, in a bundle of their own: other verbs start without the reader of images. */
-import { basename, dirname } from 'node:path';
-import { contentsOf } from '../../images/contents.ts';
-import { decode, type Write } from '../../images/decode.ts';
-import { ImageDirectory } from '../../images/image-directory.ts';
+/** criuctl images, and the look at images before a restore: a bundle of its own, without which other verbs start. */
 import { ImageError } from '../../images/image-error.ts';
-import { ImageFile } from '../../images/image-file.ts';
-import type { Circumstances } from '../../images/verdicts.ts';
-import { type Finding, type Machine, verify as verified } from '../../images/verify.ts';
-import { asJson, tableOf } from './show-words.ts';
-import { verdictAsJson, verdictInWords } from './verify-words.ts';
+import type { Machine } from '../../images/machine.ts';
+import { ManifestError } from '../../images/manifest/format.ts';
+import { UnmergeableError } from '../../images/merge.ts';
+import { circumstances } from '../circumstances.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
+import { userName } from '../people.ts';
+import { processOrThread, type Taken } from '../pid-holder.ts';
+import * as actions from './actions.ts';
+import { Output, ReaderGone } from './output.ts';
 
-export interface Told {
-  readonly text: string;
-  readonly json: object;
-  /** Images that cannot be read. */
-  readonly faults: number;
-}
+export { incompleteness } from './actions.ts';
 
-/** @throws Error of node:fs if there is no such directory. */
-export function show(path: string, userName: (uid: number) => string): Told {
-  const directory = new ImageDirectory(path);
-  try {
-    const contents = contentsOf(directory);
-    return { text: tableOf(contents, userName), json: asJson(contents), faults: contents.faults.length };
-  } finally {
-    directory.close();
+export async function run({ action, path, other, own }: Invocation): Promise<Outcome> {
+  if (action === 'decode') {
+    if (path === undefined)
+      throw new Obstacle(exitCodes.usage, 'Which image? Say criuctl images decode FILE');
+    return decode(path);
   }
-}
-
-/** @throws Error of node:fs if there is no such directory. */
-export function verify(
-  path: string,
-  circumstances: Circumstances,
-  machine: Machine,
-): Told & { readonly restores: boolean } {
-  const directory = new ImageDirectory(path);
-  try {
-    const verification = verified(directory, circumstances, machine);
-    return {
-      text: verdictInWords(verification),
-      json: verdictAsJson(verification),
-      faults: 0,
-      restores: verification.verdict !== 'does-not-restore',
-    };
-  } finally {
-    directory.close();
+  if (action === 'compare' && (path === undefined || other === undefined))
+    throw new Obstacle(exitCodes.usage, 'Which images? Say criuctl images compare DIR LATER-DIR');
+  if (action === 'merge') {
+    if (path === undefined || other === undefined)
+      throw new Obstacle(exitCodes.usage, 'Which images? Say criuctl images merge DIR NEW-DIR');
+    return merge(path, other, own.digestPages);
   }
-}
-
-/** What is in the way of a restore in the images themselves. @throws Error of node:fs if there is no such directory. */
-export function incompleteness(path: string, circumstances: Circumstances): readonly Finding[] {
-  const directory = new ImageDirectory(path);
-  try {
-    const { findings } = verified(directory, circumstances, undefined);
-    return findings.items.filter(({ verdict }) => verdict === 'does-not-restore');
-  } finally {
-    directory.close();
-  }
-}
-
-/** Writes an image as JSON. @returns why it cannot, perhaps after a part. @throws Error of node:fs for its directory. */
-export function decodeFile(path: string, write: Write): string | undefined {
-  const directory = new ImageDirectory(dirname(path));
-  try {
-    const image = ImageFile.open(directory, basename(path));
-    if (!image) return `${path}: there is no such file`;
-    try {
-      decode(image, write);
-      return undefined;
-    } finally {
-      image.close();
+  if (action === 'prune' && !own.keep)
+    throw new Obstacle(
+      exitCodes.usage,
+      'How many dumps are to be kept? Say criuctl images prune DIR --keep N',
+    );
+  const directory = path ?? '.';
+  return opened(directory, () => {
+    switch (action) {
+      case 'verify':
+        return verify(directory);
+      case 'compare':
+        return told(actions.compare(directory, other!));
+      case 'size':
+        return told(actions.size(directory));
+      case 'prune':
+        return told(actions.prune(directory, own.keep!, own.dryRun));
+      default:
+        return told(actions.show(directory, userName));
     }
+  });
+}
+
+function told({ text, json, faults }: actions.Told): Outcome {
+  return { sentence: text, value: text, json, exitCode: faults > 0 ? exitCodes.failed : exitCodes.done };
+}
+
+const mostNamed = 5;
+
+async function merge(path: string, to: string, digestPages: boolean): Promise<Outcome> {
+  try {
+    return told(await actions.merge(path, to, circumstances(), digestPages));
   } catch (error) {
-    if (error instanceof ImageError) return error.message;
+    if (error instanceof UnmergeableError) {
+      const [first, ...others] = error.whys;
+      throw new Obstacle(exitCodes.refused, `MERGE refused: ${first}`, ...others.slice(0, mostNamed));
+    }
+    if (error instanceof ManifestError)
+      throw new Obstacle(exitCodes.failed, `Nothing was merged: manifest.json ${error.message}`);
+    if (error instanceof ImageError)
+      throw new Obstacle(exitCodes.failed, `Nothing was merged: ${error.message}`);
+    const { code, message, syscall, path: named = path } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    if (syscall === 'open' && named === path)
+      throw new Obstacle(exitCodes.directory, `Cannot open ${path}: ${message.split(', ')[0]}`);
+    throw new Obstacle(exitCodes.failed, `Nothing was merged: ${message}`);
+  }
+}
+
+function verify(directory: string): Outcome {
+  const { text, json, restores } = actions.verify(directory, circumstances(), { processOf, userName });
+  return { sentence: text, value: text, json, exitCode: restores ? exitCodes.done : exitCodes.refused };
+}
+
+function processOf(pid: number): ReturnType<Machine['processOf']> {
+  const taken = processOrThread(pid);
+  if (!taken) return undefined;
+  const as = taken.kind === 'thread' || taken.kind === 'service' ? taken.kind : 'process';
+  return { as, by: holderIn(taken) };
+}
+
+function holderIn(taken: Taken): { pid: number; name: string; user: string } | undefined {
+  switch (taken.kind) {
+    case 'process':
+    case 'thread':
+      return taken.process;
+    case 'zombie':
+      return taken.parent;
+    default:
+      return undefined;
+  }
+}
+
+/** Piece by piece: an image may be larger than memory. */
+function decode(path: string): Outcome {
+  const output = new Output();
+  const done: Outcome = { sentence: '', value: '', json: undefined };
+  try {
+    const fault = opened(path, () => actions.decodeFile(path, (text) => output.write(text)));
+    output.flush();
+    if (fault !== undefined) throw new Obstacle(exitCodes.failed, fault);
+    return done;
+  } catch (error) {
+    if (error instanceof ReaderGone) return done;
     throw error;
-  } finally {
-    directory.close();
+  }
+}
+
+function opened<T>(path: string, use: () => T): T {
+  try {
+    return use();
+  } catch (error) {
+    const { code, message, syscall, path: named = path } = error as NodeJS.ErrnoException;
+    if (code === undefined || syscall !== 'open') throw error;
+    throw new Obstacle(
+      exitCodes.directory,
+      `Cannot open ${named.startsWith('/proc/') ? path : named}: ${message.split(', ')[0]}`,
+    );
   }
 }

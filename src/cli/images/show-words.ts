@@ -1,14 +1,19 @@
 /** Contents of images in words: the table for people, the object for programs. Pure. */
 import type { Listed } from '../../images/bounded.ts';
 import type { Contents, TaskContents } from '../../images/contents.ts';
-import type { Fault } from '../../images/reading.ts';
+import type { Fault } from '../../images/fault.ts';
+import type { Manifest } from '../../images/manifest/format.ts';
 import { sanitize } from '../../systemd/log.ts';
 import { columns, counted, inBytes } from '../words.ts';
 
 const mostTasks = 50;
 const mostLines = 20;
 
-export function tableOf(contents: Contents, userName: (uid: number) => string): string {
+export function tableOf(
+  contents: Contents,
+  manifest: Manifest | undefined,
+  userName: (uid: number) => string,
+): string {
   const { tasks, files, space, parents, needs, faults } = contents;
   return [
     headline(contents),
@@ -26,7 +31,8 @@ export function tableOf(contents: Contents, userName: (uid: number) => string): 
       ],
       ['File locks', files.locks > 0 ? `${files.locks}` : ''],
       ['Shared memory', contents.sharedMemory > 0 ? inBytes(contents.sharedMemory) : ''],
-      ['Restore with', needs.join(' ')],
+      ['Restore with', [...new Set([...needs, ...(manifest?.restoreWith ?? [])])].join(' ')],
+      ['Manifest', manifest ? manifestInWords(manifest) : ''],
       ['On disk', sizeOf(space)],
       ...parents
         .slice(0, mostLines)
@@ -38,6 +44,17 @@ export function tableOf(contents: Contents, userName: (uid: number) => string): 
     ]),
     ...faults.map(inWords),
   ].join('\n');
+}
+
+function manifestInWords({ user, machine, files, leftRunning }: Manifest): string {
+  return sanitize(
+    [
+      `${counted(files.length, 'file')} of a dump by ${user.name}`,
+      `on ${machine.host || 'a host without a name'}`,
+      ...(machine.cpu.model === '' ? [] : [`with ${machine.cpu.model}`]),
+      ...(leftRunning ? ['after which the processes ran on'] : []),
+    ].join(' '),
+  );
 }
 
 function headline({ directory, is, written, criu, kernel, architecture }: Contents): string {
@@ -130,6 +147,18 @@ function labelled(lines: readonly (readonly [string, string])[]): string[] {
 }
 
 /** The object of --json; man criuctl describes it. */
-export function asJson({ space, parents, ...contents }: Contents): object {
-  return { verb: 'images', action: 'show', ...contents, space, parents };
+export function asJson({ space, parents, ...contents }: Contents, manifest: Manifest | undefined): object {
+  return {
+    verb: 'images',
+    action: 'show',
+    ...contents,
+    space,
+    parents,
+    manifest: manifest && told(manifest),
+  };
+}
+
+/** The tree and the files are those of the images. */
+function told({ tasks, moreTasks, files, ...facts }: Manifest): object {
+  return { ...facts, files: files.length };
 }

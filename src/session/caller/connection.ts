@@ -26,10 +26,16 @@ export interface ConnectionEvents {
   onRoom(): void;
 }
 
+export interface CallerPacket {
+  readonly data: Buffer;
+  /** Another process than the one that connected has sent it. */
+  readonly passedOn: boolean;
+}
+
 /** The head of the caller's queue. `malformed`: a packet that cannot be a request, whatever its bytes say. */
 export type Head =
   | { readonly kind: 'nothing' | 'end' }
-  | { readonly kind: 'packet'; readonly data: Buffer }
+  | ({ readonly kind: 'packet' } & CallerPacket)
   | { readonly kind: 'malformed'; readonly errno: number; readonly reason: string };
 
 function malformed(errno: number, reason: string): Head {
@@ -111,7 +117,7 @@ export class CallerConnection {
     }
     if (head.kind === 'empty-packet') return malformed(EINVAL, 'An empty packet is no request');
     return head.data
-      ? { kind: 'packet', data: head.data }
+      ? { kind: 'packet', data: head.data, passedOn: head.passedOn === true }
       : malformed(
           EMSGSIZE,
           `A packet of ${head.size} bytes is too large: the limit is ${this.#maxPacketBytes}`,

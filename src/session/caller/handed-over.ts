@@ -10,7 +10,7 @@ import { maxPacketBytes } from '../../native/limits.ts';
 import type { Caller } from '../../proc/caller.ts';
 
 /** The caller's descriptors cannot be read while it executes a program, and it could make that last. */
-const patienceMs = 2000;
+const patienceMs = 10_000;
 
 /**
  * Threads that copy at this moment, by the uid of their callers. While that of a user hangs, no other is risked for this user, so

@@ -21,6 +21,7 @@ import { unknownOption } from '../../policy/option-table.ts';
 import { type Phase, requestTable } from '../../policy/request-table.ts';
 import { judgeStanding, type Standing, type StandingOptions } from '../../policy/standing.ts';
 import { foreignUid } from '../../policy/tree-rule.ts';
+import { canName } from '../../policy/yama.ts';
 import { type Caller, CallerGoneError, type CallerIdentity, type CallerState } from '../../proc/caller.ts';
 import type { CallerReader } from '../../proc/caller-reader.ts';
 import { groupName as nameIn } from '../../proc/groups.ts';
@@ -31,6 +32,7 @@ import { lineagesOf, type TreeContains, type TreeThread } from '../../proc/proce
 import type { TreeReader } from '../../proc/tree-reader.ts';
 import { decodeRequest } from '../../protocol/codec.ts';
 import type { CriuReq } from '../../protocol/messages.ts';
+import type { NamingOptions } from '../engines/naming.ts';
 import type { Input } from '../machine/states.ts';
 import { Around } from './around.ts';
 import type { EngineFor, KnownCaller } from './known-caller.ts';
@@ -43,6 +45,8 @@ export interface JudgeContext {
   readonly standing: StandingOptions;
   readonly procMount: ProcMount;
   readonly restorers: Restorers;
+  /** The option --yama. */
+  readonly naming: NamingOptions;
   readonly installed: Pick<InstalledCriu, 'version' | 'limits'>;
 }
 
@@ -51,6 +55,7 @@ export interface JudgeContext {
  * and it names no descriptor. Reading /proc would take longer than the answer, and a hostile caller could make it slower.
  */
 const unread: Seen = {
+  passedOn: false,
   caller: undefined,
   standing: { kind: 'refused', reason: 'what it is was not looked at' },
 };
@@ -63,6 +68,8 @@ export type Judgement = Extract<Input, { on: 'decided' | 'malformed' }>;
 /** A packet that waits in its caller's queue, and the way to its caller. */
 export interface Waiting {
   readonly data: Buffer;
+  /** As in {@link Facts}. */
+  readonly passedOn: boolean;
   readonly phase: Phase;
   /** The uid that connected. */
   readonly uid: number;
@@ -73,7 +80,7 @@ export interface Waiting {
 }
 
 /** A packet's caller, as far as it was identified, and its standing. */
-interface Seen extends Pick<Facts, 'criu' | 'limits'> {
+interface Seen extends Pick<Facts, 'criu' | 'limits' | 'passedOn'> {
   /** Undefined if the caller could not be identified, or was not. */
   readonly caller: Caller | undefined;
   readonly standing: Standing;
@@ -253,8 +260,10 @@ function decide(
     groupName,
     restorers: context.restorers,
     callerGroups,
+    passedOn: seen.passedOn,
     hidden: context.procMount.hidesFrom(callerGroups),
     ptraceScope: standing.kind === 'confined' ? readPtraceScope() : 0,
+    canName: canName && context.naming.rule !== 'none',
     tracksMemory: kernelTracksMemory(),
   });
   if (decision.kind === 'refuse' || decision.kind === 'answer') return { on: 'decided', decision };
@@ -275,13 +284,15 @@ function engineFor(request: AuthorizedRequest, { caller, standing }: Seen): Engi
 }
 
 function see(context: JudgeContext, waiting: Waiting): Seen | Promise<Seen> {
+  const { passedOn } = waiting;
   let caller: Caller | undefined;
-  const unidentified = (error: Error): Seen => ({ caller, standing: refusedFor(error) });
+  const unidentified = (error: Error): Seen => ({ caller, passedOn, standing: refusedFor(error) });
   try {
     const known = waiting.identify();
     caller = known;
     const judged = (state: CallerState): Seen => ({
       caller: known,
+      passedOn,
       standing: standingOf(context, known, state),
     });
     const state = context.reader.read(known);

@@ -6,7 +6,7 @@ import { type Caller, identifyCaller } from '../../proc/caller.ts';
 import type { Asked } from '../../records/records.ts';
 import { phaseOf } from '../machine/machine.ts';
 import type { Input, State } from '../machine/states.ts';
-import type { CallerConnection, Head } from './connection.ts';
+import type { CallerConnection, CallerPacket, Head } from './connection.ts';
 import type { JudgeContext, Judgement, judge } from './judge.ts';
 
 export interface PacketsContext extends JudgeContext {
@@ -32,8 +32,8 @@ export class CallerPackets {
   readonly #session: PacketsSession;
   /** Undefined before the first packet whose judgement depends on its caller. */
   #caller: Caller | undefined;
-  #judged: Buffer = Buffer.alloc(0);
-  #request: Buffer | undefined;
+  #judged: CallerPacket = { data: Buffer.alloc(0), passedOn: false };
+  #request: CallerPacket | undefined;
 
   constructor(context: PacketsContext, connection: CallerConnection, session: PacketsSession) {
     this.#context = context;
@@ -45,13 +45,13 @@ export class CallerPackets {
     return this.#caller;
   }
 
-  /** The bytes of the packet that was judged last. */
-  get judged(): Buffer {
+  /** The packet that was judged last. */
+  get judged(): CallerPacket {
     return this.#judged;
   }
 
-  /** The bytes of the last request; an answer to a notification may have been judged since. */
-  get request(): Buffer | undefined {
+  /** The last request; an answer to a notification may have been judged since. */
+  get request(): CallerPacket | undefined {
     return this.#request;
   }
 
@@ -79,7 +79,7 @@ export class CallerPackets {
         this.#session.advance({ on: 'malformed', errno: head.errno, reason: head.reason });
         break;
       case 'packet':
-        this.judge(head.data, phase);
+        this.judge(head, phase);
     }
   }
 
@@ -93,11 +93,11 @@ export class CallerPackets {
   }
 
   /** Judges a packet. Meanwhile nothing is read from the caller; if another input changes the state, the judgement is dropped. */
-  judge(data: Buffer, phase: Phase): void {
-    this.#judged = data;
-    if (phase !== 'notify') this.#request = data;
+  judge(packet: CallerPacket, phase: Phase): void {
+    this.#judged = packet;
+    if (phase !== 'notify') this.#request = packet;
     this.#session.received();
-    const judged = this.#judgementOf(data, phase);
+    const judged = this.#judgementOf(packet, phase);
     if (!(judged instanceof Promise)) {
       this.#advance(judged);
       return;
@@ -116,11 +116,12 @@ export class CallerPackets {
     this.#caller?.close();
   }
 
-  #judgementOf(data: Buffer, phase: Phase): Judgement | Promise<Judgement> {
+  #judgementOf({ data, passedOn }: CallerPacket, phase: Phase): Judgement | Promise<Judgement> {
     try {
       const socket = this.#connection.socket!;
       return this.#context.judge(this.#context, {
         data,
+        passedOn,
         phase,
         uid: socket.peerCredentials().uid,
         identify: () => {

@@ -13,24 +13,30 @@ import { labelFor } from '../../engine/launcher-protocol.ts';
 import { native, type OwnedFd } from '../../native/binding.ts';
 import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
 import type { PeerFdField } from '../../policy/option-table.ts';
+import type { Consent } from '../../policy/yama.ts';
 import { parseThreadStatus } from '../../proc/status.ts';
 import type { ConfinedCaller } from '../caller/known-caller.ts';
+import { type NamingOptions, nameEngine } from './naming.ts';
 
 /**
  * @param plan absent for a hand-over, where CRIU opens all files itself.
  * @param connection for a hand-over, the caller's own connection; copied.
- * @throws LaunchError, CriuMissingError, CallerGoneError, NativeError
+ * @param onConsent gets why the tree lets its engine trace it, where it was asked.
+ * @throws LaunchError, NotNamedError, CriuMissingError, CallerGoneError, NativeError
  */
 export async function startEngineAs(
   options: ConfinedEngineOptions,
-  { caller, standing }: ConfinedCaller,
+  naming: NamingOptions,
+  known: ConfinedCaller,
   request: AuthorizedRequest,
   plan: RelayPlan | undefined,
   connection: OwnedFd | undefined,
   home: EngineHome,
+  onConsent: (consent: Consent) => void,
   events: ConfinedEngineEvents,
   onAbandoned: (gone: Promise<void>) => void,
 ): Promise<ConfinedEngine> {
+  const { caller, standing } = known;
   const { pid, uid, gid, groups } = caller.identity;
   const { bounding, inheritable, ambient, noNewPrivs, umask, label } = standing.traits;
   const number = (field: PeerFdField): number | undefined =>
@@ -69,6 +75,9 @@ export async function startEngineAs(
       home,
       events,
       onAbandoned,
+      request.namesEngine && request.target !== undefined
+        ? async (engine) => onConsent(await nameEngine(naming, known, request.target!, engine))
+        : undefined,
     );
   } finally {
     target?.close();

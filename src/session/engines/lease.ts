@@ -11,8 +11,10 @@ import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
 import type { ConfinedEngineEvents, Engine, EngineExit } from '../../engine/engine.ts';
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
 import type { EngineTurn } from '../../engine/engine-queue.ts';
+import type { NamedEngine } from '../../engine/grant.ts';
 import type { OwnedFd, Packet } from '../../native/binding.ts';
 import { inTimeNamespace } from '../../policy/restored.ts';
+import type { Consent } from '../../policy/yama.ts';
 import type { EngineSnapshot } from '../keep/session-file.ts';
 import { letRestoredRun, verifyRestored } from '../trees/verify-restored.ts';
 import { livesIn } from './cgroup-of.ts';
@@ -121,6 +123,17 @@ export class EngineLease {
     this.#loan = loan;
     this.#engine?.turnPage();
     if (this.#state.at !== 'gone') this.#state = { at: 'ready' };
+  }
+
+  /** The tree of the request names the engine. An engine that has left is not named: another may take the request. */
+  async named(name: (engine: NamedEngine) => Promise<Consent>): Promise<void> {
+    if (!this.#engine || !this.#confined) return;
+    try {
+      const consent = await this.#engine.withPid((pid, isThere) => name({ pid, isThere }));
+      this.#confined = { ...this.#confined, consent };
+    } catch (error) {
+      if (!this.isLost) throw error;
+    }
   }
 
   /** Processes of the request live in this cgroup, and may stay there after the engine. */

@@ -13,6 +13,7 @@ import type { Kerndat } from '../../engine/kerndat.ts';
 import { ownCgroup } from '../../engine/our-cgroups.ts';
 import type { OwnedFd, Packet } from '../../native/binding.ts';
 import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
+import type { Consent } from '../../policy/yama.ts';
 import type { UserKey } from '../../proc/connection-user.ts';
 import type { EngineSnapshot, SessionSnapshot } from '../keep/session-file.ts';
 import type { StoredEngine } from '../keep/stored-sessions.ts';
@@ -23,6 +24,7 @@ import type { Loan } from './loan.ts';
 import {
   moveToScope,
   NotStartedError,
+  nameAgain,
   resumeEngine,
   type StartContext,
   startFresh,
@@ -130,7 +132,10 @@ export class EngineLeases {
       return;
     }
     lease.again(order, loan);
-    await this.#during(() => this.#moveToScope(lease, order));
+    await this.#during(async () => {
+      await nameAgain(this.#context, lease, order);
+      await this.#moveToScope(lease, order);
+    });
   }
 
   /** Starts an engine on the caller's own connection, which is copied, and sets the previous engine aside. */
@@ -271,6 +276,11 @@ export class EngineLeases {
   /** Whose clocks a restored tree has. */
   get clocks(): MadeTime['clocks'] | undefined {
     return this.#current?.confined?.time?.clocks;
+  }
+
+  /** Why the target of the current request lets its engine trace it, where that was asked. */
+  get consent(): Consent | undefined {
+    return this.#current?.confined?.consent;
   }
 
   get lastWords(): readonly string[] {

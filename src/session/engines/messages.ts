@@ -5,7 +5,7 @@ import type { Packet } from '../../native/binding.ts';
 import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
 import { decodeResponse, encodeResponse } from '../../protocol/codec.ts';
 import { type CriuResp, ReqType } from '../../protocol/messages.ts';
-import { fitReply, withHint, withWarning } from '../../protocol/replies.ts';
+import { fitReply, reworded, withHint, withWarning } from '../../protocol/replies.ts';
 import { sanitize } from '../../systemd/log.ts';
 import type { CallerConnection } from '../caller/connection.ts';
 import type { Action, Input } from '../machine/states.ts';
@@ -75,15 +75,14 @@ export class EngineMessages {
     return decoded.message.success;
   }
 
-  /** Gives the failing reply other words. In protobuf a later field replaces an earlier one. */
+  /** Gives the failing reply other words. */
   reword({ message, errno }: Explained): Extract<Input, { on: 'engine-final' }> {
     const words = { cr_errmsg: sanitize(message), ...(errno === undefined ? {} : { cr_errno: errno }) };
     const final = { ...this.#final!, ...words };
-    const { type, success, cr_errno } = final;
-    const data = Buffer.concat([this.#message!.data, encodeResponse({ type, success, ...words })]);
+    const data = reworded(this.#message!.data, words.cr_errmsg, errno);
     this.#message = { ...this.#message!, data };
     this.#final = final;
-    return { on: 'engine-final', success, errno: cr_errno ?? 0, reply: fitReply(data) };
+    return { on: 'engine-final', success: final.success, errno: final.cr_errno ?? 0, reply: fitReply(data) };
   }
 
   /** Forwards the message, with the words for a final reply. */

@@ -1,6 +1,6 @@
 /** Starts the engine of a lease: a waiting engine of the pool, a fresh engine, a confined engine, an engine for a hand-over. */
 import { constants as os } from 'node:os';
-import type { ScopeKind } from '../../engine/cgroup-names.ts';
+import type { ScopeKind, TreeOwner } from '../../engine/cgroup-names.ts';
 import type { ConfinedEngineOptions, EngineHome, OpenedFiles } from '../../engine/confined.ts';
 import { Engine } from '../../engine/engine.ts';
 import { EngineCgroup } from '../../engine/engine-cgroup.ts';
@@ -18,6 +18,7 @@ import { type NativeError, native, type OwnedFd } from '../../native/binding.ts'
 import { EBADRQC } from '../../native/errnos.ts';
 import type { AuthorizedRequest, RelayPlan } from '../../policy/authorize.ts';
 import { bitOf } from '../../policy/capabilities.ts';
+import type { Consent } from '../../policy/yama.ts';
 import type { UserKey } from '../../proc/connection-user.ts';
 import { type ConfinedCaller, identityFor, type KnownCaller } from '../caller/known-caller.ts';
 import type { EngineSnapshot } from '../keep/session-file.ts';
@@ -29,11 +30,13 @@ import { startEngineAs } from './confined-start.ts';
 import type { EngineLease } from './lease.ts';
 import type { Order } from './lease-state.ts';
 import { BadDescriptorError } from './loan.ts';
+import { type NamingOptions, NotNamedError, nameEngine } from './naming.ts';
 
 export interface StartContext {
   readonly engine: PrivilegedEngineOptions;
   readonly pool: EnginePool;
   readonly confined: ConfinedEngineOptions;
+  readonly naming: NamingOptions;
   readonly queue: EngineQueue;
 }
 
@@ -52,12 +55,14 @@ export class NotStartedError extends Error {
 /** The input of the machine for a request whose engine could not be started. */
 export function notStarted({ name }: AuthorizedRequest, error: unknown, engineRemains: boolean): Input {
   const { message, errno } = error as NativeError;
+  const isRefused = error instanceof NotNamedError;
   return {
     on: 'not-started',
     // Errnos of node:fs are negative.
     errno: error instanceof BadDescriptorError ? EBADRQC : Math.abs(errno ?? os.errno.ESRCH),
-    reason: error instanceof NotStartedError ? message : `${name}: ${message}`,
+    reason: error instanceof NotStartedError ? message : `${name}${isRefused ? ' refused' : ''}: ${message}`,
     engineRemains,
+    ...(isRefused ? { isRefused } : {}),
   };
 }
 
@@ -113,6 +118,20 @@ export function startFresh(
   lease.started({ engine }, false);
 }
 
+/**
+ * Before an engine gets another request: its tree may be another, or have new processes.
+ * @throws NotNamedError, CallerGoneError, NativeError
+ */
+export async function nameAgain(
+  { naming }: StartContext,
+  lease: EngineLease,
+  { request, engine }: Order,
+): Promise<void> {
+  const { target, namesEngine } = request;
+  if (engine.is !== 'confined' || !namesEngine || target === undefined) return;
+  await lease.named((named) => nameEngine(naming, engine.as, target, named));
+}
+
 /** Starts an engine on the caller's own connection, which is copied. */
 export async function startHandedOver(
   context: StartContext,
@@ -134,18 +153,23 @@ async function startConfined(
   connection: OwnedFd | undefined,
 ): Promise<OpenedFiles> {
   const identity = identityFor(caller);
+  let consent: Consent | undefined;
   const { engine, cgroup, files, time } = await startEngineAs(
     context.confined,
+    context.naming,
     caller,
     request,
     plan,
     connection,
     homeFor(request, caller),
+    (given) => {
+      consent = given;
+    },
     lease.heard,
     (gone) => lease.abandoned(gone),
   );
   if (!request.terminal) engine.refuseDescriptors();
-  const known = time === undefined ? identity : { ...identity, time };
+  const known = { ...identity, ...(time ? { time } : {}), ...(consent ? { consent } : {}) };
   const confined = knownBy(known, { pid: engine.pid, pidfd: engine.fds.pidfd });
   lease.started({ engine, cgroup, confined }, false);
   return files;
@@ -159,7 +183,7 @@ function homeFor({ name, scope }: AuthorizedRequest, known: ConfinedCaller): Eng
   const isStill = (): boolean => cgroupOfCaller(caller) === asked;
   switch (place.is) {
     case 'within':
-      return { before: () => EngineCgroup.within(place.cgroup, scope ?? 'engine', mayHold(known)), isStill };
+      return { before: () => EngineCgroup.within(place.cgroup, scope ?? 'engine', ownerFor(known)), isStill };
     case 'scope':
       return { with: (pid) => scopeFor(scope!, known, pid), isStill };
     case 'service':
@@ -190,7 +214,7 @@ async function scopeFor(kind: ScopeKind, known: KnownCaller, pid: number): Promi
   // One lane for each user, root included: a user can delay only the same user's scopes.
   return EngineCgroup.scope(
     kind,
-    mayHold(known),
+    ownerFor(known),
     sliceOfCaller(caller),
     description,
     pid,
@@ -198,9 +222,11 @@ async function scopeFor(kind: ScopeKind, known: KnownCaller, pid: number): Promi
   );
 }
 
-/** A restored tree of this caller may hold CAP_CHECKPOINT_RESTORE. */
-function mayHold({ standing }: KnownCaller): boolean {
-  return standing.kind !== 'confined' || (standing.traits.permitted & bitOf('CHECKPOINT_RESTORE')) !== 0n;
+/** The owner of a tree that this caller restores. */
+function ownerFor({ caller, standing }: KnownCaller): TreeOwner {
+  const mayHold =
+    standing.kind !== 'confined' || (standing.traits.permitted & bitOf('CHECKPOINT_RESTORE')) !== 0n;
+  return { uid: caller.identity.uid, mayHold };
 }
 
 /** Goes on with an engine of an earlier start. Takes over its descriptors. */

@@ -91,7 +91,7 @@ async function findEngine(parts: SessionParts, snapshot: SessionSnapshot, elapse
 /** True if the request is still in its caller's queue. A different packet at the head was sent after it. */
 export function isUnread({ packets, keeper }: SessionParts): boolean {
   const head = packets.head();
-  return head.kind === 'packet' && keeper.packet?.equals(head.data) === true;
+  return head.kind === 'packet' && keeper.packet?.data.equals(head.data) === true;
 }
 
 /**

@@ -9,6 +9,7 @@ import { readSync, writeSync } from 'node:fs';
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
 import { native, type OwnedFd } from '../../native/binding.ts';
 import { maxPacketBytes } from '../../native/limits.ts';
+import type { CallerPacket } from '../caller/connection.ts';
 import type { State } from '../machine/states.ts';
 
 export interface SessionSnapshot {
@@ -46,6 +47,7 @@ export const sessionFileName = 'criu-session';
 interface Place {
   readonly at: number;
   readonly bytes: number;
+  readonly passedOn?: boolean;
 }
 
 /** Pages take memory only after they are written. */
@@ -73,18 +75,18 @@ export class SessionFile {
   }
 
   /** The request, as it was received. */
-  get packet(): Buffer {
-    const { at, bytes } = this.#packet;
-    const packet = Buffer.alloc(bytes);
-    readSync(this.fd.number, packet, 0, bytes, at);
-    return packet;
+  get packet(): CallerPacket {
+    const { at, bytes, passedOn = false } = this.#packet;
+    const data = Buffer.alloc(bytes);
+    readSync(this.fd.number, data, 0, bytes, at);
+    return { data, passedOn };
   }
 
   /** Stores another request, valid from the next {@link write} on. @param packet at most {@link maxPacketBytes}. */
-  put(packet: Uint8Array): void {
+  put({ data, passedOn }: CallerPacket): void {
     const at = this.#packet.at === pageBytes ? pageBytes + maxPacketBytes : pageBytes;
-    writeSync(this.fd.number, packet, 0, packet.length, at);
-    this.#packet = { at, bytes: packet.length };
+    writeSync(this.fd.number, data, 0, data.length, at);
+    this.#packet = { at, bytes: data.length, passedOn };
   }
 
   /** @throws Error if the state does not fit into the page; the previous state stays. */
@@ -112,7 +114,7 @@ export class SessionFile {
           ? BigInt(`0x${value.bigint}`)
           : value,
     ) as Page;
-    this.#packet = { at: packet.at, bytes: packet.bytes };
+    this.#packet = packet;
     return snapshot;
   }
 

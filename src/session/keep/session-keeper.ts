@@ -3,6 +3,7 @@ import { fstatSync } from 'node:fs';
 import type { ConfinedIdentity } from '../../engine/confined-identity.ts';
 import type { OwnedFd } from '../../native/binding.ts';
 import type { FdStore } from '../../systemd/fd-store.ts';
+import type { CallerPacket } from '../caller/connection.ts';
 import type { SessionFile, SessionSnapshot } from './session-file.ts';
 import type { StoredSession } from './stored-sessions.ts';
 
@@ -48,12 +49,12 @@ export class SessionKeeper {
   }
 
   /** The request, as it was received; undefined while the session is not kept. */
-  get packet(): Buffer | undefined {
+  get packet(): CallerPacket | undefined {
     return this.#file?.packet;
   }
 
   /** Keeps the session from here on. A new request replaces a kept one atomically. @param connection copied. */
-  start(connection: OwnedFd, packet: Uint8Array, stand: Stand): void {
+  start(connection: OwnedFd, packet: CallerPacket, stand: Stand): void {
     const isNew = this.#file === undefined;
     try {
       this.#file ??= this.#makeFile();

@@ -96,7 +96,7 @@ export function whenStarting(state: In<'starting'>, input: Input): Step {
         afterFinal(request, input.success, [...taken, ...tellFinal(request, input.success)]),
       );
     case 'not-started':
-      return before(taken, notStarted(request, input.errno, input.reason, input.engineRemains));
+      return before(taken, notStarted(request, input));
     case 'engine-end': {
       const lost = engineLost(request, input.end);
       return before(taken, mustVerify(request) ? withoutTree(lost) : lost);

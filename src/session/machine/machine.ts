@@ -241,8 +241,12 @@ function whenRollingBack(state: Extract<State, { at: 'rolling-back' }>, input: I
       return { state, actions: [{ do: 'dismiss-engine' }] };
     case 'not-started':
       return because.is === 'caller-left'
-        ? notStarted(request, input.errno, input.reason, input.engineRemains)
-        : notStarted(request, ETIMEDOUT, because.reason, input.engineRemains);
+        ? notStarted(request, input)
+        : notStarted(request, {
+            errno: ETIMEDOUT,
+            reason: because.reason,
+            engineRemains: input.engineRemains,
+          });
     case 'deadline': {
       // After the caller left, the rollback had the rest of the operation's time. Now it gets the time of a rollback.
       if (because.is === 'caller-left') return rollBackForDeadline(request, input.reason);
@@ -279,7 +283,10 @@ function whenHandedOver(state: Extract<State, { at: 'handed-over' }>, input: Inp
     const { request } = state;
     return {
       state: { at: 'over' },
-      actions: [...failure(request, input.errno, input.reason), { do: 'close-caller' }],
+      actions: [
+        ...failure(request, input.errno, input.reason, input.isRefused ? 'refused' : 'failed'),
+        { do: 'close-caller' },
+      ],
     };
   }
   // It cannot be cut off: the engine reads its caller's own connection, and only the caller can end that.

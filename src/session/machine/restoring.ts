@@ -48,7 +48,7 @@ export function whenRestoring(state: In<'restoring'>, input: Input): Step {
     case 'engine-final':
       return input.success ? refuseToRun(request, resumedEarly) : failed(request, input.ownPid);
     case 'engine-hangup':
-      return refuseToRun(request, 'lost its engine before it was verified');
+      return refuseToRun(request, hungUp);
     default:
       return whenUnverified(state, input);
   }
@@ -198,6 +198,8 @@ function restored(reply: string, before?: Action): Step {
   };
 }
 
+const hungUp =
+  'lost its engine before it was verified (CRIU crashes without pstree.img, for example: "criuctl images verify DIR" names what is missing)';
 const resumedEarly = 'was resumed before it was verified';
 
 function refuseToRun(request: AuthorizedRequest, reason: string): Step {

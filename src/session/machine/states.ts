@@ -134,6 +134,8 @@ export type Input =
       readonly errno: number;
       readonly reason: string;
       readonly engineRemains: boolean;
+      /** The target does not let its engine trace it. */
+      readonly isRefused?: true;
     }
   /** The caller has closed the connection, or its sending half. */
   | { readonly on: 'caller-end' }

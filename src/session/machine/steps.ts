@@ -1,6 +1,7 @@
 /** Steps and lists of actions that machine.ts, delivery.ts and restoring.ts share. Pure. */
 import { constants as os } from 'node:os';
 import type { AuthorizedRequest } from '../../policy/authorize.ts';
+import { afterCrash } from '../../protocol/image-words.ts';
 import type { Unfinished } from '../../records/vocabulary.ts';
 import type { Action, AtWork, EngineEnd, Input, State, Step } from './states.ts';
 
@@ -135,7 +136,7 @@ export function afterFinal(request: AuthorizedRequest, success: boolean, told: r
 
 /** The engine ended before its final reply: the service replies, and the tree is examined. */
 export function engineLost(request: AuthorizedRequest, end: EngineEnd): Step {
-  return unfinished(request, EIO, end.reason);
+  return unfinished(request, EIO, request.scope === 'restore' ? afterCrash(end.reason) : end.reason);
 }
 
 /** Ends the session with a reply of the service's own, and examines the tree. */
@@ -146,16 +147,22 @@ export function unfinished(request: AuthorizedRequest, errno: number, reason: st
   };
 }
 
+/** The facts of a failed start. */
+export type NotStarted = Omit<Extract<Input, { on: 'not-started' }>, 'on'>;
+
 /** Ends a session whose engine could not be started. */
 export function notStarted(
   request: AuthorizedRequest,
-  errno: number,
-  reason: string,
-  engineRemains: boolean,
+  { errno, reason, engineRemains, isRefused }: NotStarted,
 ): Step {
+  const result = isRefused ? 'refused' : 'failed';
   return {
     state: engineRemains ? { at: 'draining' } : { at: 'over' },
-    actions: [...failure(request, errno, reason), ...dismissIf(engineRemains), { do: 'close-caller' }],
+    actions: [
+      ...failure(request, errno, reason, result),
+      ...dismissIf(engineRemains),
+      { do: 'close-caller' },
+    ],
   };
 }
 
@@ -163,9 +170,14 @@ export function checkAfter(left: Unfinished | undefined): Action[] {
   return left?.request.target === undefined ? [] : [{ do: 'check-tree', left }];
 }
 
-export function failure(request: AuthorizedRequest, errno: number, reason: string): Action[] {
+export function failure(
+  request: AuthorizedRequest,
+  errno: number,
+  reason: string,
+  result: 'failed' | 'refused' = 'failed',
+): Action[] {
   return [
     { do: 'reply', type: request.answeredAs, errno, reason },
-    { do: 'record', result: 'failed', errno, reason },
+    { do: 'record', result, errno, reason },
   ];
 }

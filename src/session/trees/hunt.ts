@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs';
 import { native } from '../../native/binding.ts';
 import type { Found, Look, SeenProcess } from '../../proc/holders.ts';
-import { parseStartTime } from '../../proc/status.ts';
+import { parseStat } from '../../proc/stat.ts';
 
 /**
  * The limit of looks if processes are born during each of them. A process that forks endlessly escapes at most half of the looks,
@@ -148,7 +148,8 @@ export function kill({ pid, start }: Found): boolean {
   try {
     const pidfd = native.pidfdOpen(pid);
     try {
-      return parseStartTime(readFileSync(`/proc/${pid}/stat`, 'latin1')) === start && native.kill(pidfd);
+      const stat = parseStat(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+      return Number(stat?.start) === start && native.kill(pidfd);
     } finally {
       pidfd.close();
     }

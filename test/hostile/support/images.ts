@@ -6,7 +6,7 @@ import { type CriuOpts, type CriuResp, ReqType } from '../../../src/protocol/mes
 import { binary, eventually, inVm, run, succeeds } from '../../system/support/bench.ts';
 import { ourAddress } from '../../system/support/client.ts';
 import { engines } from '../../system/support/it.ts';
-import { cgroupOf, endProcess, isAlive, statusLine } from '../../system/support/proc.ts';
+import { cgroupOf, endProcess, isAlive, isFree, statusLine } from '../../system/support/proc.ts';
 import { Attacker, type AttackerOptions } from './attacker.ts';
 import { editImages } from './image-editor.ts';
 import { as, asCapable, directoryOf, uids } from './people.ts';
@@ -213,7 +213,7 @@ export function unshackled(): string[] {
 
 /** Requires that no process of the tree exists, and that none of its instructions ever ran. */
 export async function assertNeverRan(images: AlicesImages): Promise<void> {
-  await eventually('the tree is gone', () => !isAlive(images.pid) && engines().length === 0);
+  await eventually('the tree is gone', () => isFree(images.pid) && engines().length === 0);
   assert.equal(images.ran, false, 'an instruction of the restored process ran');
 }
 

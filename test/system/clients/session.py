@@ -3,6 +3,8 @@
 STEPS is a list of steps, as JSON; they are done in turn:
   ["expect", REGEX]       waits until the screen since the last match shows this
   ["type", TEXT]          types
+  ["press", KEY, REGEX]   presses a key, and again every two seconds, until the screen shows this: a shell prints the name of a job
+                          before that job has the terminal, and a key that comes earlier is the shell's
   ["size", ROWS, COLUMNS] changes the size of the terminal
   ["signal", NUMBER]      sends a signal to the command
   ["hang-up"]             takes the terminal away
@@ -21,6 +23,7 @@ import termios
 import time
 
 PATIENCE = 100
+AGAIN = 2
 screen = b""
 seen = 0
 steps = json.loads(sys.argv[1])
@@ -54,15 +57,34 @@ def answer(**more):
     sys.exit()
 
 
+def expect(regex, key=b""):
+    global seen
+    until = time.monotonic() + PATIENCE
+    pressed = -AGAIN
+    while not (found := re.search(regex.encode(), screen[seen:])):
+        if key and time.monotonic() >= pressed + AGAIN:
+            os.write(fd, key)
+            pressed = time.monotonic()
+        if not read(min(until, pressed + AGAIN) if key else until) and (time.monotonic() > until or not is_open()):
+            os.kill(pid, signal.SIGKILL)
+            answer(status=None, missed=regex)
+    seen += found.end()
+
+
+def is_open():
+    """False if the other end of the terminal is closed."""
+    poll = select.poll()
+    poll.register(fd, select.POLLHUP)
+    return not poll.poll(0)
+
+
 size(24, 80)
 for step, *arguments in steps:
     if step == "expect":
-        until = time.monotonic() + PATIENCE
-        while not (found := re.search(arguments[0].encode(), screen[seen:])):
-            if not read(until):
-                os.kill(pid, signal.SIGKILL)
-                answer(status=None, missed=arguments[0])
-        seen += found.end()
+        expect(*arguments)
+    elif step == "press":
+        key, regex = arguments
+        expect(regex, key.encode())
     elif step == "type":
         os.write(fd, arguments[0].encode())
     elif step == "size":

@@ -36,3 +36,21 @@ export function leave(left: Left): void {
 export function findLeft(): Left {
   return JSON.parse(readFileSync(file, 'utf8')) as Left;
 }
+
+const jobsFile = '/var/lib/bench/other-boot-jobs.json';
+
+/** A job that runs when the machine is shut down. */
+export interface LeftJob {
+  readonly user: 'alice' | 'root';
+  readonly name: string;
+  readonly pid: number;
+  readonly lines: number;
+}
+
+export function leaveJobs(jobs: readonly LeftJob[]): void {
+  writeFileSync(jobsFile, JSON.stringify(jobs));
+}
+
+export function findLeftJobs(): readonly LeftJob[] {
+  return JSON.parse(readFileSync(jobsFile, 'utf8')) as readonly LeftJob[];
+}

@@ -17,6 +17,11 @@ export function isAlive(pid: number): boolean {
   return state !== undefined && !state.startsWith('Z') && !state.startsWith('X');
 }
 
+/** No process has the pid, not even one that its parent has yet to wait for: a restore may have it. */
+export function isFree(pid: number): boolean {
+  return statusLine(pid, 'Pid') === undefined;
+}
+
 /** The path of its cgroup below the root of the hierarchy. */
 export function cgroupOf(pid: number): string {
   return /^0::(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, 'latin1'))![1]!;

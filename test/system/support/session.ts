@@ -8,6 +8,7 @@ import { childrenOf, endProcess, isAlive, statusLine } from './proc.ts';
 export type Step =
   | readonly ['expect', string]
   | readonly ['type', string]
+  | readonly ['press', string, string]
   | readonly ['size', number, number]
   | readonly ['signal', number]
   | readonly ['hang-up'];

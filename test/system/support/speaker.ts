@@ -6,7 +6,7 @@ import { unshackled } from '../../hostile/support/images.ts';
 import { as, directoryOf, type User, uids } from '../../hostile/support/people.ts';
 import { eventually } from './bench.ts';
 import { criuctlAs, type Ended, must } from './criuctl.ts';
-import { endProcess, isAlive } from './proc.ts';
+import { endProcess, isAlive, isFree } from './proc.ts';
 import { Program } from './session.ts';
 
 /** Writes numbers to both outputs, and repeats each line of its input on its output. */
@@ -90,7 +90,7 @@ export class Speaker {
   async dump(...options: string[]): Promise<void> {
     // Without --force, criuctl refuses the dump of a program whose stream is lost.
     must(criuctlAs(this.user, 'dump', `${this.pid}`, '--force', '-D', this.images, ...options));
-    await eventually('it has ended', () => !isAlive(this.pid));
+    await eventually('it has ended', () => isFree(this.pid));
   }
 
   restore(...options: string[]): Ended {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { binary, eventually, freshDirectory, run } from './bench.ts';
-import { endProcess, isAlive, statusLine } from './proc.ts';
+import { endProcess, isAlive, isFree, statusLine } from './proc.ts';
 
 const started = new Set<Target>();
 
@@ -49,12 +49,12 @@ export class Target {
       `process ${this.pid} ended with "${readFileSync(this.file, 'utf8').trim()}"`,
     );
     assert.equal(statusLine(this.pid, 'TracerPid'), '0');
-    assert.match(statusLine(this.pid, 'State') ?? 'gone', /^[SR]/);
+    assert.match(statusLine(this.pid, 'State') ?? 'gone', /^[SRD]/);
   }
 
-  /** The process is gone, and its count stays. */
+  /** The process is gone, and its pid is free for its restore. */
   async assertGone(): Promise<void> {
-    await eventually(`process ${this.pid} is gone`, () => !this.alive);
+    await eventually(`process ${this.pid} is gone`, () => isFree(this.pid));
   }
 
   async kill(): Promise<void> {

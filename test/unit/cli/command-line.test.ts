@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type Parsed, parseCommandLine } from '../../../src/cli/command-line.ts';
-import { optionTable, verbs } from '../../../src/cli/option-table.ts';
+import { verbs } from '../../../src/cli/options/row.ts';
+import { optionTable } from '../../../src/cli/options/table.ts';
 import { encodeOptions } from '../../../src/client/encode-options.ts';
 
 function parsed(...argv: string[]): Parsed {
@@ -29,6 +30,22 @@ describe('criuctl’s command line', () => {
   it('verifies images before a restore unless told otherwise', () => {
     assert.equal(parsed('restore').own.noVerify, false);
     assert.equal(parsed('restore', '--no-verify').own.noVerify, true);
+  });
+
+  it('takes a job, and leaves the options of its command alone', () => {
+    const { verb, action, command, own } = parsed(
+      ...'run sim --every 1h30min --keep 5 --on-signal usr1 --time-limit 90s -- ./sim -v --json'.split(' '),
+    );
+    assert.deepEqual([verb, action, command], ['run', 'sim', ['./sim', '-v', '--json']]);
+    const { every, onSignal, timeLimit, suspendedStatus, foreground } = own.job;
+    assert.deepEqual([every, own.keep, onSignal, timeLimit], [5400, 5, 'SIGUSR1', 90]);
+    assert.deepEqual([suspendedStatus, foreground, own.json], [85, false, false]);
+    assert.equal(parsed('run', 'sim', '--every=auto').own.job.every, 'auto');
+    assert.match(refused('run', 'sim', '--every', 'often'), /a duration is needed/);
+    assert.match(refused('run', 'sim', '--on-signal', 'KILL'), /a signal is needed/);
+    assert.match(refused('run', 'sim', '--exit-code', '256'), /up to 255/);
+    assert.match(refused('resume', 'sim', '--from', '0'), /above 0/);
+    assert.match(refused('suspend'), /missing required argument/);
   });
 
   it('takes the example of the specification', () => {
@@ -105,8 +122,21 @@ describe('criuctl’s command line', () => {
       'stderr',
       'wait',
       'live',
+      'digest-pages',
+      'keep',
+      'dry-run',
       'restore-files',
       'action-script',
+      'every',
+      'keep',
+      'foreground',
+      'on-signal',
+      'time-limit',
+      'exit-code',
+      'dir',
+      'from',
+      'follow',
+      'in-unit',
       'display-stats',
       'restore-detached',
     ];

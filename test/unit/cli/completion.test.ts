@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { completion } from '../../../src/cli/completion.ts';
-import { optionsOf, verbs } from '../../../src/cli/option-table.ts';
+import { verbs } from '../../../src/cli/options/row.ts';
+import { optionsOf } from '../../../src/cli/options/table.ts';
 
 /** Returns bash's completions for these words, the last of which is being typed. */
 function offered(...words: string[]): string[] {
@@ -19,7 +20,7 @@ printf '%s\\n' "\${COMPREPLY[@]}"`;
 describe('the completion of criuctl', () => {
   it('offers every verb', () => {
     assert.deepEqual(offered(''), [...verbs, '--help', '--version']);
-    assert.deepEqual(offered('re'), ['restore']);
+    assert.deepEqual(offered('re'), ['restore', 'resume', 'remove']);
   });
 
   it('offers exactly the options of a verb, without those that are impossible', () => {
@@ -34,8 +35,17 @@ describe('the completion of criuctl', () => {
   it('offers values: choices, pids, directories', () => {
     assert.deepEqual(offered('dump', '--network-lock', ''), ['iptables', 'nftables', 'skip']);
     assert.deepEqual(offered('cpuinfo', ''), ['dump', 'check']);
-    assert.deepEqual(offered('images', ''), ['show', 'verify', 'decode']);
+    assert.deepEqual(offered('images', ''), [
+      'show',
+      'verify',
+      'decode',
+      'compare',
+      'size',
+      'merge',
+      'prune',
+    ]);
     assert.deepEqual(offered('images', 'show', '/usr/shar'), ['/usr/share']);
+    assert.deepEqual(offered('images', 'compare', '/usr', '/usr/shar'), ['/usr/share']);
     assert.ok(offered('dump', '-t', '').includes(String(process.pid)));
     assert.deepEqual(offered('dump', '-D', '/usr/shar'), ['/usr/share']);
   });

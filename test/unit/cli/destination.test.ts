@@ -21,7 +21,7 @@ import { fateAfter } from '../../../src/cli/destination.ts';
 import { run as dump } from '../../../src/cli/dump.ts';
 import { explain } from '../../../src/cli/explain.ts';
 import { type Invocation, Obstacle } from '../../../src/cli/invocation.ts';
-import type { Verb } from '../../../src/cli/option-table.ts';
+import type { Verb } from '../../../src/cli/options/row.ts';
 import { run as restore } from '../../../src/cli/restore.ts';
 import type { CriuClient } from '../../../src/client/client.ts';
 import { CriuError, type CriuErrorCode } from '../../../src/client/criu-error.ts';
@@ -29,6 +29,7 @@ import type { DumpOptions } from '../../../src/client/options.ts';
 
 const complete = ['core-1.img', 'inventory.img', 'pages-1.img'];
 const unfinished = ['core-1.img', 'pages-1.img'];
+const manifest = '{\n  "format": "criu-service.manifest"';
 
 describe('the directory of a dump', () => {
   let directory = '';
@@ -58,11 +59,16 @@ describe('the directory of a dump', () => {
   }
 
   /** Without a look at the target, which may have inherited anything. A service that lets `criu` write into the directory of a request. */
-  function invocation(words: readonly string[], criu: (options: DumpOptions) => Promise<void>): Invocation {
+  function invocation(
+    words: readonly string[],
+    criu: (options: DumpOptions) => Promise<void>,
+    manifestFailure?: Error,
+  ): Invocation {
     const parsed = parseCommandLine([...words, ...(process.geteuid?.() === 0 ? ['--trust-images'] : [])]);
     assert.ok('verb' in parsed, words.join(' '));
     const client = {
-      dump: (options: DumpOptions) => criu(options).then(() => ({ restored: false })),
+      dump: (options: DumpOptions) =>
+        criu(options).then(() => ({ restored: false, ...(manifestFailure ? { manifestFailure } : {}) })),
       restore: () => assert.fail('the service was asked'),
     } as unknown;
     return {
@@ -134,8 +140,9 @@ describe('the directory of a dump', () => {
   it('loses the rounds of a live dump with its images, after a failure and when it is replaced', async () => {
     const round = async (images: string): Promise<void> => {
       mkdirSync(join(images, 'round-1'));
-      for (const name of ['inventory.img', 'dump.log', 'stats-dump', 'parent'])
+      for (const name of ['inventory.img', 'dump.log', 'stats-dump'])
         writeFileSync(join(images, 'round-1', name), 'new');
+      symlinkSync('../0', join(images, 'round-1', 'parent'));
     };
     await failure(at('new'), async (options) => {
       await round(options.imagesDir as string);
@@ -227,7 +234,7 @@ describe('the directory of a dump', () => {
     const refuse = () => assert.fail('the service was asked');
     const images = fill('images', complete, 'old');
     writeFileSync(join(images, 'notes.txt'), 'mine');
-    assert.match((await failure(images, refuse, '--replace')).words, /notes\.txt in it is no image/);
+    assert.match((await failure(images, refuse, '--replace')).words, /notes\.txt in it is no file of a dump/);
     fill('1', complete, 'old');
     fill('2', complete, 'old');
     symlinkSync('../1', at('2', 'parent'));
@@ -242,7 +249,10 @@ describe('the directory of a dump', () => {
     const round = await failure(at('1'), refuse, '--replace', '--prev-images-dir', '../1/round-1');
     assert.match(round.words, /the new images need the ones in it/);
     writeFileSync(at('1', 'round-1', 'mine'), 'mine');
-    assert.match((await failure(at('1'), refuse, '--replace')).words, /round-1\/mine in it is no image/);
+    assert.match(
+      (await failure(at('1'), refuse, '--replace')).words,
+      /round-1\/mine in it is no file of a dump/,
+    );
     assert.deepEqual(readdirSync(directory), ['1', '2', 'images']);
   });
 
@@ -265,6 +275,63 @@ describe('the directory of a dump', () => {
     assert.deepEqual(contents(at(long)), earlier);
     assert.deepEqual(readdirSync(directory), ['images', long]);
   });
+
+  for (const [name, content] of [
+    ['disk.img', 'a file system'],
+    ['progress.log', '1 of 10'],
+    ['parent', 'no link'],
+  ] as const) {
+    it(`keeps a file ${name} that no dump has written, after a failure, and is refused with --replace`, async () => {
+      const mine = async (options: DumpOptions): Promise<void> => {
+        writeFileSync(join(options.imagesDir as string, name), content);
+        await writing(unfinished, failed())(options);
+      };
+      await failure(at('new'), mine);
+      assert.equal(contents(at('new'))[name], content);
+      for (const file of complete) writeFileSync(at('new', file), 'old');
+      const { words } = await failure(at('new'), () => assert.fail('the service was asked'), '--replace');
+      assert.match(words, new RegExp(`${name} in it is no file of a dump`));
+      assert.equal(contents(at('new'))[name], content);
+    });
+  }
+
+  it('with --replace loses an image and a log of any name that CRIU has written', async () => {
+    const images = fill('images', complete, 'old');
+    // IMG_COMMON_MAGIC, as in every image of a newer kind.
+    writeFileSync(join(images, 'novelty-1.img'), Buffer.from('19435654ffffffff', 'hex'));
+    writeFileSync(join(images, 'mine.log'), '(00.000000) Version: 4.1 (gitid 0)\n');
+    await dumped(images, writing(complete), '--replace');
+    assert.deepEqual(readdirSync(images), ['core-1.img', 'dump.log', 'inventory.img', 'pages-1.img']);
+  });
+
+  for (const [state, files, more] of [
+    ['empty', [], []],
+    ['full, and is to be replaced', complete, ['--replace']],
+  ] as const) {
+    it(`takes a single dump at a time, also if it is ${state}, and the next one afterwards`, async () => {
+      const images = fill('images', files, 'old');
+      await dumped(
+        images,
+        async (options) => {
+          for (const other of [[], ['--replace']]) {
+            const { exitCode, words } = await failure(
+              images,
+              () => assert.fail('the service was asked'),
+              ...other,
+            );
+            assert.equal(exitCode, 3);
+            assert.match(words, /another criuctl dumps into/);
+          }
+          await writing(complete)(options);
+        },
+        ...more,
+      );
+      assert.equal(contents(images)['inventory.img'], 'new');
+      await dumped(images, writing(complete), '--replace');
+      assert.ok(!existsSync(join(images, 'criuctl.lock')));
+      assert.deepEqual(readdirSync(directory), ['images']);
+    });
+  }
 
   it('with --replace keeps both dumps if they cannot be exchanged, and says where they are', async () => {
     const images = fill('images', complete, 'old');
@@ -294,6 +361,41 @@ describe('the directory of a dump', () => {
       return true;
     });
     assert.ok(existsSync(join(images, 'core-1.img')));
+  });
+
+  it('has no manifest of an earlier dump while a new dump is at work, and a file of another program stays', async () => {
+    const [images, web] = [at('new'), at('web')];
+    for (const path of [images, web]) mkdirSync(path);
+    writeFileSync(join(images, 'manifest.json'), manifest);
+    writeFileSync(join(web, 'manifest.json'), '{"name":"web"}');
+    await dumped(images, async (options) => {
+      assert.deepEqual(readdirSync(images), ['criuctl.lock']);
+      await writing(complete)(options);
+    });
+    await dumped(web, writing(complete));
+    assert.equal(contents(web)['manifest.json'], '{"name":"web"}');
+  });
+
+  it('with --replace loses the manifest of the earlier dump, and is refused with a file of that name of another program', async () => {
+    const images = fill('images', complete, 'old');
+    writeFileSync(join(images, 'manifest.json'), '{"name":"web"}');
+    const { words } = await failure(images, () => assert.fail('the service was asked'), '--replace');
+    assert.match(words, /manifest\.json in it is no file of a dump/);
+    writeFileSync(join(images, 'manifest.json'), manifest);
+    await dumped(images, writing([...complete, 'manifest.json']), '--replace');
+    assert.equal(contents(images)['manifest.json'], 'new');
+    assert.deepEqual(readdirSync(directory), ['images']);
+  });
+
+  it('is a success with a warning if the manifest could not be written', async () => {
+    const invoked = invocation(
+      ['dump', `${target.pid}`, '--force', '-D', at('new')],
+      writing(complete),
+      new Error("ENOSPC: no space left on device, write '/proc/self/fd/17/manifest.json.new'"),
+    );
+    const { warnings, exitCode = 0, json } = await dump(invoked);
+    const why = 'the images are complete, and have no manifest: ENOSPC: no space left on device';
+    assert.deepEqual([warnings, exitCode, (json as { warning: string }).warning], [[why], 0, why]);
   });
 
   it('loses images only if nothing was begun, or CRIU failed and the process runs', () => {

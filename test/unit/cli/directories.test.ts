@@ -20,7 +20,7 @@ import { run as check } from '../../../src/cli/check.ts';
 import { parseCommandLine } from '../../../src/cli/command-line.ts';
 import { type ImageUse, newFile, placesOf } from '../../../src/cli/directories.ts';
 import { type Invocation, Obstacle } from '../../../src/cli/invocation.ts';
-import type { Verb } from '../../../src/cli/option-table.ts';
+import type { Verb } from '../../../src/cli/options/row.ts';
 import { withDefaults } from '../../../src/cli/work.ts';
 import { CriuError } from '../../../src/client/criu-error.ts';
 import type { AnyOptions } from '../../../src/client/options.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { parseCommandLine } from '../../../src/cli/command-line.ts';
 import type { Invocation } from '../../../src/cli/invocation.ts';
 import { dumpLive, pays } from '../../../src/cli/live.ts';
-import type { Verb } from '../../../src/cli/option-table.ts';
+import type { Verb } from '../../../src/cli/options/row.ts';
 import type { CriuClient } from '../../../src/client/client.ts';
 import type { DumpOptions } from '../../../src/client/options.ts';
 import { preDumpRounds } from '../../../src/client/pre-dump.ts';
@@ -57,6 +57,7 @@ describe('a live dump', () => {
               );
             return { type, success: true };
           },
+          listed: async (result) => result,
         }),
     } as unknown;
     const invocation: Invocation = {

@@ -5,7 +5,8 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { aboutTaken, holderOf, takenPid } from '../../../src/cli/taken-pid.ts';
+import { holderOf } from '../../../src/cli/pid-holder.ts';
+import { aboutTaken, takenPid } from '../../../src/cli/taken-pid.ts';
 
 const forkFails = (pid: number): string =>
   `Error (criu/cr-restore.c:1230): Can't fork for ${pid}: File exists`;

@@ -21,7 +21,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { broughtByOthers, Mounts, parseMounts } from '../../../src/cli/mounts.ts';
-import { isImage, openTrusted, type Use } from '../../../src/cli/trust.ts';
+import { openTrusted, type Use } from '../../../src/cli/trust.ts';
+import { isImage } from '../../../src/images/dump-names.ts';
 
 const alice = 1500;
 

@@ -9,7 +9,7 @@ import { messages } from '../../../src/protocol/schema.ts';
 type CamelCase<S extends string> = S extends `${infer A}_${infer B}` ? `${A}${Capitalize<CamelCase<B>>}` : S;
 type Opened = 'images_dir_fd' | 'images_dir' | 'work_dir_fd' | 'notify_scripts';
 type InProto = CamelCase<Exclude<OptionName, Opened>>;
-type InClient = Exclude<keyof AnyOptions, 'imagesDir' | 'workDir' | 'notifications' | 'signal'>;
+type InClient = Exclude<keyof AnyOptions, 'imagesDir' | 'workDir' | 'notifications' | 'signal' | 'manifest'>;
 
 /** A value for each option. The compiler demands that the list is complete and exact. */
 const everything: Required<Pick<AnyOptions, InClient>> & Record<InProto, unknown> = {

@@ -9,6 +9,21 @@ describe('a command line without a word', () => {
   });
 });
 
+describe('the option --yama', () => {
+  it('is kernel by default, and one of three rules', () => {
+    assert.equal(defaults.yama, 'kernel');
+    for (const yama of ['none', 'kernel', 'own'] as const)
+      assert.deepEqual(parseCommandLine(['--yama', yama], ''), { ...defaults, yama });
+    const { write } = process.stderr;
+    process.stderr.write = () => true;
+    try {
+      assert.deepEqual(parseCommandLine(['--yama', 'all'], ''), { exitCode: 2 });
+    } finally {
+      process.stderr.write = write;
+    }
+  });
+});
+
 describe('a command line with more sessions than systemd could name', () => {
   const parse = (...words: string[]): unknown => {
     const { write } = process.stderr;

@@ -7,6 +7,7 @@ import {
   mayHoldCapability,
   nestedKind,
   newName,
+  restorerIn,
   treeOfApart,
 } from '../../../src/engine/cgroup-names.ts';
 import { CgroupRegister } from '../../../src/engine/cgroup-register.ts';
@@ -75,11 +76,15 @@ describe('the register of cgroups', () => {
 });
 
 describe('the names of cgroups', () => {
-  it('tell the kind, and if a tree may hold the capability of engines', () => {
+  it('tell the kind, and if a tree may hold the capability of engines, or who has restored it', () => {
     for (const kind of ['restore', 'page-server', 'engine'] as const) {
       for (const mayHold of [true, false]) {
-        const name = newName(kind, mayHold);
+        const name = newName(kind, { uid: 1500, mayHold });
         assert.equal(nestedKind(name), kind);
+        const restorer = kind === 'restore' && !mayHold ? 1500 : undefined;
+        for (const path of [`${job}/${name}`, `/user.slice/${name}.scope`])
+          assert.equal(restorerIn(path), restorer, path);
+        assert.equal(restorerIn(`${job}/${name}/below`), undefined);
         assert.equal(mayHoldCapability(`${job}/${name}`), kind === 'restore' && mayHold);
         assert.equal(treeOfApart(apartName(name)), name);
         assert.equal(nestedKind(apartName(name)), 'apart');

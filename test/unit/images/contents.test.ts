@@ -22,7 +22,7 @@ function contents(
   });
 }
 
-const words = (shown: Contents): string => tableOf(shown, (uid) => `user ${uid}`);
+const words = (shown: Contents): string => tableOf(shown, undefined, (uid) => `user ${uid}`);
 
 describe('the contents of a directory of images', () => {
   it('tell the tree, with the command line out of the pages, memory and descriptors', () => {

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { decode } from '../../../src/images/decode.ts';
 import { ImageDirectory } from '../../../src/images/image-directory.ts';
 import { ImageFile } from '../../../src/images/image-file.ts';
-import { encode, head, image, record, sized, tag, varint, withFiles } from './support/encode.ts';
+import { decodeImage } from '../../../src/images/index.ts';
+import { regular } from './support/dump.ts';
+import { encode, type Fields, head, image, record, sized, tag, varint, withFiles } from './support/encode.ts';
 
 function decoded(bytes: Uint8Array): { magic: string; entries: readonly unknown[] } {
   return withFiles({ 'some.img': bytes }, (path) => {
@@ -24,6 +27,17 @@ function decoded(bytes: Uint8Array): { magic: string; entries: readonly unknown[
 const task = { pid: 7, ppid: 1, pgid: 7, sid: 7 };
 
 describe('an image as JSON', () => {
+  it('has no character that a terminal takes for a command', () => {
+    const name = 'a\x1b]\x9b\x7f\u202e';
+    const bytes = image('FILES', { type: 'REG', id: 1, reg: { ...(regular(1, name).reg as Fields) } });
+    withFiles({ 'files.img': bytes }, (path) => {
+      const pieces: string[] = [];
+      decodeImage(join(path, 'files.img'), (piece) => pieces.push(piece));
+      assert.doesNotMatch(pieces.join('').replaceAll('\n', ''), /[\p{Cc}\p{Cf}]/u);
+      assert.equal(JSON.parse(pieces.join('')).entries[0].reg.name, name);
+    });
+  });
+
   it('has the names that crit has', () => {
     assert.deepEqual(decoded(image('PSTREE', { ...task, threads: [7, 8] })), {
       magic: 'PSTREE',

@@ -16,8 +16,9 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { buildIdOf } from '../../../src/images/build-id.ts';
 import { ImageDirectory } from '../../../src/images/image-directory.ts';
+import type { Machine } from '../../../src/images/machine.ts';
 import type { Circumstances } from '../../../src/images/verdicts.ts';
-import { type Machine, type Verification, verify } from '../../../src/images/verify.ts';
+import { type Verification, verify } from '../../../src/images/verify.ts';
 import { core, fown, mapping, pageSize, regular, smallDump, space, threadCore } from './support/dump.ts';
 import { type Fields, image, withFiles } from './support/encode.ts';
 

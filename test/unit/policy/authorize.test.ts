@@ -25,8 +25,10 @@ const facts: Facts = {
   engines: new Set(),
   restorers: { who: 'all' },
   callerGroups: [0],
+  passedOn: false,
   hidden: false,
   ptraceScope: 0,
+  canName: true,
   tracksMemory: true,
   servicePid: 7,
   treeContains: (root, pid) => ancestors.get(pid)?.includes(root) ?? false,
@@ -496,16 +498,30 @@ describe('authorize for a confined caller', () => {
     ]);
     assert.deepEqual(kinds, [
       ['relay', 'relay'],
-      ['refuse', 'relay'],
+      ['relay', 'relay'],
       ['refuse', 'refuse'],
       ['refuse', 'refuse'],
     ]);
+    const named = [0, 1].map((ptraceScope) => {
+      const decision = decide(dump(), { ...alice, ptraceScope });
+      return decision.kind === 'relay' && decision.request.namesEngine;
+    });
+    assert.deepEqual(named, [undefined, true]);
     assert.match(
-      refusalOf(decide(dump(), { ...alice, ptraceScope: 1 })).reason,
+      refusalOf(decide(dump(), { ...alice, ptraceScope: 1, canName: false })).reason,
       /ptrace_scope is 1.*set it to 0/,
     );
     const tracer = { kind: 'confined', traits: { ...traits, ambient: 1n << 19n } } as const;
     assert.equal(decide(dump(), { ...alice, standing: tracer, ptraceScope: 2 }).kind, 'relay');
+  });
+
+  it('refuses a dump that names its engine if another process than the caller has sent it', () => {
+    const passedOn = { ...alice, passedOn: true };
+    const refusal = refusalOf(decide(dump(), { ...passedOn, ptraceScope: 1 }));
+    assert.equal(refusal.errno, os.errno.EPERM);
+    assert.match(refusal.reason, /ptrace_scope is 1, so the process that made this connection must send/);
+    assert.equal(decide(dump(), { ...passedOn, ptraceScope: 0 }).kind, 'relay');
+    assert.equal(decide(restore, { ...passedOn, ptraceScope: 1 }).kind, 'relay');
   });
 
   it('refuses the answer to a notification if the caller’s credentials have changed', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { endedAsOrphans } from '../../../src/policy/stopped-job.ts';
-import { type JobProcess, parseJobProcess } from '../../../src/proc/jobs.ts';
+import type { JobProcess } from '../../../src/proc/jobs.ts';
 
 /** The root of a tree: a job of the shell 50, with a process group of its own. */
 const root: JobProcess = { pid: 100, parent: 50, group: 100, session: 50, stopped: false };
@@ -33,15 +33,5 @@ describe('a stopped job', () => {
     const held = { ...root, pid: 102, parent: 101, stopped: true };
     assert.equal(endedAsOrphans(100, [root, manager, held]), undefined);
     assert.notEqual(endedAsOrphans(100, [root, { ...manager, session: 101 }, held]), undefined);
-  });
-
-  it('is read from the fields behind a name of any kind', () => {
-    assert.deepEqual(parseJobProcess(7, '7 (a) R 1 (b) T 3 5 6 0 -1 4194304'), {
-      pid: 7,
-      parent: 3,
-      group: 5,
-      session: 6,
-      stopped: true,
-    });
   });
 });

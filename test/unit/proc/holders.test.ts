@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { auditSessionOf, parseAuditSession, ticksNow } from '../../../src/proc/audit-session.ts';
 import { lookFor, parseProcesses, type SeenProcess } from '../../../src/proc/holders.ts';
-import { parseStartTime } from '../../../src/proc/status.ts';
+import { statOf } from '../../../src/proc/stat.ts';
 import { readInTurns } from '../../../src/proc/turns.ts';
 
 const parse = (text: string): Promise<SeenProcess[]> => readInTurns(parseProcesses(text));
@@ -50,7 +49,7 @@ describe('parseProcesses', () => {
 
   it('lookFor: finds this process', async () => {
     const { found, unknown } = await lookFor({ pids: [process.pid], whose: [{ uid: process.getuid!() }] });
-    const start = parseStartTime(readFileSync('/proc/self/stat', 'latin1'));
+    const start = Number(statOf(process.pid)?.start);
     assert.deepEqual(
       [...found, ...unknown].map(({ pid }) => pid),
       [process.pid],
@@ -71,15 +70,10 @@ describe('facts that identify the processes of an engine', () => {
     const before = ticksNow();
     const child = spawn('sleep', ['60']);
     try {
-      const start = parseStartTime(readFileSync(`/proc/${child.pid}/stat`, 'latin1'));
+      const start = Number(statOf(child.pid!)?.start);
       assert.ok(start >= before && start <= ticksNow() + 2, `${before} ${start} ${ticksNow()}`);
     } finally {
       child.kill('SIGKILL');
     }
-  });
-
-  it('parseStartTime: skips a process name that looks like fields', () => {
-    assert.equal(parseStartTime(`7 (a) S ${'1 '.repeat(30)}) S ${'1 '.repeat(18)}99 0`), 99);
-    assert.throws(() => parseStartTime('7 (a) S 1'), /start time/);
   });
 });

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { decodeResponse, encodeResponse } from '../../../src/protocol/codec.ts';
 import { type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
-import { fitReply, invalid, MAX_REPLY_BYTES, refusal } from '../../../src/protocol/replies.ts';
+import { fitReply, invalid, MAX_REPLY_BYTES, refusal, reworded } from '../../../src/protocol/replies.ts';
+import { random } from '../../support/random.ts';
 import { len, num, packet } from './wire-bytes.ts';
 
 const { EPERM, EINVAL } = constants.errno;
@@ -139,5 +140,42 @@ describe("an engine's reply", () => {
     for (const bytes of [packet(num(1, 1), num(2, 1), len(99, 'y'.repeat(2000))), Buffer.alloc(2000, 0xff)]) {
       assert.equal(fitReply(bytes), bytes);
     }
+  });
+});
+
+describe('a failing reply with other words', () => {
+  const newer = len(99, 'from the future');
+  const failing = packet(num(1, 2), num(2, 0), num(7, 3), len(9, 'of CRIU'), newer);
+
+  it('has each field once, so that a strict reader takes it, and keeps those that only a newer client knows', () => {
+    const bytes = reworded(failing, 'of the service', EPERM);
+    const known = bytes.subarray(0, bytes.indexOf(Buffer.from(newer)));
+    const rest = bytes.subarray(known.length + newer.length);
+    const decoded = decodeResponse(Buffer.concat([known, rest]), 'strict');
+    assert.ok(decoded.kind === 'response', JSON.stringify(decoded));
+    const { type, success, cr_errno, cr_errmsg } = decoded.message;
+    assert.deepEqual([type, success, cr_errno, cr_errmsg], [ReqType.RESTORE, false, EPERM, 'of the service']);
+  });
+
+  it('is made of every reply that a lenient reader takes, whatever an engine has written', () => {
+    const next = random(2013);
+    let taken = 0;
+    for (let round = 0; round < 20_000; round += 1) {
+      const bytes = Buffer.concat([failing, packet(len(4, '\x08\x01'), num(77, 300))]);
+      for (let change = 0; change < 3; change += 1)
+        bytes[Math.floor(next() * bytes.length)] = Math.floor(next() * 256);
+      if (decodeResponse(bytes, 'lenient').kind === 'malformed') continue;
+      taken += 1;
+      const decoded = decodeResponse(reworded(bytes, 'of the service', EPERM), 'lenient');
+      assert.ok(decoded.kind === 'response', bytes.toString('hex'));
+      assert.equal(decoded.message.cr_errmsg, 'of the service');
+    }
+    assert.ok(taken > 1000, `${taken}`);
+  });
+
+  it('keeps the error number if no other is given', () => {
+    const decoded = decodeResponse(reworded(failing, ''), 'lenient');
+    assert.ok(decoded.kind === 'response');
+    assert.deepEqual([decoded.message.cr_errno, decoded.message.cr_errmsg], [3, '']);
   });
 });

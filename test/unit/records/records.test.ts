@@ -102,6 +102,18 @@ describe('records', () => {
     assert.deepEqual([CRIU_RESTORED_PID, CRIU_SCOPE, CRIU_CLOCKS], [4712, 'criu-restore-1.scope', 'dump']);
   });
 
+  it('name why a target could be traced, and mark what only an administrator has allowed', () => {
+    const { written, records } = recorder();
+    for (const consent of ['descendant', 'own'] as const) records.finished(subject, { ...done, consent });
+    assert.deepEqual(
+      written.map(({ message, fields }) => [fields.CRIU_CONSENT, message.includes('allowed by --yama=own')]),
+      [
+        ['descendant', false],
+        ['own', true],
+      ],
+    );
+  });
+
   it('warn if others can write a directory of root’s request, and say what that permits', () => {
     const { written, records } = recorder();
     const shared = 'its images directory belongs to uid 1500';

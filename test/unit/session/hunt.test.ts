@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import type { Found, SeenProcess } from '../../../src/proc/holders.ts';
-import { parseStartTime } from '../../../src/proc/status.ts';
+import { statOf } from '../../../src/proc/stat.ts';
 import { endAll, type Hunt, kill } from '../../../src/session/trees/hunt.ts';
 
 const thread = {
@@ -201,7 +200,7 @@ describe('a hunt', () => {
     const child = spawn('sleep', ['60']);
     const pid = child.pid!;
     const ended = new Promise((resolve) => child.once('exit', (_code, signal) => resolve(signal)));
-    const start = parseStartTime(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+    const start = Number(statOf(pid)?.start);
     assert.equal(kill({ ...process7(pid), start: start + 1 }), false);
     assert.equal(child.exitCode ?? child.signalCode, null);
     assert.equal(kill({ ...process7(pid), start }), true);

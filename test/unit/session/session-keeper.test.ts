@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { native, type OwnedFd, type SeqpacketSocket } from '../../../src/native/binding.ts';
 import { ReqType } from '../../../src/protocol/messages.ts';
+import type { CallerPacket } from '../../../src/session/caller/connection.ts';
 import { type EngineSnapshot, SessionFile } from '../../../src/session/keep/session-file.ts';
 import { SessionKeeper, type Stand } from '../../../src/session/keep/session-keeper.ts';
 import { authorized } from './support/authorized.ts';
@@ -12,6 +13,10 @@ const request = authorized(ReqType.DUMP, true);
 function stand(engine?: EngineSnapshot): Stand {
   const state = { at: 'working', request } as const;
   return { state, startedAtMs: 7, ...(engine ? { engine } : {}) };
+}
+
+function packet(text: string): CallerPacket {
+  return { data: Buffer.from(text), passedOn: false };
 }
 
 describe('the session keeper', () => {
@@ -44,11 +49,11 @@ describe('the session keeper', () => {
 
   it('has a request at every moment from one request of a connection to the next', () => {
     const [first, firstFds] = engine(1);
-    keeper.start(connection, Buffer.from('first'), stand());
+    keeper.start(connection, packet('first'), stand());
     keeper.engine(1, firstFds, stand(first));
     keeper.save(stand(first));
     store.found.splice(0);
-    keeper.start(connection, Buffer.from('second'), stand());
+    keeper.start(connection, packet('second'), stand());
     const [second, secondFds] = engine(2);
     keeper.engine(2, secondFds, stand(second));
     keeper.save(stand(second));
@@ -63,10 +68,10 @@ describe('the session keeper', () => {
 
   it('keeps the engine if it gets the next request, too', () => {
     const [first, fds] = engine(1);
-    keeper.start(connection, Buffer.from('first'), stand());
+    keeper.start(connection, packet('first'), stand());
     keeper.engine(1, fds, stand(first));
     store.found.splice(0);
-    keeper.start(connection, Buffer.from('second'), stand(first));
+    keeper.start(connection, packet('second'), stand(first));
     keeper.engine(1, fds, stand(first));
     store.look();
     assert.deepEqual(
@@ -78,7 +83,7 @@ describe('the session keeper', () => {
   it('keeps at most one engine per session, and nothing after it', () => {
     for (let serial = 1; serial <= 5; serial += 1) {
       const [snapshot, fds] = engine(serial);
-      keeper.start(connection, Buffer.from(`request ${serial}`), stand());
+      keeper.start(connection, packet(`request ${serial}`), stand());
       keeper.engine(serial, fds, stand(snapshot));
     }
     assert.equal(store.size, 3);

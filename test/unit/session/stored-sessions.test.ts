@@ -73,7 +73,7 @@ class Kept {
 
 function withRequest(): SessionFile {
   const file = SessionFile.make();
-  file.put(Buffer.from('the request'));
+  file.put({ data: Buffer.from('the request'), passedOn: true });
   return file;
 }
 
@@ -111,7 +111,7 @@ describe('a session that systemd has kept', () => {
         [caller, file.fd, engine.socket, engine.pidfd, engine.stderr].map((fd) => fd?.number),
         [...own, ...ofEngine].map((fd) => fd.number),
       );
-      assert.equal(file.packet.toString(), 'the request');
+      assert.deepEqual(file.packet, { data: Buffer.from('the request'), passedOn: true });
       for (const fd of [...own, ...ofEngine]) fd.close();
     }
   });
@@ -178,11 +178,11 @@ describe('a session that systemd has kept', () => {
     const next = (): string => {
       const file = SessionFile.again(kept.file.fd);
       file.read();
-      return file.packet.toString();
+      return file.packet.data.toString();
     };
     for (const packet of [large, Buffer.from('the third'), large]) {
       const before = next();
-      kept.file.put(packet);
+      kept.file.put({ data: packet, passedOn: false });
       assert.equal(next(), before);
       kept.file.write(kept.snapshot);
       assert.equal(next(), packet.toString());

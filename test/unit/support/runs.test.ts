@@ -1,5 +1,13 @@
 import assert from 'node:assert/strict';
-import { leftToShow, type Outcome, parseResults, type Run, tally, whereShown } from '../../support/runs.ts';
+import {
+  failureText,
+  leftToShow,
+  type Outcome,
+  parseResults,
+  type Run,
+  tally,
+  whereShown,
+} from '../../support/runs.ts';
 
 const run = (name: string, outcomes: Record<string, Outcome['state']>, status = 0, cutOff = 0): Run => ({
   name,
@@ -42,6 +50,17 @@ describe('the count of all tests', () => {
 
   it('has one failure for each title that the VM was given and has not run', () => {
     assert.deepEqual(counts([run('vm', { a: 'passed' })], ['a', 'b']), [1, 1, 0]);
+  });
+
+  it('names each test that failed, its machine and its error, of which the beginning is enough', () => {
+    const failed = { title: 'a', state: 'failed', reason: `first\nsecond ${'x'.repeat(9999)}` } as const;
+    const { failures } = tally([
+      { ...run('vm', { b: 'passed' }, 1), outcomes: [failed] },
+      run('container', { a: 'passed' }),
+    ]);
+    const text = failures.map(failureText).join('');
+    assert.match(text, /^Failed \(vm\): a\n {4}first\n {4}second x+$/);
+    assert.ok(text.length < 2000);
   });
 
   it('says how many tests were shown nowhere, and where they would be', () => {

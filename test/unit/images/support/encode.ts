@@ -2,7 +2,8 @@
 import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { headMagics, kinds } from '../../../../src/images/kinds.ts';
+import { headMagics } from '../../../../src/images/head-magics.ts';
+import { kinds } from '../../../../src/images/kinds.ts';
 import { wireTypeOf } from '../../../../src/images/message.ts';
 import { type Field, messageType } from '../../../../src/images/schema.ts';
 

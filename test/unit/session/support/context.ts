@@ -25,10 +25,13 @@ const quiet = {
 
 export const limits: Limits = { sessions: 8, sessionsPerUser: 8, engines: 8, enginesPerUser: 8 };
 
+/** Longer than any test takes: it only ends a run that hangs. */
+const longMs = 300_000;
+
 /** @param others overrides. */
 export function sessionContext(
   engine: EnginePoolOptions,
-  requestMs = 10_000,
+  requestMs = longMs,
   others: Partial<SessionContext> = {},
 ): SessionContext {
   const own = readOwnState();
@@ -39,7 +42,7 @@ export function sessionContext(
     makeFile: SessionFile.make,
     endUnbegun,
     sleepsReading: (engine) => engine.sleepsReading,
-    reader: new CallerReader(own, 1000),
+    reader: new CallerReader(own, longMs),
     trees: new TreeReader(),
     procMount: { hidesFrom: () => false, refresh() {} },
     standing: { allowNoNewPrivs: false },
@@ -52,14 +55,15 @@ export function sessionContext(
       launcher: '/nonexistent',
       configFile: '/nonexistent',
       preload: '/nonexistent',
-      deadlineMs: 1000,
+      deadlineMs: longMs,
       timeNamespaces: false,
     },
+    naming: { program: '/nonexistent', rule: 'kernel' },
     queue: new EngineQueue(limits),
     kerndat: new Kerndat(engine.criu, () => {}),
     records: new Records(quiet, () => {}),
     store: { keeps: false, keep: () => false, drop() {}, told: async () => {} },
-    timeouts: { requestMs, notifyMs: 1000, operationMs: undefined },
+    timeouts: { requestMs, notifyMs: longMs, operationMs: undefined },
     maxPacketBytes: 4096,
     answers: new KeptAnswers(engine),
     ...others,

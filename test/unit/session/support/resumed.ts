@@ -77,7 +77,7 @@ export class Resumed {
       ...(engine ? { engine: engine.snapshot, engineInode: engine.inode } : {}),
     };
     const file = (left.makeFile ?? SessionFile.make)();
-    file.put(left.packet);
+    file.put({ data: Buffer.from(left.packet), passedOn: false });
     file.write(snapshot);
     const stored = { id: 1, file, snapshot, caller: connection, engine: engine?.stored };
     const { counted } = this;

@@ -69,7 +69,7 @@ export class Store implements FdStore {
     const { engine } = snapshot;
     const isThere = engine && this.#kept.some(({ name }) => name.engine === engine.serial);
     this.found.push({
-      packet: file!.packet.toString(),
+      packet: file!.packet.data.toString(),
       at: snapshot.state.at,
       place: 'packet' in snapshot.state ? snapshot.state.packet : undefined,
       engine: isThere ? engine.pid : undefined,

@@ -1,5 +1,7 @@
 /** Parses the values of criuctl's options, spelled as on the `criu` command line. A mistake throws a sentence about the value. */
 
+import { parseDuration } from '../../job/duration.ts';
+
 /** The fault of a value, as the rest of a sentence that begins with the option. */
 export class ValueError extends Error {
   override readonly name = 'ValueError';
@@ -101,4 +103,46 @@ export function parseChoice<T extends string>(...choices: readonly T[]): (value:
     if (found === undefined) throw new ValueError(`it is one of ${choices.join(', ')}`);
     return found;
   };
+}
+
+/** Seconds, from a duration as in systemd.time(7). */
+export function parseSeconds(value: string): number {
+  const seconds = parseDuration(value);
+  if (seconds === undefined) throw new ValueError('a duration is needed, as 90s, 10min or 1h 30min');
+  return seconds;
+}
+
+export function parseInterval(value: string): number | 'auto' {
+  return value === 'auto' ? 'auto' : parseSeconds(value);
+}
+
+export function parsePositive(value: string): number {
+  const number = parseCount(value);
+  if (number < 1) throw new ValueError('a number above 0 is needed');
+  return number;
+}
+
+export function parseStatus(value: string): number {
+  const status = parseCount(value);
+  if (status > 255) throw new ValueError('an exit status is a number up to 255');
+  return status;
+}
+
+/** With or without SIG. Signals that no process can wait for, or that tell of its own faults, suspend nothing. */
+export function parseSignal(value: string): NodeJS.Signals {
+  const name = `SIG${value.toUpperCase().replace(/^SIG/, '')}`;
+  const useful = [
+    'SIGUSR1',
+    'SIGUSR2',
+    'SIGTERM',
+    'SIGINT',
+    'SIGHUP',
+    'SIGQUIT',
+    'SIGXCPU',
+    'SIGTSTP',
+    'SIGPWR',
+  ];
+  if (!useful.includes(name))
+    throw new ValueError(`a signal is needed: ${useful.map((each) => each.slice(3)).join(', ')}`);
+  return name as NodeJS.Signals;
 }

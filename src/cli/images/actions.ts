@@ -1,0 +1,147 @@
+/** The actions of `criuctl images`, in a bundle of their own: other verbs start without the reader of images. */
+import { basename, dirname } from 'node:path';
+import { compare as compared } from '../../images/compare.ts';
+import { type Contents, contentsOf } from '../../images/contents.ts';
+import { decode, type Write } from '../../images/decode.ts';
+import { ImageDirectory } from '../../images/image-directory.ts';
+import { ImageError } from '../../images/image-error.ts';
+import { ImageFile } from '../../images/image-file.ts';
+import type { Machine } from '../../images/machine.ts';
+import { readManifest } from '../../images/manifest/read-manifest.ts';
+import { merge as merged } from '../../images/merge.ts';
+import { prune as pruned } from '../../images/prune.ts';
+import { Reading } from '../../images/reading.ts';
+import { chainSizes } from '../../images/sizes.ts';
+import type { Circumstances } from '../../images/verdicts.ts';
+import { type Finding, verify as verified } from '../../images/verify.ts';
+import { differenceAsJson, differenceInWords } from './compare-words.ts';
+import { mergedAsJson, mergedInWords } from './merge-words.ts';
+import { pruningAsJson, pruningInWords } from './prune-words.ts';
+import { asJson, tableOf } from './show-words.ts';
+import { sizesAsJson, sizesInWords } from './size-words.ts';
+import { verdictAsJson, verdictInWords } from './verify-words.ts';
+
+export interface Told {
+  readonly text: string;
+  readonly json: object;
+  /** Images that cannot be read. */
+  readonly faults: number;
+}
+
+/** @throws Error of node:fs if there is no such directory. */
+export function show(path: string, userName: (uid: number) => string): Told {
+  return opening(path, (directory) => {
+    const found = contentsOf(directory);
+    const reading = new Reading(directory);
+    const manifest = reading.guarded(() => readManifest(directory));
+    const contents: Contents = {
+      ...found,
+      criu: found.criu ?? manifest?.criu,
+      kernel: found.kernel ?? (manifest && `Linux ${manifest.machine.kernel}`),
+      faults: [...found.faults, ...reading.faults],
+    };
+    return {
+      text: tableOf(contents, manifest, userName),
+      json: asJson(contents, manifest),
+      faults: contents.faults.length,
+    };
+  });
+}
+
+/** @throws Error of node:fs if there is no such directory. */
+export function verify(
+  path: string,
+  circumstances: Circumstances,
+  machine: Machine,
+): Told & { readonly restores: boolean } {
+  return opening(path, (directory) => {
+    const verification = verified(directory, circumstances, machine);
+    return {
+      text: verdictInWords(verification),
+      json: verdictAsJson(verification),
+      faults: 0,
+      restores: verification.verdict !== 'does-not-restore',
+    };
+  });
+}
+
+/** @throws Error of node:fs if a directory is missing. */
+export function compare(first: string, second: string): Told {
+  return opening(first, (a) =>
+    opening(second, (b) => {
+      const difference = compared(a, b);
+      return {
+        text: differenceInWords(difference),
+        json: differenceAsJson(difference),
+        faults: difference.faults.length,
+      };
+    }),
+  );
+}
+
+/** @throws Error of node:fs if there is no such directory. */
+export function size(path: string): Told {
+  return opening(path, (directory) => {
+    const sizes = chainSizes(directory);
+    return { text: sizesInWords(sizes), json: sizesAsJson(sizes), faults: sizes.faults.length };
+  });
+}
+
+/** @throws Error of node:fs if there is no such directory. */
+export function prune(path: string, keep: number, dryRun: boolean): Told {
+  const pruning = pruned(path, keep, { dryRun });
+  const failures = pruning.checkpoints.filter(({ failure }) => failure !== undefined).length;
+  return {
+    text: pruningInWords(pruning, dryRun),
+    json: pruningAsJson(pruning, dryRun),
+    faults: pruning.faults.length + failures,
+  };
+}
+
+/** @throws UnmergeableError, Error of node:fs */
+export async function merge(
+  path: string,
+  to: string,
+  circumstances: Circumstances,
+  digestPages: boolean,
+): Promise<Told> {
+  const made = await merged(path, to, circumstances, { digestPages });
+  return { text: mergedInWords(made), json: mergedAsJson(made), faults: 0 };
+}
+
+function opening<T>(path: string, use: (directory: ImageDirectory) => T): T {
+  const directory = new ImageDirectory(path);
+  try {
+    return use(directory);
+  } finally {
+    directory.close();
+  }
+}
+
+/** What is in the way of a restore in the images themselves. @throws Error of node:fs if there is no such directory. */
+export function incompleteness(path: string, circumstances: Circumstances): readonly Finding[] {
+  return opening(path, (directory) => {
+    const { findings } = verified(directory, circumstances, undefined, 'small');
+    return findings.items.filter(({ verdict }) => verdict === 'does-not-restore');
+  });
+}
+
+/** Writes an image as JSON. @returns why it cannot, perhaps after a part. @throws Error of node:fs for its directory. */
+export function decodeFile(path: string, write: Write): string | undefined {
+  const directory = new ImageDirectory(dirname(path));
+  try {
+    const image = ImageFile.open(directory, basename(path));
+    if (!image) return `${path}: there is no such file`;
+    try {
+      decode(image, write);
+      return undefined;
+    } finally {
+      image.close();
+    }
+  } catch (error) {
+    if (error instanceof ImageError) return error.message;
+    throw error;
+  } finally {
+    directory.close();
+  }
+}

@@ -1,0 +1,184 @@
+/** Starts a job, or goes on with it from its newest good checkpoint. Never runs it twice. */
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync, readdirSync, readlinkSync, renameSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { candidates } from '../../job/checkpoints.ts';
+import type { Job } from '../../job/job.ts';
+import { recordOf } from '../../job/run-record.ts';
+import { type JobState, nextStep } from '../../job/state.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { Obstacle } from '../invocation.ts';
+import { sortAsides } from './checkpoint.ts';
+import { type Context, warn } from './context.ts';
+import { readFiles } from './files.ts';
+import { pidOf } from './json.ts';
+
+export type Begun =
+  | { readonly did: 'started'; readonly pid: number }
+  | { readonly did: 'resumed'; readonly pid: number; readonly from: number }
+  | { readonly did: 'nothing'; readonly state: JobState };
+
+/**
+ * Under the job's lock.
+ * @param watched this criuctl watches it; else it is a unit of systemd's.
+ * @throws Obstacle, CriuError
+ */
+export async function begin(context: Context, job: Job, watched: boolean): Promise<Begun> {
+  await findUnrecorded(context, job);
+  const { state } = job;
+  const step = nextStep(state);
+  switch (step.does) {
+    case 'nothing':
+      return { did: 'nothing', state };
+    case 'start':
+      return { did: 'started', pid: await start(job, watched) };
+    case 'resume':
+      return { did: 'resumed', ...(await resume(context, job, watched)) };
+  }
+}
+
+/** A criuctl that was killed in the middle may have left a job that runs, or images that are complete. */
+async function findUnrecorded(context: Context, job: Job): Promise<void> {
+  if (job.state.is === 'running') return;
+  const pid = processOf(job);
+  const run = pid === undefined ? undefined : recordOf(pid, job.latest, false);
+  if (run) job.writeRun(run);
+  else await sortAsides(context, job);
+}
+
+/** The process that executes the job's own copy of criu-job-root. */
+function processOf(job: Job): number | undefined {
+  const root = job.at('root');
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .find((pid) => {
+      try {
+        return readlinkSync(`/proc/${pid}/exe`) === root && recordOf(pid, undefined, false) !== undefined;
+      } catch {
+        return false;
+      }
+    });
+}
+
+async function start(job: Job, watched: boolean): Promise<number> {
+  const spec = job.spec!;
+  const root = job.placeRoot(rootProgram());
+  job.forgetEnd();
+  setAside(job);
+  const streams = [
+    openSync(spec.stdin ?? '/dev/null', 'r'),
+    ...['stdout', 'stderr'].map((name) => openSync(job.at(name), 'a', 0o600)),
+  ];
+  const before = process.umask(spec.umask);
+  try {
+    const child = spawn(root, [job.at('end'), spec.program, ...spec.command], {
+      cwd: spec.directory,
+      env: Object.fromEntries(job.environment.map(nameAndValue)),
+      // A session of its own, without a terminal.
+      detached: true,
+      stdio: streams,
+    });
+    const pid = await new Promise<number>((resolve, reject) => {
+      child.once('spawn', () => resolve(child.pid!));
+      child.once('error', reject);
+    });
+    child.unref();
+    const run = recordOf(pid, undefined, watched);
+    // A command that has ended by now has left its end.
+    if (run) job.writeRun(run);
+    return pid;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new Obstacle(
+      exitCodes.failed,
+      existsSync(spec.directory)
+        ? `Job ${job.name} cannot be started: ${root}: ${code ?? message}`
+        : `Job ${job.name} cannot be started: its directory ${spec.directory} is gone`,
+      code === 'EACCES'
+        ? 'A file system that is mounted with noexec holds no jobs: name another directory with --dir'
+        : '',
+    );
+  } finally {
+    process.umask(before);
+    for (const fd of streams) closeSync(fd);
+  }
+}
+
+/** The output of an earlier start, of which nothing else was kept. */
+function setAside(job: Job): void {
+  for (const name of ['stdout', 'stderr']) {
+    if (!statSync(job.at(name), { throwIfNoEntry: false })?.size) continue;
+    for (let number = 1; ; number += 1) {
+      const kept = job.at(`${name}.before-${number}`);
+      if (existsSync(kept)) continue;
+      renameSync(job.at(name), kept);
+      break;
+    }
+  }
+}
+
+function nameAndValue(entry: string): [string, string] {
+  const at = entry.indexOf('=');
+  return [entry.slice(0, at), entry.slice(at + 1)];
+}
+
+async function resume(context: Context, job: Job, watched: boolean): Promise<{ pid: number; from: number }> {
+  const { invocation, tools } = context;
+  const from = await newestGood(context, job);
+  const images = job.checkpoint(from);
+  const note = job.noteOf(from);
+  job.forgetEnd();
+  const outcome = await tools.restore({
+    ...invocation,
+    verb: 'restore',
+    options: { ...note?.restore, imagesDir: images },
+    own: {
+      ...invocation.own,
+      json: true,
+      restoreFiles: job.spec!.restoreFiles || invocation.own.restoreFiles,
+      jobFiles: { within: job.path, written: readFiles(images) },
+      terminal: 'none',
+      wait: false,
+      pidfile: undefined,
+      stdin: undefined,
+      stdout: undefined,
+      stderr: undefined,
+    },
+    watched: false,
+  });
+  for (const warning of outcome.warnings ?? []) warn(warning);
+  const pid = pidOf(outcome.json);
+  const run = recordOf(pid, from, watched);
+  if (run) job.writeRun(run);
+  return { pid, from };
+}
+
+/** @throws Obstacle if all are incomplete. */
+async function newestGood({ tools }: Context, job: Job): Promise<number> {
+  let first: string | undefined;
+  for (const number of candidates(job.checkpoints, job.latest)) {
+    const [fault] = await tools.faultsOf(job.checkpoint(number));
+    if (fault === undefined) {
+      if (first !== undefined) warn(`Job ${job.name} goes on from checkpoint ${number}: ${first}`);
+      return number;
+    }
+    first ??= `checkpoint ${job.latest} is incomplete: ${fault}`;
+  }
+  throw new Obstacle(
+    exitCodes.failed,
+    `Job ${job.name} cannot go on: ${first ?? 'it has no checkpoint'}`,
+    `Its files are in ${job.path}`,
+  );
+}
+
+/** Beside this program, or where a checkout builds it. */
+function rootProgram(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const places = [
+    join(here, 'criu-job-root'),
+    join(here, '..', '..', '..', 'build', 'dist', 'criu-job-root'),
+  ];
+  return places.find((place) => existsSync(place)) ?? places[0]!;
+}

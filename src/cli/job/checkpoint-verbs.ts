@@ -1,0 +1,84 @@
+/** criuctl checkpoint and criuctl suspend */
+import type { Job } from '../../job/job.ts';
+import type { Outcome } from '../invocation.ts';
+import { inBytes, inTime } from '../words.ts';
+import { type Taken, takeCheckpoint } from './checkpoint.ts';
+import { type Context, jobOf, warn } from './context.ts';
+import { askForTime, intervalOf } from './in-unit.ts';
+import { disableUnit, isInUnit, setTimer } from './manager.ts';
+import { outcomeOf } from './words.ts';
+
+export async function checkpoint(context: Context): Promise<Outcome> {
+  const { invocation } = context;
+  const job = jobOf(context);
+  const lock = await job.lock(invocation.signal);
+  let taken: Taken;
+  try {
+    taken = await takeCheckpoint(context, job, false);
+  } finally {
+    lock.release();
+  }
+  const { every } = job.spec!;
+  if (invocation.own.job.inUnit && every === 'auto') {
+    await setTimer(job.name, intervalOf(every, taken.frozenUsec)).catch((error: Error) =>
+      warn(`the next checkpoint has no timer: ${error.message.split('\n')[0]}`),
+    );
+  }
+  return told(job, taken, 'checkpoint', `Job ${job.name} runs on; checkpoint ${taken.number} is complete`);
+}
+
+export async function suspend(context: Context): Promise<Outcome> {
+  const { invocation } = context;
+  const { inUnit } = invocation.own.job;
+  const job = jobOf(context);
+  const lock = await job.lock(invocation.signal);
+  try {
+    const { state } = job;
+    if (state.is !== 'running') {
+      // systemd also stops a unit whose job has ended, and a job that is suspended stays so.
+      if (inUnit && state.is === 'finished') await disableUnit(job.name);
+      return outcomeOf('suspend', job, state, state);
+    }
+    // A job that another criuctl has begun in the foreground is not this unit's to end.
+    if (inUnit && !isInUnit(job.name, state.pid)) return outcomeOf('suspend', job, state, state);
+    const patience = inUnit ? askForTime(state.pid) : undefined;
+    const taken = await takeCheckpoint(context, job, true)
+      .catch((error: unknown) => {
+        if (inUnit) job.noteStop();
+        throw error;
+      })
+      .finally(() => patience?.end());
+    // A job that its user has suspended stays so over a reboot; systemctl stop leaves that as it is.
+    if (!inUnit) await disableUnit(job.name);
+    return told(job, taken, 'suspend', `Job ${job.name} is suspended in checkpoint ${taken.number}`);
+  } finally {
+    lock.release();
+  }
+}
+
+function told(
+  job: Job,
+  { number, parent, bytes, frozenUsec, warnings }: Taken,
+  verb: string,
+  sentence: string,
+): Outcome {
+  return {
+    sentence,
+    value: `${number}`,
+    json: {
+      verb,
+      job: job.name,
+      checkpoint: number,
+      parent: parent ?? null,
+      bytes,
+      frozenUsec,
+      imagesDir: job.checkpoint(number),
+      warnings,
+    },
+    summary: [
+      `images         ${inBytes(bytes)}${parent === undefined ? '' : `, what has changed since checkpoint ${parent}`}`,
+      ...(frozenUsec === undefined ? [] : [`frozen for     ${inTime(frozenUsec)}`]),
+    ],
+    warnings,
+  };
+}

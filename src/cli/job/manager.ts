@@ -1,0 +1,158 @@
+/** systemd as the supervisor of jobs: the user's manager, or for root the system's. */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { startTimeOf } from '../../proc/stat.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { read } from '../gone.ts';
+import { Obstacle } from '../invocation.ts';
+import { userName } from '../people.ts';
+import { uid } from './context.ts';
+
+const execute = promisify(execFile);
+
+export function jobUnit(name: string): string {
+  return `criu-job@${name}.service`;
+}
+
+function checkpointUnit(name: string, type: 'service' | 'timer'): string {
+  return `criu-job-checkpoint@${name}.${type}`;
+}
+
+const isRoot = uid === 0;
+const scope = isRoot ? ['--system'] : ['--user'];
+const runtime = process.env.XDG_RUNTIME_DIR ?? `/run/user/${uid}`;
+/** A login without pam_systemd, or a sudo, lacks the address. */
+const environment = { ...process.env, XDG_RUNTIME_DIR: runtime };
+
+async function ask(program: string, ...argv: string[]): Promise<string> {
+  const { stdout } = await execute(program, argv, { env: environment, maxBuffer: 1 << 20 });
+  return stdout;
+}
+
+const systemctl = (...argv: string[]): Promise<string> => ask('systemctl', ...scope, '--quiet', ...argv);
+
+/** @throws Obstacle if no manager of systemd's would take a job of this user's. */
+export function requireManager(): void {
+  if (existsSync(isRoot ? '/run/systemd/system' : `${runtime}/systemd/private`)) return;
+  throw new Obstacle(
+    exitCodes.unreachable,
+    isRoot
+      ? 'systemd does not run on this machine, so that no unit can hold the job'
+      : `systemd’s manager of ${userName(uid)} does not run, so that no unit can hold the job`,
+    'Say --foreground: criuctl itself stays with the job then',
+    ...(isRoot ? [] : [`Or let the manager run: loginctl enable-linger ${userName(uid)}`]),
+  );
+}
+
+/** Waits until the unit runs. @returns false if it could not be started. */
+export async function startUnit(name: string): Promise<boolean> {
+  const unit = jobUnit(name);
+  await systemctl('reset-failed', unit).catch(() => '');
+  return systemctl('start', unit).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The job is resumed when its user's manager starts the next time. */
+export function enableUnit(name: string): Promise<unknown> {
+  return systemctl('enable', jobUnit(name)).catch(() => '');
+}
+
+/** A job that has ended is not started any more. */
+export function disableUnit(name: string): Promise<unknown> {
+  return systemctl('disable', jobUnit(name)).catch(() => '');
+}
+
+/** A job that was removed leaves no unit, not even as failed. */
+export async function forgetUnit(name: string): Promise<void> {
+  await disableUnit(name);
+  await systemctl('reset-failed', jobUnit(name)).catch(() => '');
+}
+
+/** Result= of the unit of a job that could not be started. */
+export async function stateOfUnit(name: string): Promise<string> {
+  return (await systemctl('show', '--property=Result', '--value', jobUnit(name)).catch(() => '')).trim();
+}
+
+/**
+ * A timer of systemd's for the job's checkpoints, which ends with the job.
+ * @param seconds from now, and from the end of each checkpoint, to the next.
+ */
+export async function setTimer(name: string, seconds: number): Promise<void> {
+  const timer = checkpointUnit(name, 'timer');
+  await systemctl('stop', timer).catch(() => '');
+  await ask(
+    'systemd-run',
+    ...scope,
+    '--quiet',
+    '--collect',
+    `--unit=${checkpointUnit(name, 'service')}`,
+    `--on-active=${seconds}s`,
+    `--on-unit-inactive=${seconds}s`,
+    '--timer-property=AccuracySec=1s',
+    `--timer-property=Description=Checkpoints of job ${name}`,
+    `--timer-property=BindsTo=${jobUnit(name)}`,
+    `--timer-property=After=${jobUnit(name)}`,
+  );
+}
+
+export async function stopTimer(name: string): Promise<void> {
+  await systemctl('stop', checkpointUnit(name, 'timer')).catch(() => '');
+}
+
+/** Also in a cgroup below that of the unit. */
+export function isInUnit(name: string, pid: number): boolean {
+  return read(`/proc/${pid}/cgroup`).trimEnd().split('/').includes(jobUnit(name));
+}
+
+/** Enough for a tree that forks all the time: a process that was moved forks into the unit. */
+const mostRounds = 100;
+
+/**
+ * Moves a tree into this unit, for root, whose restored trees are in criu.service. Needs Delegate=.
+ * @param members reads the processes of the tree, which come and go meanwhile.
+ * @throws Error if systemd refuses to, Obstacle if the tree forks faster.
+ */
+export async function moveHere(name: string, members: () => readonly number[]): Promise<void> {
+  for (let round = 0; round < mostRounds; round += 1) {
+    const outside = members().filter((pid) => startTimeOf(pid) !== undefined && !isInUnit(name, pid));
+    if (outside.length === 0) return;
+    try {
+      await attach(name, outside);
+    } catch (error) {
+      // systemd refuses all of them for a process that has ended.
+      if (outside.every((pid) => startTimeOf(pid) !== undefined)) throw error;
+    }
+  }
+  throw new Obstacle(
+    exitCodes.failed,
+    `The processes of job ${name} cannot be moved into its unit: they start others faster`,
+    `Try again: criuctl resume ${name}; or stay with it: criuctl resume ${name} --foreground`,
+  );
+}
+
+async function attach(name: string, pids: readonly number[]): Promise<void> {
+  await ask(
+    'busctl',
+    ...scope,
+    '--quiet',
+    'call',
+    'org.freedesktop.systemd1',
+    '/org/freedesktop/systemd1',
+    'org.freedesktop.systemd1.Manager',
+    'AttachProcessesToUnit',
+    'ssau',
+    jobUnit(name),
+    '',
+    `${pids.length}`,
+    ...pids.map(String),
+  );
+}
+
+/** Undefined where a job of this user's starts with the machine: root's, and with lingering. */
+export function lingeringAdvice(): string | undefined {
+  if (isRoot || existsSync(`/var/lib/systemd/linger/${userName(uid)}`)) return undefined;
+  return `After a reboot it goes on when ${userName(uid)} logs in; with lingering it goes on at once, and outlives a logout: loginctl enable-linger`;
+}

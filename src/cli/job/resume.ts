@@ -1,0 +1,44 @@
+/** criuctl resume: goes on with a job; as ExecStart= of its unit it also starts a new job. */
+import type { Job } from '../../job/job.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { Obstacle, type Outcome } from '../invocation.ts';
+import { type Context, jobOf } from './context.ts';
+import { stayWith } from './foreground.ts';
+import { beginInUnit, inUnit } from './in-unit.ts';
+import { requireManager } from './manager.ts';
+
+export async function resume(context: Context): Promise<Outcome> {
+  const { invocation } = context;
+  const { inUnit: within, foreground, from } = invocation.own.job;
+  const job = jobOf(context);
+  if (within) return beginInUnit(context, job);
+  if (!foreground) requireManager();
+  if (from !== undefined) await goBackTo(from, job, invocation.signal);
+  return foreground ? stayWith(context, job) : inUnit(context, job);
+}
+
+/** The job goes on from an older checkpoint, also if it has finished since. */
+async function goBackTo(from: number, job: Job, signal: AbortSignal): Promise<void> {
+  const lock = await job.lock(signal);
+  try {
+    const { checkpoints, state } = job;
+    if (!checkpoints.includes(from)) {
+      throw new Obstacle(
+        exitCodes.refused,
+        `Job ${job.name} has no checkpoint ${from}`,
+        checkpoints.length === 0 ? 'It has none' : `It has ${checkpoints.join(', ')}`,
+      );
+    }
+    if (state.is === 'running' || state.is === 'running-elsewhere') {
+      throw new Obstacle(
+        exitCodes.refused,
+        `Job ${job.name} runs: it would run twice`,
+        `Suspend it first: criuctl suspend ${job.name}`,
+      );
+    }
+    job.latest = from;
+    job.forgetEnd();
+  } finally {
+    lock.release();
+  }
+}

@@ -1,0 +1,112 @@
+/** Options about memory and page servers. */
+
+import { flag, names, text, valued } from './builders.ts';
+import { dumps, type OptionRow, trees } from './row.ts';
+import { parseChoice, parseCount } from './values.ts';
+
+export const memoryOptions: readonly OptionRow[] = [
+  valued(
+    '--image-io-mode',
+    'mode',
+    trees,
+    'Memory',
+    'way of writing and reading the pages of images',
+    ['writeback', 'direct'],
+    (value) => ({ imageIoMode: parseChoice('writeback', 'direct')(value) }),
+  ),
+  {
+    ...names('--live'),
+    value: { name: 'rounds', optional: true, completion: 'nothing' },
+    verbs: ['dump'],
+    group: 'Memory',
+    help: 'copy memory in rounds while the tree runs (at most 5), so that it is frozen for a short time',
+  },
+  flag('--track-mem', 'trackMem', dumps, 'Memory', 'track changes of memory, for the next dump'),
+  valued(
+    '--pre-dump-mode',
+    'mode',
+    ['pre-dump'],
+    'Memory',
+    'way of reading memory',
+    ['splice', 'read'],
+    (value) => ({
+      preDumpMode: parseChoice('splice', 'read')(value) === 'read' ? 'vm-read' : 'splice',
+    }),
+  ),
+  flag(
+    '--lazy-pages',
+    'lazyPages',
+    ['dump', 'restore'],
+    'Memory',
+    'leave memory to a daemon that brings it on demand; root only',
+  ),
+  {
+    ...names('--page-server'),
+    verbs: ['dump', 'pre-dump'],
+    group: 'Page server',
+    help: 'send pages to a page server',
+    request: () => ({ ps: {} }),
+  },
+  valued(
+    '--address',
+    'host',
+    [...dumps, 'page-server'],
+    'Page server',
+    'address of the page server',
+    'nothing',
+    (value) => ({ ps: { address: value } }),
+  ),
+  valued(
+    '--port',
+    'port',
+    [...dumps, 'page-server'],
+    'Page server',
+    'TCP port of the page server',
+    'nothing',
+    (value) => ({ ps: { port: parseCount(value) } }),
+  ),
+  flag('--tls', 'tls', [...dumps, 'page-server'], 'Page server', 'encrypt and authenticate the connection'),
+  text(
+    '--tls-cacert',
+    'file',
+    'tlsCacert',
+    [...dumps, 'page-server'],
+    'Page server',
+    'certificate authority',
+    'file',
+  ),
+  text(
+    '--tls-cacrl',
+    'file',
+    'tlsCacrl',
+    [...dumps, 'page-server'],
+    'Page server',
+    'revoked certificates',
+    'file',
+  ),
+  text(
+    '--tls-cert',
+    'file',
+    'tlsCert',
+    [...dumps, 'page-server'],
+    'Page server',
+    'certificate to present',
+    'file',
+  ),
+  text(
+    '--tls-key',
+    'file',
+    'tlsKey',
+    [...dumps, 'page-server'],
+    'Page server',
+    'private key of the certificate',
+    'file',
+  ),
+  flag(
+    '--tls-no-cn-verify',
+    'tlsNoCnVerify',
+    [...dumps, 'page-server'],
+    'Page server',
+    'do not compare names',
+  ),
+];

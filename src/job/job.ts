@@ -1,0 +1,299 @@
+/**
+ * A job: a directory with its request, its logs and its checkpoints. Everything in it can be read with cat and removed with
+ * rm; its state follows from its files and /proc, so nothing has to be kept in step.
+ *
+ *     job.json  environment   its request
+ *     root                    the root of its tree, criu-job-root, copied so that an upgrade leaves it the same
+ *     stdout  stderr          its output
+ *     run.json  end           the process of its last start or resume; the end of its command
+ *     checkpoints/N  latest   complete checkpoints, and a link to the checkpoint that a resume takes
+ *     failure                 the reason why the last checkpoint or resume has failed
+ *     lock  watch             locks of operations, and of the criuctl that watches it in the foreground
+ */
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { nextNumber, numbersOf } from './checkpoints.ts';
+import { type End, parseEnd } from './end.ts';
+import { isEndBy } from './ended-by.ts';
+import { pointTo, readIfThere, removeIfThere, writeWhole } from './files.ts';
+import { type Lock, lock, tryToLock } from './lock.ts';
+import { faultOfName } from './name.ts';
+import { parseRun, type RunRecord, whereIs } from './run-record.ts';
+import { type JobSpec, parseSpec } from './spec.ts';
+import { type JobFacts, type JobState, stateOf } from './state.ts';
+
+/** Beside the images of a checkpoint, written before them. */
+export interface CheckpointNote {
+  readonly format: 1;
+  readonly number: number;
+  /** It ends the job's processes. */
+  readonly ends: boolean;
+  /** Options of a RESTORE that it needs. */
+  readonly restore: Readonly<Record<string, unknown>>;
+}
+
+/** SIGTERM, and SIGKILL after a time (KillMode=mixed of systemd.kill(5)). */
+const signalsOfStop: ReadonlySet<number> = new Set([9, 15]);
+
+/** What a run that ended before its job.json has left. */
+const begun: ReadonlySet<string> = new Set([
+  'checkpoints',
+  'environment',
+  'environment.new',
+  'job.json.new',
+  'lock',
+]);
+
+const noteName = 'checkpoint.json';
+
+/** No name of a job begins so. Directories that a killed removal has left go with the next. */
+const removedPrefix = '.removed-';
+
+export class Job {
+  readonly name: string;
+  /** Without links: paths in images lead there. */
+  readonly path: string;
+
+  /** @returns undefined if there is no such job. @throws Error of node:fs */
+  static find(home: string, name: string): Job | undefined {
+    const path = join(home, name);
+    return existsSync(join(path, 'job.json')) ? new Job(name, realpathSync(path)) : undefined;
+  }
+
+  /** Makes its directory, empty so far. @throws Error of node:fs, or for a directory with files of others': a job is removed as a whole. */
+  static make(home: string, name: string): Job {
+    const path = join(home, name);
+    const others = existsSync(path) ? readdirSync(path).filter((each) => !begun.has(each)) : [];
+    if (others.length > 0) throw new Error(`${path} has other files than a job's, as ${others[0]}`);
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    chmodSync(path, 0o700);
+    mkdirSync(join(path, 'checkpoints'), { recursive: true, mode: 0o700 });
+    return new Job(name, realpathSync(path));
+  }
+
+  /** @returns the names of all jobs. */
+  static names(home: string): string[] {
+    try {
+      return readdirSync(home)
+        .filter((name) => faultOfName(name) === undefined && existsSync(join(home, name, 'job.json')))
+        .sort();
+    } catch {
+      return [];
+    }
+  }
+
+  private constructor(name: string, path: string) {
+    this.name = name;
+    this.path = path;
+  }
+
+  at(...names: string[]): string {
+    return join(this.path, ...names);
+  }
+
+  /** For the time of an operation. */
+  lock(signal?: AbortSignal): Promise<Lock> {
+    return lock(this.at('lock'), signal);
+  }
+
+  /** Its state after the operation in flight: a checkpoint that has ended its process gets its name a moment later. */
+  async settledState(signal?: AbortSignal): Promise<JobState> {
+    (await this.lock(signal)).release();
+    return this.state;
+  }
+
+  /** For as long as a criuctl watches it. @returns undefined if another does. */
+  watch(): Lock | undefined {
+    return tryToLock(this.at('watch'));
+  }
+
+  // The request
+
+  get spec(): JobSpec | undefined {
+    const text = readIfThere(this.at('job.json'));
+    return text === undefined ? undefined : parseSpec(text);
+  }
+
+  writeSpec(spec: JobSpec): void {
+    writeWhole(this.at('job.json'), `${JSON.stringify(spec, undefined, 2)}\n`);
+  }
+
+  get environment(): readonly string[] {
+    return (readIfThere(this.at('environment')) ?? '').split('\0').filter((entry) => entry !== '');
+  }
+
+  writeEnvironment(environment: NodeJS.ProcessEnv): void {
+    const entries = Object.entries(environment).map(([name, value]) => `${name}=${value}\0`);
+    writeWhole(this.at('environment'), entries.join(''));
+  }
+
+  /** @param program criu-job-root. */
+  placeRoot(program: string): string {
+    const root = this.at('root');
+    if (!existsSync(root)) writeWhole(root, readFileSync(program), 0o700);
+    return root;
+  }
+
+  // The run
+
+  get run(): RunRecord | undefined {
+    const text = readIfThere(this.at('run.json'));
+    return text === undefined ? undefined : parseRun(text);
+  }
+
+  /** Before a start or resume: the end of the last run would be taken for that of the next. */
+  forgetEnd(): void {
+    removeIfThere(this.at('end'));
+  }
+
+  writeRun(run: RunRecord): void {
+    writeWhole(this.at('run.json'), `${JSON.stringify(run, undefined, 2)}\n`);
+  }
+
+  /** Of the command's own accord. */
+  get end(): End | undefined {
+    const text = readIfThere(this.at('end'));
+    const end = text === undefined ? undefined : parseEnd(text);
+    return end && this.run?.stopped && isEndBy(end, signalsOfStop) ? undefined : end;
+  }
+
+  /** Before a stop of its unit that does not suspend it. */
+  noteStop(): void {
+    const { run } = this;
+    if (run) this.writeRun({ ...run, stopped: true });
+  }
+
+  get failure(): string | undefined {
+    return readIfThere(this.at('failure'))?.trimEnd() || undefined;
+  }
+
+  /** A failure that cannot be noted, as on a full disk, is told by its operation all the same. */
+  noteFailure(sentence: string | undefined): void {
+    try {
+      if (sentence === undefined) removeIfThere(this.at('failure'));
+      else writeWhole(this.at('failure'), `${sentence}\n`);
+    } catch {}
+  }
+
+  get state(): JobState {
+    return stateOf(this.#facts());
+  }
+
+  #facts(): JobFacts {
+    const run = this.run;
+    // Before its end is read: the root of the tree leaves the end, and then exits.
+    const process = run && whereIs(run);
+    const latest = this.latest;
+    return {
+      run: run && {
+        process: process!,
+        pid: run.pid,
+        host: run.host,
+        from: run.from,
+        mayRunElsewhere: process === 'on-another-machine' && (!run.watched || this.#isWatched()),
+      },
+      end: this.end,
+      checkpoint:
+        latest === undefined ? undefined : { number: latest, ended: this.noteOf(latest)?.ends ?? false },
+    };
+  }
+
+  #isWatched(): boolean {
+    const taken = this.watch();
+    taken?.release();
+    return taken === undefined;
+  }
+
+  // Checkpoints
+
+  get checkpointNames(): string[] {
+    return readdirSync(this.at('checkpoints'));
+  }
+
+  get checkpoints(): number[] {
+    return numbersOf(this.checkpointNames);
+  }
+
+  get nextCheckpoint(): number {
+    return nextNumber(this.checkpointNames);
+  }
+
+  checkpoint(number: number): string {
+    return this.at('checkpoints', `${number}`);
+  }
+
+  /** The number that the link names, if that checkpoint is there; else the highest. */
+  get latest(): number | undefined {
+    const numbers = this.checkpoints;
+    try {
+      const number = Number(basename(readlinkSync(this.at('latest'))));
+      if (numbers.includes(number)) return number;
+    } catch {
+      // No checkpoint was completed yet, or the link was removed.
+    }
+    return numbers.at(-1);
+  }
+
+  set latest(number: number) {
+    pointTo(join('checkpoints', `${number}`), this.at('latest'));
+  }
+
+  noteOf(number: number): CheckpointNote | undefined {
+    return readNote(this.checkpoint(number));
+  }
+
+  /** The checkpoint whose memory this one leaves out, by CRIU's link. */
+  readonly parentOf = (number: number): number | undefined => {
+    try {
+      return numbersOf([basename(readlinkSync(join(this.checkpoint(number), 'parent')))])[0];
+    } catch {
+      return undefined;
+    }
+  };
+
+  /** When a checkpoint was complete, in milliseconds of the epoch. */
+  timeOf(number: number): number | undefined {
+    return statSync(join(this.checkpoint(number), 'inventory.img'), { throwIfNoEntry: false })?.mtimeMs;
+  }
+
+  /** Under its lock. Its name is free at once, and nothing is written into it while its files are removed. */
+  remove(): void {
+    const home = dirname(this.path);
+    const aside = join(home, `${removedPrefix}${this.name}.${process.pid}`);
+    renameSync(this.path, aside);
+    rmSync(aside, { recursive: true, force: true });
+    for (const name of readdirSync(home).filter((each) => each.startsWith(removedPrefix))) {
+      try {
+        rmSync(join(home, name), { recursive: true, force: true });
+      } catch {
+        // Another criuctl removes it at the same time.
+      }
+    }
+  }
+}
+
+export function writeNote(directory: string, note: CheckpointNote): void {
+  writeWhole(join(directory, noteName), `${JSON.stringify(note)}\n`);
+}
+
+export function readNote(directory: string): CheckpointNote | undefined {
+  try {
+    const note = JSON.parse(readIfThere(join(directory, noteName)) ?? '') as CheckpointNote;
+    return note.format === 1 && typeof note.ends === 'boolean' && typeof note.restore === 'object'
+      ? note
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}

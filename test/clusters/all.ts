@@ -1,0 +1,3 @@
+/** Every batch system. */
+import './htcondor.test.ts';
+import './slurm.test.ts';

@@ -1,0 +1,72 @@
+/** Tests against the kernel that a job's removal and its other operations exclude each other. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Job } from '../../src/job/job.ts';
+
+async function eventually(holds: () => boolean): Promise<void> {
+  for (let step = 0; step < 3000; step += 1) {
+    if (holds()) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assert.fail('it never came');
+}
+
+describe('the removal of a job', () => {
+  let home: string;
+  let job: Job;
+  beforeEach(() => {
+    home = mkdtempSync(join(tmpdir(), 'job-removal-'));
+    job = Job.make(home, 'one');
+    writeFileSync(job.at('job.json'), '{}');
+  });
+  afterEach(() => rmSync(home, { recursive: true, force: true }));
+
+  const isMissing = { code: 'ENOENT' };
+
+  it('leaves no lock to an operation that waited for it', async () => {
+    const lock = await job.lock();
+    const waiting = job.lock();
+    job.remove();
+    lock.release();
+    await assert.rejects(waiting, isMissing);
+    assert.deepEqual(readdirSync(home), []);
+  });
+
+  it('succeeds while others open files in the directory again and again', async () => {
+    job.remove();
+    const opening = spawn(process.execPath, [
+      '-e',
+      `const fs = require('node:fs');
+       for (;;) try { fs.closeSync(fs.openSync(process.argv[1], 'a')) } catch {}`,
+      job.at('lock'),
+    ]);
+    try {
+      for (let round = 0; round < 20; round += 1) {
+        const each = Job.make(home, 'one');
+        writeFileSync(each.at('job.json'), '{}');
+        for (let number = 0; number < 200; number += 1) mkdirSync(each.at('checkpoints', `${number}`));
+        rmSync(each.at('lock'), { force: true });
+        await eventually(() => existsSync(each.at('lock')));
+        each.remove();
+        assert.throws(() => each.watch(), isMissing);
+        assert.deepEqual(readdirSync(home), []);
+      }
+    } finally {
+      opening.kill('SIGKILL');
+    }
+  });
+
+  it('takes along the files of a removal that was killed, which no list of jobs shows', async () => {
+    const left = join(home, '.removed-other.7');
+    mkdirSync(join(left, 'checkpoints'), { recursive: true });
+    writeFileSync(join(left, 'job.json'), '{}');
+    assert.deepEqual(Job.names(home), ['one']);
+    const lock = await job.lock();
+    job.remove();
+    lock.release();
+    assert.deepEqual(readdirSync(home), []);
+  });
+});

@@ -1,0 +1,155 @@
+/** The state of a dumped tree that its restore must bring back: descriptors, and memory by samples. */
+import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
+import { ImageDirectory } from '../../../src/images/image-directory.ts';
+import { Memory } from '../../../src/images/memory.ts';
+import { Reading } from '../../../src/images/reading.ts';
+import { spaceFacts } from '../../../src/images/task-images.ts';
+import { isAlive, openFds } from '../../system/support/proc.ts';
+import type { KnownByte } from './damages.ts';
+
+export type Descriptors = ReadonlyMap<number, ReadonlySet<string>>;
+
+/** Each with the name of its file, as far as a restore keeps it. */
+function descriptorsOf(pid: number): Set<string> {
+  try {
+    return new Set(
+      openFds(pid).map((fd) => {
+        const name = readlinkSync(`/proc/${pid}/fd/${fd}`);
+        return `${fd} ${name.endsWith(' (deleted)') ? 'deleted' : name.replace(/\[\d+\]/, '')}`;
+      }),
+    );
+  } catch {
+    return new Set();
+  }
+}
+
+/** Descriptors that were open at each of several looks: programs open others for a moment. */
+export async function steadyDescriptors(pids: readonly number[]): Promise<Descriptors> {
+  const steady = new Map(pids.map((pid) => [pid, descriptorsOf(pid)]));
+  for (let looks = 0; looks < 5; looks++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    for (const [pid, before] of steady) {
+      const now = descriptorsOf(pid);
+      for (const fd of before) if (!now.has(fd)) before.delete(fd);
+    }
+  }
+  return steady;
+}
+
+/** @returns a process that has lost descriptors. A child may have ended by then. */
+export function lostDescriptors(wanted: Descriptors, leader: number): number | undefined {
+  for (const [pid, fds] of wanted) {
+    if (pid !== leader && !isAlive(pid)) continue;
+    const now = descriptorsOf(pid);
+    if ([...fds].some((fd) => !now.has(fd))) return pid;
+  }
+  return undefined;
+}
+
+export interface Sample {
+  readonly pid: number;
+  readonly address: number;
+  readonly bytes: Buffer;
+}
+
+export interface DumpedMemory {
+  /** Samples of each kind of memory; at least one of a kind is the same after a restore. */
+  readonly kinds: readonly (readonly Sample[])[];
+  readonly known: { readonly byte: KnownByte; readonly sample: Sample } | undefined;
+}
+
+const sampleBytes = 64;
+const mostSamples = 200;
+
+export function memoryIn(images: string, leader: number): DumpedMemory {
+  const directory = new ImageDirectory(images);
+  try {
+    const kinds: Sample[][] = [];
+    let known: DumpedMemory['known'];
+    for (const name of readdirSync(images)) {
+      const pid = Number(/^mm-(\d+)\.img$/.exec(name)?.[1] ?? 0);
+      if (pid === 0) continue;
+      kinds.push(samplesOf(directory, `pagemap-${pid}.img`, (address) => ({ pid, address })));
+      new Reading(directory).each(name, 'MM', ({ message }) => {
+        if (pid === leader) known = knownAt(directory, pid, spaceFacts(message).argumentsFrom + 1);
+        for (const vma of message.messages('vmas')) {
+          const [start, end, shift] = [vma.number('start')!, vma.number('end')!, vma.number('pgoff')!];
+          const inside = (at: number) => {
+            const address = start + at - shift;
+            return address >= start && address < end ? { pid, address } : undefined;
+          };
+          kinds.push(samplesOf(directory, `pagemap-shmem-${vma.number('shmid')}.img`, inside));
+        }
+      });
+    }
+    return { kinds: kinds.filter((samples) => samples.length > 0), known };
+  } finally {
+    directory.close();
+  }
+}
+
+function knownAt(directory: ImageDirectory, pid: number, wanted: number): DumpedMemory['known'] {
+  const memory = new Memory(directory, `pagemap-${pid}.img`, 4096);
+  try {
+    let index = 0;
+    let pages = '';
+    new Reading(directory).each(`pagemap-${pid}.img`, 'PAGEMAP', ({ message }) => {
+      if (index++ === 0) pages = `pages-${message.number('pages_id')}.img`;
+    });
+    for (const { address, pages: count, source, offset } of memory.extents()) {
+      const from = wanted - address;
+      if (!source || from < 0 || from >= count * 4096) continue;
+      const bytes = Buffer.alloc(1);
+      source.read(bytes, offset + from);
+      return { byte: { file: pages, offset: offset + from }, sample: { pid, address: wanted, bytes } };
+    }
+    return undefined;
+  } finally {
+    memory.close();
+  }
+}
+
+function samplesOf(
+  directory: ImageDirectory,
+  pagemap: string,
+  placeOf: (address: number) => { pid: number; address: number } | undefined,
+): Sample[] {
+  const samples: Sample[] = [];
+  const memory = new Memory(directory, pagemap, 4096);
+  try {
+    for (const { address, pages, source, offset } of memory.extents()) {
+      for (let page = 0; source && page < pages && samples.length < mostSamples; page++) {
+        const bytes = Buffer.alloc(sampleBytes);
+        source.read(bytes, offset + page * 4096);
+        const place = placeOf(address + page * 4096);
+        if (place && bytes.some((byte) => byte !== 0)) samples.push({ ...place, bytes });
+      }
+    }
+    return samples;
+  } finally {
+    memory.close();
+  }
+}
+
+function isSame({ pid, address, bytes }: Sample): boolean {
+  try {
+    const memory = openSync(`/proc/${pid}/mem`, 'r');
+    try {
+      const now = Buffer.alloc(bytes.length);
+      readSync(memory, now, 0, now.length, address);
+      return now.equals(bytes);
+    } finally {
+      closeSync(memory);
+    }
+  } catch {
+    return false;
+  }
+}
+
+/** @returns words about memory that is not as it was dumped. */
+export function lostMemory({ kinds, known }: DumpedMemory, leader: number): string | undefined {
+  if (known && !isSame(known.sample)) return 'a byte of its memory is another';
+  // A child may have ended by then.
+  const there = kinds.filter((samples) => samples.some(({ pid }) => pid === leader || isAlive(pid)));
+  return there.every((samples) => samples.some(isSame)) ? undefined : 'its memory is another';
+}
