@@ -35,6 +35,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportEnds(env, exports);
   ExportPeersEnd(env, exports);
   ExportLooks(env, exports);
+  ExportExit(env, exports);
   return exports;
 }
 

@@ -1,12 +1,16 @@
 // State of one environment (the main thread, a worker): its classes and its event loop.
 #pragma once
 
+#include <array>
 #include <memory>
 
 #include "napi_headers.h"
 #include "poll.h"
 
 namespace criu_service {
+
+// The status flags of standard input, output and error (F_GETFL), or -1.
+using StandardFlags = std::array<int, 3>;
 
 struct Addon {
   static Addon& Of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
@@ -16,6 +20,8 @@ struct Addon {
   Napi::FunctionReference process;
   Napi::FunctionReference terminal;
   std::shared_ptr<EventLoop> loop;
+  // As they were when the addon was loaded.
+  StandardFlags standard_flags{-1, -1, -1};
 };
 
 // Each file adds its part of the exports.
@@ -37,5 +43,6 @@ void ExportTerminals(Napi::Env env, Napi::Object exports);
 void ExportEnds(Napi::Env env, Napi::Object exports);
 void ExportPeersEnd(Napi::Env env, Napi::Object exports);
 void ExportLooks(Napi::Env env, Napi::Object exports);
+void ExportExit(Napi::Env env, Napi::Object exports);
 
 }  // namespace criu_service

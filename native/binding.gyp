@@ -18,6 +18,7 @@
         "ended.cc",
         "endpoint.cc",
         "error.cc",
+        "exit.cc",
         "fd.cc",
         "held.cc",
         "holdings.cc",

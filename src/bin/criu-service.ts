@@ -10,6 +10,7 @@ import { defaults, type Printed, type ServiceOptions } from '../daemon/options.t
 import { Service } from '../daemon/service.ts';
 import { AnswerFile } from '../engine/answer-file.ts';
 import { Kerndat, startKerndatUnit } from '../engine/kerndat.ts';
+import { leaveAtOnce } from '../native/leave.ts';
 import type { Restorers } from '../policy/authorize.ts';
 import { readLabelModule } from '../proc/security-module.ts';
 import { MetricsFile } from '../records/metrics-file.ts';
@@ -29,6 +30,7 @@ const launchTimeoutMs = 10_000;
 
 main().then((code) => {
   process.exitCode = code;
+  process.once('beforeExit', () => leaveAtOnce(code));
 });
 
 async function main(): Promise<number> {
@@ -51,7 +53,7 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
   const at = (file: string): string => resolve(options.workDir ?? '.', file);
   let log: Log | undefined;
   let metrics: MetricsFile | undefined;
-  let leaveAtOnce = false;
+  let atOnce = false;
   let bound: string | undefined;
   try {
     log = await createLog({
@@ -112,8 +114,8 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
     for (const fd of [options.statusFd, readyFd]) if (fd !== undefined) reportReady(fd);
     if ((await stopped) === 'restart' && service.keepForRestart()) {
       await store.told();
-      leaveAtOnce = true;
-    } else leaveAtOnce = !(await service.drain());
+      atOnce = true;
+    } else atOnce = !(await service.drain());
     return 0;
   } catch (error) {
     const { message, errno } = error as NodeJS.ErrnoException;
@@ -128,7 +130,7 @@ async function run(options: ServiceOptions, readyFd: number | undefined): Promis
     await metrics?.close();
     await log?.close();
     // Kept sessions still hold the event loop; the next start resumes them.
-    if (leaveAtOnce) process.exit(0);
+    if (atOnce) leaveAtOnce(0);
   }
 }
 

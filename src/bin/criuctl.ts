@@ -8,6 +8,7 @@ import type { Invocation, Outcome } from '../cli/invocation.ts';
 import type { Verb } from '../cli/options/row.ts';
 import { holderVerb } from '../cli/terminal/holder-verb.ts';
 import { jsonOf } from '../cli/words.ts';
+import { leave, leaveAtOnce } from '../native/leave.ts';
 import { sanitize } from '../systemd/log.ts';
 
 /** Each module is loaded on demand: a completion needs no addon, and `status` no protocol. */
@@ -47,9 +48,7 @@ const askingNobody: ReadonlySet<Verb> = new Set([
 ]);
 
 process.on('uncaughtException', endWithFault);
-main().then((code) => {
-  process.exitCode = code;
-}, endWithFault);
+main().then(leave, endWithFault);
 
 async function main(): Promise<number> {
   if (process.argv[2] === holderVerb) {
@@ -116,11 +115,12 @@ async function run({ action, path, other, command, options, own }: Parsed, verb:
 /** Reports a fault of criuctl itself, without a stack trace, which does not help its user. */
 function endWithFault(error: Error & { readonly code?: string; readonly syscall?: string }): void {
   // The reader has closed the pipe, as `head` does.
-  if (error.code === 'EPIPE' && error.syscall === 'write') process.exit();
+  if (error.code === 'EPIPE' && error.syscall === 'write')
+    leaveAtOnce(Number(process.exitCode ?? exitCodes.done));
   process.stderr.write(
     `criuctl: ${error.name}: ${error.message}\nThis is a fault of criuctl: please report it\n`,
   );
-  process.exit(exitCodes.failed);
+  leaveAtOnce(exitCodes.failed);
 }
 
 /** Standard output gets the result only. Sentences are for a terminal. */

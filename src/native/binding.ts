@@ -313,6 +313,11 @@ export interface NativeBinding {
 
   // Processes and their descriptors
   /**
+   * _exit(2), see leave.ts. The status flags of standard input, output and error become again as they were when the addon was
+   * loaded (Node makes pipes non-blocking, and its own exit puts that back, too).
+   */
+  exit(status: number): never;
+  /**
    * clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD), signals 1-64 to default, empty mask, setsid, umask, fds, execve. A failing step
    * throws with its errno and `syscall`.
    */

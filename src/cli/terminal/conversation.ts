@@ -1,5 +1,6 @@
 /** A person with a program: criuctl's own terminal is the program's until the program ends or the person leaves. */
 import type { OwnedFd, TerminalMaster } from '../../native/binding.ts';
+import { leaveAtOnce } from '../../native/leave.ts';
 import { exitCodeOf, inJson, inWords } from '../ending.ts';
 import { exitCodes } from '../exit-codes.ts';
 import type { Outcome } from '../invocation.ts';
@@ -59,7 +60,7 @@ export async function converse(with_: Conversation): Promise<Outcome> {
     if (end === 'hung-up') {
       with_.hungUp(written);
       master.close();
-      process.exit(exitCodes.interrupted);
+      leaveAtOnce(exitCodes.interrupted);
     }
     break;
   }

@@ -10,6 +10,7 @@ import {
   type TerminalMaster,
   Watch,
 } from '../../native/binding.ts';
+import { leaveAtOnce } from '../../native/leave.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { Running } from '../running.ts';
 import { ownDirectory, socketIn } from './holder-address.ts';
@@ -39,7 +40,7 @@ export async function holdTerminal(pid: number): Promise<number> {
   }
   process.once('SIGTERM', () => {
     rmSync(path, { force: true });
-    process.exit(exitCodes.interrupted);
+    leaveAtOnce(exitCodes.interrupted);
   });
   process.stdout.write(`ready ${path}\n`);
   try {

@@ -5,6 +5,8 @@ import { as, type User } from '../../hostile/support/people.ts';
 
 export interface Ended {
   readonly status: number | null;
+  /** Absent if it has ended by itself. */
+  readonly signal?: NodeJS.Signals;
   readonly stdout: string;
   readonly stderr: string;
 }
@@ -14,13 +16,13 @@ const patienceMs = 110_000;
 
 export function criuctlAs(user: User, ...argv: string[]): Ended {
   const [file, ...rest] = [...as(user), 'criuctl', ...argv];
-  const { status, stdout, stderr } = spawnSync(file!, rest, {
+  const { status, signal, stdout, stderr } = spawnSync(file!, rest, {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: patienceMs,
     killSignal: 'SIGKILL',
   });
-  return { status, stdout, stderr };
+  return { status, stdout, stderr, ...(signal === null ? {} : { signal }) };
 }
 
 export const criuctl = (...argv: string[]): Ended => criuctlAs('root', ...argv);
