@@ -25,12 +25,13 @@ await build({
   logLevel: 'warning',
 });
 
-// The TypeScript examples, and a program of the tests, with the client library in the place that their readers use.
+// The TypeScript examples, and programs of the tests, with the client library in the place that their readers use.
 await build({
   entryPoints: {
     'examples/checkpoint': 'examples/typescript/checkpoint.ts',
     'examples/job': 'examples/typescript/job.ts',
     'clients/job-life': 'test/system/clients/job-life.ts',
+    'clients/verdicts': 'test/system/clients/verdicts.ts',
   },
   outdir: payload,
   outExtension: { '.js': '.mjs' },

@@ -136,7 +136,7 @@ describe('a series of checkpoints', () => {
   });
 
   it('keeps a directory with a file that is not of a dump, a link in the place of an image, or no image at all', () => {
-    for (const name of ['1', '2', '3', '4', '5', '6']) fill(name);
+    for (const name of ['1', '2', '3', '4', '5', '6', '7', '8']) fill(name);
     writeFileSync(at('1', 'notes.txt'), 'mine');
     rmSync(at('2', 'core-7.img'));
     symlinkSync(at('1', 'core-7.img'), at('2', 'core-7.img'));
@@ -145,11 +145,23 @@ describe('a series of checkpoints', () => {
     writeFileSync(at('4', 'manifest.json'), '{"name":"web"}');
     rmSync(at('5'), { recursive: true });
     mkdirSync(at('5'));
+    // Only their names are like those of a dump.
+    writeFileSync(at('6', 'disk.img'), 'a disk of a virtual machine');
+    writeFileSync(at('7', 'progress.log'), '10 % done');
     const { checkpoints } = prune(series, 1);
-    assert.deepEqual(left(), ['1', '2', '3', '4', '5', '6']);
+    assert.deepEqual(left(), ['1', '2', '3', '4', '5', '6', '7', '8']);
     assert.deepEqual(
       checkpoints.map(({ foreign }) => foreign),
-      ['notes.txt', 'core-7.img', 'round-1/mine', 'manifest.json', 'no image', undefined],
+      [
+        'notes.txt',
+        'core-7.img',
+        'round-1/mine',
+        'manifest.json',
+        'no image',
+        'disk.img',
+        'progress.log',
+        undefined,
+      ],
     );
   });
 
