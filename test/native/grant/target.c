@@ -211,7 +211,8 @@ static void prepare(const char* state) {
 
 static void act(const char* state) {
   char byte;
-  struct timespec delay = seconds(3);
+  // Longer than all questions take.
+  struct timespec delay = seconds(10);
   handle(SIGUSR1, on_go, 0);
   if (strcmp(state, "sleep") == 0) {
     ready();
@@ -222,7 +223,7 @@ static void act(const char* state) {
     told("poll", poll(&input, 1, 60000));
   } else if (strcmp(state, "poll-out") == 0) {
     ready();
-    told("poll", poll(NULL, 0, 3000));
+    told("poll", poll(NULL, 0, 10000));
   } else if (strcmp(state, "ppoll") == 0) {
     // The signal that the parent sends is let in by the call alone.
     sigset_t blocked, none;
@@ -304,17 +305,22 @@ static void act(const char* state) {
     ready();
     while (getppid() != 1) kill(-1, SIGSTOP);
   } else if (strcmp(state, "tree") == 0) {
-    // Children and grandchildren, each with a thread that has children of its own.
+    // Children and grandchildren. Each tells that it is there.
+    int told_of[2];
+    if (pipe(told_of) != 0) exit(1);
     for (int at = 0; at < 3; ++at) {
       if (fork() == 0) {
         for (int deeper = 0; deeper < 3; ++deeper) {
           if (fork() == 0) break;
         }
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (write(told_of[1], "x", 1) != 1) exit(1);
         for (;;) pause();
       }
     }
-    usleep(200000);
+    for (int at = 0; at < 12; ++at) {
+      if (read(told_of[0], &byte, 1) != 1) exit(1);
+    }
     ready();
     read(0, &byte, 1);
     kill(0, SIGTERM);
