@@ -536,7 +536,7 @@ describe('the library of engines', () => {
       const unused = (): never => assert.fail('there is an engine');
       await assert.rejects(
         startConfinedEngine(
-          { criu, launcher, configFile: workshop.config, preload, deadlineMs: 2000, timeNamespaces: true },
+          { criu, launcher, configFile: workshop.config, preload, deadlineMs: 20_000, timeNamespaces: true },
           identity,
           {},
           { fromImages: false },
@@ -556,7 +556,7 @@ describe('the library of engines', () => {
         (error) =>
           error instanceof LaunchError &&
           error.errno === constants.errno.ETIMEDOUT &&
-          error.message.startsWith(`${criu} did not load ${preload} within 2 s`),
+          error.message.startsWith(`${criu} did not load ${preload} within 20 s`),
       );
       await gone;
       assert.ok(started > 0 && hasEnded(started));
