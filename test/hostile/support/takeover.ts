@@ -12,8 +12,8 @@ import { AlicesImages, alicesEngine, restoreUntil, waitFor, waitForReply } from 
 import type { Intruder } from './intruder.ts';
 import { directoryOf, targetOf } from './people.ts';
 
-/** How long the test waits for a restore, which itself may have to wait for the held engine. */
-const patienceMs = 5000;
+/** How long the test waits for a restore that has yet to be answered, and may itself have to wait for the held engine. */
+const patienceMs = 60_000;
 
 /** An engine that she controls while her tree runs, and the action that makes it go on. */
 export interface Victim {
@@ -90,7 +90,7 @@ export async function takeOver(intruder: Intruder, begin: (typeof victims)[strin
   const { pid, goOn } = await begin(intruder);
   intruder.aimAt(pid);
   // The restore may be refused, or begin only after the other engine's session.
-  const reply = await Promise.race([intruder.images.restore(), sleep(patienceMs, 'none')]);
+  const reply = await Promise.race([intruder.images.restore(), sleep(patienceMs, 'none', { ref: false })]);
   const how = `${JSON.stringify(reply)}, ${await intruder.go()}`;
   await goOn();
   await eventually('the engines have left', () => engines().length === 0);
