@@ -8,7 +8,7 @@ import { as, directoryOf, type User, uids } from '../hostile/support/people.ts';
 import { cannotShowHere, eventually, run } from './support/bench.ts';
 import { criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
-import { endProcess, isAlive, processesOf } from './support/proc.ts';
+import { endProcess, isAlive, isFree, processesOf } from './support/proc.ts';
 import { atTerminal, atTerminalMeanwhile, Program, type Seen, type Step } from './support/session.ts';
 
 const users = ['root', 'alice'] as const;
@@ -24,6 +24,7 @@ async function dumped(user: User): Promise<{ readonly images: string; readonly p
   } finally {
     program.end();
   }
+  await eventually('its pid is free', () => isFree(program.pid));
   return { images, pid: program.pid };
 }
 
@@ -212,7 +213,7 @@ describe('a restore without a terminal', () => {
     const { images, pid } = await dumped('alice');
     must(criuctlAs('alice', 'restore', '-D', images, '--terminal=none'));
     endProcess(holderOf(pid));
-    await eventually('the program has hung up', () => !isAlive(pid));
+    await eventually('the program has hung up', () => isFree(pid));
     must(criuctlAs('alice', 'restore', '-D', images, '--terminal=none'));
     exit('alice', pid, 0);
   });
@@ -256,6 +257,7 @@ describe('a restore without a terminal', () => {
       must(criuctlAs('alice', 'restore', '-D', images, '--terminal=none'));
       const again = directoryOf('alice');
       must(criuctlAs('alice', 'dump', `${pid}`, '-j', '-D', again));
+      await eventually('its pid is free', () => isFree(pid));
       must(criuctlAs('alice', 'restore', '-D', again, '--terminal=none'));
       exit('alice', pid, 5);
     } finally {
@@ -284,7 +286,10 @@ describe('criuctl restore --wait', () => {
         text += more;
       });
       const code = new Promise<number | null>((resolve) => ended.once('close', resolve));
-      await eventually('it runs', () => isAlive(pid) && holders(pid).length === 1);
+      await eventually(
+        'it runs, and criuctl waits',
+        () => isAlive(pid) && holders(pid).length === 1 && forwards(ended.pid!),
+      );
       exit(user, pid, 6);
       const status = await code;
       const result = JSON.parse(text) as { status: number | null };
@@ -300,6 +305,7 @@ describe('criuctl restore --wait', () => {
     } finally {
       program.end();
     }
+    await eventually('its pid is free', () => isFree(program.pid));
     const [file, ...rest] = [...as('alice'), 'criuctl', 'restore', '-D', images, '--terminal=none', '--wait'];
     const waiting = spawn(file!, rest, { stdio: 'ignore' });
     const code = new Promise<number | null>((resolve) => waiting.once('close', (status) => resolve(status)));

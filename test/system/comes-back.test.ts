@@ -68,6 +68,7 @@ describe('a dump of alice’s that would end what she could not restore', () => 
     const images = directoryOf('alice');
     const before = statusLine(target.pid, 'CapInh');
     must(dump(inherits(), target, images));
+    await target.assertGone();
     must(criuctlFrom(inherits(), 'restore', '-D', images));
     assert.equal(statusLine(target.pid, 'CapInh'), before);
     await target.assertCountsOn();
@@ -93,6 +94,7 @@ describe('a dump of alice’s that would end what she could not restore', () => 
       const target = start(login(groups, ...unshackled()));
       const images = directoryOf('alice');
       assert.equal(must(dump(login(groups), target, images)).stderr, '');
+      await target.assertGone();
       const before = groups === usual ? '1500 1600' : '';
       must(criuctlFrom(login(groups), 'restore', '-D', images));
       assert.equal(groupsOf(target), before);
@@ -156,6 +158,7 @@ describe('a dump of alice’s that would end what she could not restore', () => 
     const lower = ['prlimit', '--nofile=1000:2000', ...login(usual)];
     const dumped = must(dump(lower, target, images));
     assert.match(dumped.stderr, /hard limits above yours.*: RLIMIT_NOFILE \d+ \(yours: 2000\)/);
+    await target.assertGone();
     must(criuctlFrom(lower, 'restore', '-D', images));
     assert.match(readFileSync(`/proc/${target.pid}/limits`, 'utf8'), /^Max open files +2000 +2000 /m);
     await target.assertCountsOn();
@@ -165,6 +168,7 @@ describe('a dump of alice’s that would end what she could not restore', () => 
     const target = start(login(usual, '--no-new-privs'));
     const images = directoryOf('alice');
     assert.equal(must(dump(login(usual), target, images)).stderr, '');
+    await target.assertGone();
     must(criuctlFrom(login(usual), 'restore', '-D', images));
     assert.equal(statusLine(target.pid, 'NoNewPrivs'), '1');
     await target.assertCountsOn();

@@ -8,7 +8,7 @@ import { eventually } from './support/bench.ts';
 import { criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { examplesOf } from './support/manual.ts';
-import { isAlive } from './support/proc.ts';
+import { childrenOf, isAlive, isFree, statusLine } from './support/proc.ts';
 import { atTerminal, Program, type Seen, type Step } from './support/session.ts';
 
 const users = ['root', 'alice'] as const;
@@ -44,15 +44,17 @@ describe('a program at a terminal', () => {
     it(`comes back to ${user} at another terminal: keys, Ctrl-Z, Ctrl-C, the size, and its status`, async () => {
       const program = await start(user, shell, 'bash', 'sleep 1000\n');
       const images = directoryOf(user);
+      let job: number | undefined;
       try {
-        await eventually(
-          'its job runs',
-          () => readFileSync(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8') !== '',
-        );
+        await eventually('its job runs', () => {
+          job = childrenOf(program.pid).find((pid) => statusLine(pid, 'Name') === 'sleep');
+          return job !== undefined;
+        });
         must(criuctlAs(user, 'dump', `${program.pid}`, '-j', '-D', images));
       } finally {
         program.end();
       }
+      await eventually('their pids are free', () => isFree(program.pid) && isFree(job!));
       const before = contents(images);
       const steps: Step[] = [
         ['expect', `Process ${program.pid} runs again`],
@@ -82,6 +84,7 @@ describe('a program at a terminal', () => {
       try {
         const [[, ...dump], [, ...restore]] = example(program.pid, images) as [string[], string[]];
         must(criuctlAs(user, ...dump));
+        await eventually('its pid is free', () => isFree(program.pid));
         const steps: Step[] = [
           ['expect', 'runs again'],
           ['type', 'hello\n'],

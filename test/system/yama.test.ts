@@ -150,6 +150,7 @@ describe('under ptrace_scope 1 a dump of alice’s', () => {
     writeFileSync(knob, '0');
     const bobs = targetOf('bob');
     must(criuctlAs('bob', 'dump', String(bobs.pid), '-D', images));
+    await bobs.assertGone();
     must(criuctlAs('bob', 'restore', '-D', images));
     writeFileSync(knob, '1');
     const target = startCounting('alice', [], binary('counter'));
