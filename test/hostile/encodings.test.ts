@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { encodeRequest } from '../../src/protocol/codec.ts';
 import { type CriuOpts, ReqType } from '../../src/protocol/messages.ts';
 import { Attacker } from './support/attacker.ts';
-import { besideReference, type Outcome, show } from './support/guarantee.ts';
+import { besideReference, endsAfter, type Outcome, show } from './support/guarantee.ts';
 import { directoryOf, targetOf } from './support/people.ts';
 
 interface Pids {
@@ -19,6 +19,7 @@ async function ambiguous(address: string, bytes: (pids: Pids) => Buffer): Promis
   const alice = new Attacker('alice');
   await alice.do('open', 10, 0, directoryOf('alice'));
   const reply = await alice.ask(bytes({ own: own.pid, roots: victim.pid }), address);
+  await endsAfter(reply, victim, own);
   return { reply, succeeded: !victim.alive, survivor: own };
 }
 

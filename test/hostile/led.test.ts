@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
@@ -98,7 +99,8 @@ async function stoppedAmidst(led: Led): Promise<{ readonly alice: Attacker; read
   const alice = await notifiedOf(images, 'pre-restore');
   const log = join(images.directory, 'restore.log');
   const [file, ...argv] = [...as('alice'), binary('led'), 'stop', String(images.pid), log];
-  const stopper = spawn(file!, argv, { stdio: 'ignore' });
+  const stopper = spawn(file!, argv, { stdio: ['ignore', 'pipe', 'ignore'] });
+  await once(stopper.stdout, 'data');
   await alice.send({ type: ReqType.NOTIFY, notify_success: true });
   await eventually('the first process is stopped', () => stopper.exitCode === 0);
   const restored = `${waiting}: Restored\n`;

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { encodeRequest } from '../../src/protocol/codec.ts';
 import { type CriuOpts, type CriuReq, ReqType } from '../../src/protocol/messages.ts';
-import { run } from '../system/support/bench.ts';
+import { eventually, run } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { Attacker } from './support/attacker.ts';
 import { assertRefused, besideReference, it, type Outcome, show } from './support/guarantee.ts';
@@ -14,7 +14,7 @@ import { directoryOf, Script, targetOf, uids } from './support/people.ts';
 async function dumpWith(
   address: string,
   opts: Partial<CriuOpts>,
-  succeeded: (log: string) => boolean,
+  succeeded: (log: string) => boolean | Promise<boolean>,
 ): Promise<Outcome> {
   const target = targetOf('alice');
   const images = directoryOf('alice');
@@ -36,14 +36,20 @@ async function dumpWith(
     address,
   );
   const log = join(images, 'dump.log');
-  return { reply, succeeded: succeeded(existsSync(log) ? readFileSync(log, 'utf8') : ''), survivor: target };
+  const text = existsSync(log) ? readFileSync(log, 'utf8') : '';
+  return { reply, succeeded: await succeeded(text), survivor: target };
 }
 
-/** Whether CRIU's log appears in the journal of that service, CRIU's own or ours. */
-function logInJournal(address: string): boolean {
-  run('journalctl', '--sync');
+/** Whether CRIU's log appears in the journal of that service: CRIU's own, where it does so sooner or later, or ours. */
+async function logInJournal(address: string): Promise<boolean> {
   const unit = address === ourAddress ? 'criu.service' : 'criu-reference.service';
-  return run('journalctl', '--unit', unit, '--output=cat', '--no-pager').includes('Dumping processes (pid: ');
+  const appears = (): boolean => {
+    run('journalctl', '--sync');
+    const text = run('journalctl', '--unit', unit, '--output=cat', '--no-pager');
+    return text.includes('Dumping processes (pid: ');
+  };
+  if (address !== ourAddress) await eventually('the log appears', appears);
+  return appears();
 }
 
 describe('an option that alice may not use', () => {
@@ -128,6 +134,9 @@ describe('a forbidden request of alice’s in a later message of a dialog', () =
     const { message, succeeded } = later(own.pid);
     await alice.send(message);
     const reply = await alice.receive();
+    if (reply !== 'closed' && reply.success) {
+      await eventually('the dump has its effect', () => succeeded() || !own.alive);
+    }
     return { reply, succeeded: succeeded(), survivor: own };
   }
 

@@ -12,6 +12,7 @@ import {
   assertRefused,
   besideReference,
   dumpOf,
+  endsAfter,
   it,
   needsSysResource,
   type Outcome,
@@ -179,6 +180,7 @@ async function pidThatChangesHands(address: string): Promise<Outcome> {
     await alice.do('send', connection, yes);
     const reply = await alice.receive();
     if (reply === 'closed' || reply.type !== ReqType.NOTIFY) {
+      await endsAfter(reply, second!);
       return { reply, succeeded: !second!.alive, survivor: second! };
     }
   }

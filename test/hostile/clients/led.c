@@ -11,7 +11,7 @@
  *
  *   led diverts -          succeeds if the kernel diverts a thread that comes out of a system call, as it does to CRIU's restorer
  *   led write FILE         has the kernel divert every process with its restartable sequence in FILE
- *   led stop PID LOG       stops a process when CRIU, as LOG says, restores its open files
+ *   led stop PID LOG       says so when it is there, and stops a process when CRIU, as LOG says, restores its open files
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -209,6 +209,8 @@ static int stop(const char *pid, const char *log)
 	char line[64];
 
 	snprintf(line, sizeof(line), " %s: Restoring resources", pid);
+	puts("ready");
+	fflush(stdout);
 	for (;;) {
 		int fd = open(log, O_RDONLY);
 		ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);

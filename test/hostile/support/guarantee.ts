@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { type CriuOpts, type CriuResp, ReqType } from '../../../src/protocol/messages.ts';
-import { cannotShowHere } from '../../system/support/bench.ts';
+import { cannotShowHere, eventually } from '../../system/support/bench.ts';
 import { ourAddress } from '../../system/support/client.ts';
 import { it as systemIt } from '../../system/support/it.ts';
 import { statusLine } from '../../system/support/proc.ts';
@@ -95,6 +95,12 @@ export async function assertServed(user: 'alice' | 'bob', address = ourAddress):
   await target.kill();
 }
 
+/** After the success of a dump one of these targets ends: CRIU has killed it, and it may take a moment. */
+export async function endsAfter(reply: CriuResp | 'closed', ...targets: Target[]): Promise<void> {
+  if (reply === 'closed' || !reply.success) return;
+  await eventually('what was dumped ends', () => targets.some((target) => !target.alive));
+}
+
 /** Asks for a dump of the target into a directory of the attacker's. A dumped target is gone. */
 export async function dumpOf(
   target: Target,
@@ -108,6 +114,7 @@ export async function dumpOf(
     { type: ReqType.DUMP, opts: { images_dir_fd: 10, pid: target.pid, ...opts } },
     address,
   );
+  if (!opts.leave_running) await endsAfter(reply, target);
   return { reply, succeeded: !target.alive, survivor: target };
 }
 
