@@ -10,6 +10,7 @@ import { as, directoryOf, startCounting, type User } from '../hostile/support/pe
 import { binary, eventually, freshDirectory, run, script } from './support/bench.ts';
 import { criuctl, criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
+import { records } from './support/journal.ts';
 import { childrenOf, statusLine } from './support/proc.ts';
 import { Target } from './support/targets.ts';
 
@@ -276,7 +277,7 @@ describe('criuctl', () => {
   it('shows the state of the service, and to root its last requests', async () => {
     const target = Target.start();
     must(criuctl('dump', `${target.pid}`, '-R', '-D', freshDirectory()));
-    run('journalctl', '--sync');
+    await records(1, `CRIU_TARGET_PID=${target.pid}`, 'CRIU_RESULT=done');
     const { recent, socket, limits } = JSON.parse(must(criuctl('status', '--json', '-n', '2')).stdout);
     assert.equal(socket.ActiveState, 'active');
     assert.ok(limits.engines > limits.enginesPerUser && limits.enginesPerUser > 0);

@@ -4,7 +4,7 @@ import { closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { messageIds } from '../../src/records/record-kinds.ts';
-import { Attacker } from '../hostile/support/attacker.ts';
+import { Attacker, connection, hex } from '../hostile/support/attacker.ts';
 import { it } from '../hostile/support/guarantee.ts';
 import { AlicesImages } from '../hostile/support/images.ts';
 import { directoryOf, targetOf, uids } from '../hostile/support/people.ts';
@@ -138,10 +138,14 @@ describe('text of alice’s in the journal', () => {
     const service = await Instance.start();
     try {
       const alice = new Attacker('alice');
-      for (let i = 0; i < 400; i += 1) {
-        await alice.ask(Buffer.from('no request'), service.address);
-        await alice.do('close', 100);
-      }
+      // At once: each second allows for five more records.
+      const noRequest = [
+        `connect ${connection} ${service.address}`,
+        `send ${connection} ${hex(Buffer.from('no request'))}`,
+        `receive ${connection}`,
+        `close ${connection}`,
+      ];
+      await alice.rush(...Array.from({ length: 400 }, () => noRequest).flat());
       const bob = new Attacker('bob');
       await bob.ask(Buffer.from('no request'), service.address);
       const target = targetOf('alice');
