@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { ReqType } from '../../src/protocol/messages.ts';
-import { eventually, run } from '../system/support/bench.ts';
+import { eventually, run, succeeds } from '../system/support/bench.ts';
 import { ourAddress } from '../system/support/client.ts';
 import { engines } from '../system/support/it.ts';
 import { journal } from '../system/support/journal.ts';
@@ -97,7 +97,9 @@ describe('a delegated unit of alice’s in which she restores', () => {
     const hideout = hideoutBeside(unit);
     for (const pid of [engine, images.pid]) await alice.do(...into(hideout, pid));
     const [file, ...argv] = as('alice');
-    run(file!, ...argv, 'rmdir', `/sys/fs/cgroup${place}`);
+    await eventually('its place is removed', () =>
+      succeeds(file!, ...argv, 'rmdir', `/sys/fs/cgroup${place}`),
+    );
     run(file!, ...argv, 'mkdir', `/sys/fs/cgroup${place}`);
     for (const pid of [engine, images.pid]) await alice.do(...into(place, pid));
     await alice.send({ type: ReqType.NOTIFY, notify_success: true });
@@ -120,14 +122,19 @@ describe('a delegated unit of alice’s in which she restores', () => {
     await alice.connect(ourAddress);
     const { cgroup } = unit;
     const service = mainPid();
-    // She freezes with her request on its way, and answers no more.
-    alice
-      .rush(
-        `send ${connection} ${hex(images.request)}`,
-        `write /sys/fs/cgroup${cgroup}/cgroup.freeze ${inHex('1')}`,
-      )
-      .catch(() => {});
-    await eventually('her unit is frozen', () => cgroupFile(cgroup, 'cgroup.freeze')?.trim() === '1');
+    // She freezes with her request on its way, which the service gets no sooner, and answers no more.
+    process.kill(service, 'SIGSTOP');
+    try {
+      alice
+        .rush(
+          `send ${connection} ${hex(images.request)}`,
+          `write /sys/fs/cgroup${cgroup}/cgroup.freeze ${inHex('1')}`,
+        )
+        .catch(() => {});
+      await eventually('her unit is frozen', () => cgroupFile(cgroup, 'cgroup.freeze')?.trim() === '1');
+    } finally {
+      process.kill(service, 'SIGCONT');
+    }
     const bob = await AlicesImages.make();
     try {
       const reply = await bob.restore();

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Job } from '../../src/job/job.ts';
 
 async function eventually(holds: () => boolean): Promise<void> {
-  for (let step = 0; step < 3000; step += 1) {
+  for (let step = 0; step < 30_000; step += 1) {
     if (holds()) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 const program = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu-job-root');
 
 async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let step = 0; step < 3000; step += 1) {
+  for (let step = 0; step < 30_000; step += 1) {
     if (holds()) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

@@ -115,7 +115,7 @@ describe('ownership', () => {
       const words = ['--import', 'tsx', '--input-type=module', '--eval', script];
       const { stdout, signal } = spawnSync(process.execPath, words, {
         encoding: 'utf8',
-        timeout: 30_000,
+        timeout: 300_000,
         killSignal: 'SIGKILL',
         stdio: ['ignore', 'pipe', 'inherit'],
       });

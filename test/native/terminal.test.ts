@@ -42,7 +42,7 @@ describe('the master of a terminal', () => {
     const { master, child } = atTerminal('read line; stty size; echo "got $line"; read line');
     master.resize(11, 22);
     assert.equal(master.write(Buffer.from('hello\n')), 6);
-    assert.match(await shown(master, /got hello/), /11 22\r\n/);
+    assert.match(await shown(master, /got hello\r\n/), /11 22\r\n/);
     assert.equal(master.read(), undefined);
     master.write(Buffer.from('\n'));
     await once(child, 'exit');

@@ -37,7 +37,7 @@ describe('criuctl at a service', () => {
     child.stderr.on('data', (text) => {
       said += text;
     });
-    const ended = new Promise((resolve) => child.once('exit', resolve));
+    const ended = new Promise((resolve) => child.once('close', resolve));
     await eventually('the engine has its first acknowledgement', () => service.received().length === 2);
     child.kill('SIGINT');
     assert.equal(await ended, 130);

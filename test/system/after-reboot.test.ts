@@ -37,7 +37,7 @@ describe('over a reboot', () => {
   itElsewhere('jobs were suspended by the shutdown, and go on by themselves', async () => {
     for (const { user, name, pid, lines } of findLeftJobs()) {
       const job = new TestJob(user, false, name);
-      await eventually(`the job of ${user} runs`, () => job.now.state === 'running', 100_000);
+      await eventually(`the job of ${user} runs`, () => job.now.state === 'running');
       const { from, checkpoints } = job.now;
       assert.deepEqual([job.now.pid, from, checkpoints], [pid, 1, [1]]);
       await job.goesOn();

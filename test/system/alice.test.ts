@@ -320,7 +320,10 @@ describe('alice', () => {
         );
         const { reply } = await ask(ReqType.RESTORE, images, {}, address, own);
         assert.equal(reply.success, true, JSON.stringify(reply));
-        await eventually('it reports', () => existsSync(result!));
+        await eventually(
+          'it reports',
+          () => existsSync(result!) && readFileSync(result!, 'utf8').endsWith('\n'),
+        );
         assert.equal(readFileSync(result!, 'utf8').trim(), 'dump 1 errno 0');
         await target.assertCountsOn();
       }

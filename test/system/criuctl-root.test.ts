@@ -195,7 +195,11 @@ describe('criuctl as root in directories of other users', () => {
     const target = Target.start();
     const images = freshDirectory();
     must(criuctl('dump', `${target.pid}`, '-R', '-D', images));
-    const holder = run('sh', '-c', `sleep 1000 >/dev/null 2>&1 4<>${join(images, 'pages-1.img')} & echo $!`);
+    const holder = run(
+      'sh',
+      '-c',
+      `exec 4<>${join(images, 'pages-1.img')}; sleep 1000 >/dev/null 2>&1 & echo $!`,
+    );
     try {
       failed(criuctl('dump', `${target.pid}`, '-R', '-D', images), 3, /pages-1\.img is open in some process/);
       failed(criuctl('restore', '-D', images), 3, /pages-1\.img is open for writing in some process/);

@@ -96,7 +96,7 @@ describe('a caller of another user namespace', () => {
 describe('a dump that is cut off', () => {
   for (const script of ['pre-dump', 'post-dump'] as const) {
     it(`because ${script} is not answered gets one reply; the process runs on, which the journal says`, async () => {
-      await withInstance(['--notify-timeout', '10'], async ({ address, unit }) => {
+      await withInstance(['--notify-timeout', '30'], async ({ address, unit }) => {
         const target = Target.start();
         await withOpen([freshDirectory()], async (fd) => {
           const client = new Client(address).send({

@@ -100,13 +100,15 @@ describe('a restore that needs a pid which the service holds', () => {
   it('is told of a thread of the service, and succeeds when the service was restarted', async () => {
     const { target, images } = await dumped('root');
     let before = 3;
-    await eventually('a thread has the pid', () => {
+    const hasThePid = (): boolean => {
       run('systemctl', 'stop', 'criu.service');
       nextPid(target.pid - before);
       before = before === 12 ? 3 : before + 1;
       run('systemctl', 'start', 'criu.service');
       return existsSync(`/proc/${mainPid()}/task/${target.pid}`);
-    });
+    };
+    // Some restarts may be needed.
+    await eventually('a thread has the pid', hasThePid, 600_000);
     failed(
       criuctl('restore', '-D', images),
       1,

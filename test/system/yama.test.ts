@@ -26,6 +26,8 @@ function kin(act: string, count = 0, address = ourAddress): string[] {
 /** A child sends the request, on a connection that it has inherited, about its parent's other child; then that one's state is told. */
 const onAnothersConnection = `
 import os, socket, subprocess, sys
+def state_of(pid):
+    return open(f"/proc/{pid}/stat").read().rsplit(")")[1].split()[0]
 def number(value):
     out = b""
     while value > 127:
@@ -33,6 +35,8 @@ def number(value):
         value >>= 7
     return out + bytes([value])
 other = subprocess.Popen(["sleep", "600"])
+while state_of(other.pid) != "S" or open(f"/proc/{other.pid}/comm").read() != "sleep\\n":
+    pass
 connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 connection.connect(sys.argv[1])
 options = bytes([0x08, 0, 0x10]) + number(other.pid)
@@ -42,8 +46,7 @@ if os.fork() == 0:
     os._exit(0)
 os.wait()
 reply = connection.recv(65536)
-state = open(f"/proc/{other.pid}/stat").read().rsplit(")")[1].split()[0]
-print(reply.hex(), state)
+print(reply.hex(), state_of(other.pid))
 other.kill()
 `;
 

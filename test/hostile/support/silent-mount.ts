@@ -35,7 +35,7 @@ export class SilentMount {
     const child = spawn(binary('silent-fuse'), [path, String(uids[user]), log, ...from], {
       stdio: 'inherit',
     });
-    for (let i = 0; i < 200 && !existsSync(log); i += 1) execFileSync('sleep', ['0.1']);
+    for (let i = 0; i < 3000 && !existsSync(log); i += 1) execFileSync('sleep', ['0.1']);
     return new SilentMount(path, log, child.pid!);
   }
 
