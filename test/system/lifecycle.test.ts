@@ -121,7 +121,7 @@ describe('a service that hangs', () => {
       process.kill(pid, 'SIGSTOP');
       await eventually('another one is there', () => mainPid() > 0 && mainPid() !== pid);
       client.answer(true);
-      await client.notified('query-ext-files');
+      await client.notified('query-ext-files', 'pre-dump');
       client.answer(true);
       await client.notified('post-dump');
       const reply = await client.answer(true).only();
