@@ -4,6 +4,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { chownSync, constants, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants as os, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { native, type ProcessesQuestion } from '../../src/native/binding.ts';
 import { cannotShow, collect, countFds, noMoreFdsThan, requireArgumentError } from './support.ts';
@@ -328,6 +329,8 @@ describe('a search of the kernel’s /proc', () => {
     await start(true, program, 'second-thread');
     await start(false, program, 'sleep');
     await start(false, 'unshare', '--user', '--map-root-user', program, 'sleep');
+    // It says that it is ready before it sleeps.
+    while (!/^State:\tS/m.test(readFileSync(`/proc/${plain}/status`, 'latin1'))) await sleep(1);
     const found = await look(hers);
     assert.equal(found.length, 2);
     const [first] = found.filter(([pid]) => Number(pid) === plain);

@@ -58,7 +58,16 @@ export function freshDirectory(): string {
 
 /** Runs a command to its end. @returns its standard output; its standard error is in the error that it throws. */
 export function run(file: string, ...argv: string[]): string {
-  return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], timeout: 110_000 });
+  return runUpTo(110_000, file, ...argv);
+}
+
+/** As {@link run}, for what may take minutes under emulation. */
+export function runAtLength(file: string, ...argv: string[]): string {
+  return runUpTo(600_000, file, ...argv);
+}
+
+function runUpTo(timeout: number, file: string, ...argv: string[]): string {
+  return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], timeout });
 }
 
 export function succeeds(file: string, ...argv: string[]): boolean {
