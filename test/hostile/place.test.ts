@@ -121,6 +121,7 @@ describe('a delegated unit of alice’s in which she restores', () => {
     await alice.do('open', 10, 0, images.directory);
     await alice.connect(ourAddress);
     const { cgroup } = unit;
+    await eventually('the service runs', () => mainPid() > 0);
     const service = mainPid();
     // She freezes with her request on its way, which the service gets no sooner, and answers no more.
     process.kill(service, 'SIGSTOP');
