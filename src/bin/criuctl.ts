@@ -8,7 +8,6 @@ import type { Invocation, Outcome } from '../cli/invocation.ts';
 import type { Verb } from '../cli/options/row.ts';
 import { holderVerb } from '../cli/terminal/holder-verb.ts';
 import { jsonOf } from '../cli/words.ts';
-import { leave, leaveAtOnce } from '../native/leave.ts';
 import { sanitize } from '../systemd/log.ts';
 
 /** Each module is loaded on demand: a completion needs no addon, and `status` no protocol. */
@@ -48,7 +47,12 @@ const askingNobody: ReadonlySet<Verb> = new Set([
 ]);
 
 process.on('uncaughtException', endWithFault);
-main().then(leave, endWithFault);
+/** The end of a process that has loaded the addon is not Node's own, see leave.ts. */
+let exit: (status: number) => never = process.exit;
+
+main().then((code) => {
+  process.exitCode = code;
+}, endWithFault);
 
 async function main(): Promise<number> {
   if (process.argv[2] === holderVerb) {
@@ -70,7 +74,14 @@ async function main(): Promise<number> {
   return run(parsed, parsed.verb);
 }
 
-async function run({ action, path, other, command, options, own }: Parsed, verb: Verb): Promise<number> {
+async function run(parsed: Parsed, verb: Verb): Promise<never> {
+  // Before anything is written: the end puts pipes back as they were.
+  const { leave, leaveAtOnce } = await import('../native/leave.ts');
+  exit = leaveAtOnce;
+  return leave(await ask(parsed, verb));
+}
+
+async function ask({ action, path, other, command, options, own }: Parsed, verb: Verb): Promise<number> {
   const abort = new AbortController();
   // Reading images is a single long step, which only the kernel can interrupt.
   if (verb !== 'images')
@@ -115,12 +126,11 @@ async function run({ action, path, other, command, options, own }: Parsed, verb:
 /** Reports a fault of criuctl itself, without a stack trace, which does not help its user. */
 function endWithFault(error: Error & { readonly code?: string; readonly syscall?: string }): void {
   // The reader has closed the pipe, as `head` does.
-  if (error.code === 'EPIPE' && error.syscall === 'write')
-    leaveAtOnce(Number(process.exitCode ?? exitCodes.done));
+  if (error.code === 'EPIPE' && error.syscall === 'write') exit(Number(process.exitCode ?? exitCodes.done));
   process.stderr.write(
     `criuctl: ${error.name}: ${error.message}\nThis is a fault of criuctl: please report it\n`,
   );
-  leaveAtOnce(exitCodes.failed);
+  exit(exitCodes.failed);
 }
 
 /** Standard output gets the result only. Sentences are for a terminal. */
