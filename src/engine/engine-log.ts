@@ -14,7 +14,7 @@ const defaultName = 'criu.log';
 
 const tailBytes = 64 * 1024;
 const maxLines = 5;
-const patienceMs = 2000;
+const patienceMs = 5000;
 
 /** Readings that have not ended. Each holds one of libuv's few threads, so there is a limit. */
 let reading = 0;

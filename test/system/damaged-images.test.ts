@@ -56,7 +56,7 @@ describe('a restore from damaged images by any client', () => {
         assert.ok(spoilt.length > 0, `${name}`);
         for (const each of spoilt) spoil(join(copy, each));
         const { success, cr_errmsg } = await restoreAs(user, copy);
-        const what = `${spoil.name} ${name}`;
+        const what = `${spoil.name} ${name}: ${cr_errmsg}`;
         assert.equal(success, false, what);
         assert.match(cr_errmsg ?? '', sentence, what);
         await eventually('its pid is free', () => isFree(target.pid));
