@@ -9,12 +9,18 @@ import { Running } from './running.ts';
 /** A script waits for as long at each restore. */
 const momentMs = 250;
 
+/** A program with a lost stream ends at its next use of it, if it ever uses it. */
+const lostMs = 1500;
+
 /** The same outcome, or that of a tree whose root has ended since. The pidfd tells the end, also one that came before. */
 export async function afterMoment(pid: number, outcome: Outcome, images: string): Promise<Outcome> {
-  const status = await endWithin(pid);
-  if (!status) return outcome;
+  const running = Running.find(pid);
+  const early = running ? await endWithin(running, momentMs) : unknown;
   const { lostStreams, streamNames } = await import('./streams/stream-view.ts');
   const lost = lostStreams(images);
+  const status = early ?? (lost.length === 0 ? undefined : await endWithin(running!, lostMs));
+  running?.close();
+  if (!status) return outcome;
   const names = lost.map((stream) => streamNames[stream]);
   const options = lost.map((stream) => `--${['stdin', 'stdout', 'stderr'][stream]} FILE`);
   const sentence = `Process ${pid} was restored, and does not run any more: it ${inWords(status)}`;
@@ -36,13 +42,13 @@ export async function afterMoment(pid: number, outcome: Outcome, images: string)
   };
 }
 
-async function endWithin(pid: number): Promise<ExitStatus | undefined> {
-  const running = Running.find(pid);
-  if (!running) return { kind: 'unknown' };
+const unknown: ExitStatus = { kind: 'unknown' };
+
+async function endWithin(running: Running, ms: number): Promise<ExitStatus | undefined> {
   const patience = new AbortController();
-  const moment = delay(momentMs, undefined, { signal: patience.signal }).catch(() => undefined);
-  const status = await Promise.race([running.end, moment]);
+  const over = delay(ms, false, { signal: patience.signal }).catch(() => false);
+  const hasEnded = await Promise.race([running.ended.then(() => true), over]);
   patience.abort();
-  running.close();
-  return status;
+  // Its status comes when its parent has reaped it.
+  return hasEnded ? running.end : undefined;
 }

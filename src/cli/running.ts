@@ -3,11 +3,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type ExitStatus, native, type Process } from '../native/binding.ts';
 
 /** Time for the parent to reap it. The kernel tells its status then. */
-const reapPatienceMs = 1000;
+const reapPatienceMs = 5000;
 const reapStepMs = 10;
 
 export class Running {
   readonly pid: number;
+  /** It has ended, and its parent may have yet to reap it. */
+  readonly ended: Promise<unknown>;
   readonly end: Promise<ExitStatus>;
   readonly #process: Process;
 
@@ -23,9 +25,9 @@ export class Running {
   private constructor(process: Process) {
     this.pid = process.pid;
     this.#process = process;
-    this.end = new Promise<ExitStatus>((resolve) => process.onExit(resolve)).then((status) =>
-      status.kind === 'unknown' ? this.#statusOfReaped() : status,
-    );
+    const ended = new Promise<ExitStatus>((resolve) => process.onExit(resolve));
+    this.ended = ended;
+    this.end = ended.then((status) => (status.kind === 'unknown' ? this.#statusOfReaped() : status));
   }
 
   /** False if it has ended. */
