@@ -300,16 +300,19 @@ describe('criu-grant', () => {
       chownSync(program, 0, 0);
       chmodSync(program, 0o4755);
       try {
-        const target = await Target.start(words);
         const seen = new Set<string>();
-        let isOver = false;
-        const line = target.line().finally(() => {
-          isOver = true;
-        });
-        while (!isOver) seen.add((await ask(target)).fault);
-        assert.equal(await line, 'through');
-        // It was met as alice's and as root's.
-        assert.ok(seen.has('foreign') && seen.has(hasYama ? 'none' : 'call'), JSON.stringify([...seen]));
+        // It is to be met as alice's and as root's, which a busy machine may need more than one of its lives for.
+        const isMet = (): boolean => seen.has('foreign') && seen.has(hasYama ? 'none' : 'call');
+        for (let lives = 0; lives === 0 || (!isMet() && lives < 30); lives += 1) {
+          const target = await Target.start(words);
+          let isOver = false;
+          const line = target.line().finally(() => {
+            isOver = true;
+          });
+          while (!isOver) seen.add((await ask(target)).fault);
+          assert.equal(await line, 'through');
+        }
+        assert.ok(isMet(), JSON.stringify([...seen]));
         for (const fault of ['parameters', 'self', ...(by === '' ? ['disturbed'] : [])]) {
           assert.ok(!seen.has(fault), fault);
         }

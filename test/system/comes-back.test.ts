@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { unshackled } from '../hostile/support/images.ts';
 import { directoryOf } from '../hostile/support/people.ts';
-import { binary, run } from './support/bench.ts';
+import { binary, commandMs, run } from './support/bench.ts';
 import { type Ended, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { cursor, records } from './support/journal.ts';
@@ -27,7 +27,7 @@ function start(command: readonly string[]): Target {
 
 function criuctlFrom(command: readonly string[], ...argv: string[]): Ended {
   const [file, ...rest] = [...command, 'criuctl', ...argv];
-  const { status, stdout, stderr } = spawnSync(file!, rest, { encoding: 'utf8', timeout: 110_000 });
+  const { status, stdout, stderr } = spawnSync(file!, rest, { encoding: 'utf8', timeout: commandMs });
   return { status, stdout, stderr };
 }
 

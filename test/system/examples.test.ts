@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { as, directoryOf, targetOf, type User } from '../hostile/support/people.ts';
-import { freshDirectory, inVm, run } from './support/bench.ts';
+import { commandMs, freshDirectory, inVm, run } from './support/bench.ts';
 import { it } from './support/it.ts';
 import { Target } from './support/targets.ts';
 
@@ -36,7 +36,7 @@ for (const [language, program] of [
 
     function runAs(user: User, ...argv: string[]) {
       const [file, ...rest] = [...as(user), ...command, ...argv];
-      const { status, stdout, stderr } = spawnSync(file!, rest, { encoding: 'utf8', timeout: 110_000 });
+      const { status, stdout, stderr } = spawnSync(file!, rest, { encoding: 'utf8', timeout: commandMs });
       return { status, output: stdout + stderr };
     }
 

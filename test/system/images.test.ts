@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { kernelTracksMemory } from '../../src/proc/memory-tracking.ts';
 import { unshackled } from '../hostile/support/images.ts';
 import { as, directoryOf, type User } from '../hostile/support/people.ts';
-import { eventually, run, script } from './support/bench.ts';
+import { commandMs, eventually, run, script } from './support/bench.ts';
 import { criuctlAs, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { endProcess, isAlive } from './support/proc.ts';
@@ -113,7 +113,7 @@ function verdictOf(user: User, images: string, status: number): { verdict: strin
 /** Verdicts about directories as their user, in the same order, by a single program. */
 function verdictsOf(user: User, directories: readonly string[]): { verdict: string; whys: string }[] {
   const [file, ...rest] = [...as(user), 'node', script('verdicts.mjs'), ...directories];
-  return JSON.parse(execFileSync(file!, rest, { encoding: 'utf8', timeout: 110_000 }));
+  return JSON.parse(execFileSync(file!, rest, { encoding: 'utf8', timeout: commandMs }));
 }
 
 /** Images without which the tree does not come back as it was. */

@@ -17,7 +17,7 @@ import { ReqType } from '../../src/protocol/messages.ts';
 import { Attacker } from '../hostile/support/attacker.ts';
 import { unshackled, waitFor, waitForReply } from '../hostile/support/images.ts';
 import { as, directoryOf, uids } from '../hostile/support/people.ts';
-import { eventually } from './support/bench.ts';
+import { commandMs, eventually } from './support/bench.ts';
 import { ourAddress } from './support/client.ts';
 import { criuctlAs, type Ended, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
@@ -70,7 +70,7 @@ class Speaker {
   restoreWith(key: string, redirection: string, ...options: string[]): Ended {
     const script = `exec criuctl restore -D "$0" --inherit-fd "fd[7]:$1" "\${@:2}" ${redirection}`;
     const [file, ...argv] = [...as('alice'), 'bash', '-c', script, this.images, key, ...options];
-    const { status, stdout, stderr } = spawnSync(file!, argv, { encoding: 'utf8', timeout: 110_000 });
+    const { status, stdout, stderr } = spawnSync(file!, argv, { encoding: 'utf8', timeout: commandMs });
     return { status, stdout, stderr };
   }
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Checkpoint, JobResult, JobStatus, ListedJob } from '../../src/client/job/index.ts';
 import { it } from '../hostile/support/guarantee.ts';
 import { directoryOf } from '../hostile/support/people.ts';
-import { eventually, example, script } from './support/bench.ts';
+import { commandMs, eventually, example, script } from './support/bench.ts';
 import { TestJob, withJobsOf } from './support/jobs.ts';
 
 interface Failure {
@@ -140,7 +140,7 @@ describe('a job of alice’s by the client library', () => {
     assert.equal(first.said, 'runs\ncheckpoint 1 is complete\nis suspended\n');
     const second = begin();
     await eventually('it goes on', () => second.said === 'runs, from checkpoint 1 on\n');
-    const refused = spawnSync(file!, [...rest, 'more'], { encoding: 'utf8', cwd: '/', timeout: 110_000 });
+    const refused = spawnSync(file!, [...rest, 'more'], { encoding: 'utf8', cwd: '/', timeout: commandMs });
     assert.equal(refused.status, 1);
     assert.match(refused.stderr, /has another command.*\nChoose another name/s);
     writeFileSync(stop, '');

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { unshackled } from '../hostile/support/images.ts';
 import { as, directoryOf, targetOf, type User } from '../hostile/support/people.ts';
-import { eventually, needsSoftDirty } from './support/bench.ts';
+import { commandMs, eventually, needsSoftDirty } from './support/bench.ts';
 import { criuctlAs, type Ended, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { examplesOf } from './support/manual.ts';
@@ -28,7 +28,7 @@ function inShell(user: User, directory: string, lines: string, pid: number): End
     cwd: directory,
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 110_000,
+    timeout: commandMs,
   });
   return { status, stdout, stderr };
 }

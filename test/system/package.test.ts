@@ -5,7 +5,7 @@ import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, write
 import { join } from 'node:path';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { as, directoryOf, targetOf } from '../hostile/support/people.ts';
-import { eventually, freshDirectory, inVm, run, runAtLength, succeeds } from './support/bench.ts';
+import { eventually, freshDirectory, inVm, run, succeeds } from './support/bench.ts';
 import { ask, Client, ourAddress, withOpen } from './support/client.ts';
 import { it } from './support/it.ts';
 import { packageFile, packagePatienceMs, remains, rpm, theSocket } from './support/package.ts';
@@ -24,13 +24,13 @@ const pages = [
 /** The same package under a later version. */
 function nextVersion(): { file: string; version: string } {
   const directory = join(freshDirectory(), 'next');
-  runAtLength('dpkg-deb', '--raw-extract', packageFile('deb'), directory);
+  run('dpkg-deb', '--raw-extract', packageFile('deb'), directory);
   const control = join(directory, 'DEBIAN', 'control');
   const text = readFileSync(control, 'utf8');
   const version = `${text.match(/^Version: (.*)$/m)?.[1]}+next`;
   writeFileSync(control, text.replace(/^Version: .*$/m, `Version: ${version}`));
   const file = `${directory}.deb`;
-  runAtLength('dpkg-deb', '--root-owner-group', '-Zgzip', '--build', directory, file);
+  run('dpkg-deb', '--root-owner-group', '-Zgzip', '--build', directory, file);
   rmSync(directory, { recursive: true });
   return { file, version };
 }
@@ -136,7 +136,7 @@ describe('the package', () => {
       const hers = targetOf('alice', ...(inVm ? [] : ['--no-new-privs']));
       await restored(hers, 'alice');
       survivors.push(target, hers);
-      runAtLength('dpkg', '--remove', name);
+      run('dpkg', '--remove', name);
     });
 
     after(async () => {
@@ -154,7 +154,7 @@ describe('the package', () => {
     });
 
     global.it('leaves no file once it is purged', () => {
-      runAtLength('dpkg', '--purge', name);
+      run('dpkg', '--purge', name);
       // Leftover configuration would show as the status "rc".
       assert.equal(field('db:Status-Abbrev'), undefined);
       // Directories that other packages use, too, stay.
@@ -228,7 +228,7 @@ describe('the package', () => {
 
     describe('and installed again', () => {
       global.it('is neither enabled nor started', () => {
-        runAtLength('dpkg', '--install', packageFile('deb'));
+        run('dpkg', '--install', packageFile('deb'));
         assert.deepEqual(state('criu.socket'), { ActiveState: 'inactive', UnitFileState: 'disabled' });
         // Its socket enables it (Also=), which systemd calls indirect.
         assert.deepEqual(state('criu.service'), { ActiveState: 'inactive', UnitFileState: 'indirect' });

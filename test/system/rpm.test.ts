@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { lstatSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { version } from '../../src/version.ts';
-import { freshDirectory, run, runAtLength } from './support/bench.ts';
+import { freshDirectory, run } from './support/bench.ts';
 import { itElsewhere } from './support/it.ts';
 import { packageFile, rpm } from './support/package.ts';
 
@@ -38,7 +38,7 @@ let unpacked: { readonly deb: string; readonly rpm: string };
 describe('the rpm', () => {
   before(() => {
     unpacked = { deb: freshDirectory(), rpm: freshDirectory() };
-    runAtLength('dpkg-deb', '--extract', packageFile('deb'), unpacked.deb);
+    run('dpkg-deb', '--extract', packageFile('deb'), unpacked.deb);
     rpm(`--root=${unpacked.rpm}`, '--noscripts', '--install', packageFile('rpm'));
     rmSync(join(unpacked.rpm, 'var'), { recursive: true });
   });

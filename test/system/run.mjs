@@ -6,7 +6,7 @@ import Reporter from './reporter.mjs';
 const beside = (name) => new URL(`./${name}`, import.meta.url);
 
 // Tests do not assert times; the limit only ends a run that hangs, and under emulation CRIU takes twenty times as long.
-const mocha = new Mocha({ ui: 'bdd', reporter: Reporter, timeout: 900_000, slow: 2_000 });
+const mocha = new Mocha({ ui: 'bdd', reporter: Reporter, timeout: 1_800_000, slow: 2_000 });
 
 // A regular expression for full titles narrows the run (TESTS); so does a file of full titles, each on a line.
 const pattern = new RegExp(readFileSync(beside('tests'), 'utf8').trim());

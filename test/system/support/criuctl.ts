@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { as, type User } from '../../hostile/support/people.ts';
+import { commandMs } from './bench.ts';
 
 export interface Ended {
   readonly status: number | null;
@@ -11,15 +12,12 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** A criuctl that waits for ever is killed, and has no status. */
-const patienceMs = 110_000;
-
 export function criuctlAs(user: User, ...argv: string[]): Ended {
   const [file, ...rest] = [...as(user), 'criuctl', ...argv];
   const { status, signal, stdout, stderr } = spawnSync(file!, rest, {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: patienceMs,
+    timeout: commandMs,
     killSignal: 'SIGKILL',
   });
   return { status, stdout, stderr, ...(signal === null ? {} : { signal }) };

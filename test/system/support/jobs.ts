@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { unshackled } from '../../hostile/support/images.ts';
 import { as, directoryOf, type User, uids } from '../../hostile/support/people.ts';
-import { eventually, inVm, run, script } from './bench.ts';
+import { commandMs, eventually, inVm, run, script } from './bench.ts';
 import type { Ended } from './criuctl.ts';
 import { endProcess, isAlive } from './proc.ts';
 import { withSettings } from './settings.ts';
@@ -101,7 +101,7 @@ export class TestJob {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: '/',
-      timeout: 110_000,
+      timeout: commandMs,
       killSignal: 'SIGKILL',
     });
     return { status, stdout, stderr };
@@ -110,6 +110,12 @@ export class TestJob {
   start(verb: string, ...argv: string[]): ChildProcess {
     const [file, ...rest] = this.#command(verb, argv);
     return spawn(file, rest, { stdio: ['ignore', 'ignore', 'inherit'], cwd: '/' });
+  }
+
+  /** Its standard output is a pipe of the test's. */
+  piped(verb: string, ...argv: string[]): ChildProcess {
+    const [file, ...rest] = this.#command(verb, argv);
+    return spawn(file, rest, { stdio: ['ignore', 'pipe', 'inherit'], cwd: '/' });
   }
 
   get now(): State {

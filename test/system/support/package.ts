@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { payload, run, runAtLength } from './bench.ts';
+import { payload, run } from './bench.ts';
 import { ourAddress } from './client.ts';
 import { show } from './unit.ts';
 
@@ -31,5 +31,5 @@ export function remains(): string {
 
 /** Debian's rpm does not know the packages that dpkg has installed. */
 export function rpm(...argv: string[]): void {
-  runAtLength('rpm', '--nodeps', ...argv);
+  run('rpm', '--nodeps', ...argv);
 }
