@@ -65,10 +65,12 @@ export class Job {
   /** Without links: paths in images lead there. */
   readonly path: string;
 
-  /** @returns undefined if there is no such job. @throws Error of node:fs */
+  /** @returns undefined if there is no such job. @throws Error of node:fs, or for a job of another user's. */
   static find(home: string, name: string): Job | undefined {
     const path = join(home, name);
-    return existsSync(join(path, 'job.json')) ? new Job(name, realpathSync(path)) : undefined;
+    if (!existsSync(join(path, 'job.json'))) return undefined;
+    requireOwn(path);
+    return new Job(name, realpathSync(path));
   }
 
   /** Makes its directory, empty so far. @throws Error of node:fs, or for a directory with files of others': a job is removed as a whole. */
@@ -77,6 +79,7 @@ export class Job {
     const others = existsSync(path) ? readdirSync(path).filter((each) => !begun.has(each)) : [];
     if (others.length > 0) throw new Error(`${path} has other files than a job's, as ${others[0]}`);
     mkdirSync(path, { recursive: true, mode: 0o700 });
+    requireOwn(path);
     chmodSync(path, 0o700);
     mkdirSync(join(path, 'checkpoints'), { recursive: true, mode: 0o700 });
     return new Job(name, realpathSync(path));
@@ -281,6 +284,12 @@ export class Job {
       }
     }
   }
+}
+
+/** Files of a job say what its user executes. @throws Error */
+function requireOwn(path: string): void {
+  if (statSync(path).uid !== process.geteuid!())
+    throw new Error(`${path} belongs to another user, whose program would run as you`);
 }
 
 export function writeNote(directory: string, note: CheckpointNote): void {

@@ -31,6 +31,7 @@ import './comes-back.test.ts';
 import './stopped-jobs.test.ts';
 import './job-memory.test.ts';
 import './jobs.test.ts';
+import './struck-jobs.test.ts';
 import './job-library.test.ts';
 import './foreground.test.ts';
 import './inherited.test.ts';

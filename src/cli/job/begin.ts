@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { candidates } from '../../job/checkpoints.ts';
 import type { Job } from '../../job/job.ts';
-import { recordOf } from '../../job/run-record.ts';
+import { type RunRecord, recordOf } from '../../job/run-record.ts';
 import { type JobState, nextStep } from '../../job/state.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { Obstacle } from '../invocation.ts';
@@ -13,6 +13,7 @@ import { sortAsides } from './checkpoint.ts';
 import { type Context, warn } from './context.ts';
 import { readFiles } from './files.ts';
 import { pidOf } from './json.ts';
+import { membersOf } from './members.ts';
 
 export type Begun =
   | { readonly did: 'started'; readonly pid: number }
@@ -87,7 +88,7 @@ async function start(job: Job, watched: boolean): Promise<number> {
     child.unref();
     const run = recordOf(pid, undefined, watched);
     // A command that has ended by now has left its end.
-    if (run) job.writeRun(run);
+    if (run) remember(job, run);
     return pid;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
@@ -151,8 +152,24 @@ async function resume(context: Context, job: Job, watched: boolean): Promise<{ p
   for (const warning of outcome.warnings ?? []) warn(warning);
   const pid = pidOf(outcome.json);
   const run = recordOf(pid, from, watched);
-  if (run) job.writeRun(run);
+  if (run) remember(job, run);
   return { pid, from };
+}
+
+/** A job that no file tells of, as on a full disk, would be begun a second time: it is ended. Its checkpoints are there. */
+function remember(job: Job, run: RunRecord): void {
+  try {
+    job.writeRun(run);
+  } catch (error) {
+    for (const pid of membersOf(run.pid)) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has ended.
+      }
+    }
+    throw error;
+  }
 }
 
 /** @throws Obstacle if all are incomplete. */

@@ -3,23 +3,26 @@ import type { Job } from '../../job/job.ts';
 import type { Outcome } from '../invocation.ts';
 import { inBytes, inTime } from '../words.ts';
 import { type Taken, takeCheckpoint } from './checkpoint.ts';
-import { type Context, jobOf, warn } from './context.ts';
+import { type Context, jobOf, warn, withoutInterruption } from './context.ts';
 import { askForTime, intervalOf } from './in-unit.ts';
 import { disableUnit, isInUnit, setTimer } from './manager.ts';
 import { outcomeOf } from './words.ts';
 
 export async function checkpoint(context: Context): Promise<Outcome> {
   const { invocation } = context;
+  const { inUnit } = invocation.own.job;
   const job = jobOf(context);
-  const lock = await job.lock(invocation.signal);
+  // A shutdown stops the unit of a checkpoint, too: a checkpoint that has begun is seen to its end, and the stop of the job waits for it.
+  const own = inUnit ? withoutInterruption(context) : context;
+  const lock = await job.lock(own.invocation.signal);
   let taken: Taken;
   try {
-    taken = await takeCheckpoint(context, job, false);
+    taken = await takeCheckpoint(own, job, false);
   } finally {
     lock.release();
   }
   const { every } = job.spec!;
-  if (invocation.own.job.inUnit && every === 'auto') {
+  if (inUnit && every === 'auto') {
     await setTimer(job.name, intervalOf(every, taken.frozenUsec)).catch((error: Error) =>
       warn(`the next checkpoint has no timer: ${error.message.split('\n')[0]}`),
     );
@@ -31,6 +34,21 @@ export async function suspend(context: Context): Promise<Outcome> {
   const { invocation } = context;
   const { inUnit } = invocation.own.job;
   const job = jobOf(context);
+  // Before it waits for an operation in flight, which may take as long as this one.
+  const patience = inUnit ? patienceFor(job) : undefined;
+  try {
+    return await suspendUnderLock(context, job);
+  } catch (error) {
+    if (inUnit && ownPid(job) !== undefined) job.noteStop();
+    throw error;
+  } finally {
+    patience?.end();
+  }
+}
+
+async function suspendUnderLock(context: Context, job: Job): Promise<Outcome> {
+  const { invocation } = context;
+  const { inUnit } = invocation.own.job;
   const lock = await job.lock(invocation.signal);
   try {
     const { state } = job;
@@ -41,19 +59,24 @@ export async function suspend(context: Context): Promise<Outcome> {
     }
     // A job that another criuctl has begun in the foreground is not this unit's to end.
     if (inUnit && !isInUnit(job.name, state.pid)) return outcomeOf('suspend', job, state, state);
-    const patience = inUnit ? askForTime(state.pid) : undefined;
-    const taken = await takeCheckpoint(context, job, true)
-      .catch((error: unknown) => {
-        if (inUnit) job.noteStop();
-        throw error;
-      })
-      .finally(() => patience?.end());
+    const taken = await takeCheckpoint(context, job, true);
     // A job that its user has suspended stays so over a reboot; systemctl stop leaves that as it is.
     if (!inUnit) await disableUnit(job.name);
     return told(job, taken, 'suspend', `Job ${job.name} is suspended in checkpoint ${taken.number}`);
   } finally {
     lock.release();
   }
+}
+
+function patienceFor(job: Job): { end(): void } | undefined {
+  const pid = ownPid(job);
+  return pid === undefined ? undefined : askForTime(pid);
+}
+
+/** The root of the job, if it runs in its unit. */
+function ownPid(job: Job): number | undefined {
+  const { state } = job;
+  return state.is === 'running' && isInUnit(job.name, state.pid) ? state.pid : undefined;
 }
 
 function told(

@@ -1,6 +1,7 @@
 /** A checkpoint of a job: made aside, looked at, and only then counted. */
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { DumpStatistics } from '../../client/statistics.ts';
 import { asideName, chainOf, numberOfAside, superfluous } from '../../job/checkpoints.ts';
 import { syncDirectory } from '../../job/files.ts';
@@ -8,11 +9,12 @@ import { goesOnFrom, leastMemory } from '../../job/increment.ts';
 import { type Job, readNote, writeNote } from '../../job/job.ts';
 import { kernelTracksMemory } from '../../proc/memory-tracking.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { read } from '../gone.ts';
 import { imageBytes, memoryOfTree } from '../images.ts';
 import { Obstacle } from '../invocation.ts';
 import type { NeededOptions } from '../look-first.ts';
 import { type Context, sentenceOf } from './context.ts';
-import { noteFiles } from './files.ts';
+import { areFilesNoted, noteFiles, syncFiles } from './files.ts';
 import { areMarksLeft, leaveMarks } from './marks.ts';
 
 export interface Taken {
@@ -121,7 +123,8 @@ async function write(
     const faults = await tools.faultsOf(aside);
     if (faults.length > 0) throw new Obstacle(exitCodes.failed, `The checkpoint is incomplete: ${faults[0]}`);
   } catch (error) {
-    // Processes that this dump has ended are in these images.
+    // Processes that this dump has ended are in these images. The next criuctl sorts out what cannot be told by now.
+    if (!(await isLetGo(pid))) throw error;
     if (job.state.is === 'running') rmSync(aside, { recursive: true, force: true });
     else await sortAsides(context, job);
     throw error;
@@ -140,19 +143,38 @@ async function write(
   };
 }
 
+/**
+ * A request that was interrupted, or whose connection was lost, may leave CRIU at work for a while: the tree is about to end, or to run on.
+ * @returns true once CRIU does not trace it any more, or it has ended.
+ */
+async function isLetGo(pid: number): Promise<boolean> {
+  const stepMs = 20;
+  const attempts = 3000;
+  for (let attempt = 0; attempt < attempts; attempt += 1) {
+    const [, tracer = '0'] = /^TracerPid:\t(\d+)$/m.exec(read(`/proc/${pid}/status`)) ?? [];
+    if (tracer === '0') return true;
+    await delay(stepMs);
+  }
+  return false;
+}
+
 /** Leftovers of a killed criuctl: complete images become a checkpoint, others go. */
 export async function sortAsides({ tools }: Context, job: Job): Promise<void> {
   for (const name of job.checkpointNames) {
     const number = numberOfAside(name);
     if (number === undefined) continue;
     const aside = job.at('checkpoints', name);
-    const whole = readNote(aside) !== undefined && (await tools.faultsOf(aside)).length === 0;
+    const isNoted = readNote(aside) !== undefined && areFilesNoted(aside);
+    const whole = isNoted && (await tools.faultsOf(aside)).length === 0;
     if (whole && !job.checkpoints.includes(number)) keep(job, aside, number);
     else rmSync(aside, { recursive: true, force: true });
   }
 }
 
-/** The images are on the disk before their name says that they are complete. */
+/**
+ * The images, and what the job had written by then, are on the disk before a name says that they are complete. The link leads to the
+ * name before it is there, and is passed over: after a kill in between, the next criuctl gives the name.
+ */
 function keep(job: Job, aside: string, number: number): void {
   for (const name of readdirSync(aside)) {
     const fd = openSync(join(aside, name), 'r');
@@ -163,9 +185,10 @@ function keep(job: Job, aside: string, number: number): void {
     }
   }
   syncDirectory(aside);
+  syncFiles(aside);
+  job.latest = number;
   renameSync(aside, job.checkpoint(number));
   syncDirectory(job.at('checkpoints'));
-  job.latest = number;
 }
 
 function prune(job: Job, latest: number): void {

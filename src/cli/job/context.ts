@@ -98,6 +98,11 @@ export async function sentenceOf({ tools, invocation }: Context, error: unknown)
   return line === undefined ? message : `${message}: ${line.trim()}`;
 }
 
+/** A signal to criuctl interrupts no operation. */
+export function withoutInterruption(context: Context): Context {
+  return { ...context, invocation: { ...context.invocation, signal: new AbortController().signal } };
+}
+
 export function warn(sentence: string): void {
   process.stderr.write(`criuctl: warning: ${sentence}\n`);
 }

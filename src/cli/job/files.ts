@@ -2,7 +2,17 @@
  * files.json of a checkpoint: the regular files that the job had open for writing, and their sizes in the moment of the checkpoint.
  * Images have no size of a file that is opened with O_APPEND, such as the job's own logs.
  */
-import { readFileSync, readlinkSync, type Stats, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  type Stats,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { WrittenFile } from '../files/written-files.ts';
 import { list, read } from '../gone.ts';
@@ -47,8 +57,35 @@ function writtenFile(pid: number, fd: string): WrittenFile | undefined {
   return { path, size: stat.size, appends: (flags & append) !== 0 || place >= stat.size };
 }
 
+/** What the job had written by then survives a power cut, as the images do: a shorter file would stand in the way of a resume. */
+export function syncFiles(directory: string): void {
+  for (const { path } of readFiles(directory)) {
+    let fd: number;
+    try {
+      fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    } catch {
+      // It is gone, or its user may only write it.
+      continue;
+    }
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+/** A dump that criuctl did not see to its end may lack it: output of its job could not be cut back. */
+export function areFilesNoted(directory: string): boolean {
+  return notedFiles(directory) !== undefined;
+}
+
 /** @returns nothing for a checkpoint without such a file. */
 export function readFiles(directory: string): readonly WrittenFile[] {
+  return notedFiles(directory) ?? [];
+}
+
+function notedFiles(directory: string): readonly WrittenFile[] | undefined {
   try {
     const { format, files } = JSON.parse(readFileSync(join(directory, name), 'utf8')) as {
       readonly format: number;
@@ -56,8 +93,8 @@ export function readFiles(directory: string): readonly WrittenFile[] {
     };
     const isFile = (file: WrittenFile): boolean =>
       typeof file.path === 'string' && Number.isSafeInteger(file.size) && typeof file.appends === 'boolean';
-    return format === 1 && files.every(isFile) ? files : [];
+    return format === 1 && files.every(isFile) ? files : undefined;
   } catch {
-    return [];
+    return undefined;
   }
 }

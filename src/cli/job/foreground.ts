@@ -6,13 +6,14 @@ import { constants } from 'node:os';
 import { durationInWords } from '../../job/duration.ts';
 import { isEndBy } from '../../job/ended-by.ts';
 import type { Job } from '../../job/job.ts';
+import type { Lock } from '../../job/lock.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
 import { Running } from '../running.ts';
 import { inBytes, inTime } from '../words.ts';
 import { begin } from './begin.ts';
 import { type Taken, takeCheckpoint } from './checkpoint.ts';
-import { type Context, sentenceOf, warn } from './context.ts';
+import { type Context, sentenceOf, warn, withoutInterruption } from './context.ts';
 import { readFiles } from './files.ts';
 import { Follower } from './follow.ts';
 import { intervalOf } from './in-unit.ts';
@@ -33,6 +34,7 @@ export async function stayWith(context: Context, job: Job): Promise<Outcome> {
       `Wait for it: criuctl wait ${job.name}`,
     );
   }
+  // A signal to criuctl is meant for the job.
   const own = withoutInterruption(context);
   const watcher = new Watcher(own, job);
   try {
@@ -90,11 +92,6 @@ function told(context: Context, outcome: Outcome): Outcome {
   return { ...outcome, sentence: '', value: '' };
 }
 
-/** A signal to criuctl is meant for the job, and interrupts no checkpoint. */
-function withoutInterruption(context: Context): Context {
-  return { ...context, invocation: { ...context.invocation, signal: new AbortController().signal } };
-}
-
 function say({ invocation }: { readonly invocation: Invocation }, sentence: string): void {
   if (!invocation.own.json) process.stderr.write(`criuctl: ${sentence}\n`);
 }
@@ -129,6 +126,8 @@ class Watcher {
     const { json, job } = this.#context.invocation.own;
     const over = new AbortController();
     const output = json ? [] : this.#followers(from);
+    // The job's output is in its files, whoever reads it here.
+    for (const name of ['stdout', 'stderr'] as const) process[name].on('error', () => {});
     const shown = Promise.all(output.map((each) => each.until(over.signal)));
     this.#running = Running.find(pid);
     for (const name of this.#early.splice(0)) this.#signalled(name);
@@ -212,8 +211,9 @@ class Watcher {
 
   /** A failure is told, and the job runs on. */
   async #take(ends: boolean): Promise<Taken | undefined> {
-    const lock = await this.#job.lock();
+    let lock: Lock | undefined;
     try {
+      lock = await this.#job.lock();
       if (this.#job.state.is !== 'running') return undefined;
       const taken = await takeCheckpoint(this.#context, this.#job, ends);
       const frozen = taken.frozenUsec === undefined ? '' : `, frozen for ${inTime(taken.frozenUsec)}`;
@@ -225,7 +225,7 @@ class Watcher {
       );
       return undefined;
     } finally {
-      lock.release();
+      lock?.release();
     }
   }
 }

@@ -29,8 +29,12 @@ const firstInterval = 60;
 export async function inUnit({ invocation }: Context, job: Job): Promise<Outcome> {
   const before = job.state;
   if (before.is !== 'running' && before.is !== 'finished' && before.is !== 'running-elsewhere') {
-    if (!(await startUnit(job.name))) throw await failureOf(job);
+    // Before its start, which may be long, and which its user may stop watching.
     await enableUnit(job.name);
+    if (!(await startUnit(job.name))) {
+      if (before.is === 'new') await disableUnit(job.name);
+      throw await failureOf(job);
+    }
   } else if (before.is === 'running' && invocation.own.job.every !== undefined) {
     await setTimer(job.name, intervalOf(invocation.own.job.every));
   }
@@ -100,7 +104,8 @@ export function askForTime(pid: number): { end(): void } {
   const bytesPerSecond = 20e6;
   const stepMs = 10_000;
   const extend = (): void => notify('EXTEND_TIMEOUT_USEC=60000000');
-  const until = Date.now() + 60_000 + (memoryOfTree(pid) / bytesPerSecond) * 1000;
+  // Another checkpoint may come to its end first.
+  const until = Date.now() + 2 * (60_000 + (memoryOfTree(pid) / bytesPerSecond) * 1000);
   const timer = setInterval(() => {
     if (Date.now() < until) extend();
   }, stepMs);

@@ -2,10 +2,12 @@
 import type { Job } from '../../job/job.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { Obstacle, type Outcome } from '../invocation.ts';
+import { sortAsides } from './checkpoint.ts';
 import { type Context, jobOf } from './context.ts';
 import { stayWith } from './foreground.ts';
 import { beginInUnit, inUnit } from './in-unit.ts';
 import { requireManager } from './manager.ts';
+import { update } from './run.ts';
 
 export async function resume(context: Context): Promise<Outcome> {
   const { invocation } = context;
@@ -13,13 +15,24 @@ export async function resume(context: Context): Promise<Outcome> {
   const job = jobOf(context);
   if (within) return beginInUnit(context, job);
   if (!foreground) requireManager();
-  if (from !== undefined) await goBackTo(from, job, invocation.signal);
+  if (from !== undefined) await goBackTo(context, from, job);
+  await noteOptions(context, job);
   return foreground ? stayWith(context, job) : inUnit(context, job);
 }
 
+async function noteOptions({ invocation }: Context, job: Job): Promise<void> {
+  if (!invocation.own.restoreFiles) return;
+  const lock = await job.lock(invocation.signal);
+  try {
+    update(job, job.spec!, invocation.own);
+  } finally {
+    lock.release();
+  }
+}
+
 /** The job goes on from an older checkpoint, also if it has finished since. */
-async function goBackTo(from: number, job: Job, signal: AbortSignal): Promise<void> {
-  const lock = await job.lock(signal);
+async function goBackTo(context: Context, from: number, job: Job): Promise<void> {
+  const lock = await job.lock(context.invocation.signal);
   try {
     const { checkpoints, state } = job;
     if (!checkpoints.includes(from)) {
@@ -36,6 +49,8 @@ async function goBackTo(from: number, job: Job, signal: AbortSignal): Promise<vo
         `Suspend it first: criuctl suspend ${job.name}`,
       );
     }
+    // What a killed criuctl has left would become the latest afterwards.
+    await sortAsides(context, job);
     job.latest = from;
     job.forgetEnd();
   } finally {

@@ -82,10 +82,15 @@ function writeWanted({ invocation }: Context, job: Job): void {
   job.writeSpec(wanted);
 }
 
-/** The interval and the number that stays may change while it runs. */
-function update(job: Job, before: JobSpec, { keep, job: { every } }: OwnOptions): void {
-  if (every === undefined && keep === undefined) return;
-  job.writeSpec({ ...before, every: every ?? before.every, keep: keep ?? before.keep });
+/** These may change while it runs. Its unit knows no more of them than this. */
+export function update(job: Job, before: JobSpec, { keep, restoreFiles, job: { every } }: OwnOptions): void {
+  if (every === undefined && keep === undefined && !restoreFiles) return;
+  job.writeSpec({
+    ...before,
+    every: every ?? before.every,
+    keep: keep ?? before.keep,
+    restoreFiles: before.restoreFiles || restoreFiles,
+  });
 }
 
 /** @returns an absolute path. @throws Obstacle */

@@ -1,0 +1,207 @@
+/** Jobs whose criuctl is killed, interrupted or kept waiting at a bad moment, and directories of jobs that others have made. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { list } from '../../src/cli/gone.ts';
+import { it } from '../hostile/support/guarantee.ts';
+import { directoryOf } from '../hostile/support/people.ts';
+import { eventually, run, succeeds } from './support/bench.ts';
+import { criuctl, must } from './support/criuctl.ts';
+import { link } from './support/it.ts';
+import { TestJob, withJobsOf } from './support/jobs.ts';
+import { isAlive } from './support/proc.ts';
+
+const exited = (child: ChildProcess): Promise<number | null> =>
+  new Promise((resolve) => child.once('exit', resolve));
+
+/** What the job had written after the checkpoint that it went on from. */
+const cutBack = (job: TestJob): string[] =>
+  readdirSync(job.path).filter((name) => name.startsWith('stdout.after-'));
+
+async function started(...options: string[]): Promise<TestJob> {
+  const job = new TestJob('root');
+  must(job.ask('run', ...options, ...job.steps()));
+  await eventually('it writes', () => job.lines > 3);
+  return job;
+}
+
+/** Holds the lock of a job, as a criuctl at work does. */
+async function held(job: TestJob): Promise<() => void> {
+  const file = join(job.path, 'held');
+  const script = `touch ${file}; exec sleep infinity`;
+  const holder = spawn('flock', [join(job.path, 'lock'), 'sh', '-c', script], {
+    stdio: 'ignore',
+    detached: true,
+  });
+  await eventually('the lock is held', () => existsSync(file));
+  return () => {
+    process.kill(-holder.pid!, 'SIGKILL');
+  };
+}
+
+describe('a job whose criuctl is struck', () => {
+  withJobsOf('root');
+
+  it('by SIGKILL at any name that a suspend gives goes on where it was, and repeats nothing', async () => {
+    const job = await started();
+    must(job.ask('checkpoint'));
+    const calls = '/^(rename|symlink)';
+    for (let at = 1; ; at += 1) {
+      assert.ok(at < 30, 'a suspend gives a few names');
+      await job.goesOn();
+      const inject = `inject=${calls}:signal=SIGKILL:when=${at}`;
+      const argv = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${calls}`, '-e', inject];
+      const suspend = ['criuctl', 'suspend', job.name];
+      const { status, stderr } = spawnSync('strace', [...argv, ...suspend], { encoding: 'utf8' });
+      must(job.ask('run', ...job.steps()));
+      assert.equal(job.now.state, 'running');
+      assert.deepEqual(cutBack(job), [], `name ${at}`);
+      if (status === 0) {
+        assert.ok(at > 3, `${at} ${stderr}`);
+        break;
+      }
+    }
+    await job.letEnd();
+    assert.equal(job.ask('wait').status, 0);
+    job.assertWhole();
+  });
+
+  it('before the files of its job were noted has no checkpoint of these images, and goes on from the one before', async () => {
+    const job = await started();
+    must(job.ask('checkpoint'));
+    await job.goesOn();
+    must(job.ask('suspend'));
+    const aside = join(job.path, 'checkpoints', '.new-2');
+    run('mv', join(job.path, 'checkpoints', '2'), aside);
+    rmSync(join(aside, 'files.json'));
+    must(job.ask('run', ...job.steps()));
+    assert.equal(job.now.from, 1);
+    assert.equal(cutBack(job).length, 1);
+    await job.letEnd();
+    assert.equal(job.ask('wait').status, 0);
+    job.assertWhole();
+  });
+
+  it('by SIGTERM in the unit of a checkpoint sees the checkpoint to its end, and the job runs on', async () => {
+    const job = await started();
+    const release = await held(job);
+    const asks = spawn('criuctl', ['checkpoint', '--in-unit', job.name], { stdio: 'ignore' });
+    const end = exited(asks);
+    const waits = (): boolean =>
+      list(`/proc/${asks.pid}/fd`).some(
+        (fd) => link(`/proc/${asks.pid}/fd/${fd}`) === join(job.path, 'lock'),
+      );
+    // It has the file open for a moment at each try.
+    await eventually('criuctl waits for the lock', () => Array.from({ length: 2000 }).some(waits));
+    asks.kill('SIGTERM');
+    release();
+    assert.equal(await end, 0);
+    assert.equal(job.now.latest, 1);
+    await job.goesOn();
+    must(job.ask('suspend'));
+  });
+
+  it('by the patience of systemd, while it waits for another, is given the time, and the job is suspended', async () => {
+    const dropIn = '/run/systemd/system/criu-job@.service.d';
+    mkdirSync(dropIn, { recursive: true });
+    writeFileSync(join(dropIn, 'test.conf'), '[Service]\nTimeoutStopSec=15s\n');
+    run('systemctl', 'daemon-reload');
+    try {
+      const job = await started();
+      const unit = `criu-job@${job.name}.service`;
+      const release = await held(job);
+      run('systemctl', 'stop', '--no-block', unit);
+      const isStopping = (): boolean =>
+        run('systemctl', 'show', '--property=ActiveState', '--value', unit).trim() === 'deactivating';
+      await eventually('systemd stops the unit', isStopping);
+      await delay(20_000);
+      assert.ok(isStopping(), 'systemd waits for criuctl');
+      release();
+      await eventually('the unit has stopped', () => !isStopping());
+      assert.equal(job.now.state, 'suspended');
+      assert.ok(succeeds('systemctl', 'is-enabled', unit));
+    } finally {
+      rmSync(dropIn, { recursive: true });
+      run('systemctl', 'daemon-reload');
+    }
+  });
+
+  it('has what the job had written on the disk before a checkpoint is complete', async () => {
+    const job = await started();
+    const argv = ['-f', '-qq', '-y', '-e', 'trace=fsync,rename', 'criuctl', 'checkpoint', job.name];
+    const { status, stderr } = spawnSync('strace', argv, { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+    const synced = stderr.indexOf(`<${join(job.path, 'stdout')}>)`);
+    const named = stderr.indexOf(`${join(job.path, 'checkpoints', '1')}")`);
+    assert.ok(synced > 0 && synced < named, stderr);
+    must(job.ask('suspend'));
+  });
+
+  it('that stays in the foreground leaves with the status of the job, also if the reader of its output has gone', async () => {
+    const job = new TestJob('root', true);
+    const stays = job.piped('run', '--foreground', ...job.steps(9));
+    const end = exited(stays);
+    await new Promise((resolve) => stays.stdout!.once('data', resolve));
+    stays.stdout!.destroy();
+    for (let more = 0; more < 5; more += 1) await job.goesOn();
+    await job.letEnd();
+    assert.equal(await end, 9);
+    job.assertWhole();
+  });
+});
+
+describe('a job of root’s', () => {
+  withJobsOf('root');
+
+  it('is refused in a directory of another user’s, whose program root would execute', () => {
+    const home = directoryOf('root', 0o755);
+    const path = join(home, 'planted');
+    const refused = (verb: string, ...command: string[]): void => {
+      const { status, stderr } = criuctl(verb, 'planted', '--foreground', '--dir', home, ...command);
+      assert.notEqual(status, 0);
+      assert.match(stderr, /belongs to another user/);
+    };
+    run('install', '-d', '-o', 'alice', '-g', 'alice', path);
+    refused('run', '--', '/bin/true');
+    assert.deepEqual(readdirSync(path), []);
+    writeFileSync(join(path, 'job.json'), '{}');
+    refused('resume');
+    return Promise.resolve();
+  });
+
+  it('whose file has grown is resumed in its unit with --restore-files', async () => {
+    const job = new TestJob('root');
+    const out = join(directoryOf('root'), 'out');
+    const program = `
+import os, sys, time
+out = open(sys.argv[1], "w")
+while not os.path.exists(sys.argv[2]):
+    out.write("line\\n"); out.flush(); time.sleep(0.05)
+`;
+    const command = ['--', '/usr/bin/python3', '-c', program, out, job.endFile];
+    must(job.ask('run', ...command));
+    await eventually('it writes', () => existsSync(out) && readFileSync(out, 'utf8').length > 20);
+    const { pid } = job.now;
+    must(job.ask('suspend'));
+    appendFileSync(out, 'what somebody else has written');
+    const refused = job.ask('resume');
+    assert.notEqual(refused.status, 0);
+    assert.match(refused.stderr, /out has \d+ bytes, and had \d+ bytes at the dump/);
+    must(job.ask('resume', '--restore-files'));
+    assert.deepEqual([job.now.state, job.now.pid], ['running', pid]);
+    writeFileSync(job.endFile, '');
+    assert.equal(job.ask('wait').status, 0);
+    assert.match(readFileSync(out, 'utf8'), /^(line\n)+$/);
+    assert.equal(isAlive(pid!), false);
+  });
+});
