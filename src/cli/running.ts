@@ -42,6 +42,8 @@ export class Running {
 
   async #statusOfReaped(): Promise<ExitStatus> {
     for (let waited = 0; waited <= reapPatienceMs; waited += reapStepMs) {
+      // Nobody asks any more after close().
+      if (this.#process.pidfd.number < 0) break;
       const status = native.endOf(this.#process.pidfd);
       if (status) return status;
       if (status === null) break;

@@ -65,24 +65,30 @@ export class Job {
   /** Without links: paths in images lead there. */
   readonly path: string;
 
-  /** @returns undefined if there is no such job. @throws Error of node:fs, or for a job of another user's. */
-  static find(home: string, name: string): Job | undefined {
+  /**
+   * @param trusted it may be another user's.
+   * @returns undefined if there is no such job.
+   * @throws Error of node:fs, or for a job of another user's.
+   */
+  static find(home: string, name: string, trusted = false): Job | undefined {
     const path = join(home, name);
     if (!existsSync(join(path, 'job.json'))) return undefined;
-    requireOwn(path);
-    return new Job(name, realpathSync(path));
+    const real = realpathSync(path);
+    if (!trusted) requireOwn(real);
+    return new Job(name, real);
   }
 
   /** Makes its directory, empty so far. @throws Error of node:fs, or for a directory with files of others': a job is removed as a whole. */
-  static make(home: string, name: string): Job {
+  static make(home: string, name: string, trusted = false): Job {
     const path = join(home, name);
     const others = existsSync(path) ? readdirSync(path).filter((each) => !begun.has(each)) : [];
     if (others.length > 0) throw new Error(`${path} has other files than a job's, as ${others[0]}`);
     mkdirSync(path, { recursive: true, mode: 0o700 });
-    requireOwn(path);
-    chmodSync(path, 0o700);
-    mkdirSync(join(path, 'checkpoints'), { recursive: true, mode: 0o700 });
-    return new Job(name, realpathSync(path));
+    const real = realpathSync(path);
+    if (!trusted) requireOwn(real);
+    chmodSync(real, 0o700);
+    mkdirSync(join(real, 'checkpoints'), { recursive: true, mode: 0o700 });
+    return new Job(name, real);
   }
 
   /** @returns the names of all jobs. */
@@ -171,7 +177,7 @@ export class Job {
     return end && this.run?.stopped && isEndBy(end, signalsOfStop) ? undefined : end;
   }
 
-  /** Before a stop of its unit that does not suspend it. */
+  /** Before a stop of its unit, which may not suspend it. */
   noteStop(): void {
     const { run } = this;
     if (run) this.writeRun({ ...run, stopped: true });

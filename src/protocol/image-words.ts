@@ -24,7 +24,8 @@ const rows: readonly Row[] = [
       `CRIU has crashed, as it does without files.img, or fs-PID.img or mm-PID.img of a process; ${verify}`,
   ],
   [
-    /Restoring FAILED/,
+    // With a line about its child, if that is seen in time.
+    /Restoring FAILED|\d+ exited, status=/,
     () => `CRIU gives no reason, as it does without pagemap-PID.img of a process; ${verify}`,
   ],
 ];

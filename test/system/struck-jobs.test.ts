@@ -49,6 +49,9 @@ async function held(job: TestJob): Promise<() => void> {
   };
 }
 
+const isDown = (unit: string): boolean =>
+  /^(inactive|failed)$/.test(run('systemctl', 'show', '--property=ActiveState', '--value', unit).trim());
+
 describe('a job whose criuctl is struck', () => {
   withJobsOf('root');
 
@@ -120,20 +123,43 @@ describe('a job whose criuctl is struck', () => {
       const job = await started();
       const unit = `criu-job@${job.name}.service`;
       const release = await held(job);
-      run('systemctl', 'stop', '--no-block', unit);
-      const isStopping = (): boolean =>
-        run('systemctl', 'show', '--property=ActiveState', '--value', unit).trim() === 'deactivating';
-      await eventually('systemd stops the unit', isStopping);
-      await delay(20_000);
-      assert.ok(isStopping(), 'systemd waits for criuctl');
-      release();
-      await eventually('the unit has stopped', () => !isStopping());
+      try {
+        run('systemctl', 'stop', '--no-block', unit);
+        await delay(20_000);
+        assert.equal(isDown(unit), false, 'systemd waits for criuctl');
+      } finally {
+        release();
+      }
+      await eventually('the unit has stopped', () => isDown(unit));
       assert.equal(job.now.state, 'suspended');
       assert.ok(succeeds('systemctl', 'is-enabled', unit));
     } finally {
       rmSync(dropIn, { recursive: true });
       run('systemctl', 'daemon-reload');
     }
+  });
+
+  it('by SIGKILL in a stop of its unit leaves a job that is interrupted, stays enabled, and goes on from its last checkpoint', async () => {
+    const job = await started();
+    must(job.ask('checkpoint'));
+    const unit = `criu-job@${job.name}.service`;
+    const release = await held(job);
+    try {
+      run('systemctl', 'stop', '--no-block', unit);
+      const stops = `^(/usr/bin/node )?[^ ]*criuctl suspend --in-unit ${job.name}$`;
+      await eventually('criuctl waits for the lock', () => Boolean(job.run.stopped));
+      run('pkill', '--signal', 'KILL', '--full', stops);
+    } finally {
+      release();
+    }
+    await eventually('the unit has stopped', () => !succeeds('systemctl', 'is-active', unit) && isDown(unit));
+    assert.equal(job.now.state, 'interrupted');
+    assert.ok(succeeds('systemctl', 'is-enabled', unit));
+    must(job.ask('run', ...job.steps()));
+    assert.equal(job.now.from, 1);
+    await job.letEnd();
+    assert.equal(job.ask('wait').status, 0);
+    job.assertWhole();
   });
 
   it('has what the job had written on the disk before a checkpoint is complete', async () => {

@@ -8,6 +8,7 @@ import type { Job } from '../../job/job.ts';
 import { type RunRecord, recordOf } from '../../job/run-record.ts';
 import { type JobState, nextStep } from '../../job/state.ts';
 import { exitCodes } from '../exit-codes.ts';
+import { read } from '../gone.ts';
 import { Obstacle } from '../invocation.ts';
 import { sortAsides } from './checkpoint.ts';
 import { type Context, warn } from './context.ts';
@@ -161,14 +162,33 @@ function remember(job: Job, run: RunRecord): void {
   try {
     job.writeRun(run);
   } catch (error) {
-    for (const pid of membersOf(run.pid)) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It has ended.
-      }
-    }
+    endTree(run.pid);
     throw error;
+  }
+}
+
+/** @param root collects what the others leave, and stands still meanwhile. */
+function endTree(root: number): void {
+  signal(root, 'SIGSTOP');
+  const mostRounds = 1000;
+  for (let round = 0; round < mostRounds; round += 1) {
+    // Those that have ended wait for the root, which is not to run any more.
+    const others = membersOf(root).filter((pid) => pid !== root && !isZombie(pid));
+    if (others.length === 0) break;
+    for (const pid of others) signal(pid, 'SIGKILL');
+  }
+  signal(root, 'SIGKILL');
+}
+
+function isZombie(pid: number): boolean {
+  return /^State:\t[ZX]/m.test(read(`/proc/${pid}/status`));
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It has ended.
   }
 }
 

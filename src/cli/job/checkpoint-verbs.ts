@@ -34,13 +34,12 @@ export async function suspend(context: Context): Promise<Outcome> {
   const { invocation } = context;
   const { inUnit } = invocation.own.job;
   const job = jobOf(context);
-  // Before it waits for an operation in flight, which may take as long as this one.
-  const patience = inUnit ? patienceFor(job) : undefined;
+  const own = inUnit ? ownPid(job) : undefined;
+  // Before it waits for an operation in flight, which may take as long as this one. systemd may end this criuctl, and then the job.
+  if (own !== undefined) noteStop(job);
+  const patience = own === undefined ? undefined : askForTime(own);
   try {
     return await suspendUnderLock(context, job);
-  } catch (error) {
-    if (inUnit && ownPid(job) !== undefined) job.noteStop();
-    throw error;
   } finally {
     patience?.end();
   }
@@ -68,9 +67,12 @@ async function suspendUnderLock(context: Context, job: Job): Promise<Outcome> {
   }
 }
 
-function patienceFor(job: Job): { end(): void } | undefined {
-  const pid = ownPid(job);
-  return pid === undefined ? undefined : askForTime(pid);
+function noteStop(job: Job): void {
+  try {
+    job.noteStop();
+  } catch (error) {
+    warn(`the stop of job ${job.name} cannot be noted: ${(error as Error).message.split(', ')[0]}`);
+  }
 }
 
 /** The root of the job, if it runs in its unit. */

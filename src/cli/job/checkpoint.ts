@@ -14,7 +14,7 @@ import { imageBytes, memoryOfTree } from '../images.ts';
 import { Obstacle } from '../invocation.ts';
 import type { NeededOptions } from '../look-first.ts';
 import { type Context, sentenceOf } from './context.ts';
-import { areFilesNoted, noteFiles, syncFiles } from './files.ts';
+import { areFilesNoted, noteFiles, OpenFiles } from './files.ts';
 import { areMarksLeft, leaveMarks } from './marks.ts';
 
 export interface Taken {
@@ -56,7 +56,7 @@ async function take(context: Context, job: Job, pid: number, ends: boolean): Pro
     return await write(context, job, pid, ends, needed, way);
   } catch (error) {
     // Whatever made this increment impossible, all of the memory may be in one directory still.
-    if (way.parent === undefined || job.state.is !== 'running') throw error;
+    if (way.parent === undefined || job.state.is !== 'running' || asidesOf(job).length > 0) throw error;
     return write(context, job, pid, ends, needed, { ...way, parent: undefined });
   }
 }
@@ -90,6 +90,8 @@ async function write(
   const number = job.nextCheckpoint;
   const aside = job.at('checkpoints', asideName(number));
   mkdirSync(aside, { mode: 0o700 });
+  const files = new OpenFiles();
+  const warnings: string[] = [];
   let dumped: { readonly bytes: number; readonly statistics?: DumpStatistics; readonly warning?: string };
   try {
     writeNote(aside, { format: 1, number, ends, restore: needed.restore });
@@ -113,7 +115,7 @@ async function write(
         replace: false,
         detach: undefined,
         onFrozen: () => {
-          noteFiles(pid, aside);
+          noteFiles(pid, aside, files);
           if (tracks && !ends) leaveMarks(pid, aside);
         },
       },
@@ -122,12 +124,17 @@ async function write(
     dumped = outcome.json as typeof dumped;
     const faults = await tools.faultsOf(aside);
     if (faults.length > 0) throw new Obstacle(exitCodes.failed, `The checkpoint is incomplete: ${faults[0]}`);
+    const reason = await files.sync();
+    if (reason !== undefined)
+      warnings.push(`what job ${job.name} has written may be lost with a power cut: ${reason}`);
   } catch (error) {
     // Processes that this dump has ended are in these images. The next criuctl sorts out what cannot be told by now.
     if (!(await isLetGo(pid))) throw error;
     if (job.state.is === 'running') rmSync(aside, { recursive: true, force: true });
     else await sortAsides(context, job);
     throw error;
+  } finally {
+    files.close();
   }
   keep(job, aside, number);
   prune(job, number);
@@ -137,6 +144,7 @@ async function write(
     bytes: dumped.bytes,
     frozenUsec: dumped.statistics?.frozenUsec,
     warnings: [
+      ...warnings,
       ...(dumped.warning === undefined ? [] : [dumped.warning]),
       ...(needed.names.length === 0 ? [] : [`Job ${job.name} comes back with ${needed.names.join(' ')}`]),
     ],
@@ -158,12 +166,15 @@ async function isLetGo(pid: number): Promise<boolean> {
   return false;
 }
 
+/** Images of checkpoints without a name, the oldest first. */
+function asidesOf(job: Job): number[] {
+  return job.checkpointNames.flatMap((name) => numberOfAside(name) ?? []).sort((one, other) => one - other);
+}
+
 /** Leftovers of a killed criuctl: complete images become a checkpoint, others go. */
 export async function sortAsides({ tools }: Context, job: Job): Promise<void> {
-  for (const name of job.checkpointNames) {
-    const number = numberOfAside(name);
-    if (number === undefined) continue;
-    const aside = job.at('checkpoints', name);
+  for (const number of asidesOf(job)) {
+    const aside = job.at('checkpoints', asideName(number));
     const isNoted = readNote(aside) !== undefined && areFilesNoted(aside);
     const whole = isNoted && (await tools.faultsOf(aside)).length === 0;
     if (whole && !job.checkpoints.includes(number)) keep(job, aside, number);
@@ -172,7 +183,7 @@ export async function sortAsides({ tools }: Context, job: Job): Promise<void> {
 }
 
 /**
- * The images, and what the job had written by then, are on the disk before a name says that they are complete. The link leads to the
+ * The images are on the disk before a name says that they are complete. The link leads to the
  * name before it is there, and is passed over: after a kill in between, the next criuctl gives the name.
  */
 function keep(job: Job, aside: string, number: number): void {
@@ -185,8 +196,7 @@ function keep(job: Job, aside: string, number: number): void {
     }
   }
   syncDirectory(aside);
-  syncFiles(aside);
-  job.latest = number;
+  if (number > Math.max(0, ...job.checkpoints)) job.latest = number;
   renameSync(aside, job.checkpoint(number));
   syncDirectory(job.at('checkpoints'));
 }

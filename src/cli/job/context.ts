@@ -64,7 +64,7 @@ export function nameOf({ action = '' }: Invocation): string {
 export function jobOf(context: Context): Job {
   const { invocation, home } = context;
   const name = nameOf(invocation);
-  const job = attempt(home, () => Job.find(home, name));
+  const job = attempt(home, () => Job.find(home, name, invocation.own.trustImages));
   if (!job) throw new NoSuchJob(context);
   return job;
 }

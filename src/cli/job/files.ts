@@ -5,7 +5,7 @@
 import {
   closeSync,
   constants,
-  fsyncSync,
+  fsync,
   openSync,
   readFileSync,
   readlinkSync,
@@ -14,6 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import type { WrittenFile } from '../files/written-files.ts';
 import { list, read } from '../gone.ts';
 import { membersOf } from './members.ts';
@@ -22,14 +23,15 @@ const name = 'files.json';
 const accessMode = 0o3;
 const append = 0o2000;
 
-/** While the tree is frozen. */
-export function noteFiles(root: number, directory: string): void {
+/** While the tree is frozen. @param open gets each of the files. */
+export function noteFiles(root: number, directory: string, open: OpenFiles): void {
   const found = new Map<string, WrittenFile>();
   for (const pid of membersOf(root)) {
     for (const fd of list(`/proc/${pid}/fd`)) {
       const file = writtenFile(pid, fd);
       if (!file) continue;
       const before = found.get(file.path);
+      if (!before) open.add(`/proc/${pid}/fd/${fd}`);
       found.set(file.path, { ...file, appends: file.appends && (before?.appends ?? true) });
     }
   }
@@ -57,21 +59,36 @@ function writtenFile(pid: number, fd: string): WrittenFile | undefined {
   return { path, size: stat.size, appends: (flags & append) !== 0 || place >= stat.size };
 }
 
-/** What the job had written by then survives a power cut, as the images do: a shorter file would stand in the way of a resume. */
-export function syncFiles(directory: string): void {
-  for (const { path } of readFiles(directory)) {
-    let fd: number;
+/** The files of a job in the moment of a checkpoint, whatever their names lead to afterwards. */
+export class OpenFiles {
+  readonly #fds: number[] = [];
+
+  /** @param way below /proc/PID/fd: no name of others' is followed. */
+  add(way: string): void {
     try {
-      fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      this.#fds.push(openSync(way, constants.O_RDONLY | constants.O_NONBLOCK));
     } catch {
-      // It is gone, or its user may only write it.
-      continue;
+      // Its user may only write it.
     }
-    try {
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
+  }
+
+  /** What the job had written by then survives a power cut, as its images do. @returns why it may not. */
+  async sync(): Promise<string | undefined> {
+    let reason: string | undefined;
+    for (const fd of this.#fds) {
+      try {
+        await promisify(fsync)(fd);
+      } catch (error) {
+        // Some file systems do not offer it.
+        const { code, message } = error as NodeJS.ErrnoException;
+        if (code !== 'EINVAL') reason ??= message.split(', ')[0]!;
+      }
     }
+    return reason;
+  }
+
+  close(): void {
+    for (const fd of this.#fds.splice(0)) closeSync(fd);
   }
 }
 

@@ -25,6 +25,7 @@ const passedOn = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'
 export async function stayWith(context: Context, job: Job): Promise<Outcome> {
   const { verb } = context.invocation;
   const before = job.state;
+  outliveReaders();
   // Before anything is begun: on a shared file system, another machine sees this lock.
   const watch = job.watch();
   if (!watch) {
@@ -52,6 +53,18 @@ export async function stayWith(context: Context, job: Job): Promise<Outcome> {
   } finally {
     watcher.close();
     watch.release();
+  }
+}
+
+/** The job's output is in its files, whoever reads it here, and wherever it is kept. */
+function outliveReaders(): void {
+  let isTold = false;
+  for (const name of ['stdout', 'stderr'] as const) {
+    process[name].on('error', ({ code, message }: NodeJS.ErrnoException) => {
+      if (code === 'EPIPE' || isTold) return;
+      isTold = true;
+      warn(`criuctl's own ${name} lacks output of the job: ${message}`);
+    });
   }
 }
 
@@ -126,8 +139,6 @@ class Watcher {
     const { json, job } = this.#context.invocation.own;
     const over = new AbortController();
     const output = json ? [] : this.#followers(from);
-    // The job's output is in its files, whoever reads it here.
-    for (const name of ['stdout', 'stderr'] as const) process[name].on('error', () => {});
     const shown = Promise.all(output.map((each) => each.until(over.signal)));
     this.#running = Running.find(pid);
     for (const name of this.#early.splice(0)) this.#signalled(name);

@@ -12,6 +12,7 @@ import { type Context, sentenceOf, uid, warn } from './context.ts';
 import {
   disableUnit,
   enableUnit,
+  isStarting,
   jobUnit,
   lingeringAdvice,
   moveHere,
@@ -32,7 +33,8 @@ export async function inUnit({ invocation }: Context, job: Job): Promise<Outcome
     // Before its start, which may be long, and which its user may stop watching.
     await enableUnit(job.name);
     if (!(await startUnit(job.name))) {
-      if (before.is === 'new') await disableUnit(job.name);
+      // Not if only the wait for its start was interrupted.
+      if (job.state.is === 'new' && !(await isStarting(job.name))) await disableUnit(job.name);
       throw await failureOf(job);
     }
   } else if (before.is === 'running' && invocation.own.job.every !== undefined) {

@@ -71,6 +71,11 @@ export async function forgetUnit(name: string): Promise<void> {
   await systemctl('reset-failed', jobUnit(name)).catch(() => '');
 }
 
+export async function isStarting(name: string): Promise<boolean> {
+  const state = await systemctl('show', '--property=ActiveState', '--value', jobUnit(name)).catch(() => '');
+  return /^(active|activating|reloading)$/.test(state.trim());
+}
+
 /** Result= of the unit of a job that could not be started. */
 export async function stateOfUnit(name: string): Promise<string> {
   return (await systemctl('show', '--property=Result', '--value', jobUnit(name)).catch(() => '')).trim();

@@ -24,8 +24,9 @@ export async function run(context: Context): Promise<Outcome> {
   }
   if (!existsSync(invocation.own.service ?? defaultAddress))
     warn('there is no checkpoint service on this machine yet: systemctl enable --now criu.socket, as root');
-  const known = attempt(home, () => Job.find(home, name));
-  const job = known ?? attempt(home, () => Job.make(home, name));
+  const { trustImages } = invocation.own;
+  const known = attempt(home, () => Job.find(home, name, trustImages));
+  const job = known ?? attempt(home, () => Job.make(home, name, trustImages));
   const lock = await job.lock(invocation.signal);
   try {
     writeWanted(context, job);

@@ -127,6 +127,10 @@ export class TestJob {
     return found;
   }
 
+  get run(): { readonly pid: number; readonly stopped?: true } {
+    return JSON.parse(readFileSync(join(this.path, 'run.json'), 'utf8'));
+  }
+
   /** Everything that the job has written. */
   get output(): string {
     const file = join(this.path, 'stdout');

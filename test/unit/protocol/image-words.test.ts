@@ -25,9 +25,12 @@ describe('the words about images in the reply to a failed restore', () => {
       'Error (criu/protobuf.c:93): Read 7 bytes while 8 expected from /a: b/fdinfo-2.img: No such file';
     assert.match(told(ReqType.RESTORE, cut)!, /^fdinfo-2\.img is cut off: a record has 7 bytes of 8 \(Error/);
     const empty = 'Error (criu/image.c:882): Unexpected EOF';
+    const left = 'Error (criu/cr-restore.c:1258): 7 exited, status=1';
     const core = "Error (criu/cr-restore.c:510): Can't open core data for 7";
+    assert.match(told(ReqType.RESTORE, left, failed)!, /^CRIU gives no reason, as it does without pagemap-/);
     assert.match(told(ReqType.RESTORE, empty, core)!, /^core-7\.img is damaged \(/);
-    for (const line of [empty, failed, crashed]) assert.match(told(ReqType.RESTORE, line)!, /images verify/);
+    for (const line of [empty, failed, crashed, left])
+      assert.match(told(ReqType.RESTORE, line)!, /images verify/);
   });
 
   it('are no words about a crash that has another cause, or about another request', () => {
