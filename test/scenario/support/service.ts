@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -108,14 +109,26 @@ export class ServiceUnderTest {
     return readdirSync(`/proc/${this.pid}/fd`).length;
   }
 
+  /** Connections among its descriptors. It opens others now and then, as for its question for the version of criu. */
+  sockets(): number {
+    return readdirSync(`/proc/${this.pid}/fd`).filter((fd) => {
+      try {
+        return readlinkSync(`/proc/${this.pid}/fd/${fd}`).startsWith('socket:');
+      } catch {
+        return false;
+      }
+    }).length;
+  }
+
   residentKiB(): number {
     return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${this.pid}/status`, 'utf8'))?.[1]);
   }
 
+  /** Its engines, and no criu that it asks for the version. */
   children(): string[] {
     return readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8')
       .split(' ')
-      .filter((pid) => pid !== '');
+      .filter((pid) => pid !== '' && !isAskedForVersion(pid));
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -142,6 +155,14 @@ export class ServiceUnderTest {
     if (this.pid !== 0 && !existsSync(this.#statusFile)) this.#terminate();
     if (this.pid !== 0) await this.ended();
     rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function isAskedForVersion(pid: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes('--version');
+  } catch {
+    return false;
   }
 }
 
