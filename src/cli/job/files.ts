@@ -59,12 +59,16 @@ function writtenFile(pid: number, fd: string): WrittenFile | undefined {
   return { path, size: stat.size, appends: (flags & append) !== 0 || place >= stat.size };
 }
 
+/** Descriptors that criuctl can spare, whatever its limit is: files.json is written beside them. The files beyond are not synced. */
+const mostOpen = 256;
+
 /** The files of a job in the moment of a checkpoint, whatever their names lead to afterwards. */
 export class OpenFiles {
   readonly #fds: number[] = [];
 
   /** @param way below /proc/PID/fd: no name of others' is followed. */
   add(way: string): void {
+    if (this.#fds.length >= mostOpen) return;
     try {
       this.#fds.push(openSync(way, constants.O_RDONLY | constants.O_NONBLOCK));
     } catch {
