@@ -152,6 +152,23 @@
       "conditions": [["werror==1", {"cflags": ["-Werror"]}]],
     },
     {
+      # The holder of the lock of a job in the foreground.
+      "target_name": "criu-job-claim",
+      "type": "executable",
+      "sources": ["job-claim/job-claim.cc"],
+      "defines": ["_GNU_SOURCE", "_FILE_OFFSET_BITS=64"],
+      "cflags!": ["-fPIC"],
+      "cflags_cc!": ["-std=gnu++17", "-std=gnu++1y", "-std=gnu++20"],
+      "cflags": [
+        "-Wall", "-Wextra", "-Wconversion", "-Wshadow",
+        "-fPIE", "-fvisibility=hidden", "-fstack-protector-strong",
+      ],
+      "cflags_cc": ["-std=c++20", "-fno-exceptions", "-fno-rtti"],
+      "ldflags!": ["-rdynamic"],
+      "ldflags": ["-pie", "-Wl,-z,relro,-z,now", "-Wl,-z,noexecstack", "-Wl,--as-needed"],
+      "conditions": [["werror==1", {"cflags": ["-Werror"]}]],
+    },
+    {
       # The root of a job's tree. It is copied into each job and runs there for as long as the job does, so it is small: no libc.
       "target_name": "criu-job-root",
       "type": "executable",

@@ -25,6 +25,7 @@ copyFileSync('native/build/Release/criu-launcher', `${out}/criu-launcher`);
 copyFileSync('native/build/Release/criu-grant', `${out}/criu-grant`);
 copyFileSync('native/build/Release/criu-pids', `${out}/criu-pids`);
 copyFileSync('native/build/Release/criu-job-root', `${out}/criu-job-root`);
+copyFileSync('native/build/Release/criu-job-claim', `${out}/criu-job-claim`);
 copyFileSync('native/build/Release/criu-engine-preload.node', `${out}/criu-engine-preload.so`);
 copyFileSync('units/unprivileged.conf', `${out}/unprivileged.conf`);
 

@@ -264,6 +264,7 @@ function assemble(
         from: parsed('from', parsePositive),
         follow: own.has('follow'),
         inUnit: own.has('in-unit'),
+        takeOver: own.has('take-over'),
       },
     },
   };

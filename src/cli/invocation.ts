@@ -67,6 +67,8 @@ export interface JobOptions {
   readonly follow: boolean;
   /** Of `criu-job@.service`. */
   readonly inUnit: boolean;
+  /** The machine of its last run is gone for good. */
+  readonly takeOver: boolean;
 }
 
 export interface Invocation {

@@ -8,11 +8,12 @@
  *     run.json  end           the process of its last start or resume; the end of its command
  *     checkpoints/N  latest   complete checkpoints, and a link to the checkpoint that a resume takes
  *     failure                 the reason why the last checkpoint or resume has failed
- *     lock  watch             locks of operations, and of the criuctl that watches it in the foreground
+ *     lock  watch             locks of operations, and of the criuctl that watches it in the foreground, or its tree
  */
 import {
   chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -21,13 +22,14 @@ import {
   renameSync,
   rmSync,
   statSync,
+  unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { nextNumber, numbersOf } from './checkpoints.ts';
 import { type End, parseEnd } from './end.ts';
 import { isEndBy } from './ended-by.ts';
 import { pointTo, readIfThere, removeIfThere, writeWhole } from './files.ts';
-import { type Lock, lock, tryToLock } from './lock.ts';
+import { type FileLock, type Lock, lock, tryToLock } from './lock.ts';
 import { faultOfName } from './name.ts';
 import { parseRun, type RunRecord, whereIs } from './run-record.ts';
 import { type JobSpec, parseSpec } from './spec.ts';
@@ -59,6 +61,11 @@ const noteName = 'checkpoint.json';
 
 /** No name of a job begins so. Directories that a killed removal has left go with the next. */
 const removedPrefix = '.removed-';
+const removed = /^\.removed-[A-Za-z0-9][A-Za-z0-9_.-]*\.\d+$/;
+
+function removedOf(name: string): RegExp {
+  return new RegExp(`^\\${removedPrefix}${name.replaceAll('.', '\\.')}\\.\\d+$`);
+}
 
 export class Job {
   readonly name: string;
@@ -102,6 +109,9 @@ export class Job {
     }
   }
 
+  /** The watch lock is this object's: no other process can hold it. */
+  #watchedHere = false;
+
   private constructor(name: string, path: string) {
     this.name = name;
     this.path = path;
@@ -122,9 +132,18 @@ export class Job {
     return this.state;
   }
 
-  /** For as long as a criuctl watches it. @returns undefined if another does. */
-  watch(): Lock | undefined {
-    return tryToLock(this.at('watch'));
+  /** For as long as a criuctl watches it, or its tree lives. @returns undefined if another process has the lock. */
+  watch(): FileLock | undefined {
+    const lock = tryToLock(this.at('watch'));
+    if (!lock) return undefined;
+    this.#watchedHere = true;
+    return {
+      ...lock,
+      release: () => {
+        this.#watchedHere = false;
+        lock.release();
+      },
+    };
   }
 
   // The request
@@ -159,6 +178,11 @@ export class Job {
   get run(): RunRecord | undefined {
     const text = readIfThere(this.at('run.json'));
     return text === undefined ? undefined : parseRun(text);
+  }
+
+  /** The machine of its last run is gone. */
+  forgetRun(): void {
+    removeIfThere(this.at('run.json'));
   }
 
   /** Before a start or resume: the end of the last run would be taken for that of the next. */
@@ -210,7 +234,7 @@ export class Job {
         pid: run.pid,
         host: run.host,
         from: run.from,
-        mayRunElsewhere: process === 'on-another-machine' && (!run.watched || this.#isWatched()),
+        mayRunElsewhere: process === 'on-another-machine' && (!run.watched || this.#isWatchedByAnother()),
       },
       end: this.end,
       checkpoint:
@@ -218,7 +242,8 @@ export class Job {
     };
   }
 
-  #isWatched(): boolean {
+  #isWatchedByAnother(): boolean {
+    if (this.#watchedHere) return false;
     const taken = this.watch();
     taken?.release();
     return taken === undefined;
@@ -276,18 +301,30 @@ export class Job {
     return statSync(join(this.checkpoint(number), 'inventory.img'), { throwIfNoEntry: false })?.mtimeMs;
   }
 
-  /** Under its lock. Its name is free at once, and nothing is written into it while its files are removed. */
-  remove(): void {
-    const home = dirname(this.path);
-    const aside = join(home, `${removedPrefix}${this.name}.${process.pid}`);
+  /**
+   * Under its lock. Its name is free at once, and nothing is written into it while its files are removed.
+   * @param home the directory of its jobs, where its name may be a link to a directory elsewhere.
+   */
+  remove(home: string): void {
+    const place = dirname(this.path);
+    const aside = join(place, `${removedPrefix}${this.name}.${process.pid}`);
     renameSync(this.path, aside);
+    const link = join(home, this.name);
+    if (lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink()) unlinkSync(link);
     rmSync(aside, { recursive: true, force: true });
-    for (const name of readdirSync(home).filter((each) => each.startsWith(removedPrefix))) {
-      try {
-        rmSync(join(home, name), { recursive: true, force: true });
-      } catch {
-        // Another criuctl removes it at the same time.
-      }
+    // Elsewhere, the leftovers of other jobs are for those who have them in a directory of jobs.
+    sweep(home, removed);
+    sweep(place, removedOf(this.name));
+  }
+}
+
+/** Removes what killed removals have left. */
+function sweep(directory: string, names: RegExp): void {
+  for (const name of readdirSync(directory).filter((each) => names.test(each))) {
+    try {
+      rmSync(join(directory, name), { recursive: true, force: true });
+    } catch {
+      // Another criuctl removes it at the same time.
     }
   }
 }

@@ -9,8 +9,13 @@ export interface Lock {
   release(): void;
 }
 
+export interface FileLock extends Lock {
+  /** Of its descriptor: a process that inherits the descriptor holds the lock, too. */
+  readonly number: number;
+}
+
 /** @returns undefined if another process has it. @throws Error with code ENOENT if the job was removed. */
-export function tryToLock(path: string): Lock | undefined {
+export function tryToLock(path: string): FileLock | undefined {
   const fd: OwnedFd = native.open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW);
   let locked = false;
   try {
@@ -19,7 +24,7 @@ export function tryToLock(path: string): Lock | undefined {
   } finally {
     if (!locked) fd.close();
   }
-  return locked ? { release: () => fd.close() } : undefined;
+  return locked ? { number: fd.number, release: () => fd.close() } : undefined;
 }
 
 /** @throws Error with code ENOENT if no file is there. */

@@ -1,7 +1,16 @@
 /** Tests against the kernel that a job's removal and its other operations exclude each other. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Job } from '../../src/job/job.ts';
@@ -29,14 +38,14 @@ describe('the removal of a job', () => {
   it('leaves no lock to an operation that waited for it', async () => {
     const lock = await job.lock();
     const waiting = job.lock();
-    job.remove();
+    job.remove(home);
     lock.release();
     await assert.rejects(waiting, isMissing);
     assert.deepEqual(readdirSync(home), []);
   });
 
   it('succeeds while others open files in the directory again and again', async () => {
-    job.remove();
+    job.remove(home);
     const opening = spawn(process.execPath, [
       '-e',
       `const fs = require('node:fs');
@@ -50,7 +59,7 @@ describe('the removal of a job', () => {
         for (let number = 0; number < 200; number += 1) mkdirSync(each.at('checkpoints', `${number}`));
         rmSync(each.at('lock'), { force: true });
         await eventually(() => existsSync(each.at('lock')));
-        each.remove();
+        each.remove(home);
         assert.throws(() => each.watch(), isMissing);
         assert.deepEqual(readdirSync(home), []);
       }
@@ -65,8 +74,32 @@ describe('the removal of a job', () => {
     writeFileSync(join(left, 'job.json'), '{}');
     assert.deepEqual(Job.names(home), ['one']);
     const lock = await job.lock();
-    job.remove();
+    job.remove(home);
     lock.release();
     assert.deepEqual(readdirSync(home), []);
+  });
+
+  it('takes a link to its directory along, and leaves other files where the directory was', async () => {
+    const place = mkdtempSync(join(tmpdir(), 'job-place-'));
+    try {
+      const others = ['.removed-other.7', '.removed-one.7.orig', 'mine'];
+      for (const name of [...others, '.removed-one.7']) mkdirSync(join(place, name));
+      renameSync(job.path, join(place, 'one'));
+      symlinkSync(join(place, 'one'), join(home, 'one'));
+      const lock = await Job.find(home, 'one')!.lock();
+      Job.find(home, 'one')!.remove(home);
+      lock.release();
+      assert.deepEqual(readdirSync(home), []);
+      assert.deepEqual(readdirSync(place).sort(), others.sort());
+    } finally {
+      rmSync(place, { recursive: true });
+    }
+  });
+
+  it('leaves files beside the jobs with names that only begin as those of killed removals', () => {
+    const others = ['.removed-', '.removed-other', '.removed-other.txt'];
+    for (const name of others) writeFileSync(join(home, name), '');
+    job.remove(home);
+    assert.deepEqual(readdirSync(home).sort(), others);
   });
 });

@@ -57,7 +57,7 @@ describe('the rpm', () => {
       if (lstatSync(here).isSymbolicLink()) assert.equal(readlinkSync(there), readlinkSync(here), path);
       else if (!/\.(node|so)$/.test(path)) assert.equal(lstatSync(there).mode, lstatSync(here).mode, path);
       // Each distribution strips binaries in its own manner, and Debian refers to a licence that is on every machine.
-      if (!/\.(node|so)$|(launcher|grant|job-root|pids)$|copyright$/.test(path))
+      if (!/\.(node|so)$|(launcher|grant|job-claim|job-root|pids)$|copyright$/.test(path))
         assert.deepEqual(readFileSync(there), readFileSync(here), path);
     }
   });
@@ -84,7 +84,7 @@ describe('the rpm', () => {
     for (const one of ['criu >= 4.1', 'nodejs >= 20.19', '/usr/bin/node'])
       assert.ok(requires.includes(one), one);
     const linked = filesBelow(unpacked.rpm).filter((path) =>
-      /\.(node|so)$|(launcher|grant|job-root|pids)$/.test(path),
+      /\.(node|so)$|(launcher|grant|job-claim|job-root|pids)$/.test(path),
     );
     assert.ok(linked.length > 2);
     const needed = linked.flatMap((path) =>

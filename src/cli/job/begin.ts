@@ -1,8 +1,6 @@
 /** Starts a job, or goes on with it from its newest good checkpoint. Never runs it twice. */
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readdirSync, readlinkSync, renameSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { candidates } from '../../job/checkpoints.ts';
 import type { Job } from '../../job/job.ts';
 import { type RunRecord, recordOf } from '../../job/run-record.ts';
@@ -15,6 +13,7 @@ import { type Context, warn } from './context.ts';
 import { readFiles } from './files.ts';
 import { pidOf } from './json.ts';
 import { membersOf } from './members.ts';
+import { ownProgram } from './own-program.ts';
 
 export type Begun =
   | { readonly did: 'started'; readonly pid: number }
@@ -66,7 +65,7 @@ function processOf(job: Job): number | undefined {
 
 async function start(job: Job, watched: boolean): Promise<number> {
   const spec = job.spec!;
-  const root = job.placeRoot(rootProgram());
+  const root = job.placeRoot(ownProgram('criu-job-root'));
   job.forgetEnd();
   setAside(job);
   const streams = [
@@ -208,14 +207,4 @@ async function newestGood({ tools }: Context, job: Job): Promise<number> {
     `Job ${job.name} cannot go on: ${first ?? 'it has no checkpoint'}`,
     `Its files are in ${job.path}`,
   );
-}
-
-/** Beside this program, or where a checkout builds it. */
-function rootProgram(): string {
-  const here = dirname(fileURLToPath(import.meta.url));
-  const places = [
-    join(here, 'criu-job-root'),
-    join(here, '..', '..', '..', 'build', 'dist', 'criu-job-root'),
-  ];
-  return places.find((place) => existsSync(place)) ?? places[0]!;
 }

@@ -3,8 +3,8 @@ import type { Job } from '../../job/job.ts';
 import type { Outcome } from '../invocation.ts';
 import { inBytes, inTime } from '../words.ts';
 import { type Taken, takeCheckpoint } from './checkpoint.ts';
-import { type Context, jobOf, warn, withoutInterruption } from './context.ts';
-import { askForTime, intervalOf } from './in-unit.ts';
+import { type Context, jobOf, jobOfUnit, warn, withoutInterruption } from './context.ts';
+import { askForTime, forgetRemoved, intervalOf } from './in-unit.ts';
 import { disableUnit, isInUnit, setTimer } from './manager.ts';
 import { outcomeOf } from './words.ts';
 
@@ -33,7 +33,8 @@ export async function checkpoint(context: Context): Promise<Outcome> {
 export async function suspend(context: Context): Promise<Outcome> {
   const { invocation } = context;
   const { inUnit } = invocation.own.job;
-  const job = jobOf(context);
+  const job = inUnit ? jobOfUnit(context) : jobOf(context);
+  if (!job) return forgetRemoved(context);
   const own = inUnit ? ownPid(job) : undefined;
   // Before it waits for an operation in flight, which may take as long as this one. systemd may end this criuctl, and then the job.
   if (own !== undefined) noteStop(job);

@@ -1,6 +1,7 @@
 /** Shared by the verbs of jobs: the command line, the directory of jobs, and criuctl's own dump and restore. */
 
-import { closeSync, fstatSync } from 'node:fs';
+import { closeSync, fstatSync, lstatSync } from 'node:fs';
+import { join } from 'node:path';
 import type { DumpStatistics } from '../../client/statistics.ts';
 import { jobsHome } from '../../job/home.ts';
 import { Job } from '../../job/job.ts';
@@ -67,6 +68,20 @@ export function jobOf(context: Context): Job {
   const job = attempt(home, () => Job.find(home, name, invocation.own.trustImages));
   if (!job) throw new NoSuchJob(context);
   return job;
+}
+
+/**
+ * The job of a unit. @returns undefined if its directory was removed: the directory of all jobs is there, so that it is no file system
+ * that is not mounted yet. @throws Obstacle
+ */
+export function jobOfUnit(context: Context): Job | undefined {
+  const { home, invocation } = context;
+  return isThere(home) && !isThere(join(home, nameOf(invocation))) ? undefined : jobOf(context);
+}
+
+/** A link to nothing leads to a file system that is not mounted yet, perhaps. */
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 export class NoSuchJob extends Obstacle {

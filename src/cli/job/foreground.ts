@@ -3,6 +3,7 @@
  * job's status.
  */
 import { constants } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { durationInWords } from '../../job/duration.ts';
 import { isEndBy } from '../../job/ended-by.ts';
 import type { Job } from '../../job/job.ts';
@@ -17,24 +18,18 @@ import { type Context, sentenceOf, warn, withoutInterruption } from './context.t
 import { readFiles } from './files.ts';
 import { Follower } from './follow.ts';
 import { intervalOf } from './in-unit.ts';
+import { TreeClaim } from './tree-claim.ts';
 import { outcomeOf, stateInWords, statusOf } from './words.ts';
 
 const passedOn = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
 
-/** @throws Obstacle if another criuctl watches it. */
+/** @throws Obstacle if another criuctl watches it, or its tree lives. */
 export async function stayWith(context: Context, job: Job): Promise<Outcome> {
   const { verb } = context.invocation;
   const before = job.state;
   outliveReaders();
   // Before anything is begun: on a shared file system, another machine sees this lock.
-  const watch = job.watch();
-  if (!watch) {
-    throw new Obstacle(
-      exitCodes.refused,
-      `Job ${job.name} ${before.is === 'running' ? stateInWords(before) : 'is watched by another criuctl'}: it would run twice`,
-      `Wait for it: criuctl wait ${job.name}`,
-    );
-  }
+  const claim = await claimOf(job);
   // A signal to criuctl is meant for the job.
   const own = withoutInterruption(context);
   const watcher = new Watcher(own, job);
@@ -52,7 +47,26 @@ export async function stayWith(context: Context, job: Job): Promise<Outcome> {
     return told(own, afterwards(own, job, { before, state }, watcher.signals));
   } finally {
     watcher.close();
-    watch.release();
+    await claim.release();
+  }
+}
+
+/** After the end of the tree, the holder of its claim ends in a moment. @throws Obstacle if it does not */
+async function claimOf(job: Job): Promise<TreeClaim> {
+  const stepMs = 50;
+  for (let tries = 40; ; tries -= 1) {
+    const claim = await TreeClaim.take(job);
+    if (claim) return claim;
+    const { state } = job;
+    if (state.is !== 'running' && tries > 0) {
+      await delay(stepMs);
+      continue;
+    }
+    throw new Obstacle(
+      exitCodes.refused,
+      `Job ${job.name} ${state.is === 'running' ? stateInWords(state) : 'is watched by another criuctl'}: it would run twice`,
+      `Wait for it: criuctl wait ${job.name}`,
+    );
   }
 }
 

@@ -8,7 +8,7 @@ import { exitCodes } from '../exit-codes.ts';
 import { memoryOfTree } from '../images.ts';
 import { Obstacle, type Outcome } from '../invocation.ts';
 import { begin } from './begin.ts';
-import { type Context, sentenceOf, uid, warn } from './context.ts';
+import { type Context, nameOf, sentenceOf, uid, warn } from './context.ts';
 import {
   disableUnit,
   enableUnit,
@@ -92,6 +92,19 @@ export async function beginInUnit(context: Context, job: Job): Promise<Outcome> 
   } finally {
     lock.release();
   }
+}
+
+/** Its unit was enabled when its directory was removed, and is not started any more. */
+export async function forgetRemoved({ invocation, home }: Context): Promise<Outcome> {
+  const name = nameOf(invocation);
+  // A start has succeeded; for a stop this says nothing.
+  notify('READY=1');
+  await disableUnit(name);
+  return {
+    sentence: `The directory of job ${name} was removed from ${home}: its unit is disabled`,
+    value: '',
+    json: { verb: invocation.verb, job: name, state: 'removed' },
+  };
 }
 
 /** @returns seconds. */

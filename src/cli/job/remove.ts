@@ -1,23 +1,18 @@
 /** criuctl remove: a job with its checkpoints and logs. */
-import { exitCodes } from '../exit-codes.ts';
-import { Obstacle, type Outcome } from '../invocation.ts';
+import type { Outcome } from '../invocation.ts';
 import { type Context, jobOf } from './context.ts';
 import { forgetUnit } from './manager.ts';
+import { runsAlready } from './words.ts';
 
 export async function remove(context: Context): Promise<Outcome> {
   const job = jobOf(context);
   const lock = await job.lock(context.invocation.signal);
   try {
     const { state } = job;
-    if (state.is === 'running' || state.is === 'running-elsewhere') {
-      throw new Obstacle(
-        exitCodes.refused,
-        `Job ${job.name} runs, and its files are in use`,
-        `Suspend it first: criuctl suspend ${job.name}`,
-      );
-    }
+    if (state.is === 'running' || state.is === 'running-elsewhere')
+      throw runsAlready(job, state, 'its files are in use');
     if (context.invocation.own.job.dir === undefined) await forgetUnit(job.name);
-    job.remove();
+    job.remove(context.home);
   } finally {
     lock.release();
   }

@@ -3,18 +3,22 @@ import type { Job } from '../../job/job.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { Obstacle, type Outcome } from '../invocation.ts';
 import { sortAsides } from './checkpoint.ts';
-import { type Context, jobOf } from './context.ts';
+import { type Context, jobOf, jobOfUnit } from './context.ts';
 import { stayWith } from './foreground.ts';
-import { beginInUnit, inUnit } from './in-unit.ts';
+import { beginInUnit, forgetRemoved, inUnit } from './in-unit.ts';
 import { requireManager } from './manager.ts';
 import { update } from './run.ts';
+import { takeOver } from './take-over.ts';
+import { runsAlready } from './words.ts';
 
 export async function resume(context: Context): Promise<Outcome> {
   const { invocation } = context;
   const { inUnit: within, foreground, from } = invocation.own.job;
-  const job = jobOf(context);
+  const job = within ? jobOfUnit(context) : jobOf(context);
+  if (!job) return forgetRemoved(context);
   if (within) return beginInUnit(context, job);
   if (!foreground) requireManager();
+  if (invocation.own.job.takeOver) await takeOver(context, job);
   if (from !== undefined) await goBackTo(context, from, job);
   await noteOptions(context, job);
   return foreground ? stayWith(context, job) : inUnit(context, job);
@@ -42,13 +46,8 @@ async function goBackTo(context: Context, from: number, job: Job): Promise<void>
         checkpoints.length === 0 ? 'It has none' : `It has ${checkpoints.join(', ')}`,
       );
     }
-    if (state.is === 'running' || state.is === 'running-elsewhere') {
-      throw new Obstacle(
-        exitCodes.refused,
-        `Job ${job.name} runs: it would run twice`,
-        `Suspend it first: criuctl suspend ${job.name}`,
-      );
-    }
+    if (state.is === 'running' || state.is === 'running-elsewhere')
+      throw runsAlready(job, state, 'it would run twice');
     // What a killed criuctl has left would become the latest afterwards.
     await sortAsides(context, job);
     job.latest = from;

@@ -5,7 +5,7 @@ import type { Job } from '../../job/job.ts';
 import type { JobState } from '../../job/state.ts';
 import { inWords } from '../ending.ts';
 import { exitCodes } from '../exit-codes.ts';
-import type { Outcome } from '../invocation.ts';
+import { Obstacle, type Outcome } from '../invocation.ts';
 
 export function statusOf(end: End): number {
   return end.kind === 'exited' ? end.code : 128 + end.signal;
@@ -31,6 +31,23 @@ export function stateInWords(state: JobState): string {
   }
 }
 
+/** @param so the consequence, the end of the sentence. */
+export function runsAlready(
+  { name }: Job,
+  state: Extract<JobState, { readonly is: 'running' | 'running-elsewhere' }>,
+  so: string,
+): Obstacle {
+  return new Obstacle(
+    exitCodes.refused,
+    `Job ${name} ${stateInWords(state)}: ${so}`,
+    state.is === 'running' ? `Suspend it first: criuctl suspend ${name}` : adviceElsewhere(name, state.host),
+  );
+}
+
+function adviceElsewhere(name: string, host: string): string {
+  return `Suspend it there; or, if ${host} is gone for good: criuctl resume ${name} --take-over`;
+}
+
 /** @param before its state when it was asked for. */
 export function outcomeOf(verb: string, job: Job, state: JobState, before: JobState): Outcome {
   const { run } = job;
@@ -45,5 +62,6 @@ export function outcomeOf(verb: string, job: Job, state: JobState, before: JobSt
     value: state.is === 'running' ? `${state.pid}` : state.is,
     json: { verb, ...jobStatus(job, state) },
     exitCode: state.is === 'running-elsewhere' ? exitCodes.refused : exitCodes.done,
+    ...(state.is === 'running-elsewhere' ? { warnings: [adviceElsewhere(job.name, state.host)] } : {}),
   };
 }

@@ -46,6 +46,12 @@ export const jobOptions: readonly OptionRow[] = [
   ),
   job('--dir', 'directory', jobVerbs, 'directory of the jobs (default: ~/.local/state/criu)', 'directory'),
   job('--from', 'number', ['resume'], 'go on from this checkpoint'),
+  job(
+    '--take-over',
+    undefined,
+    ['resume'],
+    'go on here although the job ran on another machine last, which is gone for good',
+  ),
   job('-f, --follow', undefined, ['logs'], 'show what comes, until the job ends'),
   job(
     '--in-unit',

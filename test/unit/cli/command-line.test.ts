@@ -135,6 +135,7 @@ describe('criuctl’s command line', () => {
       'exit-code',
       'dir',
       'from',
+      'take-over',
       'follow',
       'in-unit',
       'display-stats',

@@ -69,7 +69,7 @@ export class JobFiles {
   }
 
   remove(): void {
-    if (existsSync(join(this.home, this.name))) this.job.remove();
+    if (existsSync(join(this.home, this.name))) this.job.remove(this.home);
   }
 
   /** @returns when the process has gone. */
