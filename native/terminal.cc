@@ -46,6 +46,7 @@ Napi::Function TerminalMaster::Define(Napi::Env env) {
                          InstanceMethod<&TerminalMaster::Write>("write"),
                          InstanceMethod<&TerminalMaster::Resize>("resize"),
                          InstanceMethod<&TerminalMaster::Copy>("copy"),
+                         InstanceMethod<&TerminalMaster::OpenPeer>("openPeer"),
                          InstanceMethod<&TerminalMaster::CloseMethod>("close"),
                      });
 }
@@ -137,6 +138,13 @@ Napi::Value TerminalMaster::Copy(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int fd = Require(env, "fcntl");
   return OwnedFd::New(env, UniqueFd(Check(env, "fcntl", ::fcntl(fd, F_DUPFD_CLOEXEC, 0))));
+}
+
+Napi::Value TerminalMaster::OpenPeer(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  // By no path: /dev/pts may be another instance's.
+  const int peer = ::ioctl(Require(env, "ioctl"), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  return OwnedFd::New(env, UniqueFd(Check(env, "ioctl", peer, "TIOCGPTPEER")));
 }
 
 void TerminalMaster::CloseMethod(const Napi::CallbackInfo&) {

@@ -21,6 +21,7 @@ class TerminalMaster : public Napi::ObjectWrap<TerminalMaster>, private PollList
   Napi::Value Write(const Napi::CallbackInfo& info);
   void Resize(const Napi::CallbackInfo& info);
   Napi::Value Copy(const Napi::CallbackInfo& info);
+  Napi::Value OpenPeer(const Napi::CallbackInfo& info);
   void CloseMethod(const Napi::CallbackInfo& info);
   void OnPoll(int status, int events) override;
   void StopWatching();

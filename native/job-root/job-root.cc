@@ -35,6 +35,7 @@ enum Call : Word {
   kGeteuid = 107,
   kCapset = 126,
   kNanosleep = 35,
+  kIoctl = 16,
   kOpenat = 257,
   kRenameat = 264,
   kSigprocmask = 14,
@@ -81,6 +82,7 @@ enum Call : Word {
   kGeteuid = 175,
   kCapset = 91,
   kNanosleep = 101,
+  kIoctl = 29,
   kOpenat = 56,
   kRenameat2 = 276,
   kSigprocmask = 135,
@@ -124,13 +126,16 @@ constexpr Word kEndWithParent = 1;                       // PR_SET_PDEATHSIG
 constexpr Word kSubreaper = 36;                          // PR_SET_CHILD_SUBREAPER
 constexpr Word kAmbient = 47;                            // PR_CAP_AMBIENT
 constexpr Word kClearAll = 4;                            // PR_CAP_AMBIENT_CLEAR_ALL
+constexpr Word kTakeTerminal = 0x540e;                   // TIOCSCTTY
+constexpr int kByKernel = 0x80;                          // SI_KERNEL
 constexpr Word kNoHang = 1;                              // WNOHANG
 constexpr Word kNewFile = 01 | 0100 | 01000 | 02000000;  // O_WRONLY O_CREAT O_TRUNC O_CLOEXEC
 
+constexpr Word kSigHup = 1;
 constexpr Word kSigChld = 17;
 // Signals to the job are meant for its command. SIGTSTP and its kind stay with a shell's job
 // control.
-constexpr Word kPassedOn[] = {1 /* HUP */,   2 /* INT */,   3 /* QUIT */,   10 /* USR1 */,
+constexpr Word kPassedOn[] = {kSigHup,       2 /* INT */,   3 /* QUIT */,   10 /* USR1 */,
                               12 /* USR2 */, 15 /* TERM */, 28 /* WINCH */, 30 /* PWR */};
 
 constexpr Word kNotFound = 127;  // as a shell has it
@@ -244,7 +249,12 @@ void DropCapabilities() {
     while ((ended = Do(kWait4, -1, At(&status), kNoHang, 0)) > 0) {
       if (ended == command) Finish(path, status);
     }
-    const Word signal = Do(kSigtimedwait, At(&all), 0, 0, sizeof all);
+    // siginfo_t: three numbers first, si_signo, si_errno and si_code; 128 bytes.
+    int info[32] = {};
+    const Word signal = Do(kSigtimedwait, At(&all), At(info), 0, sizeof all);
+    // A terminal's keys signal the whole process group, and the command is in it. The end of the
+    // terminal is told to the leader of the session alone.
+    if (info[2] == kByKernel && signal != kSigHup) continue;
     for (const Word passed : kPassedOn) {
       if (signal == passed) Do(kKill, command, signal);
     }
@@ -263,6 +273,9 @@ extern "C" [[noreturn]] void JobRoot(Word* stack) {
   Set before = 0;
   Do(kSigprocmask, kSetMask, At(&handled), At(&before), sizeof handled);
   if (Do(kGeteuid) != 0) DropCapabilities();
+  // Its standard input may be a terminal. This process leads the session, and shares its process
+  // group with the command, so that the terminal stops neither of them (an orphaned process group).
+  Do(kIoctl, 0, kTakeTerminal, 0);
   // Orphans of the command stay in this tree, and so in its checkpoints.
   Do(kPrctl, kSubreaper, 1);
   // Where Yama restricts tracing (ptrace_scope 1), this job may be dumped nevertheless. Elsewhere

@@ -2,19 +2,21 @@
 import { type NativeError, native } from '../native/binding.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
+import { processOfJob } from './job-verbs.ts';
 import { converse, howToLeave } from './terminal/conversation.ts';
 import { socketsOf } from './terminal/holder-address.ts';
 import { isAtTerminal } from './terminal/own-terminal.ts';
 import { HolderConnection } from './terminal/packets.ts';
 
-export async function run({ verb, options }: Invocation): Promise<Outcome> {
-  const { pid } = options as { pid: number };
+export async function run(invocation: Invocation): Promise<Outcome> {
+  const { verb, options } = invocation;
   if (!isAtTerminal()) {
     throw new Obstacle(
       exitCodes.usage,
       'attach gives the program a terminal, and criuctl was not started at one',
     );
   }
+  const pid = (options as { pid?: number }).pid ?? (await processOfJob(invocation));
   const connection = connectTo(pid);
   const lent = await connection.next();
   if (lent?.kind === 'busy') {

@@ -66,7 +66,7 @@ export const verbTexts: Readonly<Record<Verb, VerbText>> = {
   restore: { summary: 'bring a process tree back from its images' },
   attach: {
     summary: 'give a program whose terminal waits this terminal',
-    argument: ['<pid>', 'the root of its tree'],
+    argument: ['<target>', 'the root of its tree, or a job'],
   },
   check: { summary: 'check that the kernel is good enough' },
   version: { summary: 'print the versions of CRIU and criuctl' },
@@ -206,7 +206,7 @@ function assemble(
   const options: Record<string, unknown> = {};
   const own = new Map<string, string>();
   const actionScripts: string[] = [];
-  if (word !== undefined && takesPid(verb)) {
+  if (word !== undefined && (takesPid(verb) || (verb === 'attach' && /^\d+$/.test(word)))) {
     options.pid = checked('the pid', word, parsePid, command);
   }
   for (const [row, text] of all(given, command)) {
@@ -265,6 +265,7 @@ function assemble(
         follow: own.has('follow'),
         inUnit: own.has('in-unit'),
         takeOver: own.has('take-over'),
+        pty: own.has('pty'),
       },
     },
   };

@@ -30,7 +30,7 @@ function takesPid(verb: Verb): boolean {
 const jobNames = '$(ls ~/.local/state/criu 2>/dev/null)';
 
 function takesJob(verb: Verb): boolean {
-  return verbTexts[verb].argument?.[0] === '<name>';
+  return /^<(name|target)>$/.test(verbTexts[verb].argument?.[0] ?? '');
 }
 
 /** Verbs whose action is followed by a path, and those actions. */

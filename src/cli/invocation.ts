@@ -67,6 +67,8 @@ export interface JobOptions {
   readonly follow: boolean;
   /** Of `criu-job@.service`. */
   readonly inUnit: boolean;
+  /** Its standard streams are a terminal. */
+  readonly pty: boolean;
   /** The machine of its last run is gone for good. */
   readonly takeOver: boolean;
 }

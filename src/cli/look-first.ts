@@ -38,9 +38,10 @@ export interface NeededOptions {
 /**
  * The same for a job, whose checkpoints are worth nothing if they would not come back, also where it runs on. Options that it needs
  * are given without asking.
+ * @param pty its terminal is held by a process of criuctl's.
  * @throws Obstacle if the tree would not come back.
  */
-export async function lookAtJob(pid: number): Promise<NeededOptions> {
+export async function lookAtJob(pid: number, pty: boolean): Promise<NeededOptions> {
   const found = await tryToLook(pid);
   if (!found) return { dump: {}, restore: {}, names: [] };
   const { seen, nounOf } = found;
@@ -48,7 +49,7 @@ export async function lookAtJob(pid: number): Promise<NeededOptions> {
     ({ verdict }) =>
       verdict.verdict === 'does-not-come-back' ||
       // A job comes back without anybody at a terminal.
-      (verdict.verdict === 'with-option' && verdict.needs.dump === '--shell-job'),
+      (!pty && verdict.verdict === 'with-option' && verdict.needs.dump === '--shell-job'),
   );
   if (fatal.length > 0) {
     const [first, ...others] = refusal(pid, fatal, nounOf);

@@ -21,6 +21,8 @@ export interface JobSpec {
   readonly keep: number;
   /** A resume puts the program's own files back to their state at the checkpoint. */
   readonly restoreFiles: boolean;
+  /** Its standard streams are a terminal, which a process of criuctl's holds. */
+  readonly pty: boolean;
 }
 
 /** @throws Error with a sentence about the file. */
@@ -37,7 +39,7 @@ export function parseSpec(text: string): JobSpec {
   if (typeof found !== 'object' || found === null) return wrong('is no object');
   if (found.format !== specFormat)
     return wrong(`is of format ${String(found.format)}, and this criuctl knows ${specFormat}`);
-  const { name, program, command, directory, umask, stdin, every, keep, restoreFiles } = found;
+  const { name, program, command, directory, umask, stdin, every, keep, restoreFiles, pty } = found;
   const isText = (value: unknown): value is string => typeof value === 'string' && !value.includes('\0');
   const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
   if (!isText(name) || !isText(program) || !isText(directory))
@@ -59,12 +61,13 @@ export function parseSpec(text: string): JobSpec {
     every,
     keep,
     restoreFiles: restoreFiles === true,
+    pty: pty === true,
   };
 }
 
 /** The same command in the same place: `criuctl run` goes on with it. */
 export function isSameWork(one: JobSpec, other: JobSpec): boolean {
-  const work = ({ command, directory, stdin }: JobSpec): string =>
-    JSON.stringify([command, directory, stdin ?? null]);
+  const work = ({ command, directory, stdin, pty }: JobSpec): string =>
+    JSON.stringify([command, directory, stdin ?? null, pty]);
   return work(one) === work(other);
 }

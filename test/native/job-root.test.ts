@@ -1,9 +1,11 @@
 /** criu-job-root: the root of a job's tree. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { constants, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { native } from '../../src/native/binding.ts';
 
 const program = join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', 'criu-job-root');
 
@@ -107,5 +109,44 @@ describe('the root of a job’s tree', () => {
     assert.ok(Math.max(...kib) <= 32, memory);
     child.kill('SIGTERM');
     await ended;
+  });
+
+  it('gives its command the terminal on its standard input, whose keys signal the command once and stop nothing', async () => {
+    const master = native.adoptTerminal(native.open('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY));
+    const peer = master.openPeer();
+    const script =
+      'trap \'echo interrupted\' INT; read -r line </dev/tty; echo "got $line"; while :; do sleep 0.05; done';
+    const child = spawn(program, [end, '/bin/sh', 'sh', '-c', script], {
+      stdio: [peer.number, peer.number, peer.number],
+      detached: true,
+    });
+    peer.close();
+    const ended = once(child, 'exit');
+    let screen = '';
+    const shows = (text: string): Promise<void> =>
+      until(`${text} is on the screen: ${JSON.stringify(screen)}`, () => {
+        screen += master.read() ?? '';
+        return screen.includes(text);
+      });
+    master.write(Buffer.from('a line\n'));
+    await shows('got a line');
+    master.write(Buffer.from('\x1a\x03'));
+    await shows('interrupted');
+    // A second signal would be on the screen before the echo of a later key.
+    master.write(Buffer.from('\x03'));
+    await until('the second key', () => {
+      screen += master.read() ?? '';
+      return screen.split('interrupted').length > 2;
+    });
+    child.kill('SIGINT');
+    await until('a signal to the root', () => {
+      screen += master.read() ?? '';
+      return screen.split('interrupted').length > 3;
+    });
+    assert.equal(screen.split('interrupted').length - 1, 3);
+    master.close();
+    const [status] = await ended;
+    assert.equal(status, 129);
+    assert.equal(readFileSync(end, 'utf8'), 'killed 1\n');
   });
 });

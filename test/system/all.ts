@@ -32,6 +32,7 @@ import './job-memory.test.ts';
 import './jobs.test.ts';
 import './moved-jobs.test.ts';
 import './struck-jobs.test.ts';
+import './job-terminal.test.ts';
 import './job-library.test.ts';
 import './foreground.test.ts';
 import './inherited.test.ts';

@@ -1,19 +1,20 @@
 /** Starts a job, or goes on with it from its newest good checkpoint. Never runs it twice. */
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync, readdirSync, readlinkSync, renameSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readlinkSync, renameSync, statSync } from 'node:fs';
 import { candidates } from '../../job/checkpoints.ts';
 import type { Job } from '../../job/job.ts';
 import { type RunRecord, recordOf } from '../../job/run-record.ts';
 import { type JobState, nextStep } from '../../job/state.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { read } from '../gone.ts';
-import { Obstacle } from '../invocation.ts';
+import { isObstacle, Obstacle } from '../invocation.ts';
 import { sortAsides } from './checkpoint.ts';
 import { type Context, warn } from './context.ts';
 import { readFiles } from './files.ts';
 import { pidOf } from './json.ts';
 import { membersOf } from './members.ts';
 import { ownProgram } from './own-program.ts';
+import { filesOf, terminalOf } from './standard-streams.ts';
 
 export type Begun =
   | { readonly did: 'started'; readonly pid: number }
@@ -33,7 +34,7 @@ export async function begin(context: Context, job: Job, watched: boolean): Promi
     case 'nothing':
       return { did: 'nothing', state };
     case 'start':
-      return { did: 'started', pid: await start(job, watched) };
+      return { did: 'started', pid: await start(context, job, watched) };
     case 'resume':
       return { did: 'resumed', ...(await resume(context, job, watched)) };
   }
@@ -63,15 +64,12 @@ function processOf(job: Job): number | undefined {
     });
 }
 
-async function start(job: Job, watched: boolean): Promise<number> {
+async function start({ tools }: Context, job: Job, watched: boolean): Promise<number> {
   const spec = job.spec!;
   const root = job.placeRoot(ownProgram('criu-job-root'));
   job.forgetEnd();
   setAside(job);
-  const streams = [
-    openSync(spec.stdin ?? '/dev/null', 'r'),
-    ...['stdout', 'stderr'].map((name) => openSync(job.at(name), 'a', 0o600)),
-  ];
+  const streams = spec.pty ? terminalOf(job) : filesOf(job);
   const before = process.umask(spec.umask);
   try {
     const child = spawn(root, [job.at('end'), spec.program, ...spec.command], {
@@ -79,7 +77,7 @@ async function start(job: Job, watched: boolean): Promise<number> {
       env: Object.fromEntries(job.environment.map(nameAndValue)),
       // A session of its own, without a terminal.
       detached: true,
-      stdio: streams,
+      stdio: [...streams.descriptors],
     });
     const pid = await new Promise<number>((resolve, reject) => {
       child.once('spawn', () => resolve(child.pid!));
@@ -89,8 +87,10 @@ async function start(job: Job, watched: boolean): Promise<number> {
     const run = recordOf(pid, undefined, watched);
     // A command that has ended by now has left its end.
     if (run) remember(job, run);
+    if (streams.terminal) await tools.keepTerminal(pid, streams.terminal.master, streams.terminal.output);
     return pid;
   } catch (error) {
+    if (isObstacle(error)) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     throw new Obstacle(
       exitCodes.failed,
@@ -103,7 +103,7 @@ async function start(job: Job, watched: boolean): Promise<number> {
     );
   } finally {
     process.umask(before);
-    for (const fd of streams) closeSync(fd);
+    streams.close();
   }
 }
 
@@ -140,7 +140,7 @@ async function resume(context: Context, job: Job, watched: boolean): Promise<{ p
       json: true,
       restoreFiles: job.spec!.restoreFiles || invocation.own.restoreFiles,
       jobFiles: { within: job.path, written: readFiles(images) },
-      terminal: 'none',
+      terminal: job.spec!.pty ? job.at('stdout') : 'none',
       wait: false,
       pidfile: undefined,
       stdin: undefined,

@@ -49,7 +49,7 @@ export async function takeCheckpoint(context: Context, job: Job, ends: boolean):
 
 async function take(context: Context, job: Job, pid: number, ends: boolean): Promise<Taken> {
   const { tools } = context;
-  const needed = await tools.look(pid);
+  const needed = await tools.look(pid, job.spec!.pty);
   await sortAsides(context, job);
   const way = await wayOf(context, job, pid);
   try {

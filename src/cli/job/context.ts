@@ -6,6 +6,7 @@ import type { DumpStatistics } from '../../client/statistics.ts';
 import { jobsHome } from '../../job/home.ts';
 import { Job } from '../../job/job.ts';
 import { faultOfName } from '../../job/name.ts';
+import type { OwnedFd, TerminalMaster } from '../../native/binding.ts';
 import { exitCodes } from '../exit-codes.ts';
 import type { Explanation } from '../explain.ts';
 import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
@@ -19,7 +20,12 @@ export interface Tools {
   restore(invocation: Invocation): Promise<Outcome>;
   explain(error: unknown, invocation: Invocation): Promise<Explanation>;
   /** @throws Obstacle if the tree would not come back. */
-  look(pid: number): Promise<NeededOptions>;
+  look(pid: number, pty: boolean): Promise<NeededOptions>;
+  /**
+   * A process that outlives criuctl holds the terminal of a program, and appends its output to the file.
+   * @throws Obstacle
+   */
+  keepTerminal(pid: number, master: TerminalMaster, file: OwnedFd): Promise<void>;
   /** Faults of the images themselves, each as a sentence. */
   faultsOf(directory: string): Promise<readonly string[]>;
   /** CRIU's statistics about the dump of this directory. */

@@ -2,6 +2,7 @@
 import { Job } from '../../job/job.ts';
 import type { Invocation, Outcome } from '../invocation.ts';
 import type { Verb } from '../options/row.ts';
+import { attachable } from './attach.ts';
 import { checkpoint, suspend } from './checkpoint-verbs.ts';
 import { type Context, contextOf, NoSuchJob, type Tools } from './context.ts';
 import { list } from './list.ts';
@@ -21,6 +22,11 @@ const verbs: Readonly<Partial<Record<Verb, (context: Context) => Promise<Outcome
   wait,
   remove,
 };
+
+/** @returns the process of the job that criuctl attach names. @throws Obstacle */
+export function processOfJob(invocation: Invocation, tools: Tools): number {
+  return attachable(contextOf(invocation, tools));
+}
 
 export async function runJobVerb(invocation: Invocation, tools: Tools): Promise<Outcome> {
   const context = contextOf(invocation, tools);

@@ -16,8 +16,17 @@ const usualKeep = 3;
 
 export async function run(context: Context): Promise<Outcome> {
   const { invocation, home } = context;
-  const { foreground } = invocation.own.job;
+  const {
+    stdin,
+    job: { foreground, pty },
+  } = invocation.own;
   const name = nameOf(invocation);
+  if (pty && (foreground || stdin !== undefined)) {
+    throw new Obstacle(
+      exitCodes.usage,
+      `--pty goes without ${foreground ? '--foreground' : '--stdin'}: criuctl attach NAME gives such a job a terminal`,
+    );
+  }
   if (!foreground) {
     requireManager();
     requireUsualPlace(context);
@@ -67,6 +76,7 @@ function writeWanted({ invocation }: Context, job: Job): void {
     every: own.job.every,
     keep: own.keep ?? usualKeep,
     restoreFiles: own.restoreFiles,
+    pty: own.job.pty,
   };
   if (before && !isSameWork(before, wanted)) {
     throw new Obstacle(

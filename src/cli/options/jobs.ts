@@ -31,6 +31,7 @@ export const jobOptions: readonly OptionRow[] = [
     ['run', 'resume'],
     'stay with the job, pass signals on, and exit with its status',
   ),
+  job('--pty', undefined, ['run'], 'give the command a terminal of its own, for criuctl attach'),
   job(
     '--on-signal',
     'signal',

@@ -136,6 +136,7 @@ describe('criuctl’s command line', () => {
       'dir',
       'from',
       'take-over',
+      'pty',
       'follow',
       'in-unit',
       'display-stats',

@@ -154,6 +154,7 @@ describe('job.json', () => {
     every: 600,
     keep: 3,
     restoreFiles: false,
+    pty: false,
   };
 
   it('is read as it was written', () => {

@@ -38,6 +38,7 @@ export class JobFiles {
       every: undefined,
       keep: 3,
       restoreFiles: false,
+      pty: false,
     });
     return job;
   }

@@ -1,0 +1,62 @@
+/** Jobs with a terminal of their own, for programs that talk to a person. */
+import assert from 'node:assert/strict';
+import { it } from '../hostile/support/guarantee.ts';
+import { eventually } from './support/bench.ts';
+import { must } from './support/criuctl.ts';
+import { TestJob, withJobsOf } from './support/jobs.ts';
+import { isFree } from './support/proc.ts';
+import { atTerminal, type Step } from './support/session.ts';
+
+const shell = ['--', 'bash', '--norc', '-i'];
+
+for (const user of ['root', 'alice'] as const) {
+  describe(`a job of ${user} with a terminal`, () => {
+    withJobsOf(user);
+
+    const attached = (job: TestJob, ...steps: Step[]) =>
+      atTerminal(user, [['expect', 'at this terminal'], ...steps], 'criuctl', 'attach', job.name);
+
+    it('is attached by its name, before a suspend and after the resume, and leaves its status', async () => {
+      const job = new TestJob(user);
+      must(job.ask('run', '--pty', ...shell));
+      const before = attached(
+        job,
+        ['type', 'echo before=$((40 + 2)) $(tty)\n'],
+        ['expect', 'before=42 /dev/pts/'],
+        ['type', '\x1dd'],
+        ['expect', 'runs on'],
+      );
+      assert.deepEqual([before.status, before.missed], [0, undefined], before.screen);
+      must(job.ask('checkpoint'));
+      const { pid } = job.run;
+      must(job.ask('suspend'));
+      await eventually('its pid is free', () => isFree(pid));
+      const refused = atTerminal(user, [['expect', 'criuctl resume']], 'criuctl', 'attach', job.name);
+      assert.equal(refused.status, 3);
+      must(job.ask('resume'));
+      assert.equal(job.now.from, 2);
+      const after = attached(
+        job,
+        ['type', 'echo after=$((40 + 3))\n'],
+        ['expect', 'after=43'],
+        ['type', 'exit 5\n'],
+        ['expect', 'Process '],
+      );
+      assert.equal(after.missed, undefined, after.screen);
+      assert.equal(job.ask('wait').status, 5);
+      assert.match(job.output, /before=42.*after=43/s);
+    });
+  });
+}
+
+describe('criuctl attach with the name of a job', () => {
+  withJobsOf('root');
+
+  it('names the way to the output of a job that has no terminal', async () => {
+    const job = new TestJob('root');
+    must(job.ask('run', ...job.steps()));
+    const { status, screen } = atTerminal('root', [['expect', '--pty']], 'criuctl', 'attach', job.name);
+    assert.equal(status, 3);
+    assert.match(screen, /criuctl logs/);
+  });
+});
