@@ -9,4 +9,4 @@ restarts(200);
 eachCall(1);
 idleExit(200);
 mutations(10_000);
-jobs(300, 100);
+jobs({ strikes: 300, number: 100, pause: 1, every: '1min' });

@@ -8,15 +8,22 @@ import { outputOf, steps, TestJob, withJobsOf } from '../system/support/jobs.ts'
 import { isAlive } from '../system/support/proc.ts';
 import { seed } from './seed.ts';
 
-/** Long enough for many strikes. */
 const length = 600;
-const pause = 0.03;
 /** More than any criuctl takes. */
 const longestMs = 2_500;
 /** A job that is struck no more ends after a few resumes. */
 const triesForEach = 20;
 
-export function jobs(strikes: number, number: number): void {
+export interface Jobs {
+  readonly strikes: number;
+  readonly number: number;
+  /** Seconds of a step: a job is longer than its share of the strikes. */
+  readonly pause: number;
+  /** A checkpoint costs about half a second of a processor. */
+  readonly every: string;
+}
+
+export function jobs({ strikes, number, pause, every }: Jobs): void {
   describe('jobs that are struck at any moment', () => {
     withJobsOf('alice');
     it(`write what an uninterrupted run writes (${strikes} strikes, ${number} jobs, seed ${seed})`, async function () {
@@ -25,7 +32,7 @@ export function jobs(strikes: number, number: number): void {
       const pick = <T>(of: readonly T[]): T => of[Math.floor(next() * of.length)]!;
       const struck: Record<string, number> = {};
       const all = Array.from({ length: number }, () => new TestJob('alice'));
-      const command = ['--every', '3s', ...steps(length, pause)];
+      const command = ['--every', every, ...steps(length, pause)];
       for (const job of all) assert.equal(job.ask('run', ...command).status, 0);
       for (let strike = 0; strike < strikes; strike += 1) {
         const job = pick(all);

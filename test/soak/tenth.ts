@@ -11,4 +11,4 @@ restarts(20);
 eachCall(inVm ? 40 : 10);
 idleExit(20);
 mutations(1_000);
-jobs(8, 3);
+jobs({ strikes: 8, number: 3, pause: 0.03, every: '3s' });
