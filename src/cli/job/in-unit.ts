@@ -97,9 +97,9 @@ export async function beginInUnit(context: Context, job: Job): Promise<Outcome> 
 /** Its unit was enabled when its directory was removed, and is not started any more. */
 export async function forgetRemoved({ invocation, home }: Context): Promise<Outcome> {
   const name = nameOf(invocation);
+  await disableUnit(name);
   // A start has succeeded; for a stop this says nothing.
   notify('READY=1');
-  await disableUnit(name);
   return {
     sentence: `The directory of job ${name} was removed from ${home}: its unit is disabled`,
     value: '',
