@@ -19,7 +19,7 @@ import { eventually, run, succeeds } from './support/bench.ts';
 import { criuctl, must } from './support/criuctl.ts';
 import { link } from './support/it.ts';
 import { TestJob, withJobsOf } from './support/jobs.ts';
-import { isAlive } from './support/proc.ts';
+import { isAlive, isFree } from './support/proc.ts';
 
 const exited = (child: ChildProcess): Promise<number | null> =>
   new Promise((resolve) => child.once('exit', resolve));
@@ -185,6 +185,34 @@ describe('a job whose criuctl is struck', () => {
     job.assertWhole();
   });
 });
+
+describe('a job whose record cannot be written', () => {
+  withJobsOf('root');
+
+  it('does not run on unseen: it is ended as a whole, and goes on from its checkpoint once there is room', async () => {
+    const job = await started();
+    const { pid } = job.run;
+    must(job.ask('suspend'));
+    await eventually('its pid is free', () => isFree(pid));
+    // As on a full disk, the file in the making cannot be written.
+    const inTheWay = join(job.path, 'run.json.new');
+    mkdirSync(inTheWay);
+    assert.notEqual(job.ask('run', ...job.steps()).status, 0);
+    await eventually('its pid is free', () => isFree(pid));
+    assert.deepEqual(executing(join(job.path, 'root')), []);
+    assert.equal(job.now.state, 'suspended');
+    rmSync(inTheWay, { recursive: true });
+    must(job.ask('run', ...job.steps()));
+    await job.letEnd();
+    assert.equal(job.ask('wait').status, 0);
+    job.assertWhole();
+  });
+});
+
+/** The processes that execute a file. */
+function executing(path: string): string[] {
+  return list('/proc').filter((name) => /^\d+$/.test(name) && link(`/proc/${name}/exe`) === path);
+}
 
 describe('a job of root’s', () => {
   withJobsOf('root');
