@@ -1,16 +1,18 @@
 /**
- * Holds the lock of a job in the foreground for as long as the job's tree lives, also if the
+ * Holds the lock of a job in the foreground for as long as the root of its tree lives, also if the
  * criuctl that watches the job is killed: another machine, which sees the lock and not the
  * processes, would run the job a second time.
  *
  *     criu-job-claim ROOT-FILE
  *
- * Standard input ends when criuctl ends. Another descriptor, which criuctl leaves open, is the
- * lock; the kernel lets the lock go when the last holder has ended. ROOT-FILE is the job's own copy
+ * Standard input ends when criuctl ends. A byte '+' there says that a start or restore is in
+ * flight, and '-' that it is over: a restore may go on for a while after its criuctl has ended.
+ * Another descriptor, which criuctl leaves open, is the lock; the kernel lets the lock go when the
+ * last holder has ended. ROOT-FILE is the job's own copy
  * of criu-job-root, by its absolute path without links: the root of the tree executes this file,
  * and so is found however it came to be.
  *
- * What cannot be read counts as a tree that lives.
+ * As long as /proc cannot be read, the tree counts as alive.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -29,6 +31,8 @@ namespace {
 
 constexpr int kExitUsage = 2;
 constexpr unsigned kSecondsBetweenTries = 1;
+// Longer than the service waits for an engine that it has dismissed.
+constexpr unsigned kTriesInFlight = 60;
 
 // A batch system that takes its node back may signal each process of a job.
 void BlockSignals() {
@@ -37,11 +41,14 @@ void BlockSignals() {
   sigprocmask(SIG_SETMASK, &all, nullptr);
 }
 
-void WaitForEndOfInput() {
+// Returns true if a start or restore was in flight.
+bool WaitForEndOfInput() {
+  char last = '-';
   char bytes[64];
   for (;;) {
     const ssize_t length = read(STDIN_FILENO, bytes, sizeof bytes);
-    if (length == 0 || (length < 0 && errno != EINTR)) return;
+    if (length > 0) last = bytes[length - 1];
+    if (length == 0 || (length < 0 && errno != EINTR)) return last == '+';
   }
 }
 
@@ -95,10 +102,14 @@ int main(int argc, char** argv) {
   setsid();
   // No mount is kept busy.
   if (chdir("/") != 0) return EXIT_FAILURE;
-  WaitForEndOfInput();
+  unsigned tries = WaitForEndOfInput() ? kTriesInFlight : 0;
   for (;;) {
     const Waited waited = WaitForProcess(argv[1]);
-    if (waited == Waited::kNoProcess) return EXIT_SUCCESS;
-    if (waited == Waited::kCannotTell) sleep(kSecondsBetweenTries);
+    if (waited == Waited::kEnded) {
+      tries = 0;
+      continue;
+    }
+    if (waited == Waited::kNoProcess && tries-- == 0) return EXIT_SUCCESS;
+    sleep(kSecondsBetweenTries);
   }
 }

@@ -140,7 +140,8 @@ constexpr Word kPassedOn[] = {kSigHup,       2 /* INT */,   3 /* QUIT */,   10 /
 
 constexpr Word kNotFound = 127;  // as a shell has it
 constexpr Word kNotRun = 126;
-constexpr Word kNoEntry = -2;  // ENOENT
+constexpr Word kEndedBySignal = 128;  // and the signal's number
+constexpr Word kNoEntry = -2;         // ENOENT
 constexpr int kMostTries = 60;
 
 using Set = unsigned long;
@@ -238,16 +239,21 @@ void DropCapabilities() {
   line.Add(signal == 0 ? code : signal);
   line.Add("\n");
   LeaveAtLast(path, line);
-  Exit(signal == 0 ? code : 128 + signal);
+  Exit(signal == 0 ? code : kEndedBySignal + signal);
 }
 
 // Waits for signals: all of them are blocked, so that each is kept between two calls.
 [[noreturn]] void Keep(const char* path, Word command, const Set& all) {
+  bool hung_up = false;
   for (;;) {
     int status = 0;
     Word ended;
     while ((ended = Do(kWait4, -1, At(&status), kNoHang, 0)) > 0) {
-      if (ended == command) Finish(path, status);
+      if (ended != command) continue;
+      // The process that held the terminal has ended. Whatever the command did about that, by
+      // SIGHUP or because its input was over, the job was interrupted and has not finished.
+      if (hung_up) Exit(kEndedBySignal + kSigHup);
+      Finish(path, status);
     }
     // siginfo_t: three numbers first, si_signo, si_errno and si_code; 128 bytes.
     int info[32] = {};
@@ -255,6 +261,7 @@ void DropCapabilities() {
     // A terminal's keys signal the whole process group, and the command is in it. The end of the
     // terminal is told to the leader of the session alone.
     if (info[2] == kByKernel && signal != kSigHup) continue;
+    if (info[2] == kByKernel) hung_up = true;
     for (const Word passed : kPassedOn) {
       if (signal == passed) Do(kKill, command, signal);
     }

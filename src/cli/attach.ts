@@ -2,7 +2,7 @@
 import { type NativeError, native } from '../native/binding.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
-import { processOfJob } from './job-verbs.ts';
+import { attachableJob } from './job-verbs.ts';
 import { converse, howToLeave } from './terminal/conversation.ts';
 import { socketsOf } from './terminal/holder-address.ts';
 import { isAtTerminal } from './terminal/own-terminal.ts';
@@ -16,7 +16,9 @@ export async function run(invocation: Invocation): Promise<Outcome> {
       'attach gives the program a terminal, and criuctl was not started at one',
     );
   }
-  const pid = (options as { pid?: number }).pid ?? (await processOfJob(invocation));
+  const named = options as { readonly pid?: number };
+  const job = named.pid === undefined ? await attachableJob(invocation) : undefined;
+  const pid = named.pid ?? job!.pid;
   const connection = connectTo(pid);
   const lent = await connection.next();
   if (lent?.kind === 'busy') {
@@ -29,16 +31,21 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   const [terminal, file] = lent?.fds ?? [];
   if (lent?.kind !== 'lend' || !terminal) throw nothingHeld(pid);
   const back = (written: Uint8Array): void => connection.send({ kind: 'back', pid, bytes: written });
-  return converse({
+  let left = false;
+  const outcome = await converse({
     pid,
     master: native.adoptTerminal(terminal),
     written: lent.bytes,
     file,
     lines: [`Process ${pid} runs at this terminal; ${howToLeave}`],
     json: { verb, pid },
-    keep: async (written) => back(written),
+    keep: async (written) => {
+      back(written);
+      left = true;
+    },
     hungUp: back,
   });
+  return job && !left ? job.outcome() : outcome;
 }
 
 /** @throws Obstacle if no terminal of this process waits for a person. */

@@ -1,5 +1,6 @@
 /** The verbs of jobs: their code is a file of its own, and asks by the verbs of this one. */
 import type { Invocation, Outcome } from './invocation.ts';
+import type { Attachable } from './job/attach.ts';
 import type { Tools } from './job/context.ts';
 
 const tools: Tools = {
@@ -7,8 +8,8 @@ const tools: Tools = {
   restore: async (restore) => (await import('./restore.ts')).run(restore),
   explain: async (error, failed) => (await import('./explain.ts')).explain(error, failed),
   look: async (pid, pty) => (await import('./look-first.ts')).lookAtJob(pid, pty),
-  keepTerminal: async (pid, master, file) =>
-    (await (await import('./terminal/keeping.ts')).Keeping.begin(pid)).hold(master, new Uint8Array(), file),
+  keepTerminal: async (pid, { master, output }) =>
+    (await (await import('./terminal/keeping.ts')).Keeping.begin(pid)).hold(master, new Uint8Array(), output),
   statistics: async (directory) => (await import('../client/statistics.ts')).readDumpStatistics(directory),
   faultsOf: async (directory) => (await import('./verify-first.ts')).faultsOf(directory),
 };
@@ -18,8 +19,8 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   return runJobVerb(invocation, tools);
 }
 
-/** @returns the process of a job whose terminal is held. @throws Obstacle */
-export async function processOfJob(invocation: Invocation): Promise<number> {
+/** The job that criuctl attach names. @throws Obstacle */
+export async function attachableJob(invocation: Invocation): Promise<Attachable> {
   const jobs = await import('./job/jobs.ts');
-  return jobs.processOfJob(invocation, tools);
+  return jobs.attachableJob(invocation, tools);
 }

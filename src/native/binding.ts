@@ -157,7 +157,7 @@ export interface TerminalMaster {
   resize(rows: number, columns: number): void;
   /** fcntl(F_DUPFD_CLOEXEC): the same open file under another number. */
   copy(): OwnedFd;
-  /** TIOCGPTPEER, ioctl_tty(2): the other end, for a program. It becomes nobody's controlling terminal by that. */
+  /** TIOCGPTPEER, ioctl_tty(2): the other end, for a program. It becomes no controlling terminal by that. */
   openPeer(): OwnedFd;
   /** Ends polling and closes the fd; a second call does nothing. */
   close(): void;

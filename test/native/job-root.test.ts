@@ -112,41 +112,75 @@ describe('the root of a job’s tree', () => {
   });
 
   it('gives its command the terminal on its standard input, whose keys signal the command once and stop nothing', async () => {
-    const master = native.adoptTerminal(native.open('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY));
-    const peer = master.openPeer();
+    const terminal = new Terminal();
     const script =
-      'trap \'echo interrupted\' INT; read -r line </dev/tty; echo "got $line"; while :; do sleep 0.05; done';
-    const child = spawn(program, [end, '/bin/sh', 'sh', '-c', script], {
-      stdio: [peer.number, peer.number, peer.number],
-      detached: true,
-    });
-    peer.close();
-    const ended = once(child, 'exit');
-    let screen = '';
-    const shows = (text: string): Promise<void> =>
-      until(`${text} is on the screen: ${JSON.stringify(screen)}`, () => {
-        screen += master.read() ?? '';
-        return screen.includes(text);
-      });
-    master.write(Buffer.from('a line\n'));
-    await shows('got a line');
-    master.write(Buffer.from('\x1a\x03'));
-    await shows('interrupted');
-    // A second signal would be on the screen before the echo of a later key.
-    master.write(Buffer.from('\x03'));
-    await until('the second key', () => {
-      screen += master.read() ?? '';
-      return screen.split('interrupted').length > 2;
-    });
-    child.kill('SIGINT');
-    await until('a signal to the root', () => {
-      screen += master.read() ?? '';
-      return screen.split('interrupted').length > 3;
-    });
-    assert.equal(screen.split('interrupted').length - 1, 3);
-    master.close();
-    const [status] = await ended;
-    assert.equal(status, 129);
-    assert.equal(readFileSync(end, 'utf8'), 'killed 1\n');
+      "trap 'echo interrupted' INT; trap 'echo marked' USR1; read -r line </dev/tty; echo \"got $line\"; while :; do sleep 0.05; done";
+    const child = terminal.start(script);
+    terminal.type('a line\n');
+    await terminal.shows('got a line', 1);
+    terminal.type('\x1a');
+    for (const number of [1, 2, 3]) {
+      if (number < 3) terminal.type('\x03');
+      else child.kill('SIGINT');
+      await terminal.shows('interrupted', number);
+      // A second signal would have been told before this.
+      child.kill('SIGUSR1');
+      await terminal.shows('marked', number);
+      assert.equal(terminal.count('interrupted'), number);
+    }
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+    assert.equal(readFileSync(end, 'utf8'), 'killed 15\n');
+    terminal.close();
   });
+
+  for (const [how, script] of [
+    ['the signal', 'while :; do sleep 0.05; done'],
+    ['the end of its input', "trap '' HUP; cat; exit 0"],
+  ] as const) {
+    it(`leaves no end of a command that ${how} has ended with its terminal: its job was interrupted`, async () => {
+      const terminal = new Terminal();
+      const child = terminal.start(`echo ready; ${script}`);
+      await terminal.shows('ready', 1);
+      const ended = once(child, 'exit');
+      terminal.close();
+      assert.deepEqual(await ended, [129, null]);
+      assert.equal(existsSync(end), false);
+    });
+  }
+
+  /** The terminal of a command, and a person at it. */
+  class Terminal {
+    readonly #master = native.adoptTerminal(native.open('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY));
+    #screen = '';
+
+    start(script: string): ChildProcess {
+      const peer = this.#master.openPeer();
+      const child = spawn(program, [end, '/bin/sh', 'sh', '-c', script], {
+        stdio: [peer.number, peer.number, peer.number],
+        detached: true,
+      });
+      peer.close();
+      return child;
+    }
+
+    type(keys: string): void {
+      this.#master.write(Buffer.from(keys));
+    }
+
+    count(text: string): number {
+      return this.#screen.split(text).length - 1;
+    }
+
+    shows(text: string, times: number): Promise<void> {
+      return until(`${text} is on the screen`, () => {
+        this.#screen += this.#master.read() ?? '';
+        return this.count(text) >= times;
+      });
+    }
+
+    close(): void {
+      this.#master.close();
+    }
+  }
 });

@@ -1,7 +1,7 @@
 /** Jobs with a terminal of their own, for programs that talk to a person. */
 import assert from 'node:assert/strict';
 import { it } from '../hostile/support/guarantee.ts';
-import { eventually } from './support/bench.ts';
+import { eventually, run } from './support/bench.ts';
 import { must } from './support/criuctl.ts';
 import { TestJob, withJobsOf } from './support/jobs.ts';
 import { isFree } from './support/proc.ts';
@@ -40,17 +40,46 @@ for (const user of ['root', 'alice'] as const) {
         ['type', 'echo after=$((40 + 3))\n'],
         ['expect', 'after=43'],
         ['type', 'exit 5\n'],
-        ['expect', 'Process '],
+        ['expect', 'has finished'],
       );
-      assert.equal(after.missed, undefined, after.screen);
+      assert.deepEqual([after.status, after.missed], [5, undefined], after.screen);
       assert.equal(job.ask('wait').status, 5);
       assert.match(job.output, /before=42.*after=43/s);
+    });
+    it('goes on from its last checkpoint if the process that holds its terminal is killed', async () => {
+      const job = new TestJob(user);
+      must(job.ask('run', '--pty', ...shell));
+      must(job.ask('checkpoint'));
+      const { pid } = job.run;
+      run('pkill', '--signal', 'KILL', '--full', `criuctl hold-terminal ${pid}$`);
+      await eventually('its pid is free', () => isFree(pid));
+      await eventually('it was interrupted', () => job.now.state === 'interrupted');
+      must(job.ask('resume'));
+      assert.equal(job.now.from, 1);
+      const seen = attached(
+        job,
+        ['type', 'echo again=$((40 + 4))\n'],
+        ['expect', 'again=44'],
+        ['type', 'exit 6\n'],
+        ['expect', 'has finished'],
+      );
+      assert.deepEqual([seen.status, seen.missed], [6, undefined], seen.screen);
     });
   });
 }
 
 describe('criuctl attach with the name of a job', () => {
   withJobsOf('root');
+
+  it('refuses a job in the foreground', async () => {
+    const job = new TestJob('root');
+    must(job.ask('run', '--pty', ...shell));
+    for (const argv of [['resume'], ['run']]) {
+      const { status, stderr } = job.ask(argv[0]!, '--foreground');
+      assert.deepEqual([status, /has a terminal of its own/.test(stderr)], [3, true], stderr);
+    }
+    must(job.ask('suspend'));
+  });
 
   it('names the way to the output of a job that has no terminal', async () => {
     const job = new TestJob('root');

@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { membersOf } from '../../src/cli/job/members.ts';
 import { it } from '../hostile/support/guarantee.ts';
 import { eventually, run, succeeds } from './support/bench.ts';
 import { must } from './support/criuctl.ts';
 import { TestJob, withJobsOf } from './support/jobs.ts';
-import { isAlive } from './support/proc.ts';
+import { isAlive, isFree } from './support/proc.ts';
 
 const exited = (child: ChildProcess): Promise<number | null> =>
   new Promise((resolve) => child.once('exit', resolve));
@@ -20,8 +21,9 @@ function moveAway(job: TestJob): void {
 }
 
 async function killed(pid: number): Promise<void> {
+  const pids = membersOf(pid);
   process.kill(pid, 'SIGKILL');
-  await eventually('its tree has ended', () => !isAlive(pid));
+  await eventually('its pids are free', () => pids.every(isFree));
 }
 
 describe('a job in the foreground on machines that share its directory', () => {
@@ -29,10 +31,11 @@ describe('a job in the foreground on machines that share its directory', () => {
 
   it('runs nowhere else while its tree lives, although its criuctl was killed, and goes on elsewhere afterwards', async () => {
     const job = new TestJob('alice', true);
-    const command = ['--foreground', '--every', '1s', ...job.steps(9)];
+    const command = ['--foreground', ...job.steps(9)];
     const stays = job.start('run', ...command);
     const end = exited(stays);
-    await eventually('it has a checkpoint', () => existsSync(join(job.path, 'latest')));
+    await eventually('it writes', () => job.lines > 3);
+    must(job.ask('checkpoint'));
     const { pid } = job.run;
     run('pkill', '--signal', 'KILL', '--uid', 'alice', '--full', `criuctl run ${job.name} --dir`);
     await end;
@@ -74,6 +77,10 @@ describe('a job in a unit', () => {
     await killed(job.run.pid);
     await eventually('its unit has ended', () => isDown(job));
     moveAway(job);
+    // An end by the stop of its unit, which could not suspend it.
+    const record = JSON.parse(readFileSync(join(job.path, 'run.json'), 'utf8'));
+    writeFileSync(join(job.path, 'run.json'), JSON.stringify({ ...record, stopped: true }));
+    writeFileSync(join(job.path, 'end'), 'killed 15\n');
     for (const verb of ['run', 'resume', 'remove'] as const) {
       const { status, stderr } = job.ask(verb, ...(verb === 'run' ? job.steps(9) : []));
       assert.equal(status, 3);
@@ -96,6 +103,8 @@ describe('a job in a unit', () => {
   });
 
   it('of a removed directory is not started with the machine any more', async () => {
+    const other = new TestJob('root');
+    must(other.ask('run', '--', '/bin/true'));
     const job = new TestJob('root');
     must(job.ask('run', ...job.steps()));
     const { pid } = job.run;

@@ -1,11 +1,18 @@
 /** criuctl attach NAME: the terminal of a job. */
 import { exitCodes } from '../exit-codes.ts';
-import { Obstacle } from '../invocation.ts';
+import { Obstacle, type Outcome } from '../invocation.ts';
 import { type Context, jobOf } from './context.ts';
-import { stateInWords } from './words.ts';
+import { outcomeOf, stateInWords, statusOf } from './words.ts';
 
-/** @returns the process whose terminal is held. @throws Obstacle */
-export function attachable(context: Context): number {
+export interface Attachable {
+  /** The process whose terminal is held. */
+  readonly pid: number;
+  /** After the end of its process. */
+  outcome(): Promise<Outcome>;
+}
+
+/** @throws Obstacle */
+export function attachable(context: Context): Attachable {
   const job = jobOf(context);
   const { spec, state } = job;
   if (!spec?.pty) {
@@ -24,5 +31,13 @@ export function attachable(context: Context): number {
         : []),
     );
   }
-  return state.pid;
+  const { verb, own } = context.invocation;
+  return {
+    pid: state.pid,
+    outcome: async () => {
+      const settled = await job.settledState();
+      const exitCode = settled.is === 'finished' ? statusOf(settled.end) : own.job.suspendedStatus;
+      return { ...outcomeOf(verb, job, settled, state), exitCode };
+    },
+  };
 }

@@ -14,7 +14,7 @@ import { readFiles } from './files.ts';
 import { pidOf } from './json.ts';
 import { membersOf } from './members.ts';
 import { ownProgram } from './own-program.ts';
-import { filesOf, terminalOf } from './standard-streams.ts';
+import { filesOf, type StandardStreams, terminalOf } from './standard-streams.ts';
 
 export type Begun =
   | { readonly did: 'started'; readonly pid: number }
@@ -69,16 +69,18 @@ async function start({ tools }: Context, job: Job, watched: boolean): Promise<nu
   const root = job.placeRoot(ownProgram('criu-job-root'));
   job.forgetEnd();
   setAside(job);
-  const streams = spec.pty ? terminalOf(job) : filesOf(job);
-  const before = process.umask(spec.umask);
+  let streams: StandardStreams | undefined;
   try {
-    const child = spawn(root, [job.at('end'), spec.program, ...spec.command], {
-      cwd: spec.directory,
-      env: Object.fromEntries(job.environment.map(nameAndValue)),
-      // A session of its own, without a terminal.
-      detached: true,
-      stdio: [...streams.descriptors],
-    });
+    streams = spec.pty ? terminalOf(job) : filesOf(job);
+    const child = withUmask(spec.umask, () =>
+      spawn(root, [job.at('end'), spec.program, ...spec.command], {
+        cwd: spec.directory,
+        env: Object.fromEntries(job.environment.map(nameAndValue)),
+        // A session of its own, without the terminal of this criuctl.
+        detached: true,
+        stdio: [...streams!.descriptors],
+      }),
+    );
     const pid = await new Promise<number>((resolve, reject) => {
       child.once('spawn', () => resolve(child.pid!));
       child.once('error', reject);
@@ -87,7 +89,7 @@ async function start({ tools }: Context, job: Job, watched: boolean): Promise<nu
     const run = recordOf(pid, undefined, watched);
     // A command that has ended by now has left its end.
     if (run) remember(job, run);
-    if (streams.terminal) await tools.keepTerminal(pid, streams.terminal.master, streams.terminal.output);
+    if (streams.terminal) await tools.keepTerminal(pid, streams.terminal).catch(endsTree(pid));
     return pid;
   } catch (error) {
     if (isObstacle(error)) throw error;
@@ -102,9 +104,26 @@ async function start({ tools }: Context, job: Job, watched: boolean): Promise<nu
         : '',
     );
   } finally {
-    process.umask(before);
-    streams.close();
+    streams?.close();
   }
+}
+
+/** The umask of this process is its children's. */
+function withUmask<T>(umask: number, work: () => T): T {
+  const before = process.umask(umask);
+  try {
+    return work();
+  } finally {
+    process.umask(before);
+  }
+}
+
+/** A tree whose terminal would be gone is ended. */
+function endsTree(root: number): (error: unknown) => never {
+  return (error) => {
+    endTree(root);
+    throw error;
+  };
 }
 
 /** The output of an earlier start, of which nothing else was kept. */

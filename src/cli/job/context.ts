@@ -6,13 +6,14 @@ import type { DumpStatistics } from '../../client/statistics.ts';
 import { jobsHome } from '../../job/home.ts';
 import { Job } from '../../job/job.ts';
 import { faultOfName } from '../../job/name.ts';
-import type { OwnedFd, TerminalMaster } from '../../native/binding.ts';
 import { exitCodes } from '../exit-codes.ts';
 import type { Explanation } from '../explain.ts';
+import { list } from '../gone.ts';
 import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
 import type { NeededOptions } from '../look-first.ts';
 import { Mounts } from '../mounts.ts';
 import { follow, writtenByOthers } from '../way.ts';
+import type { OwnTerminal } from './standard-streams.ts';
 
 /** Verbs and looks of criuctl's other bundles. */
 export interface Tools {
@@ -21,11 +22,8 @@ export interface Tools {
   explain(error: unknown, invocation: Invocation): Promise<Explanation>;
   /** @throws Obstacle if the tree would not come back. */
   look(pid: number, pty: boolean): Promise<NeededOptions>;
-  /**
-   * A process that outlives criuctl holds the terminal of a program, and appends its output to the file.
-   * @throws Obstacle
-   */
-  keepTerminal(pid: number, master: TerminalMaster, file: OwnedFd): Promise<void>;
+  /** A process that outlives criuctl holds the terminal of a program. @throws Obstacle */
+  keepTerminal(pid: number, terminal: OwnTerminal): Promise<void>;
   /** Faults of the images themselves, each as a sentence. */
   faultsOf(directory: string): Promise<readonly string[]>;
   /** CRIU's statistics about the dump of this directory. */
@@ -77,12 +75,15 @@ export function jobOf(context: Context): Job {
 }
 
 /**
- * The job of a unit. @returns undefined if its directory was removed: the directory of all jobs is there, so that it is no file system
- * that is not mounted yet. @throws Obstacle
+ * The job of a unit.
+ * @returns undefined if its directory was removed. Other files beside it show that no file system is missing there, as one that is
+ * mounted later.
+ * @throws Obstacle
  */
 export function jobOfUnit(context: Context): Job | undefined {
   const { home, invocation } = context;
-  return isThere(home) && !isThere(join(home, nameOf(invocation))) ? undefined : jobOf(context);
+  const isRemoved = list(home).length > 0 && !isThere(join(home, nameOf(invocation)));
+  return isRemoved ? undefined : jobOf(context);
 }
 
 /** A link to nothing leads to a file system that is not mounted yet, perhaps. */

@@ -19,7 +19,7 @@ import { readFiles } from './files.ts';
 import { Follower } from './follow.ts';
 import { intervalOf } from './in-unit.ts';
 import { TreeClaim } from './tree-claim.ts';
-import { outcomeOf, stateInWords, statusOf } from './words.ts';
+import { outcomeOf, runsAlready, stateInWords, statusOf } from './words.ts';
 
 const passedOn = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
 
@@ -28,15 +28,25 @@ export async function stayWith(context: Context, job: Job): Promise<Outcome> {
   const { verb } = context.invocation;
   const before = job.state;
   outliveReaders();
-  // Before anything is begun: on a shared file system, another machine sees this lock.
-  const claim = await claimOf(job);
+  if (job.spec?.pty) {
+    throw new Obstacle(
+      exitCodes.refused,
+      `Job ${job.name} has a terminal of its own, and a job in the foreground has none`,
+      `Go on with it in a unit: criuctl resume ${job.name}`,
+    );
+  }
   // A signal to criuctl is meant for the job.
   const own = withoutInterruption(context);
   const watcher = new Watcher(own, job);
+  let claim: TreeClaim | undefined;
   try {
+    // Before anything is begun: on a shared file system, another machine sees this lock.
+    claim = await claimOf(job);
     const lock = await job.lock();
-    const begun = await begin(own, job, true).finally(() => lock.release());
+    const begun = await claim.during(() => begin(own, job, true)).finally(() => lock.release());
     if (begun.did === 'nothing') {
+      await claim.giveUp();
+      claim = undefined;
       const { state } = begun;
       const exitCode = state.is === 'finished' ? statusOf(state.end) : exitCodes.refused;
       return told(own, { ...outcomeOf(verb, job, state, before), exitCode });
@@ -47,7 +57,7 @@ export async function stayWith(context: Context, job: Job): Promise<Outcome> {
     return told(own, afterwards(own, job, { before, state }, watcher.signals));
   } finally {
     watcher.close();
-    await claim.release();
+    await claim?.release();
   }
 }
 
@@ -62,6 +72,7 @@ async function claimOf(job: Job): Promise<TreeClaim> {
       await delay(stepMs);
       continue;
     }
+    if (state.is === 'running-elsewhere') throw runsAlready(job, state, 'it would run twice');
     throw new Obstacle(
       exitCodes.refused,
       `Job ${job.name} ${state.is === 'running' ? stateInWords(state) : 'is watched by another criuctl'}: it would run twice`,

@@ -2,7 +2,7 @@
 import { Job } from '../../job/job.ts';
 import type { Invocation, Outcome } from '../invocation.ts';
 import type { Verb } from '../options/row.ts';
-import { attachable } from './attach.ts';
+import { type Attachable, attachable } from './attach.ts';
 import { checkpoint, suspend } from './checkpoint-verbs.ts';
 import { type Context, contextOf, NoSuchJob, type Tools } from './context.ts';
 import { list } from './list.ts';
@@ -23,8 +23,8 @@ const verbs: Readonly<Partial<Record<Verb, (context: Context) => Promise<Outcome
   remove,
 };
 
-/** @returns the process of the job that criuctl attach names. @throws Obstacle */
-export function processOfJob(invocation: Invocation, tools: Tools): number {
+/** The job that criuctl attach names. @throws Obstacle */
+export function attachableJob(invocation: Invocation, tools: Tools): Attachable {
   return attachable(contextOf(invocation, tools));
 }
 

@@ -27,6 +27,12 @@ export async function run(context: Context): Promise<Outcome> {
       `--pty goes without ${foreground ? '--foreground' : '--stdin'}: criuctl attach NAME gives such a job a terminal`,
     );
   }
+  if (pty && /^\d+$/.test(name)) {
+    throw new Obstacle(
+      exitCodes.usage,
+      `--pty needs a name with a letter: criuctl attach ${name} means a pid`,
+    );
+  }
   if (!foreground) {
     requireManager();
     requireUsualPlace(context);
@@ -60,6 +66,12 @@ function writeWanted({ invocation }: Context, job: Job): void {
   const before = attempt(job.path, () => job.spec);
   const [first, ...rest] = command ?? [];
   if (first === undefined) {
+    if (before && own.job.pty && !before.pty) {
+      throw new Obstacle(
+        exitCodes.refused,
+        `Job ${job.name} was started without a terminal, and keeps its standard streams`,
+      );
+    }
     if (before) update(job, before, own);
     else throw new Obstacle(exitCodes.usage, `Which command? Say criuctl run ${job.name} -- COMMAND`);
     return;
@@ -81,7 +93,7 @@ function writeWanted({ invocation }: Context, job: Job): void {
   if (before && !isSameWork(before, wanted)) {
     throw new Obstacle(
       exitCodes.refused,
-      `Job ${job.name} has another command: ${before.command.join(' ')} in ${before.directory}`,
+      `Job ${job.name} has another command: ${before.command.join(' ')} in ${before.directory}${before.pty ? ', with --pty' : ''}`,
       `Choose another name; or remove it, with its checkpoints: criuctl remove ${job.name}`,
     );
   }

@@ -5,9 +5,14 @@ import { native, type OwnedFd, type TerminalMaster } from '../../native/binding.
 
 export interface StandardStreams {
   readonly descriptors: readonly [number, number, number];
-  /** For the process that holds it: its master, and the file of its output. */
-  readonly terminal?: { readonly master: TerminalMaster; readonly output: OwnedFd };
+  readonly terminal?: OwnTerminal;
   close(): void;
+}
+
+/** For the process that holds a terminal: its master, and the file that its output is appended to. */
+export interface OwnTerminal {
+  readonly master: TerminalMaster;
+  readonly output: OwnedFd;
 }
 
 export function filesOf(job: Job): StandardStreams {

@@ -49,17 +49,49 @@ export class TreeClaim {
     this.#holder = holder;
     holder.unref();
     (holder.stdin as Socket).unref();
+    // A holder that was killed holds nothing; the lock is this criuctl's, too.
+    holder.stdin!.on('error', () => {});
   }
 
-  /** After the end of the tree nobody holds the lock any more. */
+  /** The holder knows that a start or restore is in flight: the tree may come to be after this criuctl was killed. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#holder.stdin!.write('+');
+    try {
+      return await work();
+    } finally {
+      this.#holder.stdin!.write('-');
+    }
+  }
+
+  /** This criuctl has begun nothing: a tree that lives has another claim, or none. */
+  async giveUp(): Promise<void> {
+    this.#holder.kill('SIGKILL');
+    await this.#end();
+  }
+
+  /** The lock is free afterwards, unless the tree lives. */
   async release(): Promise<void> {
+    if (this.#isRunning()) {
+      this.#holder.stdin!.end();
+      this.#lock.release();
+    } else await this.#end();
+  }
+
+  async #end(): Promise<void> {
     const { exitCode, signalCode } = this.#holder;
     const ended = exitCode === null && signalCode === null ? once(this.#holder, 'exit') : undefined;
-    this.#holder.stdin!.destroy();
-    if (this.#job.state.is !== 'running') {
-      this.#holder.ref();
-      await ended;
-    }
+    this.#holder.stdin!.end();
+    this.#holder.ref();
+    await ended;
     this.#lock.release();
+  }
+
+  #isRunning(): boolean {
+    try {
+      return this.#job.state.is === 'running';
+    } catch {
+      // The job was removed, which needs its end.
+      return false;
+    }
   }
 }

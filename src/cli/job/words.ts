@@ -33,19 +33,24 @@ export function stateInWords(state: JobState): string {
 
 /** @param so the consequence, the end of the sentence. */
 export function runsAlready(
-  { name }: Job,
+  job: Job,
   state: Extract<JobState, { readonly is: 'running' | 'running-elsewhere' }>,
   so: string,
 ): Obstacle {
   return new Obstacle(
     exitCodes.refused,
-    `Job ${name} ${stateInWords(state)}: ${so}`,
-    state.is === 'running' ? `Suspend it first: criuctl suspend ${name}` : adviceElsewhere(name, state.host),
+    `Job ${job.name} ${stateInWords(state)}: ${so}`,
+    state.is === 'running'
+      ? `Suspend it first: criuctl suspend ${job.name}`
+      : adviceElsewhere(job, state.host),
   );
 }
 
-function adviceElsewhere(name: string, host: string): string {
-  return `Suspend it there; or, if ${host} is gone for good: criuctl resume ${name} --take-over`;
+function adviceElsewhere(job: Job, host: string): string {
+  // NFS before version 4 keeps the locks of a client until that client starts again.
+  return job.run?.watched
+    ? `Suspend it there; or, if ${host} is gone for good and the file system still keeps its lock, remove ${job.at('watch')}`
+    : `Suspend it there; or, if ${host} is gone for good: criuctl resume ${job.name} --take-over`;
 }
 
 /** @param before its state when it was asked for. */
@@ -62,6 +67,6 @@ export function outcomeOf(verb: string, job: Job, state: JobState, before: JobSt
     value: state.is === 'running' ? `${state.pid}` : state.is,
     json: { verb, ...jobStatus(job, state) },
     exitCode: state.is === 'running-elsewhere' ? exitCodes.refused : exitCodes.done,
-    ...(state.is === 'running-elsewhere' ? { warnings: [adviceElsewhere(job.name, state.host)] } : {}),
+    ...(state.is === 'running-elsewhere' ? { warnings: [adviceElsewhere(job, state.host)] } : {}),
   };
 }
