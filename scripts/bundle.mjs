@@ -4,7 +4,15 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { build } from 'esbuild';
-import { bundleCriuctl, bundleService, common, optional, optionalOfCriuctl, program } from './programs.mjs';
+import {
+  bundleCriuctl,
+  bundleDropIn,
+  bundleService,
+  common,
+  optional,
+  optionalOfCriuctl,
+  program,
+} from './programs.mjs';
 
 const out = 'build/dist';
 const client = 'build/client';
@@ -17,8 +25,13 @@ for (const file of Object.values(optionalOfCriuctl))
 for (const file of Object.values(optional))
   await build({ ...program, outdir: out, banner: {}, entryPoints: [file] });
 await bundleService({ outdir: out });
+await bundleDropIn({ outdir: out });
 
-for (const name of ['criu-service', 'criuctl']) chmodSync(`${out}/${name}.cjs`, 0o755);
+for (const name of ['criu-service', 'criuctl', 'criu-swrk']) chmodSync(`${out}/${name}.cjs`, 0o755);
+// In a directory of its own, which a PATH can begin with.
+mkdirSync(`${out}/bin`, { recursive: true });
+copyFileSync('src/bin/criu.sh', `${out}/bin/criu`);
+chmodSync(`${out}/bin/criu`, 0o755);
 copyFileSync('native/build/Release/criu_service.node', `${out}/criu_service.node`);
 copyFileSync('node_modules/sd-notify/build/Release/notify.node', `${out}/sd-notify.node`);
 copyFileSync('native/build/Release/criu-launcher', `${out}/criu-launcher`);

@@ -83,3 +83,8 @@ export function bundleService(out, plugins = []) {
     supported: { 'dynamic-import': false },
   });
 }
+
+/** `criu swrk` of the drop-in, which starts for each request of a client. */
+export function bundleDropIn(out) {
+  return build({ ...program, ...out, entryPoints: ['src/bin/criu-swrk.ts'], minifySyntax: true });
+}

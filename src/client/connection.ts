@@ -11,6 +11,7 @@ import {
   Watch,
 } from '../native/binding.ts';
 import { maxPacketBytes } from '../native/limits.ts';
+import { ownCopy } from '../native/own-copy.ts';
 import type { ReqType } from '../protocol/messages.ts';
 import { abortError, CriuError } from './criu-error.ts';
 
@@ -159,13 +160,10 @@ export function startChild(criu: string | undefined, type: ReqType, fds: readonl
 }
 
 function copyOf(number: number): OwnedFd {
-  const self = native.pidfdOpen(process.pid);
   try {
-    return native.pidfdGetfd(self, number);
+    return ownCopy(number);
   } catch (error) {
     throw new CriuError('INVALID', `${number} is no open descriptor`, { cause: error });
-  } finally {
-    self.close();
   }
 }
 

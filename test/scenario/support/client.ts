@@ -9,8 +9,9 @@ export type Received = { reply: CriuResp; fds: number } | 'closed';
 export class Client {
   readonly #socket: SeqpacketSocket;
 
-  constructor(address: string) {
-    this.#socket = native.connect(address);
+  /** @param to an address, or a connection. */
+  constructor(to: string | SeqpacketSocket) {
+    this.#socket = typeof to === 'string' ? native.connect(to) : to;
   }
 
   send(message: CriuReq): this {
