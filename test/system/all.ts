@@ -1,6 +1,7 @@
 /** Every system test, in a readable order. */
 import './pycriu.test.ts';
 import './libcriu.test.ts';
+import './drop-in.test.ts';
 import './client.test.ts';
 import './criuctl.test.ts';
 import './criuctl-root.test.ts';

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Debian's pycriu, unmodified, talking to the service: pycriu_client.py ADDRESS VERB ARGUMENT...
 
+ADDRESS is the path of a socket, or the name of a criu that is started for each request.
+
 Each verb prints a JSON object. Requests for which pycriu's class has a method go through that method; the others (VERSION,
 FEATURE_CHECK, PAGE_SERVER and the PRE_DUMP loop) through pycriu's own messages on a socket, as in CRIU's tests.
 """
@@ -8,17 +10,22 @@ import ctypes
 import json
 import os
 import socket
+import subprocess
 import sys
 
 import pycriu
 from pycriu import rpc
 
 ADDRESS = sys.argv[1]
+STARTS = os.path.basename(ADDRESS) == "criu"
 
 
 def client(directory=None, log="pycriu.log"):
     c = pycriu.criu()
-    c.use_sk(ADDRESS)
+    if STARTS:
+        c.use_binary(ADDRESS)
+    else:
+        c.use_sk(ADDRESS)
     c.opts.log_level = 4
     c.opts.log_file = log
     if directory is not None:
@@ -27,9 +34,14 @@ def client(directory=None, log="pycriu.log"):
 
 
 def connect():
-    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if STARTS:
+        s, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            subprocess.Popen([ADDRESS, "swrk", str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    else:
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.connect(ADDRESS)
     s.settimeout(120)
-    s.connect(ADDRESS)
     return s
 
 

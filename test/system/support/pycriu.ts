@@ -9,13 +9,17 @@ export function pycriu<T>(verb: string, ...argv: (string | number)[]): T {
 
 /** The same, started by another command (`runuser -u alice --`, for example). */
 export function pycriuUnder<T>(command: string[], verb: string, ...argv: (string | number)[]): T {
-  const [file, ...rest] = [
-    ...command,
-    '/usr/bin/python3',
-    script('pycriu_client.py'),
-    ourAddress,
-    verb,
-    ...argv.map(String),
-  ];
+  return pycriuBy<T>(ourAddress, command, verb, ...argv);
+}
+
+/** @param server the address of a service, or the name of a criu that is started. */
+export function pycriuBy<T>(
+  server: string,
+  command: readonly string[],
+  verb: string,
+  ...argv: (string | number)[]
+): T {
+  const client = ['/usr/bin/python3', script('pycriu_client.py')];
+  const [file, ...rest] = [...command, ...client, server, verb, ...argv.map(String)];
   return JSON.parse(run(file!, ...rest)) as T;
 }
