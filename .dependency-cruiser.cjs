@@ -1,11 +1,11 @@
 /**
- * The one way in: bin -> cli -> daemon, client, look, images, job -> session -> records -> engine -> policy -> proc, systemd -> protocol, native.
+ * The one way in: bin -> cli -> daemon, client, drop-in, look, images, job -> session -> records -> engine -> policy -> proc, systemd -> protocol, native.
  * Imports point down this list, never up and never in a circle.
  */
 const layers = [
   ['bin'],
   ['cli'],
-  ['daemon', 'client', 'look', 'images', 'job'],
+  ['daemon', 'client', 'drop-in', 'look', 'images', 'job'],
   ['session'],
   ['records'],
   ['engine'],

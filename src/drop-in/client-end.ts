@@ -42,7 +42,7 @@ export class ClientEnd {
     }
   }
 
-  /** Waits for the end alone: what comes before its time stays in the queue. */
+  /** Waits for the end alone: an early packet stays in the queue. */
   async gone(): Promise<undefined> {
     await this.#on(Watch.disconnect);
     return undefined;
@@ -58,7 +58,7 @@ export class ClientEnd {
     }
   }
 
-  /** One wait at a time: a later one takes the place of an earlier one, which never ends. */
+  /** A later wait takes the place of an earlier wait, which never ends. */
   #on(events: number): Promise<void> {
     return new Promise((resolve) => {
       this.#socket.watch(events, () => {

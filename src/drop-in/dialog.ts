@@ -34,7 +34,7 @@ export class Dialog {
   /** The packet that the service has yet to answer. */
   #asked: Buffer | undefined;
   #tries = 0;
-  /** What the latest request names. */
+  /** The files that the latest request names. */
   readonly #held: OwnedFd[] = [];
   #answeredAs: number = ReqType.EMPTY;
   /** How the dialog would end if it ended now. */

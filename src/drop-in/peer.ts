@@ -34,7 +34,7 @@ export class Peer {
     throw new Refused(ESRCH, `${option} ${number}: process ${this.#pid}, which has it, has ended`);
   }
 
-  /** The tree below a process contains that program, or this one. */
+  /** The tree below a process contains that program, or the drop-in. */
   isBelow(root: number): boolean {
     return descends(this.#pid, root) || descends(process.pid, root);
   }

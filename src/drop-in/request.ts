@@ -1,5 +1,5 @@
 /**
- * What a request stands for in the program that has started `criu swrk`, and the request as the service is to read it. Pure.
+ * The meaning of a request in the program that has started `criu swrk`, and the request as the service is to read it. Pure.
  *
  * CRIU looks descriptors up in its peer, and a path in its own working directory. The service's peer is the drop-in, and its working
  * directory another. Numbers in inherit_fd and ps.fd are CRIU's own, so the drop-in has them under the same numbers.
@@ -20,7 +20,7 @@ export interface Meaning {
   readonly imagesDir?: string;
   /** The root of the tree that is dumped; `client` where the request names none. */
   readonly target?: number | 'client';
-  /** Options whose value is another for the service. */
+  /** Options with another value for the service. */
   readonly overrides: Overrides;
 }
 

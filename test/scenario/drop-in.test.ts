@@ -304,12 +304,19 @@ describe('criu swrk of the drop-in, and a service that ends', () => {
 
 describe('any other command of the drop-in', () => {
   const directory = mkdtempSync(join(tmpdir(), 'criu-path-'));
-  const real = join(directory, 'real', 'criu');
+  // A name that a shell could take for the other.
+  const real = join(directory, '[r]', 'criu');
+  const other = join(directory, 'r', 'criu');
 
   before(() => {
-    mkdirSync(dirname(real));
-    writeFileSync(real, '#!/bin/sh\nprintf "<%s>" real "$@"\nexit 5\n');
-    chmodSync(real, 0o755);
+    for (const [file, word] of [
+      [real, 'real'],
+      [other, 'other'],
+    ] as const) {
+      mkdirSync(dirname(file));
+      writeFileSync(file, `#!/bin/sh\nprintf "<%s>" ${word} "$@"\nexit 5\n`);
+      chmodSync(file, 0o755);
+    }
     symlinkSync(dropIn, join(directory, 'criu'));
   });
 
