@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { User } from '../hostile/support/people.ts';
 import { payload, run } from '../system/support/bench.ts';
 import { builds } from './list/builds.ts';
+import { clients } from './list/clients.ts';
 import { interpreters } from './list/interpreters.ts';
 import { kernel } from './list/kernel.ts';
 import { pipes } from './list/pipes.ts';
@@ -22,6 +23,7 @@ const programs: readonly Program[] = [
   ...pipes,
   ...builds,
   ...kernel,
+  ...clients,
 ];
 
 const out = process.env.BENCH_OUT ?? '/bench/out';
@@ -32,6 +34,7 @@ const wanted = new RegExp(readFileSync(join(payload, 'programs'), 'utf8').trim()
 const rows: Row[] = [];
 let port = firstPort;
 for (const program of programs.filter(({ name }) => wanted.test(name))) {
+  program.build?.();
   const trials = new Map<User, Trial>();
   for (const user of program.users ?? users) {
     const began = Date.now();

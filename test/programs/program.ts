@@ -26,6 +26,10 @@ export interface Program {
    * restored, then `after`.
    */
   readonly works: string;
+  /** Commands that dump the process $PID into the directory $IMAGES and restore it, in the place of criuctl's. */
+  readonly by?: { readonly dump: string; readonly restore: string };
+  /** Makes what these commands need, as root, before the first trial. */
+  readonly build?: () => void;
   /** Users of the program; without it, root and alice. */
   readonly users?: readonly User[];
 }

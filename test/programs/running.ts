@@ -71,7 +71,15 @@ export class Running {
     }
   }
 
+  dump(images: string, ...options: string[]): Call {
+    const { by } = this.#program;
+    if (by) return callOf(shell(this.#with(images), by.dump));
+    return callOf(runAs(this.place, 'criuctl', 'dump', `${this.pid}`, '-D', images, ...options));
+  }
+
   async restore(images: string, options: readonly string[]): Promise<Call> {
+    const { by } = this.#program;
+    if (by) return callOf(shell(this.#with(images), by.restore));
     const argv = ['restore', '-D', images, ...options];
     if (this.#terminal === undefined) return callOf(runAs(this.place, 'criuctl', ...argv));
     const pidFile = join(this.place.directory, 'restored.pid');
@@ -83,6 +91,10 @@ export class Running {
       () => child.exitCode === null,
     );
     return { status: isBack ? 0 : child.exitCode, sentence: isBack ? '' : this.#output() };
+  }
+
+  #with(images: string): Place {
+    return { ...this.place, variables: { ...this.place.variables, IMAGES: images } };
   }
 
   set(variables: Readonly<Record<string, string>>): void {

@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import type { User } from '../hostile/support/people.ts';
 import { type Attempt, refusedStatus, type Trial } from './outcome.ts';
 import type { Program } from './program.ts';
-import { callOf, Running, type Told, until } from './running.ts';
-import { runAs } from './shell.ts';
+import { Running, type Told, until } from './running.ts';
 
 export async function tryOut(program: Program, user: User, port: number): Promise<Trial> {
   const running = new Running(program, user, port);
@@ -37,8 +36,7 @@ async function attemptOf(
 ): Promise<Attempt> {
   const words = options.flatMap((option) => option.split(' '));
   running.rememberTree();
-  const argv = ['dump', `${running.pid}`, '-D', images, ...words, ...more];
-  const dump = callOf(runAs(running.place, 'criuctl', ...argv));
+  const dump = running.dump(images, ...words, ...more);
   if (dump.status !== 0) return { dump, works: await running.works() };
   if (!(await until(() => !existsSync(`/proc/${running.pid}`)))) throw new Error('the dumped process stays');
   const restore = await running.restore(images, restoreOptions);
