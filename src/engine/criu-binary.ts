@@ -1,5 +1,5 @@
 /** Finds the installed criu. */
-import { accessSync, constants, statSync } from 'node:fs';
+import { accessSync, constants, realpathSync, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { native } from '../native/binding.ts';
 
@@ -35,6 +35,9 @@ export function findCriu(explicit?: string): string {
   return found;
 }
 
+/** An administrator may link to it from a directory of the search path. As an engine it would ask this service, without end. */
+const dropIn = '/criu-service/bin/criu';
+
 const installed = searchPath.map((directory) => `${directory}/criu`);
 
 function candidatesFor(explicit: string | undefined): readonly string[] {
@@ -60,7 +63,7 @@ function isExecutableFile(path: string): boolean {
     // Most directories hold no criu, and an exception costs more than this check.
     if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
     accessSync(path, constants.X_OK);
-    return true;
+    return !realpathSync(path).endsWith(dropIn);
   } catch {
     return false;
   }
