@@ -10,6 +10,7 @@ import { ourAddress } from './support/client.ts';
 import { criuctlAs, failed, must } from './support/criuctl.ts';
 import { Instance } from './support/instance.ts';
 import { cursor, type Entry, journalOf, records } from './support/journal.ts';
+import { pycriuBy } from './support/pycriu.ts';
 import { Target } from './support/targets.ts';
 
 const knob = '/proc/sys/kernel/yama/ptrace_scope';
@@ -146,6 +147,24 @@ describe('under ptrace_scope 1 a dump of alice’s', () => {
     assert.equal(decoded.message.success, false);
     assert.match(decoded.message.cr_errmsg ?? '', /the process that made this connection must send/);
     assert.equal(state, 'S');
+  });
+
+  it('is refused for a child of a program that starts the drop-in criu, which is the caller, unless the child has named anybody', async () => {
+    const dropIn = '/usr/lib/criu-service/bin/criu';
+    const said = [[ourAddress], [dropIn], [dropIn, 'named']].map(([server, ...flags]) => {
+      const { success, runs_on, cr_errmsg } = pycriuBy<{
+        success: boolean;
+        runs_on: boolean;
+        cr_errmsg: string;
+      }>(server!, as('alice'), 'own_child', directoryOf('alice'), ...flags);
+      assert.equal(runs_on, true);
+      return success || cr_errmsg;
+    });
+    assert.deepEqual([said[0], said[2]], [true, true]);
+    assert.match(
+      `${said[1]}`,
+      /ptrace_scope is 1.* is not one of the calling process, has not named anybody/,
+    );
   });
 
   it('is refused for a process of hers in a tree that another user has restored', async () => {
