@@ -18,7 +18,7 @@ describe('a job in the foreground', () => {
     const end = exited(stays);
     await eventually('it writes', () => job.lines > 3);
     await eventually('it has a checkpoint', () => (job.now.latest ?? 0) >= 1);
-    const criuctl = `^(/usr/bin/node )?[^ ]*criuctl run ${job.name} `;
+    const criuctl = `^(/usr/bin/node (-[^ ]+ )*)?[^ ]*criuctl run ${job.name} `;
     run('pkill', '--signal', 'TERM', '--uid', 'alice', '--full', criuctl);
     assert.equal(await end, 128 + 15);
     assert.equal(job.now.state, 'interrupted');

@@ -144,7 +144,7 @@ describe('a job', () => {
         '--uid',
         'alice',
         '--full',
-        `^(/usr/bin/node )?[^ ]*criuctl run ${job.name} `,
+        `^(/usr/bin/node (-[^ ]+ )*)?[^ ]*criuctl run ${job.name} `,
       );
       assert.equal(await end, 85);
       assert.equal(job.now.state, 'suspended');

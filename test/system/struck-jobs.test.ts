@@ -146,7 +146,7 @@ describe('a job whose criuctl is struck', () => {
     const release = await held(job);
     try {
       run('systemctl', 'stop', '--no-block', unit);
-      const stops = `^(/usr/bin/node )?[^ ]*criuctl suspend --in-unit ${job.name}$`;
+      const stops = `^(/usr/bin/node (-[^ ]+ )*)?[^ ]*criuctl suspend --in-unit ${job.name}$`;
       await eventually('criuctl waits for the lock', () => Boolean(job.run.stopped));
       run('pkill', '--signal', 'KILL', '--full', stops);
     } finally {
