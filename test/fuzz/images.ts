@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
   existsSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -60,7 +61,9 @@ export function fuzz(
   const place = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'fuzz-'));
   const result = { mutations: 0, faulty: 0, decoded: 0, peakRssKiB: 0, slowestMs: 0 };
   try {
-    const bases = seeds.map((from, index) => new Base(from, join(place, `${index}`)));
+    const fifo = join(place, 'fifo');
+    execFileSync('mkfifo', [fifo]);
+    const bases = seeds.map((from, index) => new Base(from, join(place, `${index}`), fifo));
     for (; result.mutations < count; result.mutations++) {
       const base = pick(bases, next);
       const name = base.spoil(next);
@@ -86,12 +89,15 @@ export function fuzz(
 class Base {
   readonly path: string;
   readonly #from: string;
+  readonly #fifo: string;
   readonly #names: readonly string[];
   readonly #spoilt = new Set<string>();
 
-  constructor(from: string, path: string) {
+  /** @param fifo that takes the place of an image: another name of it costs no process of mkfifo(1). */
+  constructor(from: string, path: string, fifo: string) {
     this.path = path;
     this.#from = from;
+    this.#fifo = fifo;
     mkdirSync(path);
     this.#names = readdirSync(from).filter((name) => statSync(join(from, name)).isFile());
     for (const name of this.#names) this.#copy(name);
@@ -148,7 +154,7 @@ class Base {
         mkdirSync(path);
         return;
       case 3:
-        execFileSync('mkfifo', [path]);
+        linkSync(this.#fifo, path);
         return;
       case 4: {
         // Another image in its place.
