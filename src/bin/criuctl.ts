@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=1
 /** Parse, ask, print, one exit code. */
 import { isatty } from 'node:tty';
 import { type Parsed, parseCommandLine } from '../cli/command-line.ts';

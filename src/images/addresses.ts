@@ -61,11 +61,14 @@ export function addressText(bytes: Buffer): string {
   return `[${short}]`;
 }
 
+/** The room for a name in sockaddr_un, unix(7). The rest of a longer name is left out. */
+const mostUnixBytes = 108;
+
 /**
  * An abstract name begins with a zero byte, which is shown as @.
  * @internal
  */
 export function unixName(name: Uint8Array): string {
-  const text = Buffer.from(name).toString('utf8').replaceAll('\0', '@');
+  const text = Buffer.from(name.subarray(0, mostUnixBytes)).toString('utf8').replaceAll('\0', '@');
   return name[0] === 0 ? text : text.replace(/@$/, '');
 }

@@ -7,7 +7,8 @@ export function first<T>(values: Iterable<T>, most: number): T[] {
     if (taken.length >= most) break;
     taken.push(value);
   }
-  return taken;
+  // Lists grow by leaps, and those of small things would keep more room than they use.
+  return taken.slice();
 }
 
 export interface Listed<T> {

@@ -3,14 +3,13 @@ import type { ImageRecord } from './image-file.ts';
 import type { Message } from './message.ts';
 import { judgeParents } from './parents.ts';
 import type { Reading } from './reading.ts';
-import { type CoreFacts, coreFacts, isOver, readPagemap, readTree, spaceFacts } from './task-images.ts';
+import { coreFacts, isOver, readPagemap, readTree, spaceFacts } from './task-images.ts';
 import type { Role, Thing } from './things.ts';
 import type { Tree, TreeTask } from './tree.ts';
 
 /** Facts about the tasks for the checks of this machine. */
 export interface Dumped {
   readonly tree: Tree;
-  readonly cores: ReadonlyMap<number, CoreFacts>;
   /** Kinds of namespaces that the tasks had for themselves, for example `mnt`. */
   readonly namespaces: ReadonlySet<string>;
   /** Open files with another file in their place, and what kind that is. */
@@ -33,18 +32,20 @@ const mostShared = 100_000;
 export class Completeness {
   readonly #reading: Reading;
   readonly #tell: (thing: Thing) => void;
-  /** Images that were looked for. */
+  /** Images of the whole tree that were looked for. */
   readonly #named = new Set<string>();
+  /** Tables of descriptors that were read, by the numbers in the names of their images. */
+  readonly #tables = new Set<number>();
   /** Open files by their number, and the first image that names each. */
   readonly #wanted = new Map<number, string>();
   readonly #shared = new Set<number>();
   readonly #incremental: string[] = [];
-  readonly #cores = new Map<number, CoreFacts>();
   readonly #namespaces = new Set<string>();
   readonly #remapped = new Map<number, Remap>();
   #rootIds: Message | undefined;
   #pageSize = 4096;
   #rootCgroups: number | undefined;
+  #ownCgroups = false;
   #filtered = false;
   /** CRIU wrote no states of connections, or will read none. */
   #closing: boolean;
@@ -68,9 +69,7 @@ export class Completeness {
       this.#tell({ kind: 'tree', tasks: tree.tasks.length, cut: tree.cut });
     for (const task of tree.tasks) this.#task(task);
     if (this.#filtered) this.#needed('seccomp.img', 'SECCOMP', 'filters');
-    // CRIU takes 0 as the set of the parent; a user's dump has no other.
-    if ([...this.#cores.values()].some(({ cgroups = 0 }) => cgroups !== 0 && cgroups !== this.#rootCgroups))
-      this.#needed('cgroup.img', 'CGROUP', 'cgroups');
+    if (this.#ownCgroups) this.#needed('cgroup.img', 'CGROUP', 'cgroups');
     this.#remaps();
     this.#files();
     this.#reading.each('memfd.img', 'MEMFD_INODE', ({ message }) => {
@@ -80,17 +79,20 @@ export class Completeness {
     for (const id of this.#shared) this.#pagemap(`pagemap-shmem-${id}.img`, 'shared memory');
     judgeParents(this.#reading, this.#incremental, this.#pageSize, this.#tell);
     this.#others();
-    return { tree, cores: this.#cores, namespaces: this.#namespaces, remapped: this.#remapped };
+    return { tree, namespaces: this.#namespaces, remapped: this.#remapped };
   }
 
   #task(task: TreeTask): void {
     const { pid } = task;
+    let over = false;
     this.#needed(`core-${pid}.img`, 'CORE', 'core', ({ message }) => {
-      this.#cores.set(pid, coreFacts(message));
+      const { state, filtered, cgroups = 0 } = coreFacts(message);
+      over = isOver(state);
+      this.#filtered ||= filtered && !over;
+      // CRIU takes 0 as the set of the parent; a user's dump has no other.
+      this.#ownCgroups ||= cgroups !== 0 && cgroups !== this.#rootCgroups;
     });
-    const core = this.#cores.get(pid);
-    if (isOver(core?.state)) return;
-    this.#filtered ||= core?.filtered ?? false;
+    if (over) return;
     for (const tid of task.threads) {
       if (tid === pid) continue;
       this.#needed(`core-${tid}.img`, 'CORE', 'thread', ({ message }) => {
@@ -99,12 +101,14 @@ export class Completeness {
     }
     this.#needed(`mm-${pid}.img`, 'MM', 'space', ({ message }) => this.#space(message, `mm-${pid}.img`));
     this.#pagemap(`pagemap-${pid}.img`, 'pagemap');
-    const descriptors = `fdinfo-${this.#filesId(pid)}.img`;
-    // Threads of a tree may share a table of descriptors.
-    if (!this.#named.has(descriptors))
+    const filesId = this.#filesId(pid);
+    const descriptors = `fdinfo-${filesId}.img`;
+    // Tasks of a tree may share a table of descriptors.
+    if (!this.#tables.has(filesId))
       this.#needed(descriptors, 'FDINFO', 'descriptors', ({ message }) =>
         this.#want(message.number('id')!, descriptors),
       );
+    this.#tables.add(filesId);
     this.#needed(`fs-${pid}.img`, 'FS', 'places', ({ message }) => {
       this.#want(message.number('cwd_id')!, `fs-${pid}.img`);
       this.#want(message.number('root_id')!, `fs-${pid}.img`);
@@ -138,7 +142,6 @@ export class Completeness {
   }
 
   #pagemap(file: string, role: Role): void {
-    this.#named.add(file);
     const pages = readPagemap(this.#reading, file);
     if (pages === 'absent') this.#tell({ kind: 'absent', file, role });
     if (typeof pages === 'string') return;
@@ -201,7 +204,7 @@ export class Completeness {
     role: Role,
     visit: (record: ImageRecord) => void = () => undefined,
   ): boolean {
-    this.#named.add(file);
+    if (wholeTree.has(file)) this.#named.add(file);
     const outcome = this.#reading.each(file, kind, visit);
     if (outcome === 'absent') this.#tell({ kind: 'absent', file, role });
     return outcome === 'read';

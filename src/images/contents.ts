@@ -58,17 +58,19 @@ export interface Contents {
 }
 
 const mostArguments = 4096;
+/** The command lines of 20,000 tasks take a tenth of it. Tasks behind it are shown without theirs. */
+const mostWords = 1 << 21;
 
 /** @internal */
 export function contentsOf(directory: ImageDirectory): Contents {
   const reading = new Reading(directory);
   const inventory = readInventory(reading);
   const { tasks, cut } = readTree(reading);
-  const executables = new Map<number, string>();
-  const descriptors = new Map<number, number>();
-  const drafts = tasks.map((task) => readTask(reading, task, descriptors));
-  for (const { space } of drafts) if (space) executables.set(space.executable, '');
+  const shown = new Tasks(reading);
+  for (const task of tasks) shown.read(task);
+  const executables = shown.executables();
   const files = readOpenFiles(reading, executables);
+  shown.name(executables);
   const { space, sharedMemory } = spaceOf(reading);
   const parents: Space[] = [];
   eachParent(reading, (parent) => parents.push(sizesIn(parent)));
@@ -78,17 +80,8 @@ export function contentsOf(directory: ImageDirectory): Contents {
     written: inventory?.written,
     imageVersion: inventory?.version,
     ...readLog(reading),
-    architecture: drafts.find(({ core }) => core)?.core?.architecture,
-    tasks: drafts.map(({ task, core, space, memory, commandLine }) => ({
-      ...task,
-      name: core?.name,
-      state: core?.state,
-      uid: core?.uids[1],
-      executable: (space && executables.get(space.executable)) || undefined,
-      commandLine,
-      memory,
-      descriptors: descriptors.get(task.pid),
-    })),
+    architecture: shown.architecture,
+    tasks: shown.drafts,
     cut,
     sharedMemory,
     files,
@@ -107,68 +100,115 @@ function readInventory(reading: Reading): { version: number; written: string } |
   return found;
 }
 
-interface Draft {
-  readonly task: TreeTask;
-  readonly core: CoreFacts | undefined;
-  readonly space: SpaceFacts | undefined;
-  readonly memory: TaskContents['memory'];
-  readonly commandLine: readonly string[];
-}
+/** Only the image of all open files tells the path of an executable. */
+type Draft = TaskContents & { executable: string | undefined };
 
-/** @param descriptors gets the number of the task's descriptors. */
-function readTask(reading: Reading, task: TreeTask, descriptors: Map<number, number>): Draft {
-  const { pid } = task;
-  let core: CoreFacts | undefined;
-  reading.each(`core-${pid}.img`, 'CORE', ({ message }) => {
-    core = coreFacts(message);
-  });
-  const memory = { mapped: 0, here: 0, inParents: 0, lazy: 0 };
-  if (isOver(core?.state)) return { task, core, space: undefined, memory, commandLine: [] };
-  let space: SpaceFacts | undefined;
-  reading.each(`mm-${pid}.img`, 'MM', ({ message }) => {
-    space = spaceFacts(message);
-  });
-  let filesId = pid;
-  reading.each(`ids-${pid}.img`, 'IDS', ({ message }) => {
-    filesId = message.number('files_id')!;
-  });
-  let count = 0;
-  const outcome = reading.each(`fdinfo-${filesId}.img`, 'FDINFO', () => {
-    count += 1;
-  });
-  if (outcome === 'read') descriptors.set(pid, count);
-  const pageSize = space?.pageSize ?? 4096;
-  let argumentsAt: number | undefined;
-  const from = space?.argumentsFrom ?? 0;
-  const pages = readPagemap(reading, `pagemap-${pid}.img`, ({ address, pages: count, place }, before) => {
-    if (place === 'here' && from >= address && from < address + count * pageSize)
-      argumentsAt = before * pageSize + (from - address);
-  });
-  if (typeof pages === 'string') return { task, core, space, memory, commandLine: [] };
-  return {
-    task,
-    core,
-    space,
-    memory: {
-      mapped: space?.mappedBytes ?? 0,
-      here: pages.here * pageSize,
-      inParents: pages.inParent * pageSize,
-      lazy: pages.lazy * pageSize,
-    },
-    commandLine:
+/** Reads tasks one after the other, and keeps little of each: there may be 20,000. */
+class Tasks {
+  readonly #reading: Reading;
+  readonly drafts: Draft[] = [];
+  /** The numbers of the tasks' executables among the open files. */
+  readonly #executables: (number | undefined)[] = [];
+  architecture: string | undefined;
+  /** Bytes of command lines that are still kept. */
+  #wordsLeft = mostWords;
+
+  constructor(reading: Reading) {
+    this.#reading = reading;
+  }
+
+  /** A place for the path of each executable. */
+  executables(): Map<number, string> {
+    return new Map(this.#executables.flatMap((id) => (id === undefined ? [] : [[id, '']])));
+  }
+
+  name(executables: ReadonlyMap<number, string>): void {
+    for (const [index, id] of this.#executables.entries())
+      if (id !== undefined) this.drafts[index]!.executable = executables.get(id) || undefined;
+  }
+
+  read(task: TreeTask): void {
+    const reading = this.#reading;
+    const { pid } = task;
+    let core: CoreFacts | undefined;
+    reading.each(`core-${pid}.img`, 'CORE', ({ message }) => {
+      core = coreFacts(message);
+    });
+    const memory = { mapped: 0, here: 0, inParents: 0, lazy: 0 };
+    const keep = (space?: SpaceFacts, commandLine: readonly string[] = [], descriptors?: number): void => {
+      const { name, state, uid } = core ?? { name: undefined, state: undefined, uid: undefined };
+      const { ppid, pgid, sid, threads } = task;
+      // A literal without a spread makes objects of half the size.
+      this.drafts.push({
+        pid,
+        ppid,
+        pgid,
+        sid,
+        threads,
+        name,
+        state,
+        uid,
+        executable: undefined,
+        commandLine,
+        memory,
+        descriptors,
+      });
+      this.#executables.push(space?.executable);
+      this.architecture ??= core?.architecture;
+    };
+    if (isOver(core?.state)) {
+      keep();
+      return;
+    }
+    let space: SpaceFacts | undefined;
+    reading.each(`mm-${pid}.img`, 'MM', ({ message }) => {
+      space = spaceFacts(message);
+    });
+    const descriptors = this.#descriptorsOf(pid);
+    const pageSize = space?.pageSize ?? 4096;
+    let argumentsAt: number | undefined;
+    const from = space?.argumentsFrom ?? 0;
+    const pages = readPagemap(reading, `pagemap-${pid}.img`, ({ address, pages: count, place }, before) => {
+      if (place === 'here' && from >= address && from < address + count * pageSize)
+        argumentsAt = before * pageSize + (from - address);
+    });
+    if (typeof pages === 'string') {
+      keep(space, [], descriptors);
+      return;
+    }
+    memory.mapped = space?.mappedBytes ?? 0;
+    memory.here = pages.here * pageSize;
+    memory.inParents = pages.inParent * pageSize;
+    memory.lazy = pages.lazy * pageSize;
+    const words =
       space && argumentsAt !== undefined
-        ? readArguments(reading, pages.pagesId, argumentsAt, space.argumentsTo - from)
-        : [],
-  };
-}
+        ? this.#arguments(pages.pagesId, argumentsAt, space.argumentsTo - from)
+        : [];
+    keep(space, words, descriptors);
+  }
 
-/** The words lie in the pages one behind the other, each with a zero byte at its end. */
-function readArguments(reading: Reading, pagesId: number, offset: number, bytes: number): string[] {
-  const text = reading.guarded(() =>
-    reading.directory.readPart(`pages-${pagesId}.img`, offset, Math.min(Math.max(bytes, 0), mostArguments)),
-  );
-  if (!text || text.length === 0) return [];
-  return text.toString('utf8').replace(/\0$/, '').split('\0');
+  #descriptorsOf(pid: number): number | undefined {
+    let filesId = pid;
+    this.#reading.each(`ids-${pid}.img`, 'IDS', ({ message }) => {
+      filesId = message.number('files_id')!;
+    });
+    let count = 0;
+    const outcome = this.#reading.each(`fdinfo-${filesId}.img`, 'FDINFO', () => {
+      count += 1;
+    });
+    return outcome === 'read' ? count : undefined;
+  }
+
+  /** The words lie in the pages one behind the other, each with a zero byte at its end. */
+  #arguments(pagesId: number, offset: number, bytes: number): string[] {
+    const wanted = Math.min(Math.max(bytes, 0), mostArguments, this.#wordsLeft);
+    const text = this.#reading.guarded(() =>
+      this.#reading.directory.readPart(`pages-${pagesId}.img`, offset, wanted),
+    );
+    if (!text || text.length === 0) return [];
+    this.#wordsLeft -= text.length;
+    return text.toString('utf8').replace(/\0$/, '').split('\0');
+  }
 }
 
 const logNames = ['dump.log', 'pre-dump.log'] as const;

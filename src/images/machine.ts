@@ -9,6 +9,7 @@ import type { Message } from './message.ts';
 import { openRegular } from './open-regular.ts';
 import { PortsInUse } from './ports.ts';
 import type { Reading } from './reading.ts';
+import { coreFacts, credentialsOf } from './task-images.ts';
 import type { DumpedFile, FileHere, Named, Thing } from './things.ts';
 
 /** What the caller of the verification knows of this machine. */
@@ -23,16 +24,12 @@ export interface Machine {
 type Tell = (thing: Thing) => void;
 
 export function judgeMachine(reading: Reading, dumped: Dumped, machine: Machine, tell: Tell): void {
-  const { namespaces, cores } = dumped;
+  const { namespaces } = dumped;
   if (namespaces.size > 0) tell({ kind: 'namespaces', names: [...namespaces].sort() });
-  for (const [pid, { architecture, uids, gids, groups }] of cores) {
-    tell({ kind: 'architecture', dumped: architecture, here: architectureHere() });
-    if (uids.length > 0 && !namespaces.has('user')) tell({ kind: 'credentials', pid, uids, gids, groups });
-  }
+  judgeTasks(reading, dumped, tell);
   if (!namespaces.has('pid')) judgeNumbers(dumped, machine, tell);
   judgeOpenFiles(reading, dumped, machine, tell);
   judgeTerminals(reading, dumped, tell);
-  judgeLimits(reading, dumped, tell);
 }
 
 const architectures: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' };
@@ -213,7 +210,8 @@ const limitNames = [
 
 const infinite = 2 ** 64 - 1;
 
-function judgeLimits(reading: Reading, { tree }: Dumped, tell: Tell): void {
+/** Each image is read again, so that no facts about all tasks are kept. */
+function judgeTasks(reading: Reading, { tree, namespaces }: Dumped, tell: Tell): void {
   const here = textOf('/proc/self/limits');
   const hard = limitNames.map(([, label]) => {
     const text = new RegExp(`^${label} +\\S+ +(\\S+)`, 'm').exec(here)?.[1];
@@ -221,6 +219,9 @@ function judgeLimits(reading: Reading, { tree }: Dumped, tell: Tell): void {
   });
   for (const { pid } of tree.tasks) {
     reading.each(`core-${pid}.img`, 'CORE', ({ message }) => {
+      tell({ kind: 'architecture', dumped: coreFacts(message).architecture, here: architectureHere() });
+      const credentials = namespaces.has('user') ? undefined : credentialsOf(message);
+      if (credentials) tell({ kind: 'credentials', pid, ...credentials });
       const limits = message.message('tc')?.message('rlimits')?.messages('rlimits') ?? [];
       for (const [index, limit] of first(limits, limitNames.length).entries()) {
         const max = limit.number('max')!;

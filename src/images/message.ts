@@ -5,6 +5,9 @@
 import { WireError, WireReader, WireType } from '../protocol/wire.ts';
 import type { Field, MessageType } from './schema.ts';
 
+/** PATH_MAX of limits.h: no text of CRIU is longer. The rest of a longer text is left out. */
+const mostTextBytes = 4096;
+
 /** Deeper messages are refused; only directories of cgroups contain themselves. */
 export const mostLevels = 64;
 
@@ -92,9 +95,10 @@ export class Message {
     return (this.number(name) ?? 0) !== 0;
   }
 
-  text(name: string): string | undefined {
-    const reader = this.#last(name);
-    return reader && textOf(this.bytes.subarray(reader.from, reader.to));
+  /** @param most bytes; of a longer text the beginning. */
+  text(name: string, most = mostTextBytes): string | undefined {
+    const bytes = this.data(name);
+    return bytes && textOf(bytes.subarray(0, most));
   }
 
   data(name: string): Uint8Array | undefined {

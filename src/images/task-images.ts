@@ -47,9 +47,8 @@ export interface CoreFacts {
   readonly architecture: string;
   readonly name: string | undefined;
   readonly state: string | undefined;
-  readonly uids: readonly number[];
-  readonly gids: readonly number[];
-  readonly groups: readonly number[];
+  /** The effective uid. */
+  readonly uid: number | undefined;
   readonly filtered: boolean;
   /** The number of a set in the image of cgroups. */
   readonly cgroups: number | undefined;
@@ -66,25 +65,45 @@ const architectures = [
   'loongarch64',
   'riscv64',
 ];
-const idNames = ['', 'e', 's', 'fs'] as const;
 const seccompFilter = 2;
+/** TASK_COMM_LEN of the kernel is 16; that of later kernels may be greater. */
+const mostNameBytes = 64;
 
 export function coreFacts(core: Message): CoreFacts {
   const task = core.message('tc');
   const thread = core.message('thread_core');
-  const creds = thread?.message('creds');
   const state = task?.number('task_state');
   const march = core.number('mtype')!;
   return {
     architecture: architectures[march] ?? `architecture ${march}`,
-    name: task?.text('comm') ?? thread?.text('comm'),
+    name: task?.text('comm', mostNameBytes) ?? thread?.text('comm', mostNameBytes),
     state: state === undefined ? undefined : (states[state] ?? `state ${state}`),
-    uids: creds ? idNames.map((which) => creds.number(`${which}uid`)!) : [],
-    gids: creds ? idNames.map((which) => creds.number(`${which}gid`)!) : [],
-    groups: creds ? first(creds.numbers('groups'), 65_536) : [],
+    uid: thread?.message('creds')?.number('euid'),
     filtered: thread?.number('seccomp_mode') === seccompFilter,
     cgroups: thread?.number('cg_set') ?? task?.number('cg_set'),
   };
+}
+
+export interface Credentials {
+  readonly uids: readonly number[];
+  readonly gids: readonly number[];
+  readonly groups: readonly number[];
+}
+
+const idNames = ['', 'e', 's', 'fs'] as const;
+/** NGROUPS_MAX of limits.h. */
+const mostGroups = 65_536;
+
+/** Of a single task at a time: the groups of all could be gigabytes. */
+export function credentialsOf(core: Message): Credentials | undefined {
+  const creds = core.message('thread_core')?.message('creds');
+  return (
+    creds && {
+      uids: idNames.map((which) => creds.number(`${which}uid`)!),
+      gids: idNames.map((which) => creds.number(`${which}gid`)!),
+      groups: first(creds.numbers('groups'), mostGroups),
+    }
+  );
 }
 
 export interface SpaceFacts {

@@ -38,16 +38,23 @@ export function judgeManifest(
   const manifest = reading.guarded(() => readManifest(reading.directory));
   judgeParents(reading, tell);
   if (!manifest) return undefined;
+  /** Files that are not as they were; of the others the number is told. */
   const things: Thing[] = [];
-  const files = new Files(reading, (thing) => things.push(thing), thoroughness);
+  let same = 0;
+  const keep = (thing: Thing): void => {
+    if (thing.kind === 'listed file' && thing.is === 'as it was') same += 1;
+    else things.push(thing);
+  };
+  const files = new Files(reading, keep, thoroughness);
   for (const file of manifest.files) if (!known.has(file.name)) files.file(file);
   files.end();
-  const differs = things.some((thing) => thing.kind === 'listed file' && thing.is !== 'as it was');
+  const differs = things.length > 0;
   if (isOfAnotherDump(reading.directory, manifest) || (differs && isOlderThanImages(reading.directory))) {
     tell({ kind: 'manifest of another dump' });
     return undefined;
   }
   for (const thing of things) tell(thing);
+  for (; same > 0; same--) tell({ kind: 'listed file', file: manifestName, is: 'as it was' });
   if (withMachine) {
     const { model, flags } = manifest.machine.cpu;
     const here = cpuHere();
