@@ -157,6 +157,7 @@ export class Completeness {
         file: name,
         bytes,
         wanted: pages.here * this.#pageSize,
+        listedBy: file,
         strange: pages.strange,
       });
   }

@@ -55,6 +55,8 @@ export type Thing =
       readonly file: string;
       readonly bytes: number;
       readonly wanted: number;
+      /** The image that lists them, if that has to list all of them. */
+      readonly listedBy?: string;
       /** Pages are kept in a way that is unknown here. */
       readonly strange: boolean;
     }

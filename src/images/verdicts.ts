@@ -63,8 +63,14 @@ export function judge(thing: Thing, circumstances: Circumstances): Verdict {
     case 'pages':
       if (thing.strange)
         return unknown(`${thing.file} keeps pages in a way that is unknown here`, 'restore it to see');
-      return thing.bytes < thing.wanted
-        ? never(`${thing.file} has ${thing.bytes} bytes of ${thing.wanted}`, fromWriter)
+      if (thing.bytes < thing.wanted)
+        return never(`${thing.file} has ${thing.bytes} bytes of ${thing.wanted}`, fromWriter);
+      // CRIU writes no page that it does not list: an end of the list behind a record shows by these.
+      return thing.listedBy !== undefined && thing.bytes > thing.wanted
+        ? never(
+            `${thing.listedBy} lists ${thing.wanted} bytes of the ${thing.bytes} in ${thing.file}: it was cut off`,
+            fromWriter,
+          )
         : restores;
     case 'pages in parents': {
       if (thing.missing === 0) return restores;

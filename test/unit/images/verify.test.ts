@@ -65,6 +65,12 @@ const entry = (vaddr: number, pages: number, more: Fields = { flags: 4 }): Field
   ...more,
 });
 
+/** As many pages as are here by these entries. */
+function pagesOf(entries: readonly Fields[]): Buffer {
+  const here = entries.filter(({ in_parent }) => in_parent !== true);
+  return Buffer.alloc(here.reduce((sum, { compat_nr_pages }) => sum + Number(compat_nr_pages), 0) * pageSize);
+}
+
 /** An established connection. */
 const connection: Fields = {
   type: 'INETSK',
@@ -125,6 +131,13 @@ describe('the completeness of images', () => {
       assert.equal(verification(cut).verdict, 'does-not-restore');
     });
   }
+
+  it('is missed when pagemap-7.img ends behind a record, by the pages that it does not list', () => {
+    const cut = image('PAGEMAP', { pages_id: 1 }, entry(0x10000, 1));
+    assert.deepEqual(reasons({ ...intact, 'pagemap-7.img': cut }), [
+      'N pagemap-7.img lists 4096 bytes of the 12288 in pages-1.img: it was cut off',
+    ]);
+  });
 
   for (const name of ['inventory', 'pstree', 'core-7', 'core-8', 'ids-7', 'mm-7', 'fs-7', 'pagemap-7']) {
     it(`is missed when ${name}.img ends behind its head`, () => {
@@ -261,7 +274,8 @@ describe('a link in the place of pages', () => {
 
   it('does so in the images before', () => {
     const pagemap = image('PAGEMAP', { pages_id: 1 }, entry(0x10000, 3, { in_parent: true }));
-    const said = reasons({ ...intact, 'pagemap-7.img': pagemap }, (path) => {
+    const own = { 'pagemap-7.img': pagemap, 'pages-1.img': Buffer.alloc(0) };
+    const said = reasons({ ...intact, ...own }, (path) => {
       mkdirSync(join(path, 'before'));
       writeFileSync(
         join(path, 'before', 'pagemap-7.img'),
@@ -278,6 +292,7 @@ describe('pages in the images before', () => {
   const child = (...entries: Fields[]) => ({
     ...intact,
     'pagemap-7.img': image('PAGEMAP', { pages_id: 1 }, ...entries),
+    'pages-1.img': pagesOf(entries),
   });
   const parent = (path: string, ...entries: Fields[]): void => {
     mkdirSync(join(path, 'before'));
