@@ -11,7 +11,7 @@ import { kernel } from '../list/kernel.ts';
 import { pipes } from '../list/pipes.ts';
 import { servers } from '../list/servers.ts';
 import { type Measured, tableOf, wrongOf } from './judgement.ts';
-import { measure } from './measure.ts';
+import { leastDamages, measure } from './measure.ts';
 
 /** Programs of each kind whose dump and restore take little time. */
 const chosen = new Set([
@@ -25,8 +25,14 @@ const chosen = new Set([
   'perl',
   'lua',
   'ruby',
+  'php',
+  'tcl',
   'gawk',
+  'sh, started by nohup and setsid',
+  'python3 with a large deleted file',
+  'python3 with a UDP socket',
   'tail -f of a growing file',
+  'a FIFO between two programs',
   'redis-server on a Unix socket',
   'memcached on a Unix socket',
   'lighttpd on TCP',
@@ -41,31 +47,36 @@ const programs = [...interpreters, ...kernel, ...pipes, ...servers].filter(
   ({ name }) => chosen.has(name) && wanted.test(name),
 );
 
+const pairs = programs.flatMap((program) => (program.users ?? users).map((user) => ({ program, user })));
+
 const all: Measured[] = [];
 const faults: string[] = [];
 let port = 22_000;
 let directories = 0;
-for (const program of programs) {
-  for (const user of program.users ?? users) {
-    const began = Date.now();
-    try {
-      const measured = await measure(program, user, port++, directories);
-      directories += 1;
-      all.push(...measured);
-      for (const each of measured) appendFileSync(join(out, 'verdicts.jsonl'), `${JSON.stringify(each)}\n`);
-      const words = `${measured.length} ways, ${wrongOf(measured).length} disagreements`;
-      console.log(`${program.name}, ${user}: ${words} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
-      for (const line of wrongOf(measured)) console.log(`  ${line}`);
-    } catch (error) {
-      faults.push(`${program.name}, ${user}: ${(error as Error).message}`);
-      console.log(`NOT MEASURED: ${faults.at(-1)}`);
-    }
+/** Directories that were damaged in enough ways. */
+let enough = 0;
+for (const { program, user } of pairs) {
+  const began = Date.now();
+  try {
+    const measured = await measure(program, user, port++, directories);
+    directories += 1;
+    all.push(...measured);
+    for (const each of measured) appendFileSync(join(out, 'verdicts.jsonl'), `${JSON.stringify(each)}\n`);
+    const words = `${measured.length} states, ${wrongOf(measured).length} disagreements`;
+    console.log(`${program.name}, ${user}: ${words} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+    for (const line of wrongOf(measured)) console.log(`  ${line}`);
+    if (measured.length > leastDamages) enough += 1;
+    else faults.push(`${program.name}, ${user}: ${words} only`);
+  } catch (error) {
+    faults.push(`${program.name}, ${user}: ${(error as Error).message.split('\n')[0]}`);
+    console.log(`NOT MEASURED: ${faults.at(-1)}`);
   }
 }
 const criu = run('criu', '--version').split('\n')[0]!.replace('Version: ', 'CRIU ');
-const table = tableOf(all, `Verdicts of criuctl images verify, ${criu}, Linux ${run('uname', '-r').trim()}`);
+const heading = `Verdicts of criuctl images verify, ${criu}, Linux ${run('uname', '-r').trim()}`;
+const table = tableOf(all, heading, faults);
 writeFileSync(join(out, 'verdicts.md'), table);
 console.log(`\n${table}`);
-const isWhole = directories >= Math.min(leastDirectories, programs.length);
-if (!isWhole) console.log(`FAILED: ${directories} directories were measured`);
+const isWhole = enough >= Math.min(leastDirectories, pairs.length);
+if (!isWhole) console.log(`FAILED: ${enough} directories of ${pairs.length} were measured`);
 process.exitCode = wrongOf(all).length > 0 || !isWhole ? 1 : 0;

@@ -25,6 +25,8 @@ export interface Damage {
   readonly spoil: (directory: string, byte: KnownByte | undefined) => boolean;
   /** Without a manifest nothing tells. */
   readonly isSilent?: true;
+  /** Few directories have such an image, so each that has one is damaged so. */
+  readonly isRare?: boolean;
   /** CRIU waits for the rest. */
   readonly hangs?: true;
 }
@@ -87,7 +89,7 @@ export const intact: Damage = { what: 'none', spoil: () => true };
 
 const damages: readonly Damage[] = [
   ...needed.map((kind) => on(`no ${kind}.img`, patternOf(kind), absent)),
-  on('no pagemap-shmem-N.img', patternOf('pagemap-shmem-N'), absent),
+  on('no pagemap-shmem-N.img', patternOf('pagemap-shmem-N'), absent, { isRare: true }),
   on('files.img without its last byte', patternOf('files'), cut(1)),
   on('half of mm-N.img', patternOf('mm-N'), half),
   on('half of pagemap-N.img', patternOf('pagemap-N'), half),
@@ -138,6 +140,9 @@ const damages: readonly Damage[] = [
 
 const known = new Set([...needed, 'pagemap-shmem-N', 'cpuinfo', 'stats-dump', 'stats-restore']);
 
+/** Images of each directory. */
+const common = new Set(['cgroup', 'timens-N', 'seccomp']);
+
 /** The images of a directory that no damage above takes away, one of each kind. */
 function others(directory: string): Damage[] {
   const kinds = new Set(
@@ -151,6 +156,7 @@ function others(directory: string): Damage[] {
     .map((kind) =>
       on(`no ${kind}.img`, new RegExp(`^${kind.replace('-N', '-[0-9a-f]+')}\\.img$`), absent, {
         isSilent: true,
+        isRare: !common.has(kind),
       }),
     );
 }
@@ -158,7 +164,18 @@ function others(directory: string): Damage[] {
 /** Each directory is damaged in a third of all ways; three directories in a row in all that they have images for. */
 const turns = 3;
 
-/** @param turn the number of the directory. */
-export function damagesOf(directory: string, turn: number): readonly Damage[] {
-  return [intact, ...[...damages, ...others(directory)].filter((_, index) => index % turns === turn % turns)];
+/**
+ * @param turn the number of the directory.
+ * @returns `more` for a directory that lacks images of the usual ones.
+ */
+export function damagesOf(
+  directory: string,
+  turn: number,
+): { readonly usual: readonly Damage[]; readonly more: readonly Damage[] } {
+  const all = [...damages, ...others(directory)];
+  const isUsual = ({ isRare }: Damage, index: number) => isRare || index % turns === turn % turns;
+  return {
+    usual: [intact, ...all.filter(isUsual)],
+    more: all.filter((damage, index) => !isUsual(damage, index)),
+  };
 }

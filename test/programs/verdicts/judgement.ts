@@ -61,8 +61,11 @@ export function isWrong(agreement: Agreement): boolean {
 
 const shortVerdicts = { restores: 'yes', 'does-not-restore': 'no', 'cannot-be-told': 'cannot tell' } as const;
 
-/** A row for each damage. */
-export function tableOf(all: readonly Measured[], heading: string): string {
+/**
+ * A row for each damage.
+ * @param faults programs that were not measured, or not enough.
+ */
+export function tableOf(all: readonly Measured[], heading: string, faults: readonly string[]): string {
   const damages = [...new Set(all.map(({ damage }) => damage))];
   const directories = new Set(all.map(({ program, user }) => `${program}, ${user}`)).size;
   const wrong = wrongOf(all);
@@ -91,7 +94,7 @@ export function tableOf(all: readonly Measured[], heading: string): string {
       return `- ${count} × ${words}`;
     }),
     '',
-    ...wrong.map((line) => `- ${line}`),
+    ...[...wrong, ...faults.map((fault) => `not measured: ${fault}`)].map((line) => `- ${line}`),
     '',
   ].join('\n');
 }

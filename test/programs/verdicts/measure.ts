@@ -3,25 +3,32 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { as, directoryOf, type User } from '../../hostile/support/people.ts';
+import { isAlive } from '../../system/support/proc.ts';
 import type { Program } from '../program.ts';
 import { Running, treeOf, until } from '../running.ts';
 import { runAs } from '../shell.ts';
 import { type Damage, damagesOf, intact, type KnownByte } from './damages.ts';
 import type { Attempted, Measured, Said } from './judgement.ts';
 import {
-  type Descriptors,
+  Awaited,
   type DumpedMemory,
-  lostDescriptors,
+  lostMemfd,
   lostMemory,
   memoryIn,
-  steadyDescriptors,
+  type Steady,
+  steadyState,
 } from './state.ts';
 
-/** A restore that takes longer waits for something that does not come; most damages are known not to. */
-const patience = '30';
-const hangingPatience = '4';
-/** A program that came back without something may never work. */
-const damagedWorksMs = 10_000;
+/** A restore that takes longer waits for something that does not come; most damages are known not to. In seconds. */
+const patience = '50';
+const hangingPatience = '8';
+/** Events of an intact program come, however busy the machine is. */
+const intactMs = 300_000;
+/** A program that came back without something may never work, or have all descriptors again. */
+const damagedWorksMs = 120_000;
+const damagedDescriptorsMs = 20_000;
+/** Each directory is damaged in at least so many ways. */
+export const leastDamages = 8;
 
 export async function measure(
   program: Program,
@@ -35,16 +42,19 @@ export async function measure(
     const { options, restoreOptions } = running.look();
     const images = join(directoryOf(user), 'images');
     const pids = treeOf(running.pid);
-    const descriptors = await steadyDescriptors(pids);
+    const steady = await steadyState(pids);
     const words = options.flatMap((option) => option.split(' '));
     const dump = ['dump', `${running.pid}`, '-D', images, '--digest-pages', ...words];
     const { status, stderr } = runAs(running.place, 'criuctl', ...dump);
     if (status !== 0) throw new Error(`no dump: ${stderr}`);
     running.set({ PHASE: 'after' });
-    const dumped = new Dumped(running, images, descriptors, restoreOptions);
+    const dumped = new Dumped(running, images, steady, restoreOptions);
     await dumped.gone();
     const all: Measured[] = [];
-    for (const damage of damagesOf(images, turn)) {
+    const { usual, more } = damagesOf(images, turn);
+    for (const [index, damage] of [...usual, ...more].entries()) {
+      // The intact directory is among them.
+      if (index >= usual.length && all.length > leastDamages) break;
       const measured = await dumped.damaged(damage);
       if (measured) all.push({ program: program.name, user, ...measured });
     }
@@ -68,17 +78,18 @@ class Dumped {
   readonly #images: string;
   readonly #options: readonly string[];
   readonly #pids: readonly number[];
-  readonly #descriptors: Descriptors;
+  readonly #steady: Steady;
   readonly #memory: DumpedMemory;
   readonly #files = directoryOf('root');
 
-  constructor(running: Running, images: string, descriptors: Descriptors, options: readonly string[]) {
+  constructor(running: Running, images: string, steady: Steady, options: readonly string[]) {
     this.#running = running;
     this.#images = images;
     this.#options = options;
     this.#memory = memoryIn(images, running.pid);
     this.#pids = readdirSync(images).flatMap((name) => Number(/^core-(\d+)\.img$/.exec(name)?.[1] ?? []));
-    this.#descriptors = new Map([...descriptors].filter(([pid]) => this.#pids.includes(pid)));
+    const descriptors = new Map([...steady.descriptors].filter(([pid]) => this.#pids.includes(pid)));
+    this.#steady = { ...steady, descriptors };
     execFileSync('cp', ['-a', `${running.place.directory}/.`, this.#files]);
   }
 
@@ -125,14 +136,18 @@ class Dumped {
     const { status, stderr } = runAs(this.#running.place, ...argv);
     if (status === 124) return { outcome: 'waits', words: '' };
     if (status !== 0) return { outcome: 'failed', words: stderr.split('\n')[0]! };
+    const isIntact = what === intact.what;
+    const { pid } = this.#running;
+    const { descriptors, memfds } = this.#steady;
+    const awaited = new Awaited(descriptors, pid);
     const isWhole = await until(
-      () => lostDescriptors(this.#descriptors, this.#running.pid) === undefined,
-      undefined,
-      2000,
+      () => awaited.areThere(),
+      () => isAlive(pid),
+      isIntact ? intactMs : damagedDescriptorsMs,
     );
-    const lost = isWhole ? lostMemory(this.#memory, this.#running.pid) : 'it has lost descriptors';
+    const lost = isWhole ? (lostMemory(this.#memory, pid) ?? lostMemfd(memfds, pid)) : awaited.words;
     if (lost !== undefined) return { outcome: 'otherwise', words: lost };
-    return (await this.#running.works(what === intact.what ? undefined : damagedWorksMs))
+    return (await this.#running.works(isIntact ? intactMs : damagedWorksMs))
       ? { outcome: 'restored', words: '' }
       : { outcome: 'otherwise', words: 'it does not work' };
   }

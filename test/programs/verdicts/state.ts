@@ -1,5 +1,6 @@
-/** The state of a dumped tree that its restore must bring back: descriptors, and memory by samples. */
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
+/** The state of a dumped tree that its restore must bring back: descriptors, contents of memory files, and memory by samples. */
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { ImageDirectory } from '../../../src/images/image-directory.ts';
 import { Memory } from '../../../src/images/memory.ts';
 import { Reading } from '../../../src/images/reading.ts';
@@ -23,25 +24,80 @@ function descriptorsOf(pid: number): Set<string> {
   }
 }
 
-/** Descriptors that were open at each of several looks: programs open others for a moment. */
-export async function steadyDescriptors(pids: readonly number[]): Promise<Descriptors> {
-  const steady = new Map(pids.map((pid) => [pid, descriptorsOf(pid)]));
-  for (let looks = 0; looks < 5; looks++) {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    for (const [pid, before] of steady) {
+/** The state that is the same at each of several looks: programs open other descriptors for a moment. */
+export interface Steady {
+  readonly descriptors: Descriptors;
+  /** Digests of the contents of memory files (memfd_create(2)), by the path of their descriptor below /proc. */
+  readonly memfds: ReadonlyMap<string, string>;
+}
+
+const looks = 20;
+
+export async function steadyState(pids: readonly number[]): Promise<Steady> {
+  const descriptors = new Map(pids.map((pid) => [pid, descriptorsOf(pid)]));
+  const memfds = new Map(pids.flatMap(memfdsOf));
+  for (let look = 1; look < looks; look++) {
+    // Looks in step with a program would see the same moment of its work each time.
+    await new Promise((resolve) => setTimeout(resolve, 20 + 40 * Math.random()));
+    for (const [pid, before] of descriptors) {
       const now = descriptorsOf(pid);
       for (const fd of before) if (!now.has(fd)) before.delete(fd);
     }
+    for (const [path, digest] of memfds) if (digestOf(path) !== digest) memfds.delete(path);
   }
-  return steady;
+  return { descriptors, memfds };
 }
 
-/** @returns a process that has lost descriptors. A child may have ended by then. */
-export function lostDescriptors(wanted: Descriptors, leader: number): number | undefined {
-  for (const [pid, fds] of wanted) {
-    if (pid !== leader && !isAlive(pid)) continue;
-    const now = descriptorsOf(pid);
-    if ([...fds].some((fd) => !now.has(fd))) return pid;
+function memfdsOf(pid: number): [path: string, digest: string][] {
+  return openFds(pid).flatMap((fd) => {
+    const path = `/proc/${pid}/fd/${fd}`;
+    const digest = digestOf(path);
+    return digest === undefined ? [] : [[path, digest]];
+  });
+}
+
+/** @returns undefined if that is no descriptor of a memory file. */
+function digestOf(path: string): string | undefined {
+  try {
+    if (!readlinkSync(path).startsWith('/memfd:')) return undefined;
+    return createHash('sha256').update(readFileSync(path)).digest('hex');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Waits for descriptors that a restored tree must have: those that were seen once are there, also if the program replaces them. */
+export class Awaited {
+  readonly #left: ReadonlyMap<number, Set<string>>;
+  readonly #leader: number;
+
+  constructor(wanted: Descriptors, leader: number) {
+    this.#left = new Map([...wanted].map(([pid, fds]) => [pid, new Set(fds)]));
+    this.#leader = leader;
+  }
+
+  /** Looks at the tree. A child may have ended by then. */
+  areThere(): boolean {
+    let there = true;
+    for (const [pid, fds] of this.#left) {
+      if (pid !== this.#leader && !isAlive(pid)) continue;
+      for (const fd of descriptorsOf(pid)) fds.delete(fd);
+      there &&= fds.size === 0;
+    }
+    return there;
+  }
+
+  get words(): string {
+    const names = [...this.#left].flatMap(([pid, fds]) => [...fds].map((fd) => `${fd} of ${pid}`));
+    return `it has lost descriptors: ${names.slice(0, 3).join(', ')}`;
+  }
+}
+
+/** @returns words about a memory file that is not as it was before the dump. */
+export function lostMemfd(memfds: Steady['memfds'], leader: number): string | undefined {
+  for (const [path, digest] of memfds) {
+    const pid = Number(path.split('/')[2]);
+    if ((pid === leader || isAlive(pid)) && digestOf(path) !== digest) return `${path} has other contents`;
   }
   return undefined;
 }
