@@ -21,6 +21,10 @@ export const mostManifestFiles = 100_000;
 /** @internal */
 export const mostManifestTasks = 1000;
 const mostTextBytes = 4096;
+/** Objects and lists: one for each file, and three for each task. Empty ones take 3 bytes of the text, and 20 times as much in memory. */
+const mostObjects = 1 << 17;
+/** Four for each file, and one for each thread and word of a command line. */
+const mostValues = 1 << 20;
 
 /** An image, as it was when the dump was complete. */
 export interface ManifestFile {
@@ -109,6 +113,7 @@ export function manifestText({ files, ...rest }: Manifest): string {
  */
 export function parseManifest(text: string): Manifest | undefined {
   if (!beginsAsManifest(text)) return undefined;
+  requireFew(text);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -155,6 +160,25 @@ export function parseManifest(text: string): Manifest | undefined {
     files: filesOf(whole.list('files', mostManifestFiles)),
   };
 }
+
+/** Counts before JSON.parse makes them; characters in texts count, too, and manifests have few of these there. */
+function requireFew(text: string): void {
+  let objects = 0;
+  let values = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === comma) values += 1;
+    else if (code === bracket || code === brace) objects += 1;
+  }
+  if (objects > mostObjects || values > mostValues)
+    throw new ManifestError(
+      `has ${objects} objects and ${values} values, and at most ${mostObjects} and ${mostValues} are read`,
+    );
+}
+
+const comma = 0x2c;
+const bracket = 0x5b;
+const brace = 0x7b;
 
 function taskOf(task: Members): ManifestTask {
   return {

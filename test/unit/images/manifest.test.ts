@@ -190,6 +190,14 @@ describe('a manifest that is read', () => {
       { ...whole, files: Array.from({ length: mostManifestFiles + 1 }, () => 0) },
       /100001 values in files/,
     ],
+    'with more objects than manifests have': [
+      manifestText(whole).replace('"sleep"', `${'[],'.repeat(1 << 17)}1`),
+      /has 13\d\d\d\d objects and/,
+    ],
+    'with more values than manifests have': [
+      manifestText(whole).replace('"sleep"', `${'0,'.repeat(1 << 20)}1`),
+      /and 10\d{5} values, and/,
+    ],
     'with objects as deep as it is long': [
       manifestText(whole).replace('"sleep"', `${'['.repeat(100_000)}${']'.repeat(100_000)}`),
       /no text commandLine/,
