@@ -12,6 +12,7 @@ import type { Attempted, Measured, Said } from './judgement.ts';
 import {
   Awaited,
   type DumpedMemory,
+  dumpedOf,
   lostMemfd,
   lostMemory,
   memoryIn,
@@ -89,7 +90,7 @@ class Dumped {
     this.#memory = memoryIn(images, running.pid);
     this.#pids = readdirSync(images).flatMap((name) => Number(/^core-(\d+)\.img$/.exec(name)?.[1] ?? []));
     const descriptors = new Map([...steady.descriptors].filter(([pid]) => this.#pids.includes(pid)));
-    this.#steady = { ...steady, descriptors };
+    this.#steady = { ...steady, descriptors: dumpedOf(descriptors, images) };
     execFileSync('cp', ['-a', `${running.place.directory}/.`, this.#files]);
   }
 

@@ -66,6 +66,31 @@ function digestOf(path: string): string | undefined {
   }
 }
 
+/** Those that were still open at the dump: a connection of a client may have ended meanwhile. */
+export function dumpedOf(steady: Descriptors, images: string): Descriptors {
+  const directory = new ImageDirectory(images);
+  try {
+    return new Map(
+      [...steady].map(([pid, fds]) => {
+        const dumped = numbersIn(new Reading(directory), pid);
+        return [pid, new Set([...fds].filter((fd) => dumped.has(Number(fd.split(' ')[0]))))];
+      }),
+    );
+  } finally {
+    directory.close();
+  }
+}
+
+function numbersIn(reading: Reading, pid: number): Set<number> {
+  const numbers = new Set<number>();
+  reading.each(`ids-${pid}.img`, 'IDS', ({ message }) => {
+    reading.apart().each(`fdinfo-${message.number('files_id')}.img`, 'FDINFO', (descriptor) => {
+      numbers.add(descriptor.message.number('fd')!);
+    });
+  });
+  return numbers;
+}
+
 /** Waits for descriptors that a restored tree must have: those that were seen once are there, also if the program replaces them. */
 export class Awaited {
   readonly #left: ReadonlyMap<number, Set<string>>;
