@@ -46,6 +46,7 @@ export class Completeness {
   #pageSize = 4096;
   #rootCgroups: number | undefined;
   #ownCgroups = false;
+  #memoryFiles = false;
   #filtered = false;
   /** CRIU wrote no states of connections, or will read none. */
   #closing: boolean;
@@ -72,10 +73,12 @@ export class Completeness {
     if (this.#ownCgroups) this.#needed('cgroup.img', 'CGROUP', 'cgroups');
     this.#remaps();
     this.#files();
-    this.#reading.each('memfd.img', 'MEMFD_INODE', ({ message }) => {
+    const memfds = this.#reading.each('memfd.img', 'MEMFD_INODE', ({ message }) => {
       // CRIU writes no pages of an empty one.
       if (message.number('size')! > 0) this.#share(message.number('shmid')!);
     });
+    if (memfds === 'absent' && this.#memoryFiles)
+      this.#tell({ kind: 'absent', file: 'memfd.img', role: 'memory files' });
     for (const id of this.#shared) this.#pagemap(`pagemap-shmem-${id}.img`, 'shared memory');
     judgeParents(this.#reading, this.#incremental, this.#pageSize, this.#tell);
     this.#others();
@@ -179,6 +182,7 @@ export class Completeness {
     const found = new Set<number>();
     const whole = this.#needed('files.img', 'FILES', 'files', ({ message }) => {
       if (found.size < mostFiles) found.add(message.number('id')!);
+      this.#memoryFiles ||= message.has('memfd');
       const socket = message.message('isk');
       const connected =
         socket?.number('proto') === 6 && socket.number('state') === 1 && socket.number('dst_port') !== 0;

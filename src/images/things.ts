@@ -17,7 +17,8 @@ export type Role =
   | 'deleted file'
   | 'connection'
   | 'filters'
-  | 'cgroups';
+  | 'cgroups'
+  | 'memory files';
 
 export interface Named {
   readonly pid: number;

@@ -42,6 +42,7 @@ const without: Readonly<Record<Role, string>> = {
   connection: 'it has the state of a connection',
   filters: 'it has the seccomp filters of the process',
   cgroups: 'it has the control groups of the process',
+  'memory files': 'it tells where the content of a memory file (memfd) is',
 };
 
 /** Images of CRIU 4.2; the formats after it keep pages in other ways. */

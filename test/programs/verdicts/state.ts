@@ -37,8 +37,8 @@ export async function steadyState(pids: readonly number[]): Promise<Steady> {
   const descriptors = new Map(pids.map((pid) => [pid, descriptorsOf(pid)]));
   const memfds = new Map(pids.flatMap(memfdsOf));
   for (let look = 1; look < looks; look++) {
-    // Looks in step with a program would see the same moment of its work each time.
-    await new Promise((resolve) => setTimeout(resolve, 20 + 40 * Math.random()));
+    // Servers keep files open for some seconds. Looks in step with a program would see the same moment of its work each time.
+    await new Promise((resolve) => setTimeout(resolve, 200 + 200 * Math.random()));
     for (const [pid, before] of descriptors) {
       const now = descriptorsOf(pid);
       for (const fd of before) if (!now.has(fd)) before.delete(fd);

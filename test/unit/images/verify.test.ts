@@ -223,6 +223,17 @@ describe('the completeness of images', () => {
     assert.match(reasons(dump(1)).join(), /^N pagemap-shmem-56\.img is missing/);
   });
 
+  it('asks for memfd.img where a memfd is open', () => {
+    const memfd = { type: 'MEMFD', id: 9, memfd: { id: 9, flags: 2, pos: 0, fown, inode_id: 5 } };
+    const open = Buffer.concat([intact['files.img']!, image('FILES', memfd).subarray(8)]);
+    assert.deepEqual(reasons({ ...intact, 'files.img': open }), [
+      'N memfd.img is missing: it tells where the content of a memory file (memfd) is',
+    ]);
+    const inode = { name: 'x', uid: 0, gid: 0, size: 0, shmid: 56, seals: 0, inode_id: 5 };
+    const whole = { 'files.img': open, 'memfd.img': image('MEMFD_INODE', inode) };
+    assert.deepEqual(reasons({ ...intact, ...whole }), []);
+  });
+
   it('asks for no state of a connection that the dump or the restore closes', () => {
     const connected = {
       ...intact,
