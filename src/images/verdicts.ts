@@ -69,7 +69,7 @@ export function judge(thing: Thing, circumstances: Circumstances): Verdict {
       // CRIU writes no page that it does not list: an end of the list behind a record shows by these.
       return thing.listedBy !== undefined && thing.bytes > thing.wanted
         ? never(
-            `${thing.listedBy} lists ${thing.wanted} bytes of the ${thing.bytes} in ${thing.file}: it was cut off`,
+            `${thing.file} has ${thing.bytes} bytes, and ${thing.listedBy} lists ${thing.wanted} of them: one of the two was changed`,
             fromWriter,
           )
         : restores;
