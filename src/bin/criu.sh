@@ -4,16 +4,32 @@
 own=$0
 [ ! -L "$own" ] || own=$(/usr/bin/readlink -f "$own")
 if [ "${1-}" = swrk ]; then
+  # These are meant for the program that has started this, if that is of Node's, too; as root's they would decide what root runs.
+  unset NODE_OPTIONS NODE_PATH NODE_V8_COVERAGE NODE_REDIRECT_WARNINGS NODE_EXTRA_CA_CERTS NODE_REPL_EXTERNAL_MODULE
   exec "${own%/*}/../criu-swrk.cjs" "$@"
 fi
-# Directories may have any name. The PATH of a user may lack the last.
-set -f
-IFS=:
-for directory in $PATH /usr/local/sbin /usr/sbin; do
-  real=${directory:-.}/criu
-  if [ -f "$real" ] && [ -x "$real" ] && ! [ "$real" -ef "$own" ]; then
-    exec "$real" "$@"
-  fi
-done
+# An exec keeps the pid: a criu that executes this one again is not the real one.
+if [ "${CRIU_DROP_IN-}" != "$$ $own" ]; then
+  export CRIU_DROP_IN="$$ $own"
+  # Directories may have any name. The PATH of a user may lack the last.
+  set -f
+  IFS=:
+  # Those behind the own one, so that two copies of this do not execute each other.
+  behind='' found=''
+  for directory in $PATH; do
+    if [ "${directory:-.}/criu" -ef "$own" ]; then
+      found=yes behind=''
+    else
+      behind=$behind:${directory:-.}
+    fi
+  done
+  [ -n "$found" ] || behind=$PATH
+  for directory in $behind /usr/local/sbin /usr/sbin; do
+    real=$directory/criu
+    if [ -n "$directory" ] && [ -f "$real" ] && [ -x "$real" ] && ! [ "$real" -ef "$own" ]; then
+      exec "$real" "$@"
+    fi
+  done
+fi
 echo 'criu: only the drop-in of criu-service is installed here, and no criu' >&2
 exit 127

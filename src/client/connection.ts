@@ -31,6 +31,10 @@ export interface Connection {
    * kernel reports this by a reset (unix_release_sock in net/unix/af_unix.c).
    */
   readonly leftUnread: boolean;
+  /** The uid of the process that listens there; undefined for a private engine. */
+  readonly serverUid: number | undefined;
+  /** The other side reads an end of file, and can still reply. */
+  endSending(): void;
   /** A pending receive() gets undefined. CRIU reads an end of file where it waits for an answer, and rolls back. */
   close(): void;
 }
@@ -95,6 +99,14 @@ class ServiceConnection implements Connection {
 
   constructor(socket: SeqpacketSocket) {
     this.#socket = socket;
+  }
+
+  get serverUid(): number {
+    return this.#socket.peerCredentials().uid;
+  }
+
+  endSending(): void {
+    this.#socket.shutdown('write');
   }
 
   send(data: Uint8Array): void {
@@ -171,6 +183,7 @@ class ChildConnection implements Connection {
   lastWords: string | undefined;
   /** Always false: a private engine that exits without reading its request has a reason that a second engine would share. */
   readonly leftUnread = false;
+  readonly serverUid = undefined;
   readonly #inbox = new Inbox();
   readonly #engine: Engine;
 
@@ -194,6 +207,10 @@ class ChildConnection implements Connection {
     const packet = this.#inbox.take();
     this.#engine.resume();
     return packet;
+  }
+
+  endSending(): void {
+    this.#engine.dismiss();
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 /** The end of the connection on which a program has started `criu swrk`. */
 import { constants as os } from 'node:os';
-import { native, type OwnedFd, type SeqpacketSocket, Watch } from '../native/binding.ts';
+import { type NativeError, native, type OwnedFd, type SeqpacketSocket, Watch } from '../native/binding.ts';
 import { maxPacketBytes } from '../native/limits.ts';
 import { ownCopy } from '../native/own-copy.ts';
 import { Refused } from './refused.ts';
@@ -37,8 +37,11 @@ export class ClientEnd {
       for (const fd of packet?.fds ?? []) fd.close();
       return packet?.data;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EMSGSIZE') return undefined;
-      throw new Refused(os.errno.EMSGSIZE, `The request has more than ${maxPacketBytes} bytes`);
+      const { code, errno, message } = error as NativeError;
+      if (code === 'ECONNRESET') return undefined;
+      if (code === 'EMSGSIZE')
+        throw new Refused(os.errno.EMSGSIZE, `The request has more than ${maxPacketBytes} bytes`);
+      throw new Refused(errno, `The request cannot be received: ${message}`);
     }
   }
 

@@ -13,7 +13,7 @@ import { openDirectory, type Peer } from './peer.ts';
 import { Refused } from './refused.ts';
 import { meaningOf, withValues } from './request.ts';
 
-const { ECONNRESET, EIO } = os.errno;
+const { ECONNRESET, EIO, EPERM } = os.errno;
 
 /** Attempts to send a request to services that exit without reading it. */
 const mostTries = 5;
@@ -34,6 +34,10 @@ export class Dialog {
   /** The packet that the service has yet to answer. */
   #asked: Buffer | undefined;
   #tries = 0;
+  /** A request was sent, and its last reply has not come. */
+  #awaitsReply = false;
+  /** The program sends no more. */
+  #clientEnded = false;
   /** The files that the latest request names. */
   readonly #held: OwnedFd[] = [];
   #answeredAs: number = ReqType.EMPTY;
@@ -65,22 +69,35 @@ export class Dialog {
     for (;;) {
       const event = await Promise.race([this.#fromClient(), this.#fromService]);
       if (event.by === 'client') {
-        if (!event.packet) return;
-        this.#asked = this.#translate(event.packet);
-        this.#tries = 0;
-        this.#failure = 'the program that asked has gone';
-        this.#send(this.#asked, this.#service ?? (await this.#reach()));
-      } else if (event.packet) {
-        if (!(await this.#answer(event.packet))) return;
-      } else {
-        if (!this.#asked) return;
-        await this.#askAgain(this.#asked);
-      }
+        if (event.packet) await this.#ask(event.packet);
+        else if (this.#awaitsReply) this.#clientEnds();
+        else return;
+      } else if (event.packet) await this.#answer(event.packet);
+      else if (!this.#awaitsReply) return;
+      else if (this.#asked && !this.#clientEnded) await this.#askAgain(this.#asked);
+      else throw this.#noReply();
     }
+  }
+
+  async #ask(packet: Buffer): Promise<void> {
+    this.#asked = this.#translate(packet);
+    this.#awaitsReply = true;
+    this.#tries = 0;
+    this.#send(this.#asked, this.#service ?? (await this.#reach()));
+  }
+
+  /**
+   * A program that has closed its sending half still reads, as it may with the service. Of one that has gone, the outcome is told on
+   * standard error.
+   */
+  #clientEnds(): void {
+    this.#clientEnded = true;
+    this.#service?.endSending();
   }
 
   /** While the service is at work, only the end of the client counts. */
   #fromClient(): Promise<Event> {
+    if (this.#clientEnded) return never;
     const packet = this.#asked ? this.#client.gone() : this.#client.receive();
     return packet.then((received) => ({ by: 'client', packet: received }));
   }
@@ -88,13 +105,16 @@ export class Dialog {
   /** A service that was killed before it read the request has begun nothing. Its socket belongs to systemd and stays. */
   async #askAgain(request: Buffer): Promise<void> {
     this.#tries += 1;
-    if (!this.#service?.leftUnread || this.#tries === mostTries)
-      throw new Refused(
-        ECONNRESET,
-        `The service at ${this.#address} has closed the connection without a reply`,
-      );
+    if (!this.#service?.leftUnread || this.#tries === mostTries) throw this.#noReply();
     this.#service.close();
     this.#send(request, await this.#reach());
+  }
+
+  #noReply(): Refused {
+    return new Refused(
+      ECONNRESET,
+      `The service at ${this.#address} has closed the connection without a reply: CRIU may have finished or not. See if the process runs; after a dump that has ended it, inventory.img is there`,
+    );
   }
 
   #send(request: Buffer, service: Connection): void {
@@ -113,6 +133,7 @@ export class Dialog {
   async #reach(): Promise<Connection> {
     try {
       this.#service = await this.#connect();
+      requireTrusted(this.#service);
       this.#listen(this.#service);
       return this.#service;
     } catch (error) {
@@ -149,16 +170,26 @@ export class Dialog {
     return withValues(bytes, { ...meaning.overrides, ...numbers });
   }
 
-  /** @returns false if the client has gone. */
-  async #answer({ data, fds }: Packet): Promise<boolean> {
+  async #answer({ data, fds }: Packet): Promise<void> {
     const decoded = decodeResponse(data, 'lenient');
     const reply = decoded.kind === 'response' ? decoded.message : undefined;
-    if (reply?.type === ReqType.NOTIFY) this.#failure = 'the dialog has ended before the reply';
-    else this.#failure = reply?.success ? undefined : (reply?.cr_errmsg ?? 'the service has told a failure');
     this.#asked = undefined;
+    if (reply?.type !== ReqType.NOTIFY) {
+      this.#awaitsReply = false;
+      this.#failure = reply?.success ? undefined : (reply?.cr_errmsg ?? 'the service has told a failure');
+    }
     const sent = await this.#client.send(data, fds);
     for (const fd of fds) fd.close();
+    if (!sent) this.#clientEnds();
     this.#listen(this.#service!);
-    return sent;
   }
+}
+
+/** CRIU_SERVICE may come from somebody else, and root's program believes the pids in replies. @throws Refused */
+function requireTrusted({ serverUid }: Connection): void {
+  if (process.geteuid!() !== 0 || serverUid === undefined || serverUid === 0) return;
+  throw new Refused(
+    EPERM,
+    `The service belongs to user ${serverUid}, and root asks only a service of root’s`,
+  );
 }

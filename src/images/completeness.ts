@@ -6,6 +6,7 @@ import type { Reading } from './reading.ts';
 import { coreFacts, isOver, readPagemap, readTree, spaceFacts } from './task-images.ts';
 import type { Role, Thing } from './things.ts';
 import type { Tree, TreeTask } from './tree.ts';
+import { newestVersion } from './verdicts.ts';
 
 /** Facts about the tasks for the checks of this machine. */
 export interface Dumped {
@@ -44,6 +45,9 @@ export class Completeness {
   readonly #remapped = new Map<number, Remap>();
   #rootIds: Message | undefined;
   #pageSize = 4096;
+  /** Memory was read that tells the size of pages, and the format is one that keeps them one behind the other. */
+  #sizesTell = false;
+  #version = 0;
   #rootCgroups: number | undefined;
   #ownCgroups = false;
   #memoryFiles = false;
@@ -60,7 +64,8 @@ export class Completeness {
 
   judge(): Dumped {
     this.#needed('inventory.img', 'INVENTORY', 'inventory', ({ message }) => {
-      this.#tell({ kind: 'version', version: message.number('img_version')! });
+      this.#version = message.number('img_version')!;
+      this.#tell({ kind: 'version', version: this.#version });
       this.#rootIds = message.message('root_ids')?.copy();
       this.#rootCgroups = message.number('root_cg_set');
       this.#closing ||= message.bool('tcp_close');
@@ -120,6 +125,7 @@ export class Completeness {
 
   #space(space: Message, file: string): void {
     this.#pageSize = spaceFacts(space).pageSize;
+    this.#sizesTell = this.#version <= newestVersion;
     this.#want(space.number('exe_file_id')!, file);
     for (const vma of space.messages('vmas')) {
       const status = vma.number('status')!;
@@ -160,7 +166,7 @@ export class Completeness {
         file: name,
         bytes,
         wanted: pages.here * this.#pageSize,
-        listedBy: file,
+        ...(this.#sizesTell ? { listedBy: file } : {}),
         strange: pages.strange,
       });
   }

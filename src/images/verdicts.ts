@@ -46,7 +46,7 @@ const without: Readonly<Record<Role, string>> = {
 };
 
 /** Images of CRIU 4.2; the formats after it keep pages in other ways. */
-const newestVersion = 2;
+export const newestVersion = 2;
 
 export function judge(thing: Thing, circumstances: Circumstances): Verdict {
   switch (thing.kind) {

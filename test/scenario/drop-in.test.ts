@@ -1,9 +1,11 @@
 /** The drop-in criu between a program that starts `criu swrk` and the service, with a scripted engine. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   closeSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -187,7 +189,7 @@ describe('criu swrk of the drop-in', () => {
     }
   });
 
-  it('lets the service go when its program goes, so that CRIU rolls back', async () => {
+  it('tells the service when its program goes, so that CRIU rolls back where it waits for an answer', async () => {
     service.engine('receive', sends(notification), 'receive');
     const swrk = new Swrk(service.address);
     swrk.client.send(dump);
@@ -197,14 +199,33 @@ describe('criu swrk of the drop-in', () => {
     assert.equal((await swrk.ended()).status, 1);
   });
 
-  it('ends also if its program goes while the service is at work', async () => {
+  it('gives the reply to a program that has closed its sending half', async () => {
     service.engine('receive', 'until told', sends(dumped));
     const swrk = new Swrk(service.address);
     swrk.client.send(dump);
     await untilAsked();
-    swrk.client.close();
-    assert.equal((await swrk.ended()).status, 1);
+    swrk.client.shutdownWrite();
     service.tell();
+    assert.deepEqual(await swrk.client.all(), [dumped]);
+    assert.deepEqual(await swrk.ended(), { status: 0, stderr: '' });
+  });
+
+  it('stays until the service has told the outcome, also if its program goes meanwhile', async () => {
+    const failed = { ...dumped, success: false, cr_errmsg: 'it is on fire' };
+    service.engine('receive', 'until told', sends(failed));
+    const swrk = new Swrk(service.address);
+    swrk.client.send(dump);
+    await untilAsked();
+    swrk.client.close();
+    service.tell();
+    assert.deepEqual(await swrk.ended(), { status: 1, stderr: 'criu: it is on fire\n' });
+  });
+
+  it('reads no settings of Node’s from the environment of its program', async () => {
+    service.engine('receive', sends(dumped));
+    const swrk = new Swrk(service.address, { env: { NODE_OPTIONS: '--require /nonexistent/module' } });
+    assert.deepEqual(await swrk.client.ask(dump), dumped);
+    assert.equal((await swrk.ended()).status, 0);
   });
 
   it('ends with status 1 if it is asked nothing', async () => {
@@ -297,8 +318,48 @@ describe('criu swrk of the drop-in, and a service that ends', () => {
     connection.receive(4096);
     connection.close();
     const [reply] = await swrk.client.all();
-    assert.match(reply!.cr_errmsg!, /has closed the connection without a reply$/);
+    assert.match(
+      reply!.cr_errmsg!,
+      /has closed the connection without a reply: CRIU may have finished or not/,
+    );
     assert.equal((await swrk.ended()).status, 1);
+  });
+
+  it('says so, too, if the service ends in the middle of a dialog', async () => {
+    const swrk = new Swrk(address);
+    swrk.client.send(dump);
+    const connection = await asked();
+    connection.receive(4096);
+    connection.send(encodeResponse(notification));
+    assert.deepEqual(await swrk.client.next(), { reply: notification, fds: 0 });
+    connection.close();
+    const [reply] = await swrk.client.all();
+    assert.match(reply!.cr_errmsg!, /without a reply: CRIU may have finished or not/);
+    assert.equal((await swrk.ended()).status, 1);
+  });
+
+  it('is not asked by root if it is another user’s', async function () {
+    if (process.geteuid!() !== 0) this.skip();
+    listener.close();
+    const script =
+      'import os,socket,sys; os.setuid(65534); s=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET); s.bind(sys.argv[1]); s.listen(1); print("ready",flush=True); sys.stdin.read()';
+    rmSync(address, { force: true });
+    chmodSync(directory, 0o777);
+    const other = spawn('python3', ['-c', script, address], { stdio: ['pipe', 'pipe', 'inherit'] });
+    try {
+      await once(other.stdout, 'data');
+      const swrk = new Swrk(address);
+      const reply = await swrk.client.ask(dump);
+      assert.equal(
+        reply.cr_errmsg,
+        'The service belongs to user 65534, and root asks only a service of root’s',
+      );
+      assert.equal((await swrk.ended()).status, 1);
+    } finally {
+      const over = once(other, 'exit');
+      other.stdin.end();
+      await over;
+    }
   });
 });
 
@@ -329,6 +390,26 @@ describe('any other command of the drop-in', () => {
     const path = `${dirname(dropIn)}:${directory}/missing:${dirname(real)}`;
     const { status, stdout } = run(dropIn, path, 'dump', '-t', '1 2', '', '*');
     assert.deepEqual([status, stdout], [5, '<real><dump><-t><1 2><><*>']);
+  });
+
+  it('is executed by a criu behind the drop-in, so that two copies of it do not execute each other', () => {
+    const copies = ['a', 'b'].map((name) => join(directory, name));
+    for (const copy of copies) {
+      mkdirSync(copy);
+      copyFileSync(dropIn, join(copy, 'criu'));
+      chmodSync(join(copy, 'criu'), 0o755);
+    }
+    const path = [...copies, dirname(real)].join(':');
+    assert.equal(run(join(copies[0]!, 'criu'), path, '--version').stdout, '<real><--version>');
+  });
+
+  it('is refused if the next criu executes the drop-in again', () => {
+    const wrapper = join(directory, 'wrapper', 'criu');
+    mkdirSync(dirname(wrapper));
+    writeFileSync(wrapper, `#!/bin/sh\nexec ${dropIn} "$@"\n`);
+    chmodSync(wrapper, 0o755);
+    const { status, stderr } = run(dropIn, dirname(wrapper), 'dump');
+    assert.deepEqual([status, /only the drop-in/.test(stderr)], [127, true], stderr);
   });
 
   it('is executed by that criu also if the drop-in was started by a link, as is criu swrk', () => {

@@ -101,7 +101,14 @@ export class ManifestError extends Error {
  * A line for each file, so that a person can read it, and programs can compare two.
  * @internal
  */
-export function manifestText({ files, ...rest }: Manifest): string {
+export function manifestText(manifest: Manifest): string {
+  const whole = textOf(manifest);
+  if (excessOf(whole) === undefined) return whole;
+  // Command lines may consist of empty words.
+  return textOf({ ...manifest, tasks: manifest.tasks.map((task) => ({ ...task, commandLine: [] })) });
+}
+
+function textOf({ files, ...rest }: Manifest): string {
   const head = JSON.stringify({ format: manifestFormat, ...rest }, undefined, 2).replace(/\n\}$/, '');
   const lines = files.map((file) => `    ${JSON.stringify(file)}`).join(',\n');
   return `${head},\n  "files": [\n${lines}\n  ]\n}\n`;
@@ -113,7 +120,8 @@ export function manifestText({ files, ...rest }: Manifest): string {
  */
 export function parseManifest(text: string): Manifest | undefined {
   if (!beginsAsManifest(text)) return undefined;
-  requireFew(text);
+  const excess = excessOf(text);
+  if (excess !== undefined) throw new ManifestError(excess);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -162,7 +170,7 @@ export function parseManifest(text: string): Manifest | undefined {
 }
 
 /** Counts before JSON.parse makes them; characters in texts count, too, and manifests have few of these there. */
-function requireFew(text: string): void {
+function excessOf(text: string): string | undefined {
   let objects = 0;
   let values = 0;
   for (let at = 0; at < text.length; at++) {
@@ -170,10 +178,9 @@ function requireFew(text: string): void {
     if (code === comma) values += 1;
     else if (code === bracket || code === brace) objects += 1;
   }
-  if (objects > mostObjects || values > mostValues)
-    throw new ManifestError(
-      `has ${objects} objects and ${values} values, and at most ${mostObjects} and ${mostValues} are read`,
-    );
+  return objects > mostObjects || values > mostValues
+    ? `has ${objects} objects and ${values} values, and at most ${mostObjects} and ${mostValues} are read`
+    : undefined;
 }
 
 const comma = 0x2c;

@@ -15,13 +15,17 @@ export class Swrk {
   /** @param inherited descriptors of the tests', which it has from 4 on. */
   constructor(
     address: string,
-    { cwd, inherited = [] }: { cwd?: string; inherited?: readonly number[] } = {},
+    {
+      cwd,
+      inherited = [],
+      env,
+    }: { cwd?: string; inherited?: readonly number[]; env?: Readonly<Record<string, string>> } = {},
   ) {
     const { ours, theirs } = native.socketpair();
     this.client = new Client(ours);
     this.#child = spawn(dropIn, ['swrk', '3'], {
       cwd,
-      env: { PATH: process.env.PATH, CRIU_SERVICE: address },
+      env: { PATH: process.env.PATH, CRIU_SERVICE: address, ...env },
       stdio: ['ignore', 'ignore', 'pipe', theirs.number, ...inherited],
     });
     theirs.close();
