@@ -8,13 +8,13 @@ if [ "${1-}" = swrk ]; then
   unset NODE_OPTIONS NODE_PATH NODE_V8_COVERAGE NODE_REDIRECT_WARNINGS NODE_EXTRA_CA_CERTS NODE_REPL_EXTERNAL_MODULE
   exec "${own%/*}/../criu-swrk.cjs" "$@"
 fi
-# An exec keeps the pid: a criu that executes this one again is not the real one.
+# An exec keeps the pid: a criu that executes this script again is not the real criu.
 if [ "${CRIU_DROP_IN-}" != "$$ $own" ]; then
   export CRIU_DROP_IN="$$ $own"
   # Directories may have any name. The PATH of a user may lack the last.
   set -f
   IFS=:
-  # Those behind the own one, so that two copies of this do not execute each other.
+  # Directories behind that of this script, so that two copies of it do not execute each other.
   behind='' found=''
   for directory in $PATH; do
     if [ "${directory:-.}/criu" -ef "$own" ]; then
