@@ -101,7 +101,7 @@ describe('a request beyond the limit of engines', () => {
       await eventually('it is accepted', () => service.sockets() > sockets);
       // A request behind it is answered, which needs no engine: it was judged before.
       assert.equal((await new Client(service.address).ask({ type: ReqType.EMPTY })).success, false);
-      assert.equal(service.children().length, 1);
+      assert.equal(service.engines().length, 1);
       assert.deepEqual(service.received(), []);
       assert.deepEqual(await first.send(yes).all(), [dumped]);
       assert.deepEqual(await second.all(), [dumped]);

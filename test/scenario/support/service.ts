@@ -131,6 +131,11 @@ export class ServiceUnderTest {
       .filter((pid) => pid !== '' && !isAskedForVersion(pid));
   }
 
+  /** The children that are engines for certain, without those that have ended, or are about to become programs. */
+  engines(): string[] {
+    return this.children().filter((pid) => wordsOf(pid).includes('swrk'));
+  }
+
   signal(signal: NodeJS.Signals): void {
     process.kill(this.pid, signal);
   }
@@ -159,10 +164,15 @@ export class ServiceUnderTest {
 }
 
 function isAskedForVersion(pid: string): boolean {
+  return wordsOf(pid).includes('--version');
+}
+
+/** The command line of a process; nothing of a process that has ended. */
+function wordsOf(pid: string): readonly string[] {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes('--version');
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
   } catch {
-    return false;
+    return [];
   }
 }
 
