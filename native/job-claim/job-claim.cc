@@ -8,9 +8,8 @@
  * Standard input ends when criuctl ends. A byte '+' there says that a start or restore is in
  * flight, and '-' that it is over: a restore may go on for a while after its criuctl has ended.
  * Another descriptor, which criuctl leaves open, is the lock; the kernel lets the lock go when the
- * last holder has ended. ROOT-FILE is the job's own copy
- * of criu-job-root, by its absolute path without links: the root of the tree executes this file,
- * and so is found however it came to be.
+ * last holder has ended. ROOT-FILE is the job's own copy of criu-job-root, by its absolute path
+ * without links: the root of the tree executes this file, and so is found however it came to be.
  *
  * As long as /proc cannot be read, the tree counts as alive.
  */
@@ -31,7 +30,7 @@ namespace {
 
 constexpr int kExitUsage = 2;
 constexpr unsigned kSecondsBetweenTries = 1;
-// Longer than the service waits for an engine that it has dismissed.
+// A restore that its caller has left ends soon, or lets its tree run soon.
 constexpr unsigned kTriesInFlight = 60;
 
 // A batch system that takes its node back may signal each process of a job.

@@ -22,6 +22,7 @@ import { basename, dirname, join } from 'node:path';
 import { native, type SeqpacketSocket, Watch } from '../../src/native/binding.ts';
 import { decodeRequest, encodeResponse } from '../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
+import { cannotShow } from '../native/support.ts';
 import { sends } from './support/client.ts';
 import { dropIn, Swrk } from './support/drop-in.ts';
 import { eventually, ServiceUnderTest } from './support/service.ts';
@@ -339,7 +340,7 @@ describe('criu swrk of the drop-in, and a service that ends', () => {
   });
 
   it('is not asked by root if it is another user’s', async function () {
-    if (process.geteuid!() !== 0) this.skip();
+    if (process.geteuid!() !== 0) cannotShow(this, 'only root can start a service of another user’s');
     listener.close();
     const script =
       'import os,socket,sys; os.setuid(65534); s=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET); s.bind(sys.argv[1]); s.listen(1); print("ready",flush=True); sys.stdin.read()';
@@ -419,7 +420,8 @@ describe('any other command of the drop-in', () => {
   });
 
   it('fails with a sentence where there is no criu', function () {
-    if (existsSync('/usr/sbin/criu') || existsSync('/usr/local/sbin/criu')) this.skip();
+    if (existsSync('/usr/sbin/criu') || existsSync('/usr/local/sbin/criu'))
+      cannotShow(this, 'this machine has a criu');
     const { status, stderr } = run(dropIn, dirname(dropIn), 'check');
     assert.equal(status, 127);
     assert.match(stderr, /^criu: .* no criu$/m);

@@ -120,6 +120,8 @@ describe('a job in a unit', () => {
     assert.ok(!isEnabled(job));
     await eventually('its unit has ended', () => isDown(job));
     assert.ok(!succeeds('systemctl', 'is-failed', unitOf(job)));
+    const journal = run('journalctl', `--unit=${unitOf(job)}`, '--output=cat', '--no-pager');
+    assert.match(journal, /the directory of job .* was removed from .*: its unit is disabled/);
     assert.ok(!existsSync(job.path));
   });
 });

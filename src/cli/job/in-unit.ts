@@ -101,9 +101,11 @@ export async function forgetRemoved({ invocation, home }: Context): Promise<Outc
   // A start has succeeded; for a stop this says nothing.
   notify('READY=1');
   return {
-    sentence: `The directory of job ${name} was removed from ${home}: its unit is disabled`,
+    sentence: '',
     value: '',
     json: { verb: invocation.verb, job: name, state: 'removed' },
+    // For the journal of the unit.
+    warnings: [`the directory of job ${name} was removed from ${home}: its unit is disabled`],
   };
 }
 
