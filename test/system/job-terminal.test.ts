@@ -1,8 +1,12 @@
 /** Jobs with a terminal of their own, for programs that talk to a person. */
 import assert from 'node:assert/strict';
+import { chmodSync, existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { list } from '../../src/cli/gone.ts';
 import { it } from '../hostile/support/guarantee.ts';
 import { eventually, run } from './support/bench.ts';
 import { must } from './support/criuctl.ts';
+import { link } from './support/it.ts';
 import { TestJob, withJobsOf } from './support/jobs.ts';
 import { isFree } from './support/proc.ts';
 import { atTerminal, type Step } from './support/session.ts';
@@ -68,8 +72,27 @@ for (const user of ['root', 'alice'] as const) {
   });
 }
 
-describe('criuctl attach with the name of a job', () => {
+describe('a job with a terminal', () => {
   withJobsOf('root');
+
+  it('is started when its terminal can be held, and leaves no process where it cannot', async () => {
+    const job = new TestJob('root');
+    mkdirSync('/run/criuctl', { recursive: true, mode: 0o700 });
+    // A directory that others can enter is no place for the terminal's socket.
+    chmodSync('/run/criuctl', 0o755);
+    try {
+      assert.notEqual(job.ask('run', '--pty', ...shell).status, 0);
+      const root = join(job.path, 'root');
+      const executes = (pid: string): boolean => link(`/proc/${pid}/exe`) === root;
+      await eventually('its tree has ended', () => !list('/proc').some(executes));
+      assert.equal(existsSync(join(job.path, 'end')), false);
+    } finally {
+      chmodSync('/run/criuctl', 0o700);
+    }
+    must(job.ask('run', '--pty', ...shell));
+    assert.equal(job.now.state, 'running');
+    must(job.ask('suspend'));
+  });
 
   it('refuses a job in the foreground', async () => {
     const job = new TestJob('root');
