@@ -200,10 +200,9 @@ describe('a service that is killed while alice restores in a unit', () => {
           assert.ok(cgroupOf(images.pid).startsWith(`${cgroup}/criu-restore-`));
           assert.equal(cgroupFile(cgroupOf(images.pid), 'cgroup.freeze')?.trim(), '0');
           unit.stop();
-          await eventually(
-            'nothing is left',
-            () => !isAlive(images.pid) && engines().length === 0 && !isThere(cgroup),
-          );
+          await eventually('the tree has ended', () => !isAlive(images.pid));
+          await eventually('the engine has ended', () => engines().length === 0);
+          await eventually('the cgroup of the unit is gone', () => !isThere(cgroup));
         } finally {
           await images.end();
           if (own) stopManager();
@@ -223,10 +222,9 @@ describe('a service that is killed while alice restores in a unit', () => {
           unit.stop('--no-block');
           process.kill(service, 'SIGKILL');
           await eventually('it is back', () => mainPid() > 0 && mainPid() !== service);
-          await eventually(
-            'nothing is left',
-            () => !isAlive(images.pid) && engines().length === 0 && !isThere(cgroup),
-          );
+          await eventually('the tree has ended', () => !isAlive(images.pid));
+          await eventually('the engine has ended', () => engines().length === 0);
+          await eventually('the cgroup of the unit is gone', () => !isThere(cgroup));
         } finally {
           await images.end();
           if (own) stopManager();

@@ -1,7 +1,9 @@
 /** The place of engines and restored trees: in the unit of their caller, under its limits, ended with it. */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { EngineCgroup } from '../../src/engine/engine-cgroup.ts';
 import { ReqType } from '../../src/protocol/messages.ts';
 import { Attacker } from '../hostile/support/attacker.ts';
 import { assertRefused, it } from '../hostile/support/guarantee.ts';
@@ -30,7 +32,9 @@ const kinds = [
 ] as const;
 
 async function assertNothingIsLeft(unit: string, pid: number): Promise<void> {
-  await eventually('nothing of it is left', () => !isAlive(pid) && engines().length === 0 && !isThere(unit));
+  await eventually('the tree has ended', () => !isAlive(pid));
+  await eventually('the engine has ended', () => engines().length === 0);
+  await eventually('the cgroup of the unit is gone', () => !isThere(unit));
 }
 
 for (const [what, own] of kinds) {
@@ -252,3 +256,27 @@ try:
 except OSError as error:
     print("errno", error.errno)
 `;
+
+describe('a cgroup of the service’s in a unit', () => {
+  const unit = `/system.slice/place-${process.pid}-ends`;
+  const owner = { uid: 1500, mayHold: false };
+  before(() => mkdirSync(`/sys/fs/cgroup${unit}`));
+  after(() => rmdirSync(`/sys/fs/cgroup${unit}`));
+
+  it('is left to systemd, which removes the unit, once the unit has no process, and goes at once before that', async () => {
+    const process = spawn('sleep', ['infinity']);
+    writeFileSync(`/sys/fs/cgroup${unit}/cgroup.procs`, String(process.pid));
+    const early = EngineCgroup.within(unit, 'engine', owner);
+    early.remove();
+    assert.equal(isThere(early.path), false);
+    const late = EngineCgroup.within(unit, 'engine', owner);
+    endProcess(process.pid!);
+    await eventually('the unit has no process', () =>
+      /^populated 0$/m.test(cgroupFile(unit, 'cgroup.events')!),
+    );
+    late.remove();
+    assert.equal(isThere(late.path), true);
+    // This unit is none of systemd's.
+    await eventually('it has been removed', () => !isThere(late.path));
+  });
+});
