@@ -6,6 +6,7 @@ import type { Tools } from './job/context.ts';
 const tools: Tools = {
   dump: async (dump) => (await import('./dump.ts')).run(dump),
   restore: async (restore) => (await import('./restore.ts')).run(restore),
+  filesFit: async (restore) => (await import('./files/restore-files.ts')).filesFit(restore),
   explain: async (error, failed) => (await import('./explain.ts')).explain(error, failed),
   look: async (pid, pty) => (await import('./look-first.ts')).lookAtJob(pid, pty),
   keepTerminal: async (pid, { master, output }) =>

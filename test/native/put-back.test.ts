@@ -12,10 +12,11 @@ import {
   renameSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { type Plan, planFor } from '../../src/cli/files/put-back.ts';
+import { allFit, type Plan, planFor } from '../../src/cli/files/put-back.ts';
 import { fileOf, magic } from '../../src/cli/terminal/image-file.ts';
 import { writeFields } from '../../src/protocol/fields.ts';
 
@@ -60,6 +61,42 @@ class Case {
     return readdirSync(this.directory).filter((name) => name.includes('after'));
   }
 }
+
+describe('the files of a job', () => {
+  const anywhere = {};
+
+  it('fit a resume that may put them back if they are as they were, or have grown', () => {
+    const file = new Case('before\n');
+    const fits = () => allFit(file.images, (path) => path, anywhere);
+    assert.ok(fits());
+    appendFileSync(file.path, 'later\n');
+    assert.ok(fits());
+    truncateSync(file.path, 3);
+    assert.ok(!fits());
+    renameSync(file.path, `${file.path}.elsewhere`);
+    assert.ok(!fits());
+    assert.deepEqual(file.beside, []);
+  });
+
+  it('fit a resume that may put back others only if they are as they were', () => {
+    const file = new Case('before\n');
+    const fits = (within: string) => allFit(file.images, (path) => path, { within });
+    assert.ok(fits('/elsewhere'));
+    appendFileSync(file.path, 'later\n');
+    assert.ok(!fits('/elsewhere'));
+    assert.ok(fits(file.directory));
+  });
+
+  it('fit with any size if CRIU compares none, and need to be there', () => {
+    const file = new Case('before\n');
+    const log = `${file.path}.log`;
+    const which = { within: '/elsewhere', more: [{ path: log, size: 9, appends: true }] };
+    const fits = () => allFit(file.images, (path) => path, which);
+    assert.ok(!fits());
+    writeFileSync(log, '');
+    assert.ok(fits());
+  });
+});
 
 describe('a file that has grown since a dump', () => {
   it('has its old size again, and what came after is beside it, with the same mode', () => {

@@ -8,6 +8,8 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -233,7 +235,8 @@ describe('a job of root’s', () => {
     return Promise.resolve();
   });
 
-  it('whose file has grown is resumed in its unit with --restore-files', async () => {
+  /** A job that writes lines to a file of its own. */
+  async function writing(): Promise<{ readonly job: TestJob; readonly out: string }> {
     const job = new TestJob('root');
     const out = join(directoryOf('root'), 'out');
     const program = `
@@ -242,20 +245,50 @@ out = open(sys.argv[1], "w")
 while not os.path.exists(sys.argv[2]):
     out.write("line\\n"); out.flush(); time.sleep(0.05)
 `;
-    const command = ['--', '/usr/bin/python3', '-c', program, out, job.endFile];
-    must(job.ask('run', ...command));
-    await eventually('it writes', () => existsSync(out) && readFileSync(out, 'utf8').length > 20);
+    must(job.ask('run', '--', '/usr/bin/python3', '-c', program, out, job.endFile));
+    await eventually('it writes', () => existsSync(out) && statSync(out).size > 20);
+    return { job, out };
+  }
+
+  it('whose file has grown names --restore-files, with which it is resumed in its unit', async () => {
+    const { job, out } = await writing();
     const { pid } = job.now;
     must(job.ask('suspend'));
     appendFileSync(out, 'what somebody else has written');
     const refused = job.ask('resume');
     assert.notEqual(refused.status, 0);
-    assert.match(refused.stderr, /out has \d+ bytes, and had \d+ bytes at the dump/);
+    const way = `from checkpoint 1: criuctl resume ${job.name} --restore-files`;
+    assert.match(
+      refused.stderr,
+      new RegExp(`out has \\d+ bytes, and had \\d+ bytes at the dump; .*${way}\n`),
+    );
     must(job.ask('resume', '--restore-files'));
     assert.deepEqual([job.now.state, job.now.pid], ['running', pid]);
     writeFileSync(job.endFile, '');
     assert.equal(job.ask('wait').status, 0);
     assert.match(readFileSync(out, 'utf8'), /^(line\n)+$/);
     assert.equal(isAlive(pid!), false);
+  });
+
+  it('whose file is shorter than at its checkpoint names the older one that fits, and takes it only if it is told to', async () => {
+    const { job, out } = await writing();
+    must(job.ask('checkpoint'));
+    const { files } = JSON.parse(readFileSync(join(job.path, 'checkpoints', '1', 'files.json'), 'utf8'));
+    const { size } = files.find(({ path }: { readonly path: string }) => path === out);
+    await eventually('it writes on', () => statSync(out).size > size + 20);
+    must(job.ask('suspend'));
+    const whole = readFileSync(out);
+    truncateSync(out, size);
+    const refused = job.ask('resume');
+    assert.notEqual(refused.status, 0);
+    const way = `from checkpoint 1: criuctl resume ${job.name} --from 1`;
+    assert.match(refused.stderr, new RegExp(`out has ${size} bytes, and had ${whole.length} .*; .*${way}\n`));
+    assert.deepEqual([job.now.state, job.now.latest], ['suspended', 2]);
+    must(job.ask('resume', '--from', '1'));
+    assert.deepEqual([job.now.state, job.now.from], ['running', 1]);
+    await eventually('it writes on', () => statSync(out).size > size + 20);
+    writeFileSync(job.endFile, '');
+    assert.equal(job.ask('wait').status, 0);
+    assert.match(readFileSync(out, 'utf8'), /^(line\n)+$/);
   });
 });

@@ -5,6 +5,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fchmodSync,
   fstatSync,
   fsyncSync,
@@ -54,9 +55,8 @@ export function planFor(images: string, reach: Reach, { within, more = [] }: Whi
   if (!files) return { is: 'refused', sentences: [`The images in ${images} cannot be read`] };
   const grown: Grown[] = [];
   const sentences: string[] = [];
-  const known = new Set(files.map(({ path }) => path));
-  for (const file of [...files, ...more.filter(({ path }) => !known.has(path))]) {
-    if (within !== undefined && !file.path.startsWith(`${within}/`)) continue;
+  for (const file of [...files, ...othersIn(more, files)]) {
+    if (!isWithin(file, within)) continue;
     const found = look(file, reach);
     if (found instanceof Grown) grown.push(found);
     else if (found !== undefined) sentences.push(`${file.path} ${found}`);
@@ -66,6 +66,32 @@ export function planFor(images: string, reach: Reach, { within, more = [] }: Whi
     return { is: 'refused', sentences };
   }
   return { is: 'plan', carryOut: () => carryOut(grown), undo: () => undo(grown) };
+}
+
+/** Whether a restore finds each file as it needs it, or may put it back. Touches none. @throws what `reach` throws. */
+export function allFit(images: string, reach: Reach, { within, more = [] }: Which): boolean {
+  const files = filesOf(images, readdirSync(images));
+  const fits = (file: WrittenFile): boolean => {
+    const found = look(file, reach);
+    if (found instanceof Grown) found.close();
+    return found === undefined || (found instanceof Grown && isWithin(file, within));
+  };
+  // CRIU compares no size of a file that images have none of.
+  const appended = othersIn(more, files ?? []);
+  return (
+    files !== undefined &&
+    [...files, ...appended].every(({ path }) => existsSync(reach(path))) &&
+    [...files, ...appended.filter((file) => isWithin(file, within))].every(fits)
+  );
+}
+
+function othersIn(more: readonly WrittenFile[], files: readonly WrittenFile[]): readonly WrittenFile[] {
+  const known = new Set(files.map(({ path }) => path));
+  return more.filter(({ path }) => !known.has(path));
+}
+
+function isWithin({ path }: WrittenFile, directory: string | undefined): boolean {
+  return directory === undefined || path.startsWith(`${directory}/`);
 }
 
 function carryOut(files: readonly Grown[]): readonly PutBack[] {

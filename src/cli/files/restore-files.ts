@@ -2,10 +2,10 @@
 
 import { sanitize } from '../../systemd/log.ts';
 import { fateAfter } from '../destination.ts';
-import { newFile } from '../directories.ts';
+import { newFile, placesOf } from '../directories.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type Invocation, Obstacle } from '../invocation.ts';
-import type { Plan, PutBack } from './put-back.ts';
+import type { Plan, PutBack, Which } from './put-back.ts';
 
 export class RestoredFiles {
   readonly #plan: Extract<Plan, { is: 'plan' }>;
@@ -22,10 +22,7 @@ export class RestoredFiles {
     if (!restoreFiles && !jobFiles) return undefined;
     // A file of its own: other restores start without it.
     const { planFor } = await import('./put-back.ts');
-    const plan = planFor(images, (path) => newFile(invocation, path), {
-      within: restoreFiles ? undefined : jobFiles?.within,
-      more: jobFiles?.written ?? [],
-    });
+    const plan = planFor(images, (path) => newFile(invocation, path), whichOf(invocation));
     if (plan.is === 'plan') return new RestoredFiles(plan, invocation.signal);
     const [first, ...rest] = plan.sentences;
     throw new Obstacle(exitCodes.refused, `RESTORE refused: ${first}`, ...rest);
@@ -59,6 +56,22 @@ export class RestoredFiles {
       );
     }
   }
+}
+
+/** Whether the files of a job are in the way of a restore of these images. Touches none. */
+export async function filesFit(invocation: Invocation): Promise<boolean> {
+  const { allFit } = await import('./put-back.ts');
+  try {
+    const { images } = placesOf(invocation.options);
+    return allFit(images, (path) => newFile(invocation, path), whichOf(invocation));
+  } catch {
+    // A way that others decide about, or images that are gone.
+    return false;
+  }
+}
+
+function whichOf({ own: { restoreFiles, jobFiles } }: Invocation): Which {
+  return { within: restoreFiles ? undefined : jobFiles?.within, more: jobFiles?.written ?? [] };
 }
 
 function warn(sentence: string): void {

@@ -7,13 +7,14 @@ import { type RunRecord, recordOf } from '../../job/run-record.ts';
 import { type JobState, nextStep } from '../../job/state.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { read } from '../gone.ts';
-import { isObstacle, Obstacle } from '../invocation.ts';
+import { type Invocation, isObstacle, Obstacle } from '../invocation.ts';
 import { sortAsides } from './checkpoint.ts';
 import { type Context, warn } from './context.ts';
 import { readFiles } from './files.ts';
 import { pidOf } from './json.ts';
 import { membersOf } from './members.ts';
 import { ownProgram } from './own-program.ts';
+import { commandOf, type WayOn, wayPastFiles } from './past-files.ts';
 import { filesOf, type StandardStreams, terminalOf } from './standard-streams.ts';
 
 export type Begun =
@@ -147,17 +148,47 @@ function nameAndValue(entry: string): [string, string] {
 async function resume(context: Context, job: Job, watched: boolean): Promise<{ pid: number; from: number }> {
   const { invocation, tools } = context;
   const from = await newestGood(context, job);
-  const images = job.checkpoint(from);
-  const note = job.noteOf(from);
+  const restoreFiles = job.spec!.restoreFiles || invocation.own.restoreFiles;
   job.forgetEnd();
-  const outcome = await tools.restore({
+  const outcome = await tools
+    .restore(restoreOf(invocation, job, { from, restoreFiles }))
+    .catch((error) => nameWayOn(context, job, { from, restoreFiles }, error));
+  for (const warning of outcome.warnings ?? []) warn(warning);
+  const pid = pidOf(outcome.json);
+  const run = recordOf(pid, from, watched);
+  if (run) remember(job, run);
+  return { pid, from };
+}
+
+/** @throws the error, with the way past files that are not as the resume needs them. */
+async function nameWayOn(context: Context, job: Job, failed: WayOn, error: unknown): Promise<never> {
+  const { invocation, tools } = context;
+  const explanation = await tools.explain(error, restoreOf(invocation, job, failed));
+  // An interruption, or a service that is not there, says nothing about files.
+  if (explanation.code !== 'FAILED' && explanation.code !== 'OBSTACLE') throw error;
+  const older = candidates(job.checkpoints, failed.from).slice(1);
+  const way = await wayPastFiles(failed, older, async (each) => {
+    if (!(await tools.filesFit(restoreOf(invocation, job, each)))) return false;
+    return (await tools.faultsOf(job.checkpoint(each.from))).length === 0;
+  });
+  if (!way) throw error;
+  throw new Obstacle(
+    explanation.exitCode,
+    `${explanation.message}; its files fit a resume from checkpoint ${way.from}: ${commandOf(job.name, way, failed, invocation.own)}`,
+    ...explanation.advice,
+  );
+}
+
+function restoreOf(invocation: Invocation, job: Job, { from, restoreFiles }: WayOn): Invocation {
+  const images = job.checkpoint(from);
+  return {
     ...invocation,
     verb: 'restore',
-    options: { ...note?.restore, imagesDir: images },
+    options: { ...job.noteOf(from)?.restore, imagesDir: images },
     own: {
       ...invocation.own,
       json: true,
-      restoreFiles: job.spec!.restoreFiles || invocation.own.restoreFiles,
+      restoreFiles,
       jobFiles: { within: job.path, written: readFiles(images) },
       terminal: job.spec!.pty ? job.at('stdout') : 'none',
       wait: false,
@@ -167,12 +198,7 @@ async function resume(context: Context, job: Job, watched: boolean): Promise<{ p
       stderr: undefined,
     },
     watched: false,
-  });
-  for (const warning of outcome.warnings ?? []) warn(warning);
-  const pid = pidOf(outcome.json);
-  const run = recordOf(pid, from, watched);
-  if (run) remember(job, run);
-  return { pid, from };
+  };
 }
 
 /** A job that no file tells of, as on a full disk, would be begun a second time: it is ended. Its checkpoints are there. */
