@@ -11,12 +11,12 @@ import { basename, dirname } from 'node:path';
 import { compare, type Difference } from './compare.ts';
 import { type Contents, contentsOf } from './contents.ts';
 import { decode, recordText } from './decode.ts';
-import { ImageDirectory } from './image-directory.ts';
 import { ImageError } from './image-error.ts';
 import { ImageFile } from './image-file.ts';
 import type { Manifest } from './manifest/format.ts';
 import { readManifest as read } from './manifest/read-manifest.ts';
 import { type Merged, merge } from './merge.ts';
+import { opening } from './opening.ts';
 import { type Pruning, prune } from './prune.ts';
 import { type ChainSizes, chainSizes } from './sizes.ts';
 import { thisMachine } from './this-machine.ts';
@@ -157,13 +157,4 @@ function openImage(file: string): ImageFile {
   const image = opening(dirname(file), (directory) => ImageFile.open(directory, basename(file)));
   if (!image) throw new ImageError(file, undefined, 'is missing');
   return image;
-}
-
-function opening<T>(path: string, use: (directory: ImageDirectory) => T): T {
-  const directory = new ImageDirectory(path);
-  try {
-    return use(directory);
-  } finally {
-    directory.close();
-  }
 }

@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type FileLock, tryToLock } from '../../src/job/lock.ts';
+import { eventually } from './support.ts';
 
 const built = (name: string): string =>
   join(import.meta.dirname, '..', '..', 'native', 'build', 'Release', name);
@@ -72,14 +73,6 @@ describe('the claim of a job in the foreground', () => {
     const ended = once(child, 'exit');
     child.kill('SIGTERM');
     await ended;
-  }
-
-  async function eventually(holds: () => boolean): Promise<void> {
-    for (let step = 0; step < 30_000; step += 1) {
-      if (holds()) return;
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-    assert.fail('it never came');
   }
 
   function isFree(): boolean {

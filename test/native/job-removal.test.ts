@@ -14,14 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Job } from '../../src/job/job.ts';
-
-async function eventually(holds: () => boolean): Promise<void> {
-  for (let step = 0; step < 30_000; step += 1) {
-    if (holds()) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  assert.fail('it never came');
-}
+import { eventually } from './support.ts';
 
 describe('the removal of a job', () => {
   let home: string;

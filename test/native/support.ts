@@ -149,6 +149,15 @@ export function exitOf(process: Process): Promise<ExitStatus> {
   return new Promise((resolve) => process.onExit(resolve));
 }
 
+/** Polls until something holds that others do. The limit only keeps a broken run from hanging. */
+export async function eventually(holds: () => boolean): Promise<void> {
+  for (let step = 0; step < 30_000; step += 1) {
+    if (holds()) return;
+    await sleep(10);
+  }
+  assert.fail('it never came');
+}
+
 /** Lets the event loop turn a few times, so that ready descriptors are reported. */
 export async function turnLoop(turns = 5): Promise<void> {
   for (let turn = 0; turn < turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));

@@ -3,12 +3,12 @@ import { basename, dirname } from 'node:path';
 import { compare as compared } from '../../images/compare.ts';
 import { type Contents, contentsOf } from '../../images/contents.ts';
 import { decode, type Write } from '../../images/decode.ts';
-import { ImageDirectory } from '../../images/image-directory.ts';
 import { ImageError } from '../../images/image-error.ts';
 import { ImageFile } from '../../images/image-file.ts';
 import type { Machine } from '../../images/machine.ts';
 import { readManifest } from '../../images/manifest/read-manifest.ts';
 import { merge as merged } from '../../images/merge.ts';
+import { opening } from '../../images/opening.ts';
 import { prune as pruned } from '../../images/prune.ts';
 import { Reading } from '../../images/reading.ts';
 import { chainSizes } from '../../images/sizes.ts';
@@ -109,15 +109,6 @@ export async function merge(
   return { text: mergedInWords(made), json: mergedAsJson(made), faults: 0 };
 }
 
-function opening<T>(path: string, use: (directory: ImageDirectory) => T): T {
-  const directory = new ImageDirectory(path);
-  try {
-    return use(directory);
-  } finally {
-    directory.close();
-  }
-}
-
 /** What is in the way of a restore in the images themselves. @throws Error of node:fs if there is no such directory. */
 export function incompleteness(path: string, circumstances: Circumstances): readonly Finding[] {
   return opening(path, (directory) => {
@@ -128,9 +119,8 @@ export function incompleteness(path: string, circumstances: Circumstances): read
 
 /** Writes an image as JSON. @returns why it cannot, perhaps after a part. @throws Error of node:fs for its directory. */
 export function decodeFile(path: string, write: Write): string | undefined {
-  const directory = new ImageDirectory(dirname(path));
   try {
-    const image = ImageFile.open(directory, basename(path));
+    const image = opening(dirname(path), (directory) => ImageFile.open(directory, basename(path)));
     if (!image) return `${path}: there is no such file`;
     try {
       decode(image, write);
@@ -141,7 +131,5 @@ export function decodeFile(path: string, write: Write): string | undefined {
   } catch (error) {
     if (error instanceof ImageError) return error.message;
     throw error;
-  } finally {
-    directory.close();
   }
 }
