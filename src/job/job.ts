@@ -185,9 +185,15 @@ export class Job {
     removeIfThere(this.at('run.json'));
   }
 
-  /** Before a start or resume: the end of the last run would be taken for that of the next. */
+  /**
+   * Before a start or resume: the end of the last run would be taken for that of the next, and so would its stop, by which no end counts.
+   * A run that ends at once leaves no record of its own.
+   */
   forgetEnd(): void {
+    // Before the stop, without which it would count.
     removeIfThere(this.at('end'));
+    const { run } = this;
+    if (run?.stopped) this.writeRun({ ...run, stopped: undefined });
   }
 
   writeRun(run: RunRecord): void {

@@ -18,7 +18,7 @@ export interface RunRecord {
   /** A criuctl watches it, and holds the job's watch lock for as long; else it is a unit of systemd's. */
   readonly watched: boolean;
   /** Its unit is stopped although it could not be suspended: an end by the signals of that stop is no end of its command's own. */
-  readonly stopped?: true;
+  readonly stopped?: true | undefined;
 }
 
 /** @returns undefined if the process has ended. */
