@@ -22,9 +22,8 @@ import {
   renameSync,
   rmSync,
   statSync,
-  unlinkSync,
 } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { nextNumber, numbersOf } from './checkpoints.ts';
 import { type End, parseEnd } from './end.ts';
 import { isEndBy } from './ended-by.ts';
@@ -87,6 +86,7 @@ export class Job {
 
   /** Makes its directory, empty so far. @throws Error of node:fs, or for a directory with files of others': a job is removed as a whole. */
   static make(home: string, name: string, trusted = false): Job {
+    Job.finishRemoval(home, name);
     const path = join(home, name);
     const others = existsSync(path) ? readdirSync(path).filter((each) => !begun.has(each)) : [];
     if (others.length > 0) throw new Error(`${path} has other files than a job's, as ${others[0]}`);
@@ -96,6 +96,22 @@ export class Job {
     chmodSync(real, 0o700);
     mkdirSync(join(real, 'checkpoints'), { recursive: true, mode: 0o700 });
     return new Job(name, real);
+  }
+
+  /**
+   * A removal that was killed may leave a link to the place that its directory had, with the directory beside that place. A link to nothing else
+   * is left alone: a file system is perhaps mounted later.
+   * @returns true if there was such a removal.
+   */
+  static finishRemoval(home: string, name: string): boolean {
+    const link = join(home, name);
+    if (existsSync(link) || !isLink(link)) return false;
+    const place = dirname(targetOf(link));
+    const names = removedOf(name);
+    if (!existsSync(place) || !readdirSync(place).some((each) => names.test(each))) return false;
+    removeIfThere(link);
+    sweep(place, names);
+    return true;
   }
 
   /** @returns the names of all jobs. */
@@ -316,12 +332,25 @@ export class Job {
     const aside = join(place, `${removedPrefix}${this.name}.${process.pid}`);
     renameSync(this.path, aside);
     const link = join(home, this.name);
-    if (lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink()) unlinkSync(link);
+    if (isLink(link)) removeIfThere(link);
     rmSync(aside, { recursive: true, force: true });
     // Elsewhere, the leftovers of other jobs are for those who have them in a directory of jobs.
     sweep(home, removed);
     sweep(place, removedOf(this.name));
   }
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
+}
+
+/** As realpath(3), also if nothing is there. */
+function targetOf(link: string): string {
+  const mostLinks = 40;
+  let path = link;
+  for (let links = 0; isLink(path) && links < mostLinks; links += 1)
+    path = resolve(dirname(path), readlinkSync(path));
+  return path;
 }
 
 /** Removes what killed removals have left. */

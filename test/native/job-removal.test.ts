@@ -3,9 +3,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -87,6 +89,42 @@ describe('the removal of a job', () => {
     } finally {
       rmSync(place, { recursive: true });
     }
+  });
+
+  describe('that was killed before it took the link along', () => {
+    let place: string;
+    const link = () => join(home, 'one');
+    beforeEach(() => {
+      place = mkdtempSync(join(tmpdir(), 'job-place-'));
+      renameSync(job.path, join(place, '.removed-one.7'));
+      symlinkSync(join(place, 'one'), link());
+    });
+    afterEach(() => rmSync(place, { recursive: true, force: true }));
+
+    it('is finished by the next one, also over several links', () => {
+      mkdirSync(join(place, '.removed-other.7'));
+      // Relative to where it is.
+      renameSync(link(), join(home, 'further'));
+      symlinkSync('further', link());
+      assert.ok(Job.finishRemoval(home, 'one'));
+      assert.ok(!Job.finishRemoval(home, 'one'));
+      assert.deepEqual(readdirSync(home), ['further']);
+      assert.deepEqual(readdirSync(place), ['.removed-other.7']);
+    });
+
+    it('leaves the name free for another job', () => {
+      const next = Job.make(home, 'one');
+      assert.equal(next.path, realpathSync(link()));
+      assert.deepEqual(readdirSync(place), []);
+    });
+
+    it('is told from a link to a file system that is mounted later, which stays', () => {
+      renameSync(join(place, '.removed-one.7'), join(place, '.removed-other.7'));
+      assert.ok(!Job.finishRemoval(home, 'one'));
+      rmSync(place, { recursive: true });
+      assert.ok(!Job.finishRemoval(home, 'one'));
+      assert.ok(lstatSync(link()).isSymbolicLink());
+    });
   });
 
   it('leaves files beside the jobs with names that only begin as those of killed removals', () => {

@@ -4,11 +4,13 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -162,6 +164,23 @@ describe('a job whose criuctl is struck', () => {
     await job.letEnd();
     assert.equal(job.ask('wait').status, 0);
     job.assertWhole();
+  });
+
+  it('by SIGKILL in a removal, before the link to its directory was taken along, is removed by the next', async () => {
+    const job = new TestJob('root');
+    must(job.ask('run', '--', '/bin/true'));
+    assert.equal(job.ask('wait').status, 0);
+    const place = directoryOf('root');
+    run('mv', job.path, join(place, job.name));
+    symlinkSync(join(place, job.name), job.path);
+    const inject = ['-e', 'trace=unlink', '-e', 'inject=unlink:signal=SIGKILL'];
+    const argv = ['-f', '-qq', '-o', '/dev/null', '-P', job.path, ...inject, 'criuctl', 'remove', job.name];
+    assert.notEqual(spawnSync('strace', argv).status, 0);
+    assert.ok(lstatSync(job.path).isSymbolicLink());
+    assert.equal(existsSync(job.path), false);
+    must(job.ask('remove'));
+    assert.equal(lstatSync(job.path, { throwIfNoEntry: false }), undefined);
+    assert.deepEqual(readdirSync(place), []);
   });
 
   it('has what the job had written on the disk before a checkpoint is complete', async () => {
