@@ -1,10 +1,11 @@
 /** Jobs whose directory tells of another machine, or was removed. Another machine is this one, with another machine-id in the record. */
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { membersOf } from '../../src/cli/job/members.ts';
 import { it } from '../hostile/support/guarantee.ts';
+import { directoryOf } from '../hostile/support/people.ts';
 import { eventually, run, succeeds } from './support/bench.ts';
 import { must } from './support/criuctl.ts';
 import { TestJob, withJobsOf } from './support/jobs.ts';
@@ -57,6 +58,24 @@ describe('a job in the foreground on machines that share its directory', () => {
     assert.ok((job.now.from ?? 0) >= 1);
     job.assertWhole();
   });
+
+  it('is claimed for a minute after its criuctl was killed in a restore of which nothing comes, and not after another kill', () => {
+    const trace = join(directoryOf('root'), 'trace');
+    /** @param told what its criuctl has said. @returns seconds */
+    const claimed = (told: string): number => {
+      // Sleeps are over at once.
+      const sleeps = ['-e', 'trace=clock_nanosleep', '-e', 'inject=clock_nanosleep:retval=0'];
+      const argv = ['-o', trace, ...sleeps, '/usr/lib/criu-service/criu-job-claim', '/no/job/root'];
+      const { status } = spawnSync('strace', argv, { input: told });
+      assert.equal(status, 0);
+      const slept = [...readFileSync(trace, 'utf8').matchAll(/tv_sec=(\d+)/g)];
+      return slept.reduce((sum, [, seconds]) => sum + Number(seconds), 0);
+    };
+    assert.equal(claimed('+'), 60);
+    assert.equal(claimed('+-'), 0);
+    assert.equal(claimed(''), 0);
+    return Promise.resolve();
+  });
 });
 
 describe('a job in a unit', () => {
@@ -100,6 +119,40 @@ describe('a job in a unit', () => {
     must(job.ask('resume', '--take-over'));
     assert.equal(job.run.pid, pid);
     await job.goesOn();
+  });
+
+  it('whose file system is not mounted yet stays enabled, and goes on afterwards', async () => {
+    const job = new TestJob('root');
+    must(job.ask('run', ...job.steps(9)));
+    await eventually('it writes', () => job.lines > 3);
+    run('systemctl', 'stop', unitOf(job));
+    const starts = (): boolean => {
+      run('systemctl', 'reset-failed');
+      return succeeds('systemctl', 'start', unitOf(job));
+    };
+    run('mount', '-t', 'tmpfs', 'tmpfs', job.home);
+    try {
+      assert.ok(!starts());
+      assert.ok(isEnabled(job));
+    } finally {
+      run('umount', job.home);
+    }
+    // A link to a place on a file system that is not there.
+    const aside = join(directoryOf('root'), 'aside');
+    run('mv', job.path, aside);
+    symlinkSync('/no/file/system', job.path);
+    try {
+      assert.ok(!starts());
+      assert.ok(isEnabled(job));
+    } finally {
+      rmSync(job.path);
+      run('mv', aside, job.path);
+    }
+    assert.ok(starts());
+    assert.equal(job.now.state, 'running');
+    await job.letEnd();
+    assert.equal(job.ask('wait').status, 9);
+    job.assertWhole();
   });
 
   it('of a removed directory is not started with the machine any more', async () => {

@@ -23,7 +23,7 @@ import { eventually, run, succeeds } from './support/bench.ts';
 import { criuctl, must } from './support/criuctl.ts';
 import { link } from './support/it.ts';
 import { TestJob, withJobsOf } from './support/jobs.ts';
-import { isAlive, isFree } from './support/proc.ts';
+import { childrenOf, isAlive, isFree } from './support/proc.ts';
 
 const exited = (child: ChildProcess): Promise<number | null> =>
   new Promise((resolve) => child.once('exit', resolve));
@@ -53,8 +53,12 @@ async function held(job: TestJob): Promise<() => void> {
   };
 }
 
-const isDown = (unit: string): boolean =>
-  /^(inactive|failed)$/.test(run('systemctl', 'show', '--property=ActiveState', '--value', unit).trim());
+const claimProgram = '/usr/lib/criu-service/criu-job-claim';
+
+const activity = (unit: string): string =>
+  run('systemctl', 'show', '--property=ActiveState', '--value', unit).trim();
+
+const isDown = (unit: string): boolean => /^(inactive|failed)$/.test(activity(unit));
 
 describe('a job whose criuctl is struck', () => {
   withJobsOf('root');
@@ -164,6 +168,71 @@ describe('a job whose criuctl is struck', () => {
     await job.letEnd();
     assert.equal(job.ask('wait').status, 0);
     job.assertWhole();
+  });
+
+  it('by Ctrl-C in its first start says that the start goes on, and so it does', async () => {
+    const job = new TestJob('root');
+    const unit = `criu-job@${job.name}.service`;
+    const goes = join(directoryOf('root'), 'goes');
+    const dropIn = `/run/systemd/system/${unit}.d`;
+    mkdirSync(dropIn, { recursive: true });
+    const pause = `/bin/sh -c 'until [ -e ${goes} ]; do sleep 0.05; done'`;
+    writeFileSync(join(dropIn, 'test.conf'), `[Service]\nExecStartPre=${pause}\n`);
+    run('systemctl', 'daemon-reload');
+    try {
+      const argv = ['run', job.name, ...job.steps()];
+      const starts = spawn('criuctl', argv, {
+        detached: true,
+        stdio: ['ignore', 'ignore', 'pipe'],
+        cwd: '/',
+      });
+      let said = '';
+      starts.stderr.on('data', (bytes) => {
+        said += bytes;
+      });
+      const end = exited(starts);
+      await eventually('its unit starts', () => activity(unit) === 'activating');
+      // As a terminal does, to its whole process group.
+      process.kill(-starts.pid!, 'SIGINT');
+      assert.equal(await end, 130, said);
+      assert.match(said, /The start of job .* goes on/);
+      assert.ok(succeeds('systemctl', 'is-enabled', unit));
+      writeFileSync(goes, '');
+      await eventually('its unit has started', () => activity(unit) === 'active');
+      assert.equal(job.now.state, 'running');
+    } finally {
+      writeFileSync(goes, '');
+      rmSync(dropIn, { recursive: true });
+      run('systemctl', 'daemon-reload');
+    }
+  });
+
+  it('by SIGTERM while the lock of its last run is still held leaves the signal to the job', async () => {
+    const job = new TestJob('root', true);
+    const command = ['--foreground', ...job.steps()];
+    const end = exited(job.start('run', ...command));
+    await eventually('it writes', () => job.lines > 3);
+    process.kill(job.run.pid, 'SIGKILL');
+    assert.equal(await end, 1);
+    const watch = join(job.path, 'watch');
+    const claim = spawn('flock', [watch, claimProgram, join(job.path, 'root')], {
+      stdio: ['pipe', 'ignore', 'inherit'],
+    });
+    await eventually('the lock is held', () => !succeeds('flock', '--nonblock', watch, 'true'));
+    const trace = join(directoryOf('root'), 'trace');
+    const criuctl = ['criuctl', 'run', job.name, '--dir', job.home, ...command];
+    const stays = spawn('strace', ['-o', trace, '-e', 'trace=flock', ...criuctl], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      cwd: '/',
+    });
+    const left = exited(stays);
+    const isRefused = (): boolean => existsSync(trace) && readFileSync(trace, 'utf8').includes('EAGAIN');
+    await eventually('criuctl has found the lock held', isRefused);
+    process.kill(childrenOf(stays.pid!)[0]!, 'SIGTERM');
+    claim.stdin!.end();
+    assert.equal(await left, 128 + 15);
+    assert.equal(readFileSync(join(job.path, 'end'), 'utf8'), 'killed 15\n');
+    assert.equal(job.now.state, 'finished');
   });
 
   it('by SIGKILL in a removal, before the link to its directory was taken along, is removed by the next', async () => {

@@ -1,7 +1,6 @@
 /** A checkpoint of a job: made aside, looked at, and only then counted. */
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { DumpStatistics } from '../../client/statistics.ts';
 import { asideName, chainOf, numberOfAside, superfluous } from '../../job/checkpoints.ts';
 import { syncDirectory } from '../../job/files.ts';
@@ -9,12 +8,12 @@ import { goesOnFrom, leastMemory } from '../../job/increment.ts';
 import { type Job, readNote, writeNote } from '../../job/job.ts';
 import { kernelTracksMemory } from '../../proc/memory-tracking.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { read } from '../gone.ts';
 import { imageBytes, memoryOfTree } from '../images.ts';
 import { Obstacle } from '../invocation.ts';
 import type { NeededOptions } from '../look-first.ts';
 import { type Context, sentenceOf } from './context.ts';
 import { areFilesNoted, noteFiles, OpenFiles } from './files.ts';
+import { isLetGo } from './let-go.ts';
 import { areMarksLeft, leaveMarks } from './marks.ts';
 
 export interface Taken {
@@ -149,21 +148,6 @@ async function write(
       ...(needed.names.length === 0 ? [] : [`Job ${job.name} comes back with ${needed.names.join(' ')}`]),
     ],
   };
-}
-
-/**
- * A request that was interrupted, or whose connection was lost, may leave CRIU at work for a while: the tree is about to end, or to run on.
- * @returns true once CRIU does not trace it any more, or it has ended.
- */
-async function isLetGo(pid: number): Promise<boolean> {
-  const stepMs = 20;
-  const attempts = 3000;
-  for (let attempt = 0; attempt < attempts; attempt += 1) {
-    const [, tracer = '0'] = /^TracerPid:\t(\d+)$/m.exec(read(`/proc/${pid}/status`)) ?? [];
-    if (tracer === '0') return true;
-    await delay(stepMs);
-  }
-  return false;
 }
 
 /** Images of checkpoints without a name, the oldest first. */

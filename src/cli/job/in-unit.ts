@@ -6,7 +6,7 @@ import type { JobState } from '../../job/state.ts';
 import { native } from '../../native/binding.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { memoryOfTree } from '../images.ts';
-import { Obstacle, type Outcome } from '../invocation.ts';
+import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
 import { begin } from './begin.ts';
 import { type Context, nameOf, sentenceOf, uid, warn } from './context.ts';
 import {
@@ -33,8 +33,9 @@ export async function inUnit({ invocation }: Context, job: Job): Promise<Outcome
     // Before its start, which may be long, and which its user may stop watching.
     await enableUnit(job.name);
     if (!(await startUnit(job.name))) {
-      // Not if only the wait for its start was interrupted.
-      if (job.state.is === 'new' && !(await isStarting(job.name))) await disableUnit(job.name);
+      // Only the wait for its start was interrupted.
+      if (await isStarting(job.name)) throw stillStarting(invocation, job);
+      if (job.state.is === 'new') await disableUnit(job.name);
       throw await failureOf(job);
     }
   } else if (before.is === 'running' && invocation.own.job.every !== undefined) {
@@ -49,6 +50,14 @@ export async function inUnit({ invocation }: Context, job: Job): Promise<Outcome
 async function settled(job: Job): Promise<JobState> {
   for (let attempt = 0; attempt < 50 && job.state.is === 'interrupted'; attempt += 1) await delay(20);
   return job.state;
+}
+
+function stillStarting({ signal }: Invocation, job: Job): Obstacle {
+  return new Obstacle(
+    signal.aborted ? exitCodes.interrupted : exitCodes.failed,
+    `The start of job ${job.name} goes on, and is not waited for`,
+    'criuctl jobs tells when it runs',
+  );
 }
 
 async function failureOf(job: Job): Promise<Obstacle> {
