@@ -23,7 +23,7 @@ import { eventually, run, succeeds } from './support/bench.ts';
 import { criuctl, must } from './support/criuctl.ts';
 import { link } from './support/it.ts';
 import { TestJob, withJobsOf } from './support/jobs.ts';
-import { childrenOf, isAlive, isFree } from './support/proc.ts';
+import { childrenOf, isAlive, isFree, statusLine } from './support/proc.ts';
 
 const exited = (child: ChildProcess): Promise<number | null> =>
   new Promise((resolve) => child.once('exit', resolve));
@@ -250,6 +250,36 @@ describe('a job whose criuctl is struck', () => {
     must(job.ask('remove'));
     assert.equal(lstatSync(job.path, { throwIfNoEntry: false }), undefined);
     assert.deepEqual(readdirSync(place), []);
+  });
+
+  it('by a failure keeps the images in the making, and the lock, until the job is traced no more', async () => {
+    const job = await started();
+    const { pid } = job.run;
+    const aside = join(job.path, 'checkpoints', '.new-1');
+    const status = `/proc/${pid}/status`;
+    const trace = join(directoryOf('root'), 'trace');
+    const said = (): string => (existsSync(trace) ? readFileSync(trace, 'utf8') : '');
+    const looks = (): number => said().split(status).length;
+    // It stands still with a directory for the images, and before the request.
+    const inject = ['-e', 'trace=/^(mkdir|open)', '-e', 'inject=/^mkdir:signal=SIGSTOP'];
+    const argv = ['-o', trace, '-P', aside, '-P', status, ...inject, 'criuctl', 'checkpoint', job.name];
+    const asks = spawn('strace', argv, { stdio: 'ignore' });
+    const end = exited(asks);
+    await eventually('it stands still', () => said().includes('stopped by SIGSTOP'));
+    // As CRIU does that works on after a request is lost: it is the only tracer, so the dump fails.
+    const tracer = spawn('strace', ['-p', `${pid}`, '-o', '/dev/null'], { stdio: 'ignore' });
+    await eventually('the job is traced', () => statusLine(pid, 'TracerPid') !== '0');
+    const before = looks();
+    process.kill(childrenOf(asks.pid!)[0]!, 'SIGCONT');
+    await eventually('criuctl waits', () => looks() > before + 50 || asks.exitCode !== null);
+    assert.equal(asks.exitCode, null);
+    assert.ok(existsSync(aside));
+    assert.ok(!succeeds('flock', '--nonblock', join(job.path, 'lock'), 'true'));
+    tracer.kill('SIGTERM');
+    assert.notEqual(await end, 0);
+    assert.deepEqual(readdirSync(join(job.path, 'checkpoints')), []);
+    await job.goesOn();
+    must(job.ask('suspend'));
   });
 
   it('has what the job had written on the disk before a checkpoint is complete', async () => {
