@@ -3,12 +3,12 @@
 # runs the tests of the state that must be left.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")" || exit
-out=${BENCH_OUT:-/bench/out}
-mkdir -p "$out"
+# shellcheck source=../support/install.sh
+. ./install.sh
 
 # run_tests BUNDLE: its status is the script's; what became of each test is in a file of this boot.
 run_tests() {
-  MOCHA_RESULTS=$out/results-${BENCH_BOOT:-1} node run.mjs "$1"
+  MOCHA_RESULTS=$BENCH_OUT/results-${BENCH_BOOT:-1} node run.mjs "$1"
   code=$?
   if [ "$code" != 0 ]; then
     echo "The last of the journal:"
@@ -25,11 +25,7 @@ if [ "${BENCH_BOOT:-1}" -gt 1 ]; then
   exit "$code"
 fi
 
-if ! DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ./criu-service_*.deb >"$out/install.log" 2>&1; then
-  cat "$out/install.log"
-  exit 1
-fi
-systemctl enable --now criu.socket || exit 1
+install_package || exit
 # What happened at a shutdown is known after the reboot.
 mkdir -p /var/log/journal
 systemd-tmpfiles --create --prefix /var/log/journal
