@@ -31,13 +31,14 @@ struct Request {
   unix_diag_req body;
 };
 
-// Adds "inode type state peer name\n". The peer is 0 if the socket is not connected; a newline in a
-// name becomes a space.
+// Adds "inode type state peer file name\n". The peer is 0 if the socket is not connected, and so is
+// the inode of its file if it has none; a newline in a name becomes a space.
 void Append(std::string& out, const nlmsghdr* header) {
   if (header->nlmsg_len < NLMSG_LENGTH(sizeof(unix_diag_msg))) return;
   unix_diag_msg message{};
   std::memcpy(&message, NLMSG_DATA(header), sizeof(message));
   uint32_t peer = 0;
+  unix_diag_vfs file{};
   std::string name;
   const char* at =
       reinterpret_cast<const char*>(header) + NLMSG_LENGTH(NLMSG_ALIGN(sizeof(message)));
@@ -51,6 +52,8 @@ void Append(std::string& out, const nlmsghdr* header) {
     const size_t size = length - NLA_HDRLEN;
     if (attribute.nla_type == UNIX_DIAG_PEER && size == sizeof(peer))
       std::memcpy(&peer, value, sizeof(peer));
+    if (attribute.nla_type == UNIX_DIAG_VFS && size == sizeof(file))
+      std::memcpy(&file, value, sizeof(file));
     if (attribute.nla_type == UNIX_DIAG_NAME) name.assign(value, size);
     at += std::min(NLA_ALIGN(length), static_cast<size_t>(end - at));
   }
@@ -62,7 +65,8 @@ void Append(std::string& out, const nlmsghdr* header) {
     if (each == '\n' || each == '\0') each = ' ';
   }
   out += std::to_string(message.udiag_ino) + ' ' + std::to_string(message.udiag_type) + ' ' +
-         std::to_string(message.udiag_state) + ' ' + std::to_string(peer) + ' ' + name + '\n';
+         std::to_string(message.udiag_state) + ' ' + std::to_string(peer) + ' ' +
+         std::to_string(file.udiag_vfs_ino) + ' ' + name + '\n';
 }
 
 Napi::Value UnixSockets(const Napi::CallbackInfo& info) {
@@ -75,7 +79,7 @@ Napi::Value UnixSockets(const Napi::CallbackInfo& info) {
   request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   request.body.sdiag_family = AF_UNIX;
   request.body.udiag_states = ~0U;
-  request.body.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER;
+  request.body.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER;
   Check(env, "send", ::send(netlink.Get(), &request, sizeof(request), 0));
   std::vector<char> buffer(kBuffer);
   std::string out;

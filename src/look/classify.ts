@@ -3,7 +3,7 @@ import { accessOf, type Descriptor } from './descriptors.ts';
 import { type Holders, keyOfTerminal } from './holders.ts';
 import type { MayOpen } from './mappings.ts';
 import type { InternetSocket, UnixSocket } from './sockets.ts';
-import type { End, Found, Holder, Thing } from './things.ts';
+import type { End, Found, Holder, SocketFile, Thing } from './things.ts';
 
 export interface Surrounding {
   readonly pids: ReadonlySet<number>;
@@ -21,6 +21,7 @@ export interface Surrounding {
   readonly openable: MayOpen;
   /** False if no process has the other end of a pipe; undefined if that cannot be told. */
   readonly isWhole: (descriptor: Descriptor, writes: boolean) => boolean | undefined;
+  readonly socketFile: (pid: number, socket: UnixSocket) => SocketFile;
 }
 
 const deleted = / \(deleted\)$/;
@@ -139,7 +140,9 @@ class Tree {
             : holding.length > 0
               ? 'outside'
               : 'unseen';
-      return { kind: 'unix', type, end, peer: name, holders: holding };
+      const file = { name: local.name, state: this.#around.socketFile(descriptor.pid, local) };
+      const isBound = local.isBound && local.name.startsWith('/');
+      return { kind: 'unix', type, end, peer: name, holders: holding, ...(isBound ? { file } : {}) };
     }
     const known = internet.get(inode);
     if (known) return { kind: 'internet', ...known };

@@ -14,6 +14,7 @@ import { type Descriptor, readDescriptors } from './descriptors.ts';
 import { findHolders, nameOf } from './holders.ts';
 import { knownFault } from './known-programs.ts';
 import { mayCreateBeside, mayOpen, readMappings } from './mappings.ts';
+import { socketFile } from './socket-file.ts';
 import { isWhole, protocolOf, readInternetSockets, readUnixSockets } from './sockets.ts';
 import type { Facts, Found, ProcessFacts, Thing } from './things.ts';
 
@@ -105,6 +106,7 @@ function things(descriptors: readonly Descriptor[], pids: ReadonlySet<number>, s
     writable: mayCreateBeside,
     openable: mayOpen,
     isWhole,
+    socketFile: (pid, { name, file }) => socketFile(`/proc/${pid}/root`, name, file),
   };
   return classify(descriptors, surrounding);
 }
@@ -151,7 +153,7 @@ function tracedAmong(threads: readonly ReadThread[]): Found[] {
 /** CAP_SYS_RESOURCE of capabilities(7). */
 const resource = 1n << 24n;
 
-/** Processes of other users, if root lacks the capability to read their limits. */
+/** Processes of other users or groups, if root lacks the capability to read their limits. */
 function limitsOf(
   threads: readonly ReadThread[],
   own: ThreadStatus,
@@ -159,12 +161,15 @@ function limitsOf(
 ): Found[] {
   if (own.uids[1] !== 0 || (own.bounding & resource) !== 0n) return [];
   const foreign = new Map(
-    threads.flatMap(({ pid, uids }) => {
-      const other = uids.slice(0, 3).find((uid) => uid !== 0);
-      return other === undefined ? [] : [[pid, other] as const];
+    threads.flatMap(({ pid, uids, gids }) => {
+      const uid = uids.slice(0, 3).find((each) => each !== 0);
+      const gid = gids.slice(0, 3).find((each) => each !== own.gids[0]);
+      return uid === undefined && gid === undefined ? [] : [[pid, { uid, gid }] as const];
     }),
   );
-  return [...foreign].map(([pid, uid]) => at(pid, { kind: 'limits', user: nameOfUser(uid) }));
+  return [...foreign].map(([pid, { uid, gid }]) =>
+    at(pid, { kind: 'limits', user: uid === undefined ? undefined : nameOfUser(uid), gid }),
+  );
 }
 
 function faultOf(pid: number, name: string, descriptors: readonly Descriptor[]): Found[] {

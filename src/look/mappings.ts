@@ -1,6 +1,7 @@
 /** Reads the mappings of a process, as far as they decide about a dump. */
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { nameBeside } from './name-beside.ts';
 import type { Thing } from './things.ts';
 
 /** Files of the kernel alone, which look like deleted files. */
@@ -9,24 +10,28 @@ const deleted = / \(deleted\)$/;
 
 /** @throws an error of node:fs if the process may not be read. */
 export function readMappings(pid: number): Thing[] {
-  return parseMappings(readFileSync(`/proc/${pid}/maps`, 'utf8'), mayCreateBeside, mayOpen);
+  const hasOther = (path: string, inode: number): boolean =>
+    nameBeside(`/proc/${pid}/root${path}`, inode) !== undefined;
+  return parseMappings(readFileSync(`/proc/${pid}/maps`, 'utf8'), mayCreateBeside, mayOpen, hasOther);
 }
 
 /**
  * @param text proc_pid_maps(5).
  * @param writable tells if the looking user may create files beside a path.
  * @param openable tells if the looking user may open a path.
+ * @param hasOther tells if a file that has lost a path has another name.
  */
 export function parseMappings(
   text: string,
   writable: (path: string) => boolean,
   openable: MayOpen = () => true,
+  hasOther: (path: string, inode: number) => boolean = () => false,
 ): Thing[] {
   const ends = new Map<string, number>();
   const things = new Map<string, Thing>();
   for (const line of text.split('\n')) {
-    const [, from, to, mode = '', offset, path] =
-      /^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ \d+ +(\/.*)$/.exec(line) ?? [];
+    const [, from, to, mode = '', offset, inode, path] =
+      /^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ (\d+) +(\/.*)$/.exec(line) ?? [];
     if (path === undefined) continue;
     if (path.startsWith('/SYSV')) {
       things.set(path, { kind: 'system-v-memory', key: path.slice('/SYSV'.length).replace(deleted, '') });
@@ -37,7 +42,8 @@ export function parseMappings(
       const size = Math.max(end, ends.get(path) ?? 0);
       ends.set(path, size);
       const name = path.replace(deleted, '');
-      things.set(path, { kind: 'deleted', path: name, size, links: 0, writable: writable(name) });
+      const links = hasOther(name, Number(inode)) ? 1 : 0;
+      things.set(path, { kind: 'deleted', path: name, size, links, writable: writable(name), mapped: true });
     } else if (!ofKernel.test(path)) {
       // A private mapping needs a file that can be read, a shared writable one a file that can be written, too.
       const uses = mode.endsWith('s') && mode[1] === 'w' ? (['read', 'write'] as const) : (['read'] as const);

@@ -8,6 +8,10 @@ export interface UnixSocket {
   /** The inode of its peer; 0 without a peer. */
   readonly peer: number;
   readonly name: string;
+  /** The lower 32 bits of the inode of its file; 0 without a file. */
+  readonly file: number;
+  /** A restore binds it to its name: CRIU leaves connected streams and sequences of packets unbound. */
+  readonly isBound: boolean;
 }
 
 export interface InternetSocket {
@@ -33,9 +37,11 @@ export function readUnixSockets(): ReadonlyMap<number, UnixSocket> | undefined {
 export function parseUnixSockets(text: string): ReadonlyMap<number, UnixSocket> {
   const sockets = new Map<number, UnixSocket>();
   for (const line of text.split('\n')) {
-    const [, inode, type, peer, name] = /^(\d+) (\d+) \d+ (\d+) (.*)$/.exec(line) ?? [];
+    const [, inode, code, state, peer, file, name] = /^(\d+) (\d+) (\d+) (\d+) (\d+) (.*)$/.exec(line) ?? [];
     if (inode === undefined) continue;
-    sockets.set(Number(inode), { type: types[type!] ?? 'stream', peer: Number(peer), name: name! });
+    const type = types[code!] ?? 'stream';
+    const isBound = Number(file) !== 0 && !(type !== 'datagram' && state === established);
+    sockets.set(Number(inode), { type, peer: Number(peer), name: name!, file: Number(file), isBound });
   }
   return sockets;
 }
@@ -65,7 +71,8 @@ export function readInternetSockets(pid: number): ReadonlyMap<number, InternetSo
   return all;
 }
 
-/** States of TCP, from the kernel's net/tcp_states.h. */
+/** States of TCP, from the kernel's net/tcp_states.h; Unix sockets have the same. */
+const established = '1';
 const listening = 10;
 const closed = 7;
 const connecting: ReadonlySet<number> = new Set([2, 3]);

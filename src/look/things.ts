@@ -11,6 +11,12 @@ export interface Holder {
 /** The other end of a thing. `unseen`: outside, with a process that may not be read. */
 export type End = 'inside' | 'outside' | 'unseen' | 'nobody';
 
+/**
+ * `there`: it has its name. `gone`: no file has its name. `foreign`: a file of another user than the looking one has its name.
+ * `moved`: it was renamed, and another file has its name.
+ */
+export type SocketFile = 'there' | 'gone' | 'foreign' | 'moved';
+
 export type Thing =
   | { readonly kind: 'file'; readonly path: string; readonly writers: readonly Holder[] }
   | { readonly kind: 'no-mount'; readonly path: string }
@@ -24,6 +30,8 @@ export type Thing =
       readonly links: number;
       /** The looking user may create files in its directory. */
       readonly writable: boolean;
+      /** It is mapped, and no descriptor has it. */
+      readonly mapped?: true;
     }
   | {
       readonly kind: 'terminal';
@@ -51,6 +59,8 @@ export type Thing =
       /** The name of the other end. */
       readonly peer: string;
       readonly holders: readonly Holder[];
+      /** Where the file is to which it is bound; undefined if a restore does not bind it to a file. */
+      readonly file?: { readonly name: string; readonly state: SocketFile };
     }
   | {
       readonly kind: 'internet';
@@ -72,8 +82,8 @@ export type Thing =
   | { readonly kind: 'credential'; readonly obstacle: Obstacle }
   | { readonly kind: 'foreign'; readonly user: string }
   | { readonly kind: 'ptrace-scope'; readonly value: number }
-  /** A process of another user, and root lacks the capability to read its limits (prlimit(2)). */
-  | { readonly kind: 'limits'; readonly user: string }
+  /** A process of another user or group, and root lacks the capability to read its limits (prlimit(2)). */
+  | { readonly kind: 'limits'; readonly user: string | undefined; readonly gid: number | undefined }
   /** A program that ends itself if a system call is interrupted, as a restore interrupts them. */
   | { readonly kind: 'interrupted'; readonly program: string }
   /** A program that has entered a sandbox out of which CRIU’s code cannot reach CRIU. */

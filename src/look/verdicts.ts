@@ -67,11 +67,17 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
       `you may not open it by its name to ${use} it, as a restore does (another user has opened it, or its mode has changed since)`,
       `start the program with a file of your own, or ask the owner of ${path} to let you ${use} it; or ask as root`,
     ),
-  deleted: ({ size, links, writable }, { isRoot }) => {
+  deleted: ({ size, links, writable, mapped }, { isRoot }) => {
     if (!isRoot && !writable) {
       return never(
         'it was deleted or replaced, and only who may write in its directory could create it again',
         'start the program again, with the new file; or ask as root',
+      );
+    }
+    if (links > 0 && mapped && !isRoot) {
+      return never(
+        'it is mapped, has lost this name and has another one, and only root’s CRIU can give it a name again',
+        'ask as root',
       );
     }
     if (links > 0) return needs({ dump: '--link-remap' }, 'it has lost this name, and has another one');
@@ -116,7 +122,19 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
     );
   },
   fifo: () => noted('a restore opens its name again'),
-  unix: ({ type, end, peer, holders }) => {
+  unix: ({ type, end, peer, holders, file }, { isRoot }) => {
+    if (file?.state === 'moved' && isRoot) {
+      return never(
+        `its file was renamed, and another one has its name ${file.name}, to which a restore would bind it`,
+        'move that file away',
+      );
+    }
+    if (!isRoot && (file?.state === 'gone' || file?.state === 'foreign')) {
+      return never(
+        `its file ${file.name} was ${file.state === 'gone' ? 'removed or renamed' : 'replaced by one of another user'}, and only root’s CRIU sees the owner that a restore has to give it`,
+        'start the program again, with a socket that keeps its file; or ask as root',
+      );
+    }
     if (end === 'inside' || end === 'nobody') return back;
     if (end === 'unknown') return unknown('its other end is not known');
     const whose = `${peer === '' ? 'no name' : peer}, of ${of(end, holders)}`;
@@ -217,11 +235,16 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
     unknown(
       `kernel.yama.ptrace_scope is ${value}, which keeps users without root from tracing most of their own processes`,
     ),
-  limits: ({ user }) =>
-    never(
-      `it belongs to ${user}, and root has no CAP_SYS_RESOURCE on this machine (a container), which it takes to read the limits of another user’s process`,
-      `dump it as ${user}, or give the container that capability`,
-    ),
+  limits: ({ user, gid }) =>
+    user === undefined
+      ? never(
+          `its group is ${gid}, and root has no CAP_SYS_RESOURCE on this machine (a container), which it takes to read the limits of a process in another group`,
+          'give the container that capability',
+        )
+      : never(
+          `it belongs to ${user}, and root has no CAP_SYS_RESOURCE on this machine (a container), which it takes to read the limits of another user’s process`,
+          `dump it as ${user}, or give the container that capability`,
+        ),
   interrupted: ({ program }) =>
     never(
       `a restore interrupts the wait of ${program}, and ${program} takes that for a failure and ends its program`,

@@ -418,7 +418,8 @@ export interface NativeBinding {
   endOf(pidfd: OwnedFd): ExitStatus | undefined | null;
   /**
    * Every Unix socket of our network namespace (sock_diag(7)). A line for each: inode, type (SOCK_STREAM, ...), state (1 connected,
-   * 7 not, 10 listening), the inode of its peer or 0, and its name or nothing, separated by spaces.
+   * 7 not, 10 listening), the inode of its peer or 0, the inode of its file or 0, and its name or nothing, separated by spaces.
+   * Inodes of files are cut to 32 bits.
    */
   unixSockets(): string;
   /** The kernel's name for the protocol of a socket, by a path in /proc/PID/fd: `TCP`, `UNIX-STREAM`. Undefined if it cannot be read. */

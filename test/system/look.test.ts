@@ -149,6 +149,72 @@ describe('a look at a program', () => {
     }
   });
 
+  const lost = [
+    ['was removed', 'os.unlink("s")', /its file .*s was removed or renamed/],
+    ['was renamed', 'os.rename("s", "t")', /its file .*s was removed or renamed/],
+  ] as const;
+  for (const [what, code, why] of lost) {
+    it(`keeps a program of alice’s with a listening socket whose file ${what}, and root dumps and restores such a program`, async () => {
+      const listen = `s = socket.socket(socket.AF_UNIX); s.bind(os.getcwd() + "/s"); s.listen(); ${code}`;
+      const program = await Program.start('alice', listen);
+      const roots = await Program.start('root', listen);
+      try {
+        failed(dump('alice', program.pid, directoryOf('alice')), 3, why, /ask as root/);
+        assert.ok(isAlive(program.pid));
+        const images = directoryOf('root');
+        must(dump('root', roots.pid, images));
+        await roots.reaped();
+        must(criuctlAs('root', 'restore', '-D', images));
+        assert.ok(isAlive(roots.pid));
+      } finally {
+        program.end();
+        roots.end();
+      }
+    });
+  }
+
+  it('refuses root a dump that would lose a program: the file of its socket was renamed, and another has its name', async () => {
+    const program = await Program.start(
+      'root',
+      's = socket.socket(socket.AF_UNIX); s.bind(os.getcwd() + "/s"); s.listen(); os.rename("s", "t"); open("s", "w").close()',
+    );
+    try {
+      failed(
+        dump('root', program.pid, directoryOf('root')),
+        3,
+        /its file was renamed, and another one has its name/,
+      );
+      assert.ok(isAlive(program.pid));
+    } finally {
+      program.end();
+    }
+  });
+
+  it('brings a program of root’s back that maps a file with another name, and keeps such a program of alice’s', async () => {
+    const mapping =
+      'f = open("one", "wb+"); f.write(b"x"); f.flush(); m = mmap.mmap(f.fileno(), 1); os.link("one", "other"); os.unlink("one"); f.close()';
+    const program = await Program.start('alice', mapping);
+    const roots = await Program.start('root', mapping);
+    try {
+      failed(
+        dump('alice', program.pid, directoryOf('alice')),
+        3,
+        /it is mapped, has lost this name/,
+        /ask as root/,
+      );
+      assert.ok(isAlive(program.pid));
+      assert.deepEqual(look('root', roots.pid, 0).options, ['--link-remap']);
+      const images = directoryOf('root');
+      must(dump('root', roots.pid, images, '--link-remap'));
+      await roots.reaped();
+      must(criuctlAs('root', 'restore', '-D', images));
+      assert.ok(isAlive(roots.pid));
+    } finally {
+      program.end();
+      roots.end();
+    }
+  });
+
   it('keeps a program of alice’s whose output root has opened, and lets root dump it', async () => {
     const log = openSync(join(freshDirectory(), 'log'), 'a', 0o600);
     const program = await Program.start('alice', '', ['ignore', log, log]);

@@ -21,7 +21,7 @@ export class Program {
     const directory = directoryOf(user);
     const options = user === 'root' ? [] : unshackled();
     const wait = 'open("ready", "w").close()\nwhile True: time.sleep(0.1)';
-    const source = `import ctypes, fcntl, os, socket, syslog, time\n${code}\n${wait}`;
+    const source = `import ctypes, fcntl, mmap, os, socket, syslog, time\n${code}\n${wait}`;
     const [file, ...rest] = [...as(user, ...options), '/usr/bin/python3', '-c', source];
     const child = spawn(file!, rest, { stdio, detached: true, cwd: directory });
     await eventually('the program is ready', () => existsSync(join(directory, 'ready')));

@@ -7,7 +7,7 @@ import { everyOption } from '../protocol/samples.ts';
 
 const { DUMP, PRE_DUMP, SINGLE_PRE_DUMP, RESTORE, PAGE_SERVER, PAGE_SERVER_CHLD, VERSION } = ReqType;
 
-/** A request, and what it stands for in its program, whose working directory is /home/alice. */
+/** A request, and its meaning in its program, whose working directory is /home/alice. */
 const table: readonly (readonly [CriuReq, Partial<Meaning>])[] = [
   [{ type: VERSION }, {}],
   [{ type: DUMP }, {}],

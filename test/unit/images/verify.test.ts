@@ -366,7 +366,7 @@ describe('pages in the images before', () => {
   });
 });
 
-/** Nobody has any pid. */
+/** Every pid is free. */
 const quiet: Machine = { processOf: () => undefined, userName: (uid) => `user ${uid}` };
 
 /** A dump of me that used this file, and whose pids are beyond those of the kernel. */

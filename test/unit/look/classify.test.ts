@@ -45,6 +45,7 @@ function around(more: Partial<Surrounding> = {}, held: Record<string, Holder[]> 
     writable: () => true,
     openable: () => true,
     isWhole: () => undefined,
+    socketFile: () => 'there',
     ...more,
   };
 }
@@ -117,7 +118,7 @@ describe('what the descriptors of a tree are', () => {
   });
 
   it('a Unix socket: its peer is in the tree, outside, or absent', () => {
-    const unix = parseUnixSockets('5 1 1 6 \n6 1 1 5 /run/s\n8 2 7 0 @x y\n');
+    const unix = parseUnixSockets('5 1 1 6 0 \n6 1 1 5 9 /run/s\n8 2 7 0 0 @x y\n');
     const ends = (...inodes: number[]) =>
       things(
         inodes.map((inode) => descriptor(inode, `socket:[${inode}]`)),
@@ -130,6 +131,18 @@ describe('what the descriptors of a tree are', () => {
     assert.deepEqual(ends(5), [['stream', 'outside', '/run/s']]);
     assert.deepEqual(ends(8), [['datagram', 'nobody', '']]);
     assert.equal(unix.get(8)?.name, '@x y');
+  });
+
+  it('a Unix socket has its file if a restore binds it: not if it is connected, except for datagrams', () => {
+    const unix = parseUnixSockets(
+      '1 1 10 0 9 /s\n2 1 1 5 9 /s\n3 5 1 5 9 /s\n4 2 1 5 9 /s\n5 1 7 0 0 @s\n6 5 7 0 9 s\n',
+    );
+    const files = things(
+      [1, 2, 3, 4, 5, 6].map((inode) => descriptor(inode, `socket:[${inode}]`)),
+      around({ unix, socketFile: () => 'gone' }),
+    ).map((thing) => thing.kind === 'unix' && thing.file?.name);
+    // CRIU itself refuses a relative name that leads nowhere.
+    assert.deepEqual(files, ['/s', undefined, undefined, '/s', undefined, undefined]);
   });
 
   it('an internet socket has its state and addresses from the tables of /proc, and without an address from its protocol', () => {
@@ -201,7 +214,7 @@ describe('what the descriptors of a tree are', () => {
   });
 
   it('only ends that are outside are looked for', () => {
-    const unix = parseUnixSockets('5 1 1 6 \n8 2 7 0 \n');
+    const unix = parseUnixSockets('5 1 1 6 0 \n8 2 7 0 0 \n');
     const wanted = wantedLinks(
       [
         descriptor(1, 'pipe:[1]'),
@@ -224,8 +237,15 @@ describe('what a process has mapped', () => {
 
   it('deleted files with the end of their largest mapping, System V memory and devices', () => {
     assert.deepEqual(parse('1000-3000 r--p 00001000 08:01 5 /lib/x.so (deleted)'), [
-      { kind: 'deleted', path: '/lib/x.so', size: 0x3000, links: 0, writable: false },
+      { kind: 'deleted', path: '/lib/x.so', size: 0x3000, links: 0, writable: false, mapped: true },
     ]);
+    const [other] = parseMappings(
+      '1000-2000 rw-s 00000000 00:01 7 /dev/shm/sem.x (deleted)\n',
+      () => true,
+      () => true,
+      (path, inode) => path === '/dev/shm/sem.x' && inode === 7,
+    );
+    assert.ok(other?.kind === 'deleted' && other.links === 1);
     assert.deepEqual(parse('1000-3000 rw-s 00000000 00:01 5 /SYSV0000002a (deleted)'), [
       { kind: 'system-v-memory', key: '0000002a' },
     ]);

@@ -1,4 +1,4 @@
-/** The tree after a request that did not go well: what of it is worth a record. */
+/** The tree after a request that did not go well: the states that are worth a record. */
 import assert from 'node:assert/strict';
 import { ReqType } from '../../../src/protocol/messages.ts';
 import type { TreeState } from '../../../src/records/vocabulary.ts';

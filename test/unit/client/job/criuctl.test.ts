@@ -1,4 +1,4 @@
-/** Calls of the client library that execute criuctl, with a criuctl that does what a test says. */
+/** Calls of the client library that execute criuctl, with a scripted criuctl. */
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

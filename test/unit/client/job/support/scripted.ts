@@ -1,4 +1,4 @@
-/** A criuctl that does what a test says, at the moment that it says. */
+/** A criuctl that acts as its test says, at the moment that it says. */
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
