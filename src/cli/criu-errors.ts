@@ -181,6 +181,16 @@ const rows: readonly Row[] = [
       ),
   ],
   [
+    // After its end a connection keeps its port for a minute (TIME_WAIT), unless it has SO_REUSEADDR.
+    /Can't bind inet socket .*: Address already in use/,
+    () =>
+      told(
+        'a port of the program is in use: for a minute after its end by its own connections, or by another program',
+        'Try it again in a minute',
+        'If the port stays in use, end the program that has it (ss --all --numeric --processes)',
+      ),
+  ],
+  [
     /Can't open file (.*?)(?: on restore)?: Permission denied/,
     ([path]) =>
       told(

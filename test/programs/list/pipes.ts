@@ -87,7 +87,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Slow).se
 `,
     },
     start:
-      '(exec python3 slow.py) & exec sh -c "exec wget -q -t0 --waitretry=1 -O got http://127.0.0.1:$PORT/"',
+      '(exec python3 slow.py) & exec sh -c "exec wget -q -t0 --waitretry=1 --retry-connrefused -O got http://127.0.0.1:$PORT/"',
     ready: 'test -s got',
     works: 'a=$(stat -c %s got); sleep 1; test $(stat -c %s got) -gt $a',
   },
