@@ -36,7 +36,7 @@ export const optionalOfCriuctl = {
   '../look/look.ts': 'src/look/look.ts',
   '../cli/completion.ts': 'src/cli/completion.ts',
   '../cli/status.ts': 'src/cli/status.ts',
-  './criu-errors.ts': 'src/cli/criu-errors.ts',
+  './failure-sentence.ts': 'src/cli/failure-sentence.ts',
   './machine.ts': 'src/cli/machine.ts',
   './put-back.ts': 'src/cli/files/put-back.ts',
   './progress.ts': 'src/cli/progress.ts',

@@ -13,6 +13,8 @@ export interface Asked {
   readonly pid: number | undefined;
   /** Its tracer. */
   readonly tracer?: Person | undefined;
+  /** The installed CRIU can dump TCP and UDP sockets on this kernel. */
+  readonly dumpsInternetSockets: boolean;
 }
 
 export interface Sentence {
@@ -32,6 +34,11 @@ const lookAt = ({ pid }: Asked): string => `criuctl look ${pid ?? 'PID'} names i
 const ownFile =
   'Start the program with its output in a file (nohup PROGRAM >FILE 2>&1; in a unit: StandardOutput=append:FILE)';
 
+const tooOld = told(
+  'this CRIU cannot dump TCP and UDP sockets on this kernel',
+  'Install CRIU 4.2.1 or newer',
+);
+
 /** The first row counts whose pattern is in CRIU's lines: causes before consequences. */
 const rows: readonly Row[] = [
   [
@@ -50,10 +57,12 @@ const rows: readonly Row[] = [
   ],
   [
     /Task (\d+) with SysVIPC shmem map/,
-    ([pid]) =>
+    ([pid], { isRoot }) =>
       told(
         `process ${pid} has System V shared memory, which CRIU dumps only in an IPC namespace of its own`,
-        'Start the program in a container, or with its shared memory elsewhere (shm_open)',
+        isRoot
+          ? 'Start the program in a container, or with its shared memory elsewhere (shm_open)'
+          : 'Start the program with its shared memory elsewhere (shm_open); or in a container, which root dumps',
       ),
   ],
   [
@@ -98,13 +107,15 @@ const rows: readonly Row[] = [
   ],
   [
     /Connected TCP socket, consider using --tcp-established/,
-    (_, { isRoot }) =>
-      told(
-        'the program has a TCP connection',
-        isRoot
-          ? 'Try it with --tcp-established, at the dump and at the restore, while the peer waits; or with --tcp-close at both'
-          : 'Try it with --tcp-close, at the dump and at the restore: the connection comes back closed',
-      ),
+    (_, { isRoot, dumpsInternetSockets }) =>
+      dumpsInternetSockets
+        ? told(
+            'the program has a TCP connection',
+            isRoot
+              ? 'Try it with --tcp-established, at the dump and at the restore, while the peer waits; or with --tcp-close at both'
+              : 'Try it with --tcp-close, at the dump and at the restore: the connection comes back closed',
+          )
+        : tooOld,
   ],
   [
     /Unknown socket collected \(family (\d+)\)/,
@@ -123,17 +134,18 @@ const rows: readonly Row[] = [
       ),
   ],
   [
-    /In-flight connection/,
-    () =>
-      told(
-        'the program has a connection that it has not accepted yet',
-        'Try it with --skip-in-flight: the connection is left out',
-      ),
+    // The same words without the letter are about Unix sockets, which no option helps.
+    /In-flight connection \(l\)/,
+    (_, { dumpsInternetSockets }) =>
+      dumpsInternetSockets
+        ? told(
+            'the program has a TCP connection that it has not accepted yet',
+            'Try it with --skip-in-flight: the connection is left out',
+          )
+        : tooOld,
   ],
-  [
-    /Can't get \d+:\d+ opt/,
-    () => told('this CRIU cannot dump TCP and UDP sockets on this kernel', 'Install CRIU 4.2.1 or newer'),
-  ],
+  // SO_PASSCRED of SOL_SOCKET.
+  [/Can't get 1:16 opt/, () => tooOld],
   [
     /Found dangling tty|without correspond master peer/,
     () =>
@@ -191,15 +203,26 @@ const rows: readonly Row[] = [
       ),
   ],
   [
-    /Can't open file (.*?)(?: on restore)?: Permission denied/,
-    ([path]) =>
+    /File (\S.*) has bad mode 0(\d+) \(expect 0(\d+)\)/,
+    ([path, mode, expected]) =>
       told(
-        `you may not open ${rooted(path)}, which the program had open`,
-        `Ask its owner to let you (ls -l ${rooted(path)}), or restore as root`,
+        `${rooted(path)} has the mode ${permissions(mode)}, and had ${permissions(expected)} at the dump`,
+        'Try it with --skip-file-rwx-check',
+        `Or as its owner: chmod ${permissions(expected)} ${rooted(path)}`,
       ),
   ],
   [
-    /Can't open file (.*?)(?: on restore)?: No such file or directory/,
+    // CRIU uses the same words for files that options name.
+    /files-reg\.c:\d+\): Can't open file (.*?)(?: on restore)?: Permission denied/,
+    ([path]) =>
+      told(
+        `you may not open ${rooted(path)}, which the program had open`,
+        `Ask its owner to let you (ls -l ${rooted(path)}); if that changes its mode, restore with --skip-file-rwx-check`,
+        'Or as root: restore with --trust-images',
+      ),
+  ],
+  [
+    /files-reg\.c:\d+\): Can't open file (.*?)(?: on restore)?: No such file or directory/,
     ([path]) =>
       told(
         `${rooted(path)} is missing, which the program had open at the dump`,
@@ -211,6 +234,11 @@ const rows: readonly Row[] = [
 /** CRIU's paths are relative to the root. */
 function rooted(path = ''): string {
   return path.startsWith('/') ? path : `/${path}`;
+}
+
+/** A mode without the type of its file, as chmod(1) takes it. */
+function permissions(mode = ''): string {
+  return mode.slice(-4).replace(/^0/, '');
 }
 
 /** @param lines CRIU's error lines and its message. @returns undefined for an error that has no row. */

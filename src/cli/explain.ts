@@ -44,9 +44,11 @@ export async function explain(error: unknown, invocation: Invocation): Promise<E
   const isRoot = process.geteuid?.() === 0;
   const said = [error.criuMessage ?? '', ...lines];
   // The table is loaded for failures only.
-  const { sentenceFor } = await import('./criu-errors.ts');
+  const { sentenceAbout } = await import('./failure-sentence.ts');
   const sentence =
-    error.code === 'FAILED' ? sentenceFor(said, { verb, isRoot, pid, tracer: tracerOf(pid) }) : undefined;
+    error.code === 'FAILED'
+      ? await sentenceAbout(said, { verb, isRoot, pid, tracer: tracerOf(pid) })
+      : undefined;
   return {
     exitCode: exitCodeOf(error),
     message: sentence ? `${failureOf(error.message)}: ${sentence.why}` : messageOf(error),

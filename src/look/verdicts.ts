@@ -1,5 +1,5 @@
 /** Judges each thing of a tree: does it come back? Pure. Every row was tried with CRIU, as root and as a user without root. */
-import { isBefore, nameOfVersion, parseRelease } from '../policy/criu-version.ts';
+import { dumpsInternetSockets, nameOfVersion } from '../policy/criu-version.ts';
 import type { Facts, Holder, Thing } from './things.ts';
 
 /** An option that a thing needs, and a restore of it too, if `restore` is given. */
@@ -149,7 +149,7 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
     );
   },
   internet: ({ protocol, state }, { isRoot, criu, linux }) => {
-    if (criu && isBefore(criu, [4, 2, 1]) && !isBefore(parseRelease(linux), [6, 17])) {
+    if (criu && !dumpsInternetSockets(criu, linux)) {
       return never(
         `CRIU ${nameOfVersion(criu)} cannot dump a ${protocol} socket on Linux ${linux}`,
         'install CRIU 4.2.1 or newer',
@@ -210,10 +210,12 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
           'start the program without it',
         ),
   lock: ({ type }) => needs({ dump: '--file-locks', restore: '--file-locks' }, `it has a lock (${type})`),
-  'system-v-memory': () =>
+  'system-v-memory': (_, { isRoot }) =>
     never(
       'CRIU dumps System V shared memory only in an IPC namespace of its own',
-      'start the program in a container, or with its shared memory elsewhere (shm_open)',
+      isRoot
+        ? 'start the program in a container, or with its shared memory elsewhere (shm_open)'
+        : 'start the program with its shared memory elsewhere (shm_open); or in a container, which root dumps',
     ),
   'mapped-device': ({ path }) =>
     never(`CRIU cannot dump a mapping of the device ${path}`, 'start the program without it'),

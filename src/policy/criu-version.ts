@@ -31,6 +31,14 @@ export function nameOfVersion({ major, minor, sublevel }: CriuVersion): string {
   return [major, minor, ...(sublevel > 0 ? [sublevel] : [])].join('.');
 }
 
+/** CRIU before 4.2.1 asks TCP and UDP sockets for an option that Linux 6.17 has for Unix and netlink sockets only (SO_PASSCRED). */
+const sockets = { before: [4, 2, 1], linux: [6, 17] } as const;
+
+/** False where the dump of every program fails that has a TCP or UDP socket. */
+export function dumpsInternetSockets(criu: CriuVersion, release: string): boolean {
+  return !isBefore(criu, sockets.before) || isBefore(parseRelease(release), sockets.linux);
+}
+
 /** A row for each known limit: of CRIU before a version, on Linux from a version on. */
 const limits: readonly {
   readonly before: Numbers;
@@ -42,8 +50,7 @@ const limits: readonly {
     what: (criu) => `CRIU ${criu} has CVE-2026-18107, which 4.2.1 fixes, unless its package has the fix`,
   },
   {
-    before: [4, 2, 1],
-    linux: [6, 17],
+    ...sockets,
     what: (criu, linux) =>
       `CRIU ${criu} cannot dump a TCP or UDP socket on Linux ${linux} ("Can't get 1:16 opt"): 4.2.1 can`,
   },

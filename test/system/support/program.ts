@@ -1,6 +1,6 @@
 /** Python programs of users that do something, and then wait. */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { unshackled } from '../../hostile/support/images.ts';
 import { as, directoryOf, type User } from '../../hostile/support/people.ts';
@@ -20,7 +20,7 @@ export class Program {
   static async start(user: User, code: string, stdio: StdioOptions = 'ignore'): Promise<Program> {
     const directory = directoryOf(user);
     const options = user === 'root' ? [] : unshackled();
-    const wait = 'open("ready", "w").close()\nwhile True: time.sleep(0.1)';
+    const wait = 'open("ready", "w").close()\nwhile True: os.utime("ready"); time.sleep(0.1)';
     const source = `import ctypes, fcntl, mmap, os, socket, syslog, time\n${code}\n${wait}`;
     const [file, ...rest] = [...as(user, ...options), '/usr/bin/python3', '-c', source];
     const child = spawn(file!, rest, { stdio, detached: true, cwd: directory });
@@ -30,6 +30,13 @@ export class Program {
 
   get pid(): number {
     return this.#child.pid!;
+  }
+
+  /** The program goes on with its work: it touches its file. */
+  runsOn(): Promise<void> {
+    const touched = () => statSync(join(this.directory, 'ready')).mtimeMs;
+    const before = touched();
+    return eventually('the program runs on', () => touched() > before);
   }
 
   /** Its pid is free again: this program, its parent, has heard of its end. */
