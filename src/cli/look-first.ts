@@ -138,7 +138,6 @@ function quoted(word: string): string {
 const alternatives: Readonly<Record<string, readonly string[]>> = {
   '--tcp-established': ['--tcp-close'],
   '--tcp-close': ['--tcp-established'],
-  '--skip-in-flight': ['--tcp-close'],
 };
 
 export function missingOptions({ needs }: Pick<Look, 'needs'>, request: DumpOptions): string[] {

@@ -19,6 +19,8 @@ export interface InternetSocket {
   readonly state: 'none' | 'listening' | 'connected' | 'connecting';
   readonly local: string;
   readonly remote: string;
+  /** The number of connections that a listening socket has not accepted yet. */
+  readonly waiting?: number;
 }
 
 /** SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET. */
@@ -81,13 +83,17 @@ const connecting: ReadonlySet<number> = new Set([2, 3]);
 export function parseInternetSockets(text: string, protocol: string): ReadonlyMap<number, InternetSocket> {
   const sockets = new Map<number, InternetSocket>();
   for (const line of text.split('\n').slice(1)) {
-    const [, local, remote, state, , , , , , inode] = line.trim().split(/\s+/);
+    const [, local, remote, number, queues, , , , , inode] = line.trim().split(/\s+/);
     if (inode === undefined) continue;
+    const state = protocol === 'TCP' ? stateOf(Number.parseInt(number!, 16)) : 'none';
+    // The receive queue of a listening socket is the queue of its accept(2).
+    const waiting = state === 'listening' ? Number.parseInt(queues!.split(':')[1] ?? '0', 16) : 0;
     sockets.set(Number(inode), {
       protocol,
-      state: protocol === 'TCP' ? stateOf(Number.parseInt(state!, 16)) : 'none',
+      state,
       local: addressOf(local!),
       remote: /^0+:0+$/.test(remote!) ? '' : addressOf(remote!),
+      ...(waiting > 0 ? { waiting } : {}),
     });
   }
   return sockets;

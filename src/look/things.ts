@@ -68,6 +68,8 @@ export type Thing =
       readonly state: 'none' | 'listening' | 'connected' | 'connecting' | 'unknown';
       readonly local: string;
       readonly remote: string;
+      /** The number of connections that a listening socket has not accepted yet. */
+      readonly waiting?: number;
     }
   | { readonly kind: 'socket'; readonly protocol: string | undefined }
   | { readonly kind: 'anonymous'; readonly name: string }

@@ -148,7 +148,7 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
         : 'start the program without this connection, or dump it together with the other end',
     );
   },
-  internet: ({ protocol, state }, { isRoot, criu, linux }) => {
+  internet: ({ protocol, state, waiting = 0 }, { isRoot, criu, linux }) => {
     if (criu && !dumpsInternetSockets(criu, linux)) {
       return never(
         `CRIU ${nameOfVersion(criu)} cannot dump a ${protocol} socket on Linux ${linux}`,
@@ -157,12 +157,17 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
     }
     switch (state) {
       case 'none':
-      case 'listening':
         return back;
+      case 'listening':
+        return waiting === 0
+          ? back
+          : needs(
+              { dump: '--skip-in-flight' },
+              `it has not accepted every connection yet (${waiting} wait), and these are left out`,
+            );
       case 'unknown':
         return unknown('its state is not known');
       case 'connecting':
-        return needs({ dump: '--skip-in-flight' }, 'its connection is not established yet, and is left out');
       case 'connected':
         return isRoot
           ? needs(

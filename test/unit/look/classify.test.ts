@@ -149,15 +149,17 @@ describe('what the descriptors of a tree are', () => {
     const text =
       '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n' +
       '   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 11 1 0 100 0 0 10 0\n' +
-      '   1: 0100007F:1F90 0100007F:C001 01 00000000:00000000 00:00000000 00000000  1000        0 12 1 0 20 4 30 10 -1\n' +
+      '   1: 0100007F:1F90 0100007F:C001 01 00000000:00000007 00:00000000 00000000  1000        0 12 1 0 20 4 30 10 -1\n' +
+      '   3: 0100007F:1F92 00000000:00000000 0A 00000000:0000000B 00:00000000 00000000  1000        0 15 1 0 100 0 0 10 0\n' +
       '   2: 0100007F:1F91 0100007F:C002 02 00000000:00000000 00:00000000 00000000  1000        0 13 1 0 20 4 30 10 -1\n';
     const internet = parseInternetSockets(text, 'TCP');
     assert.deepEqual(
-      [...internet.values()].map(({ state, local, remote }) => [state, local, remote]),
+      [...internet.values()].map(({ state, local, remote, waiting }) => [state, local, remote, waiting]),
       [
-        ['listening', '127.0.0.1:8080', ''],
-        ['connected', '127.0.0.1:8080', '127.0.0.1:49153'],
-        ['connecting', '127.0.0.1:8081', '127.0.0.1:49154'],
+        ['listening', '127.0.0.1:8080', '', undefined],
+        ['connected', '127.0.0.1:8080', '127.0.0.1:49153', undefined],
+        ['listening', '127.0.0.1:8082', '', 11],
+        ['connecting', '127.0.0.1:8081', '127.0.0.1:49154', undefined],
       ],
     );
     const six = '\n 0: 00000000000000000000000001000000:0016 0:0 0A 0 0 0 0 0 14 1\n';

@@ -136,7 +136,17 @@ const rows: readonly [title: string, thing: Thing, forAlice: Expected, forRoot?:
     'needs --tcp-close, --tcp-close',
     'needs --tcp-established, --tcp-established',
   ],
-  ['a TCP connection in flight', { ...tcp, state: 'connecting' }, 'needs --skip-in-flight'],
+  [
+    'a TCP connection that is not established yet',
+    { ...tcp, state: 'connecting' },
+    'needs --tcp-close, --tcp-close',
+    'needs --tcp-established, --tcp-established',
+  ],
+  [
+    'a TCP socket with a connection that it has not accepted',
+    { ...tcp, state: 'listening', waiting: 1 },
+    'needs --skip-in-flight',
+  ],
   ['a socket in a state that is not known', { ...tcp, state: 'unknown' }, 'unknown'],
   ['a netlink socket', { kind: 'socket', protocol: 'NETLINK' }, 'back'],
   ['a packet socket', { kind: 'socket', protocol: 'PACKET' }, 'unknown', 'back'],
