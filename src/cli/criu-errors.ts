@@ -32,7 +32,8 @@ const told = (why: string, ...remedies: string[]): Sentence => ({ why, remedies 
 const lookAt = ({ pid }: Asked): string => `criuctl look ${pid ?? 'PID'} names it`;
 
 const ownFile =
-  'Start the program with its output in a file (nohup PROGRAM >FILE 2>&1; in a unit: StandardOutput=append:FILE)';
+  'If it is its output: start the program with its output in a file (nohup PROGRAM >FILE 2>&1; in a unit: StandardOutput=append:FILE)';
+const together = 'Otherwise start it without this connection, or dump it together with the other end';
 
 const tooOld = told(
   'this CRIU cannot dump TCP and UDP sockets on this kernel',
@@ -71,6 +72,15 @@ const rows: readonly Row[] = [
       told(
         `a Unix stream socket is connected to a program outside of the tree (${lookAt(asked)}), and no restore can connect it again`,
         ownFile,
+        together,
+      ),
+  ],
+  [
+    /Can't dump name-less external socket/,
+    (_, asked) =>
+      told(
+        `a Unix datagram socket is connected to a socket without a name outside of the tree (${lookAt(asked)}), and no restore can connect it again`,
+        'Start the program without it, or dump it together with the other end',
       ),
   ],
   [
@@ -116,6 +126,19 @@ const rows: readonly Row[] = [
               : 'Try it with --tcp-close, at the dump and at the restore: the connection comes back closed',
           )
         : tooOld,
+  ],
+  [
+    /Failed to lock TCP connection/,
+    (_, { isRoot }) =>
+      isRoot
+        ? told(
+            'CRIU cannot hold up the TCP connection with iptables',
+            'Try it with --network-lock nftables, or install iptables',
+          )
+        : told(
+            'only root can bring a TCP connection back as it is',
+            'Try it with --tcp-close in place of --tcp-established, at the dump and at the restore',
+          ),
   ],
   [
     /Unknown socket collected \(family (\d+)\)/,

@@ -79,10 +79,12 @@ function messageOf({ expected, cause, message }: CriuError): string {
   return cause instanceof ScriptError ? `${expected} failed: ${cause.message}` : message;
 }
 
-/** The engine, which traces it during a dump, has ended by now. */
+/** A criu is no obstacle: an engine that could not let go of the process traces it until it has ended, a moment after its reply. */
 function tracerOf(pid: number | undefined): Person | undefined {
   const tracer = Number(statusField(read(`/proc/${pid}/status`), 'TracerPid') ?? 0);
-  return pid === undefined || tracer === 0 ? undefined : lookAt(tracer);
+  if (pid === undefined || tracer === 0) return undefined;
+  const person = lookAt(tracer);
+  return person?.name === 'criu' ? undefined : person;
 }
 
 /** `DUMP failed`, without CRIU's line. */

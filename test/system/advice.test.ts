@@ -1,13 +1,27 @@
 /** Every failure of CRIU's that criuctl explains: its first line says why, and its advice works for this user. */
 import assert from 'node:assert/strict';
-import { appendFileSync, chmodSync, chownSync, rmSync, truncateSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  truncateSync,
+} from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { release } from 'node:os';
 import { join } from 'node:path';
-import { dumpsInternetSockets, parseCriuVersion } from '../../src/policy/criu-version.ts';
 import { unshackled } from '../hostile/support/images.ts';
 import { directoryOf, type User, uids } from '../hostile/support/people.ts';
-import { attackIsImpossible, cannotShowHere, eventually, run, tracksMemory } from './support/bench.ts';
+import {
+  attackIsImpossible,
+  cannotShowHere,
+  dumpsInternet,
+  eventually,
+  needsInternet,
+  run,
+  tracksMemory,
+} from './support/bench.ts';
 import { criuctlAs, type Ended, failed, must } from './support/criuctl.ts';
 import { it } from './support/it.ts';
 import { childrenOf, endProcess, isAlive, isFree, statusLine } from './support/proc.ts';
@@ -119,6 +133,11 @@ const others: readonly [what: string, code: string, of: readonly User[]][] = [
     users,
   ],
   [
+    'a Unix connection to a process that is dumped together with it',
+    'a, b = socket.socketpair()\nif os.fork() == 0:\n  b.close()\n  while True: time.sleep(1)\na.close()',
+    users,
+  ],
+  [
     'shared memory of shm_open(3) in place of System V memory',
     'import mmap; f = os.open("/dev/shm/advice", os.O_RDWR | os.O_CREAT, 0o600); os.ftruncate(f, 4096); m = mmap.mmap(f, 4096); os.unlink("/dev/shm/advice")',
     users,
@@ -158,7 +177,7 @@ function told(ended: Ended, why: RegExp, ...remedies: RegExp[]): void {
 /** Dumps the program with these options, and restores it. */
 async function bringBack(user: User, program: Program, options: string[], restore: string[]): Promise<void> {
   const images = directoryOf(user);
-  must(criuctlAs(user, 'dump', '--force', `${program.pid}`, '-D', images, ...options));
+  must(criuctlAs(user, 'dump', `${program.pid}`, '-D', images, ...options));
   await program.reaped();
   must(criuctlAs(user, 'restore', '-D', images, ...restore));
   await program.runsOn();
@@ -169,12 +188,10 @@ function forced(user: User, pid: number, ...options: string[]): Ended {
   return criuctlAs(user, 'dump', '--force', `${pid}`, '-D', directoryOf(user), ...options);
 }
 
-function internetWorks(): boolean {
-  return dumpsInternetSockets(parseCriuVersion(run('criu', '--version'))!, release());
-}
-
-function needsInternet(context: Mocha.Context): void {
-  if (!internetWorks()) cannotShowHere(context, 'this CRIU cannot dump TCP sockets on this kernel');
+/** Python that is traced by its child, which has this name. */
+function traced(name = 'python3'): string {
+  const trace = `${libc}; l.prctl(15, b"${name}", 0, 0, 0); assert l.ptrace(0x4206, p, 0, 0) == 0`;
+  return `p = os.getpid()\nif os.fork() == 0:\n  ${trace}\n  while True: time.sleep(1)`;
 }
 
 function endTracer(pid: number): void {
@@ -239,7 +256,7 @@ describe('the words of criuctl for a failure', () => {
 
     for (const [what, code] of internet) {
       it(`say to ${user} that this CRIU is too old for this kernel, and name no option: ${what}`, async function () {
-        if (internetWorks()) attackIsImpossible(this, 'this CRIU dumps TCP sockets on this kernel');
+        if (dumpsInternet()) attackIsImpossible(this, 'this CRIU dumps TCP sockets on this kernel');
         const program = await Program.start(user, code);
         try {
           const ended = forced(user, program.pid);
@@ -273,9 +290,66 @@ describe('the words of criuctl for a failure', () => {
       const program = await Program.start(user, unaccepted);
       try {
         told(forced(user, program.pid), /has not accepted yet$/, /Try it with --skip-in-flight/);
+        const looked = criuctlAs(user, 'dump', `${program.pid}`, '-D', directoryOf(user));
+        failed(looked, 3, /Try it with --skip-in-flight:$/m);
         await program.runsOn();
         await bringBack(user, program, ['--skip-in-flight'], []);
       } finally {
+        program.end();
+      }
+    });
+
+    it(`give ${user} the option that brings a program back with a TCP connection that is not established yet`, async function () {
+      needsInternet(this);
+      // No more connections to this server are established.
+      const full = await Program.start(
+        user,
+        's = socket.create_server(("127.0.0.1", 0), backlog=0); c = [socket.socket() for _ in range(4)]\nfor each in c:\n  each.setblocking(False); each.connect_ex(s.getsockname())\nopen("port", "w").write(str(s.getsockname()[1]))',
+      );
+      const port = readFileSync(join(full.directory, 'port'), 'utf8');
+      const program = await Program.start(
+        user,
+        `s = socket.socket(); s.setblocking(False); s.connect_ex(("127.0.0.1", ${port}))`,
+      );
+      try {
+        const option = user === 'root' ? '--tcp-established' : '--tcp-close';
+        const looked = criuctlAs(user, 'dump', `${program.pid}`, '-D', directoryOf(user));
+        failed(
+          looked,
+          3,
+          new RegExp(`Try it with ${option}:$`, 'm'),
+          new RegExp(`restore it with ${option}$`, 'm'),
+        );
+        told(
+          forced(user, program.pid),
+          /the program has a TCP connection$/,
+          new RegExp(`Try it with ${option}, `),
+        );
+        await program.runsOn();
+        await bringBack(user, program, [option], [option]);
+      } finally {
+        program.end();
+        full.end();
+      }
+    });
+
+    it(`say to ${user} that no option helps a datagram socket whose other end has no name`, async () => {
+      const program = await Program.start(
+        user,
+        'a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\nif os.fork() > 0:\n  os.wait()\na.close(); os.setsid()',
+      );
+      const [child] = childrenOf(program.pid);
+      try {
+        const ended = forced(user, child!, '--ext-unix-sk');
+        told(
+          ended,
+          /connected to a socket without a name outside of the tree/,
+          /Start the program without it/,
+        );
+        assert.doesNotMatch(ended.stderr, /Try it with/);
+        await program.runsOn();
+      } finally {
+        endProcess(child!);
         program.end();
       }
     });
@@ -409,10 +483,7 @@ describe('the words of criuctl for a failure', () => {
     });
 
     it(`name the tracer of a process to ${user}`, async () => {
-      const program = await Program.start(
-        user,
-        `p = os.getpid()\nif os.fork() == 0:\n  ${libc}; assert l.ptrace(0x4206, p, 0, 0) == 0\n  while True: time.sleep(1)`,
-      );
+      const program = await Program.start(user, traced());
       try {
         await eventually('it is traced', () => statusLine(program.pid, 'TracerPid') !== '0');
         const ask = ['dump', '--leave-running', `${program.pid}`, '-D', directoryOf(user)];
@@ -452,6 +523,20 @@ describe('the words of criuctl for a failure', () => {
       must(criuctlAs('alice', 'restore', '-D', images, '--skip-file-rwx-check'));
       await program.runsOn();
     } finally {
+      program.end();
+    }
+  });
+
+  it('do not take an engine that lets go of the process a moment later for a tracer in the way', async () => {
+    const program = await Program.start('alice', traced('criu'));
+    try {
+      await eventually('it is traced', () => statusLine(program.pid, 'TracerPid') !== '0');
+      const ended = forced('alice', program.pid);
+      failed(ended, 1);
+      assert.doesNotMatch(ended.stderr, /traces process|End process/);
+      await program.runsOn();
+    } finally {
+      endTracer(program.pid);
       program.end();
     }
   });
@@ -511,6 +596,44 @@ describe('the words of criuctl for a failure', () => {
       program.end();
       socket.destroy();
       peer.close();
+    }
+  });
+
+  it('give root another way to hold up a TCP connection where iptables does not work', async function () {
+    needsInternet(this);
+    const iptables = realpathSync('/usr/sbin/iptables');
+    const program = await Program.start('root', connected);
+    run('mount', '--bind', '/usr/bin/false', iptables);
+    try {
+      const ended = forced('root', program.pid, '--tcp-established');
+      told(
+        ended,
+        /CRIU cannot hold up the TCP connection with iptables/,
+        /Try it with --network-lock nftables/,
+      );
+      await program.runsOn();
+      const options = ['--tcp-established', '--network-lock', 'nftables'];
+      await bringBack('root', program, options, ['--tcp-established']);
+    } finally {
+      run('umount', iptables);
+      program.end();
+    }
+  });
+
+  it('give alice the option that brings her program back, if she has asked for one that takes root', async function () {
+    needsInternet(this);
+    const program = await Program.start('alice', connected);
+    try {
+      const ended = forced('alice', program.pid, '--tcp-established');
+      told(
+        ended,
+        /only root can bring a TCP connection back/,
+        /Try it with --tcp-close in place of --tcp-est/,
+      );
+      await program.runsOn();
+      await bringBack('alice', program, ['--tcp-close'], ['--tcp-close']);
+    } finally {
+      program.end();
     }
   });
 });

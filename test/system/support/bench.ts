@@ -1,8 +1,10 @@
 /** The machine that the tests run on, and the files beside the tests. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
+import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { dumpsInternetSockets, parseCriuVersion } from '../../../src/policy/criu-version.ts';
 
 /** The directory of the tests and their files. */
 export const payload = dirname(fileURLToPath(import.meta.url));
@@ -49,6 +51,15 @@ export function needsSoftDirty(context: Mocha.Context): void {
 export function tracksMemory(): boolean {
   softDirty ??= succeeds('criu', 'check', '--feature', 'mem_dirty_track');
   return softDirty;
+}
+
+/** False where the dump of each program fails that has a TCP or UDP socket. */
+export function dumpsInternet(): boolean {
+  return dumpsInternetSockets(parseCriuVersion(run('criu', '--version'))!, release());
+}
+
+export function needsInternet(context: Mocha.Context): void {
+  if (!dumpsInternet()) cannotShowHere(context, 'this CRIU cannot dump TCP sockets on this kernel');
 }
 
 /** A fresh directory on a real file system: CRIU compares device numbers, and /tmp may be anything. */
