@@ -29,7 +29,7 @@ describe('a job whose unit was stopped', () => {
     assert.equal(job.state.is, 'finished');
   });
 
-  it('has finished by these signals after its next start, also if that one ended before it was recorded', () => {
+  it('has finished by these signals after its next start, also if that run ended before it was recorded', () => {
     end('killed 15\n');
     job.forgetEnd();
     assert.equal(job.state.is, 'interrupted');

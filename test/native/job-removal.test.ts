@@ -101,7 +101,7 @@ describe('the removal of a job', () => {
     });
     afterEach(() => rmSync(place, { recursive: true, force: true }));
 
-    it('is finished by the next one, also over several links', () => {
+    it('is finished by the next removal, also over several links', () => {
       mkdirSync(join(place, '.removed-other.7'));
       // Relative to where it is.
       renameSync(link(), join(home, 'further'));

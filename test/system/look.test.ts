@@ -153,8 +153,8 @@ describe('a look at a program', () => {
     ['was removed', 'os.unlink("s")', /its file .*s was removed or renamed/],
     ['was renamed', 'os.rename("s", "t")', /its file .*s was removed or renamed/],
   ] as const;
-  for (const [what, code, why] of lost) {
-    it(`keeps a program of alice’s with a listening socket whose file ${what}, and root dumps and restores such a program`, async () => {
+  for (const [loss, code, why] of lost) {
+    it(`keeps a program of alice’s with a listening socket whose file ${loss}, and root dumps and restores such a program`, async () => {
       const listen = `s = socket.socket(socket.AF_UNIX); s.bind(os.getcwd() + "/s"); s.listen(); ${code}`;
       const program = await Program.start('alice', listen);
       const roots = await Program.start('root', listen);

@@ -29,7 +29,7 @@ describe('the way past files of a resume that has failed', () => {
     });
   }
 
-  it('is a command to copy, with all that the failed one does not have', () => {
+  it('is a command to copy, with all that the failed command lacks', () => {
     const own = (foreground: boolean, dir?: string) => ({ job: { foreground, dir } }) as OwnOptions;
     const command = (way: WayOn, failed: WayOn, ...options: Parameters<typeof own>) =>
       commandOf('sim', way, failed, own(...options));
