@@ -13,6 +13,7 @@ import './images.test.ts';
 import './damaged-images.test.ts';
 import './merged-images.test.ts';
 import './advice.test.ts';
+import './ports.test.ts';
 import './examples.test.ts';
 import './manual-examples.test.ts';
 import './dialogs.test.ts';
