@@ -141,6 +141,14 @@ const rows: readonly Row[] = [
           ),
   ],
   [
+    /Unsupported proto 262 for socket/,
+    () =>
+      told(
+        'a socket is of Multipath TCP, which CRIU does not know',
+        'Start the program without it (a program in Go: with GODEBUG=multipathtcp=0 in its environment)',
+      ),
+  ],
+  [
     /Unknown socket collected \(family (\d+)\)/,
     ([family]) =>
       told(

@@ -190,7 +190,7 @@ function aboutFile(path: string, dumped: DumpedFile, here: FileHere): Verdict {
     case 'closed':
       return never(
         `you may not ${here.use} ${path}, which the program had open so`,
-        'ask its owner for that right, or restore as root',
+        'ask its owner for that right (if that changes its mode, restore with --skip-file-rwx-check), or restore as root with --trust-images',
       );
     case 'unseen':
       return unknown(`${path} cannot be looked at: ${here.why}`, 'restore it to see');

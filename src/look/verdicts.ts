@@ -47,6 +47,7 @@ const anonymousFiles: ReadonlySet<string> = new Set(['eventfd', 'eventpoll', 'si
 const remedies: Readonly<Record<string, string>> = {
   io_uring:
     'start it where the kernel has io_uring switched off (as root: sysctl -w kernel.io_uring_disabled=2)',
+  MPTCP: 'start the program without it (a program in Go: with GODEBUG=multipathtcp=0 in its environment)',
   perf_event: 'end the profiler that measures it, and start it without',
 };
 
@@ -181,7 +182,7 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
     if (protocol === undefined) return unknown('its protocol is not known');
     if (protocol === 'NETLINK') return back;
     if (protocol === 'PACKET') return isRoot ? back : unknown('its restore takes privileges');
-    return never(`CRIU knows no ${protocol} sockets`, 'start the program without it');
+    return never(`CRIU knows no ${protocol} sockets`, remedies[protocol] ?? 'start the program without it');
   },
   anonymous: ({ name }, { isRoot }) => {
     if (anonymousFiles.has(name)) return back;

@@ -68,6 +68,13 @@ const dumps: readonly [what: string, code: string, options: string[], why: RegEx
     /output in a file/,
   ],
   ['a pidfd of a stranger', 'f = os.pidfd_open(1)', [], /a pidfd refers to process 1,/, /together with/],
+  [
+    'a socket of Multipath TCP',
+    's = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)',
+    [],
+    /a socket is of Multipath TCP/,
+    /GODEBUG=multipathtcp=0/,
+  ],
   ['a socket of VSOCK', 's = socket.socket(40, socket.SOCK_STREAM)', [], /address family 40/, /without it/],
 ];
 

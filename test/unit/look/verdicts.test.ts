@@ -221,6 +221,15 @@ describe('the verdict about each thing', () => {
     agree(judge({ ...tcp, state: 'listening' }, { ...old, criu: undefined }), 'back');
   });
 
+  it('says how a program in Go does without Multipath TCP, and of others only that they must', () => {
+    const remedyFor = (protocol: string): string => {
+      const verdict = judge({ kind: 'socket', protocol }, alice);
+      return verdict.verdict === 'does-not-come-back' ? verdict.remedy : '';
+    };
+    assert.match(remedyFor('MPTCP'), /GODEBUG=multipathtcp=0/);
+    assert.equal(remedyFor('AF_VSOCK'), 'start the program without it');
+  });
+
   it('offers a descriptor in the place of the other end of a pipe for a restore', () => {
     const remedyFor = (circumstances: Circumstances, use: 'read' | 'write'): string => {
       const verdict = judge({ ...pipe, holders, use, end: 'outside' }, circumstances);
