@@ -10,8 +10,13 @@ const deleted = / \(deleted\)$/;
 
 /** @throws an error of node:fs if the process may not be read. */
 export function readMappings(pid: number): Thing[] {
-  const hasOther = (path: string, inode: number): boolean =>
-    nameBeside(`/proc/${pid}/root${path}`, inode) !== undefined;
+  // A library has several mappings, and its directory many names.
+  const known = new Map<string, boolean>();
+  const hasOther = (path: string, inode: number): boolean => {
+    const has = known.get(path) ?? nameBeside(`/proc/${pid}/root${path}`, inode) !== undefined;
+    known.set(path, has);
+    return has;
+  };
   return parseMappings(readFileSync(`/proc/${pid}/maps`, 'utf8'), mayCreateBeside, mayOpen, hasOther);
 }
 

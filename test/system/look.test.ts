@@ -200,7 +200,7 @@ describe('a look at a program', () => {
         dump('alice', program.pid, directoryOf('alice')),
         3,
         /it is mapped, has lost this name/,
-        /ask as root/,
+        /Ask as root/,
       );
       assert.ok(isAlive(program.pid));
       assert.deepEqual(look('root', roots.pid, 0).options, ['--link-remap']);
