@@ -83,10 +83,19 @@ class PipeEnds {
   }
 }
 
+/** The same for both ways to write an address of IPv4. */
+function connectionOf(from: string, to: string): string {
+  const mapped = /\[::ffff:([0-9a-f]+):([0-9a-f]+)\]/g;
+  return `${from} ${to}`.replace(mapped, (_, high: string, low: string) =>
+    [high, low].flatMap((half) => [...Buffer.from(half.padStart(4, '0'), 'hex')]).join('.'),
+  );
+}
+
 class Tree {
   readonly #around: Surrounding;
   readonly #pipes: PipeEnds;
   readonly #sockets: ReadonlySet<number>;
+  readonly #connections: ReadonlySet<string>;
   readonly #masters: ReadonlySet<number>;
   readonly #outside: number;
 
@@ -94,6 +103,12 @@ class Tree {
     this.#around = around;
     this.#pipes = new PipeEnds(descriptors);
     this.#sockets = new Set(descriptors.flatMap(({ link }) => inodeIn(link, 'socket') ?? []));
+    this.#connections = new Set(
+      [...this.#sockets].flatMap((inode) => {
+        const socket = around.internet.get(inode);
+        return socket?.state === 'connected' ? [connectionOf(socket.local, socket.remote)] : [];
+      }),
+    );
     this.#masters = new Set(
       descriptors.flatMap(({ info }) => (info.has('tty-index') ? [Number(info.get('tty-index'))] : [])),
     );
@@ -145,7 +160,10 @@ class Tree {
       return { kind: 'unix', type, end, peer: name, holders: holding, ...(isBound ? { file } : {}) };
     }
     const known = internet.get(inode);
-    if (known) return { kind: 'internet', ...known };
+    if (known) {
+      const isInside = this.#connections.has(connectionOf(known.remote, known.local));
+      return { kind: 'internet', ...known, ...(known.state === 'connected' && isInside ? { isInside } : {}) };
+    }
     const protocol = protocolOf(descriptor);
     const [, plain] = /^(TCP|UDP|RAW)(?:v6)?$/.exec(protocol ?? '') ?? [];
     if (plain) return { kind: 'internet', protocol: plain, state: 'none', local: '', remote: '' };

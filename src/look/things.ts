@@ -64,6 +64,8 @@ export type Thing =
     }
   | {
       readonly kind: 'internet';
+      /** The tree has both ends of the connection. */
+      readonly isInside?: true;
       readonly protocol: string;
       readonly state: 'none' | 'listening' | 'connected' | 'connecting' | 'unknown';
       readonly local: string;

@@ -149,7 +149,7 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
         : 'start the program without this connection, or dump it together with the other end',
     );
   },
-  internet: ({ protocol, state, waiting = 0 }, { isRoot, criu, linux }) => {
+  internet: ({ protocol, state, waiting = 0, isInside }, { isRoot, criu, linux }) => {
     if (criu && !dumpsInternetSockets(criu, linux)) {
       return never(
         `CRIU ${nameOfVersion(criu)} cannot dump a ${protocol} socket on Linux ${linux}`,
@@ -170,6 +170,11 @@ const judges: { readonly [Kind in Thing['kind']]: Judge<Kind> } = {
         return unknown('its state is not known');
       case 'connecting':
       case 'connected':
+        if (isInside && !isRoot) {
+          return unknown(
+            'both of its ends are in the tree, and come back closed, with --tcp-close at the dump and at the restore: few programs outlive that',
+          );
+        }
         return isRoot
           ? needs(
               { dump: '--tcp-established', restore: '--tcp-established' },

@@ -81,7 +81,7 @@ for n in range(10**9): print(n); open(\\"progress\\", \\"w\\").write(str(n)); ti
       'slow.py': `import http.server, os, time
 class Slow(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200); self.end_headers()
+        self.send_response(200); self.send_header("Content-Length", "1000000000"); self.end_headers()
         while True: self.wfile.write(b"x" * 100); self.wfile.flush(); time.sleep(0.1)
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Slow).serve_forever()
 `,

@@ -162,6 +162,16 @@ describe('what the descriptors of a tree are', () => {
         ['connecting', '127.0.0.1:8081', '127.0.0.1:49154', undefined],
       ],
     );
+    const both = new Map([
+      [12, internet.get(12)!],
+      [16, { protocol: 'TCP', state: 'connected', local: '[::ffff:7f00:1]:49153', remote: '127.0.0.1:8080' }],
+    ] as const);
+    const inside = (...inodes: number[]) =>
+      things(
+        inodes.map((inode) => descriptor(inode, `socket:[${inode}]`)),
+        around({ internet: both }),
+      ).map((thing) => thing.kind === 'internet' && thing.isInside);
+    assert.deepEqual([inside(12, 16), inside(12)], [[true, true], [undefined]]);
     const six = '\n 0: 00000000000000000000000001000000:0016 0:0 0A 0 0 0 0 0 14 1\n';
     assert.equal(parseInternetSockets(six, 'TCP').get(14)?.local, '[::1]:22');
     assert.deepEqual(things([descriptor(3, 'socket:[20]')], around({ protocolOf: () => 'TCPv6' })), [

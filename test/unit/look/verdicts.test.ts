@@ -137,6 +137,12 @@ const rows: readonly [title: string, thing: Thing, forAlice: Expected, forRoot?:
     'needs --tcp-established, --tcp-established',
   ],
   [
+    'a TCP connection within the tree',
+    { ...tcp, state: 'connected', isInside: true },
+    'unknown',
+    'needs --tcp-established, --tcp-established',
+  ],
+  [
     'a TCP connection that is not established yet',
     { ...tcp, state: 'connecting' },
     'needs --tcp-close, --tcp-close',
