@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { as } from '../hostile/support/people.ts';
 import { eventually, run } from '../system/support/bench.ts';
-import { outputOf, processesOfAlice, stepsIn } from './support/batch.ts';
+import { outputOf, processesOfAlice, slowness, stepsIn } from './support/batch.ts';
 import { drain, type Node, SlurmJob, undrain, withSlurm } from './support/slurm.ts';
 
 describe('Slurm: a job', () => {
@@ -13,7 +13,7 @@ describe('Slurm: a job', () => {
     const job = new SlurmJob();
     const places: Node[] = [];
     // Slurm looks at the time each 30 seconds, and signals when less than twice this is left.
-    job.submit(['--time=1', '--signal=B:USR1@20'], ...computation);
+    job.submit([`--time=${slowness}`, `--signal=B:USR1@${20 * slowness}`], ...computation);
     places.push(await job.runs(0));
     drain(places[0]!);
     places.push(await job.runs(1));

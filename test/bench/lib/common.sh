@@ -10,7 +10,7 @@ need_root() {
   [ "$(id -u)" = 0 ] || die "must run as root: it mounts, boots systemd and makes a root file system"
 }
 
-# The Debian release, and a file with the names of packages that a container has besides. A script of the bench that another script
+# The Debian release, and a file with the names of packages that a machine has besides. A script of the bench that another script
 # starts learns them from the environment.
 while :; do
   case ${1:-} in
@@ -38,9 +38,13 @@ recipe_hash() {
 
 cache=${CRIU_SERVICE_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or CRIU_SERVICE_CACHE}/.cache}/criu-service}
 image=$cache/bench-$BENCH_SUITE-$(recipe_hash)
-# A container's root: that of the image, or a copy with more packages, whose name has a hash of their list.
-container_root=$image/root
-[ -z "$BENCH_PACKAGES" ] || container_root=$image/packages-$(sha256sum <"$BENCH_PACKAGES" | cut -c1-16)
+# The root of a machine: that of the image, or a copy with more packages, whose name has a hash of their list; and the disk of a VM
+# that is made of it.
+machine_root=$image/root machine_disk=$image/vm
+if [ -n "$BENCH_PACKAGES" ]; then
+  machine_root=$image/packages-$(sha256sum <"$BENCH_PACKAGES" | cut -c1-16)
+  machine_disk=$machine_root-vm
+fi
 
 # A shared lock, held while this shell and its children live: `setup` never removes an image that is in use.
 hold_image() {

@@ -1,7 +1,7 @@
 /** Shared by the tests of batch systems. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { run, script } from '../../system/support/bench.ts';
+import { inVm, run, script } from '../../system/support/bench.ts';
 
 /** The pids of alice’s processes. */
 export function processesOfAlice(): string[] {
@@ -9,10 +9,14 @@ export function processesOfAlice(): string[] {
   return stdout.trim().split('\n').filter(Boolean);
 }
 
+/** Emulated machines take several times as long for a checkpoint, and a job has to outlast its checkpoints. */
+export const slowness = inVm ? 5 : 1;
+
+/** @param number of steps, more in an emulated machine. */
 export const stepsIn = (number: number, pause: number): string[] => [
   '/usr/bin/python3',
   script('steps.py'),
-  `${number}`,
+  `${number * slowness}`,
   `${pause}`,
 ];
 

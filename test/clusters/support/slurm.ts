@@ -35,6 +35,7 @@ SlurmdSpoolDir=/var/spool/slurmd/%n
 SlurmdPidFile=/run/slurmd-%n.pid
 SlurmctldPidFile=/run/slurmctld.pid
 KillWait=20
+MinJobAge=7200
 JobRequeue=1
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0
 PreemptType=preempt/partition_prio
@@ -99,6 +100,9 @@ function stopSlurm(): void {
   );
   run('ip', 'link', 'delete', 'slurm0');
 }
+
+/** An emulated machine takes a quarter of an hour for a computation of a minute and its checkpoints. */
+const computationMs = 45 * 60_000;
 
 let names = 0;
 
@@ -189,7 +193,8 @@ export class SlurmJob {
   async ends(): Promise<string> {
     const over = /^(COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL|PREEMPTED)$/;
     try {
-      await eventually(`${this.name} ends`, () => over.test(this.field('JobState')));
+      const ends = () => over.test(this.field('JobState'));
+      await eventually(`${this.name} ends`, ends, computationMs);
     } catch (error) {
       throw new Error(`${(error as Error).message}: ${this.account()}`);
     }
