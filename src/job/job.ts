@@ -107,10 +107,11 @@ export class Job {
     const link = join(home, name);
     if (existsSync(link) || !isLink(link)) return false;
     const place = dirname(targetOf(link));
-    const names = removedOf(name);
-    if (!existsSync(place) || !readdirSync(place).some((each) => names.test(each))) return false;
+    const left = leftIn(place, removedOf(name));
+    if (left.length === 0) return false;
+    for (const each of left) empty(each);
     removeIfThere(link);
-    sweep(place, names);
+    for (const each of left) removeWhole(each);
     return true;
   }
 
@@ -324,19 +325,20 @@ export class Job {
   }
 
   /**
-   * Under its lock. Its name is free at once, and nothing is written into it while its files are removed.
+   * Under its lock. Nothing is written into it while its files are removed. If its name is a link, the link goes after the files and before the
+   * directory: a removal that is killed leaves both, or an empty directory.
    * @param home the directory of its jobs, where its name may be a link to a directory elsewhere.
    */
   remove(home: string): void {
     const place = dirname(this.path);
     const aside = join(place, `${removedPrefix}${this.name}.${process.pid}`);
     renameSync(this.path, aside);
+    empty(aside);
     const link = join(home, this.name);
     if (isLink(link)) removeIfThere(link);
-    rmSync(aside, { recursive: true, force: true });
     // Elsewhere, the leftovers of other jobs are for those who have them in a directory of jobs.
-    sweep(home, removed);
-    sweep(place, removedOf(this.name));
+    for (const each of [aside, ...leftIn(home, removed), ...leftIn(place, removedOf(this.name))])
+      removeWhole(each);
   }
 }
 
@@ -353,14 +355,30 @@ function targetOf(link: string): string {
   return path;
 }
 
-/** Removes what killed removals have left. */
-function sweep(directory: string, names: RegExp): void {
-  for (const name of readdirSync(directory).filter((each) => names.test(each))) {
-    try {
-      rmSync(join(directory, name), { recursive: true, force: true });
-    } catch {
-      // Another criuctl removes it at the same time.
-    }
+/**
+ * Directories that killed removals have left, if they are this user's: in a place where others may write, others can give their
+ * directories such names, and swap what is in them.
+ */
+function leftIn(place: string, names: RegExp): string[] {
+  if (!existsSync(place)) return [];
+  return readdirSync(place)
+    .filter((name) => names.test(name))
+    .map((name) => join(place, name))
+    .filter((path) => {
+      const stats = lstatSync(path, { throwIfNoEntry: false });
+      return stats?.isDirectory() && stats.uid === process.geteuid!();
+    });
+}
+
+function empty(directory: string): void {
+  for (const name of existsSync(directory) ? readdirSync(directory) : []) removeWhole(join(directory, name));
+}
+
+function removeWhole(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    // Another criuctl removes it at the same time.
   }
 }
 

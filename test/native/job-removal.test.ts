@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import {
+  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -16,7 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Job } from '../../src/job/job.ts';
-import { eventually } from './support.ts';
+import { cannotShow, eventually } from './support.ts';
 
 describe('the removal of a job', () => {
   let home: string;
@@ -116,6 +117,13 @@ describe('the removal of a job', () => {
       const next = Job.make(home, 'one');
       assert.equal(next.path, realpathSync(link()));
       assert.deepEqual(readdirSync(place), []);
+    });
+
+    it('is not told from a directory of another user’s with such a name, which stays', function () {
+      if (process.geteuid!() !== 0) cannotShow(this, 'only root can give a directory away');
+      chownSync(join(place, '.removed-one.7'), 1500, 1500);
+      assert.ok(!Job.finishRemoval(home, 'one'));
+      assert.deepEqual(readdirSync(place), ['.removed-one.7']);
     });
 
     it('is told from a link to a file system that is mounted later, which stays', () => {
