@@ -155,9 +155,11 @@ class Tree {
             : holding.length > 0
               ? 'outside'
               : 'unseen';
-      const file = { name: local.name, state: this.#around.socketFile(descriptor.pid, local) };
       const isBound = local.isBound && local.name.startsWith('/');
-      return { kind: 'unix', type, end, peer: name, holders: holding, ...(isBound ? { file } : {}) };
+      const file = isBound
+        ? { file: { name: local.name, state: this.#around.socketFile(descriptor.pid, local) } }
+        : {};
+      return { kind: 'unix', type, end, peer: name, holders: holding, ...file };
     }
     const known = internet.get(inode);
     if (known) {

@@ -14,6 +14,7 @@ import { type Descriptor, readDescriptors } from './descriptors.ts';
 import { findHolders, nameOf } from './holders.ts';
 import { knownFault } from './known-programs.ts';
 import { mayCreateBeside, mayOpen, readMappings } from './mappings.ts';
+import { NamesBeside, sharesPaths } from './name-beside.ts';
 import { socketFile } from './socket-file.ts';
 import { isWhole, protocolOf, readInternetSockets, readUnixSockets } from './sockets.ts';
 import type { Facts, Found, ProcessFacts, Thing } from './things.ts';
@@ -63,11 +64,12 @@ async function readFacts(
     ...sessionOf(root),
   ];
   const descriptors: Descriptor[] = [];
+  const names = new NamesBeside();
   const processes: ProcessFacts[] = [];
   for (const pid of pids) {
     const stopped = threads.some((thread) => thread.pid === pid && thread.state === 'T');
     if (threads.some((thread) => thread.pid === pid && thread.state === 'Z')) continue;
-    const read = await readProcess(pid, found);
+    const read = await readProcess(pid, found, names);
     for (const each of read) descriptors.push(each);
     const facts = factsOf(pid, read.length, stopped, nameOfUser);
     if (facts) processes.push(facts);
@@ -78,6 +80,7 @@ async function readFacts(
       descriptors,
       pids,
       processes.some(({ stopped }) => stopped),
+      names,
     ),
   );
   return {
@@ -90,7 +93,12 @@ async function readFacts(
   };
 }
 
-function things(descriptors: readonly Descriptor[], pids: ReadonlySet<number>, stopped: boolean): Found[] {
+function things(
+  descriptors: readonly Descriptor[],
+  pids: ReadonlySet<number>,
+  stopped: boolean,
+  names: NamesBeside,
+): Found[] {
   const unix = descriptors.some(({ link }) => link.startsWith('socket:')) ? readUnixSockets() : undefined;
   const wanted = wantedLinks(descriptors, unix, terminalOf);
   const surrounding: Surrounding = {
@@ -106,7 +114,7 @@ function things(descriptors: readonly Descriptor[], pids: ReadonlySet<number>, s
     writable: mayCreateBeside,
     openable: mayOpen,
     isWhole,
-    socketFile: (pid, { name, file }) => socketFile(`/proc/${pid}/root`, name, file),
+    socketFile: (pid, { name, file }) => (sharesPaths(pid) ? socketFile(name, file, names) : 'there'),
   };
   return classify(descriptors, surrounding);
 }
@@ -116,10 +124,12 @@ function at(pid: number, thing: Thing): Found {
 }
 
 /** Adds the things that are found beside the descriptors. */
-async function readProcess(pid: number, found: Found[]): Promise<readonly Descriptor[]> {
+async function readProcess(pid: number, found: Found[], names: NamesBeside): Promise<readonly Descriptor[]> {
   try {
     const descriptors = await readDescriptors(pid);
-    const mapped = readMappings(pid).filter((thing) => thing.kind !== 'system-v-memory' || sharesMemory(pid));
+    const mapped = readMappings(pid, names).filter(
+      (thing) => thing.kind !== 'system-v-memory' || sharesMemory(pid),
+    );
     for (const thing of [...mapped, ...directoryOf(pid)]) found.push(at(pid, thing));
     return descriptors;
   } catch (error) {

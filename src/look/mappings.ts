@@ -1,7 +1,7 @@
 /** Reads the mappings of a process, as far as they decide about a dump. */
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { nameBeside } from './name-beside.ts';
+import { type NamesBeside, sharesPaths } from './name-beside.ts';
 import type { Thing } from './things.ts';
 
 /** Files of the kernel alone, which look like deleted files. */
@@ -9,14 +9,9 @@ const ofKernel = /^\/(memfd:|dev\/zero |anon_hugepage |\[aio\] |i915 |SYSV)/;
 const deleted = / \(deleted\)$/;
 
 /** @throws an error of node:fs if the process may not be read. */
-export function readMappings(pid: number): Thing[] {
-  // A library has several mappings, and its directory many names.
-  const known = new Map<string, boolean>();
-  const hasOther = (path: string, inode: number): boolean => {
-    const has = known.get(path) ?? nameBeside(`/proc/${pid}/root${path}`, inode) !== undefined;
-    known.set(path, has);
-    return has;
-  };
+export function readMappings(pid: number, names: NamesBeside): Thing[] {
+  const isHere = sharesPaths(pid);
+  const hasOther = (path: string, inode: number): boolean => isHere && names.of(path, inode) !== undefined;
   return parseMappings(readFileSync(`/proc/${pid}/maps`, 'utf8'), mayCreateBeside, mayOpen, hasOther);
 }
 
