@@ -4,6 +4,7 @@
  */
 import type { Verb } from './options/row.ts';
 import type { Person } from './people.ts';
+import { quoted } from './words.ts';
 
 /** The request, and its user. */
 export interface Asked {
@@ -209,8 +210,8 @@ const rows: readonly Row[] = [
     /Can't get rlimit \d+: Operation not permitted/,
     () =>
       told(
-        'a process of the tree belongs to another user, and root has no CAP_SYS_RESOURCE on this machine (a container)',
-        'Dump it as that user',
+        'a process of the tree belongs to another user or group, and root has no CAP_SYS_RESOURCE on this machine (a container)',
+        'Dump it as that user, or give the container that capability',
       ),
   ],
   [
@@ -239,7 +240,7 @@ const rows: readonly Row[] = [
       told(
         `${rooted(path)} has the mode ${permissions(mode)}, and had ${permissions(expected)} at the dump`,
         'Try it with --skip-file-rwx-check',
-        `Or as its owner: chmod ${permissions(expected)} ${rooted(path)}`,
+        `Or as its owner: chmod ${permissions(expected)} ${quoted(rooted(path))}`,
       ),
   ],
   [
@@ -248,7 +249,7 @@ const rows: readonly Row[] = [
     ([path]) =>
       told(
         `you may not open ${rooted(path)}, which the program had open`,
-        `Ask its owner to let you (ls -l ${rooted(path)}); if that changes its mode, restore with --skip-file-rwx-check`,
+        `Ask its owner to let you (ls -l ${quoted(rooted(path))}); if that changes its mode, restore with --skip-file-rwx-check`,
         'Or as root: restore with --trust-images',
       ),
   ],

@@ -11,6 +11,7 @@ import { type Invocation, Obstacle } from './invocation.ts';
 import { sentenceAbout } from './look-words.ts';
 import { optionTable } from './options/table.ts';
 import { userName } from './people.ts';
+import { quoted } from './words.ts';
 
 /** @throws Obstacle if the dump would end the tree and the tree would not come back, or if the dump lacks options. */
 export async function lookFirst({ options, own }: Invocation): Promise<void> {
@@ -45,12 +46,7 @@ export async function lookAtJob(pid: number, pty: boolean): Promise<NeededOption
   const found = await tryToLook(pid);
   if (!found) return { dump: {}, restore: {}, names: [] };
   const { seen, nounOf } = found;
-  const fatal = seen.findings.filter(
-    ({ verdict }) =>
-      verdict.verdict === 'does-not-come-back' ||
-      // A job comes back without anybody at a terminal.
-      (!pty && verdict.verdict === 'with-option' && verdict.needs.dump === '--shell-job'),
-  );
+  const fatal = seen.findings.filter((finding) => keepsJob(finding, pty));
   if (fatal.length > 0) {
     const [first, ...others] = refusal(pid, fatal, nounOf);
     throw new Obstacle(
@@ -67,6 +63,21 @@ export async function lookAtJob(pid: number, pty: boolean): Promise<NeededOption
     restore: fields(seen.needs.flatMap(({ restore }) => restore ?? [])),
     names: seen.needs.map(({ dump }) => dump),
   };
+}
+
+/** True if a job with this finding gets no checkpoint: it would not come back without a person. */
+export function keepsJob({ thing, verdict }: Pick<Finding, 'thing' | 'verdict'>, pty: boolean): boolean {
+  switch (verdict.verdict) {
+    case 'does-not-come-back':
+      return true;
+    case 'cannot-be-told':
+      // Its own connections come back closed.
+      return thing.kind === 'internet' && thing.isInside === true;
+    case 'with-option':
+      return !pty && verdict.needs.dump === '--shell-job';
+    default:
+      return false;
+  }
 }
 
 async function tryToLook(pid: number): Promise<{ seen: Look; nounOf: (thing: Thing) => string } | undefined> {
@@ -128,10 +139,6 @@ function capitalized(sentence: string): string {
 /** The command line as it was given, and these options. */
 function commandLine(options: readonly string[]): string {
   return ['criuctl', ...process.argv.slice(2).map(quoted), ...options].join(' ');
-}
-
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 /** Options that do instead of another. */

@@ -38,3 +38,8 @@ export function columns(rows: readonly (readonly string[])[]): string[] {
 export function jsonOf(value: object): string {
   return escapeUnprintable(JSON.stringify(value));
 }
+
+/** A word as a shell takes it. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

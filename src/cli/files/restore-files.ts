@@ -58,15 +58,15 @@ export class RestoredFiles {
   }
 }
 
-/** Whether the files of a job are in the way of a restore of these images. Touches none. */
-export async function filesFit(invocation: Invocation): Promise<boolean> {
+/** Whether a restore of these images finds the files of a job as it needs them: it leaves them as they are. Undefined if that cannot be told. */
+export async function filesFit(invocation: Invocation): Promise<boolean | undefined> {
   const { allFit } = await import('./put-back.ts');
   try {
     const { images } = placesOf(invocation.options);
     return allFit(images, (path) => newFile(invocation, path), whichOf(invocation));
   } catch {
     // A way that others decide about, or images that are gone.
-    return false;
+    return undefined;
   }
 }
 

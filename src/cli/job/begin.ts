@@ -160,15 +160,19 @@ async function resume(context: Context, job: Job, watched: boolean): Promise<{ p
   return { pid, from };
 }
 
+/** Sentences about files that are gone, or have another size or mode. */
+const aboutFiles = /\bat the dump\b|put back/;
+
 /** @throws the error, with the way past files that are not as the resume needs them. */
 async function nameWayOn(context: Context, job: Job, failed: WayOn, error: unknown): Promise<never> {
   const { invocation, tools } = context;
   const explanation = await tools.explain(error, restoreOf(invocation, job, failed));
-  // An interruption, or a service that is not there, says nothing about files.
-  if (explanation.code !== 'FAILED' && explanation.code !== 'OBSTACLE') throw error;
+  // Other failures, as a pid that is taken, would meet the older checkpoint, too.
+  if (!aboutFiles.test(explanation.message)) throw error;
   const older = candidates(job.checkpoints, failed.from).slice(1);
   const way = await wayPastFiles(failed, older, async (each) => {
-    if (!(await tools.filesFit(restoreOf(invocation, job, each)))) return false;
+    const fit = await tools.filesFit(restoreOf(invocation, job, each));
+    if (!fit) return fit;
     return (await tools.faultsOf(job.checkpoint(each.from))).length === 0;
   });
   if (!way) throw error;

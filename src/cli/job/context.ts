@@ -20,7 +20,7 @@ export interface Tools {
   dump(invocation: Invocation): Promise<Outcome>;
   restore(invocation: Invocation): Promise<Outcome>;
   /** Whether the job's files are as this restore needs them. */
-  filesFit(invocation: Invocation): Promise<boolean>;
+  filesFit(invocation: Invocation): Promise<boolean | undefined>;
   explain(error: unknown, invocation: Invocation): Promise<Explanation>;
   /** @throws Obstacle if the tree would not come back. */
   look(pid: number, pty: boolean): Promise<NeededOptions>;

@@ -21,7 +21,7 @@ export const resourceOptions: readonly OptionRow[] = [
     'tcpSkipInFlight',
     dumps,
     'Resources',
-    'leave out TCP connections that are not established yet',
+    'leave out TCP connections that are not accepted yet',
   ),
   {
     ...names('-x, --ext-unix-sk'),

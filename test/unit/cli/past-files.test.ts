@@ -29,8 +29,18 @@ describe('the way past files of a resume that has failed', () => {
     });
   }
 
+  it('is not looked for if the files cannot be judged', async () => {
+    const asked: WayOn[] = [];
+    const way = await wayPastFiles(plainly(3), [2], (each) => {
+      asked.push(each);
+      return Promise.resolve(each.from === 3 ? undefined : true);
+    });
+    assert.deepEqual([way, asked], [undefined, [plainly(3)]]);
+  });
+
   it('is a command to copy, with all that the failed command lacks', () => {
-    const own = (foreground: boolean, dir?: string) => ({ job: { foreground, dir } }) as OwnOptions;
+    const own = (foreground: boolean, dir?: string, trustImages = false) =>
+      ({ job: { foreground, dir }, trustImages }) as OwnOptions;
     const command = (way: WayOn, failed: WayOn, ...options: Parameters<typeof own>) =>
       commandOf('sim', way, failed, own(...options));
     assert.equal(command(plainly(2), plainly(3), false), 'criuctl resume sim --from 2');
@@ -38,6 +48,10 @@ describe('the way past files of a resume that has failed', () => {
     assert.equal(
       command(puttingBack(1), puttingBack(3), true, '/jobs'),
       'criuctl resume sim --from 1 --foreground --dir /jobs',
+    );
+    assert.equal(
+      command(plainly(2), plainly(3), false, '/a b', true),
+      "criuctl resume sim --from 2 --dir '/a b' --trust-images",
     );
   });
 });
