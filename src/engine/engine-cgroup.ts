@@ -52,7 +52,7 @@ const removeRetries = 50;
 const laterMs = 60_000;
 
 /** systemd removes the cgroup of a unit 3 to 70 ms after its last process (measured on a busy machine). */
-const unitEndsMs = 500;
+const unitEndsMs = 2_000;
 
 /** Freezing takes until every task has noticed: microseconds, unless a task is in uninterruptible sleep. */
 const freezePollMs = 1;
