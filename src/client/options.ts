@@ -169,7 +169,7 @@ export interface DumpOptions extends TreeOptions {
   readonly trackMem?: boolean | undefined;
   /** How a pre-dump reads memory. Default: `splice`. Since 3.14. */
   readonly preDumpMode?: 'splice' | 'vm-read' | undefined;
-  /** Leaves out TCP connections that are not established yet. Since 2.4. */
+  /** Leaves out TCP connections that are not accepted yet. Since 2.4. */
   readonly tcpSkipInFlight?: boolean | undefined;
   /** Largest deleted file to carry in the images, in bytes. Default: 1 MiB. Since 1.7. */
   readonly ghostLimit?: number | undefined;

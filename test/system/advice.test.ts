@@ -80,7 +80,8 @@ const dumps: readonly [what: string, code: string, options: string[], why: RegEx
 
 /** Python that listens. */
 const server = 's = socket.create_server(("127.0.0.1", 0))';
-const connected = `${server}; c = socket.create_connection(s.getsockname()); a, _ = s.accept()`;
+// SO_REUSEADDR: the end that closes first keeps its port for a minute otherwise.
+const connected = `${server}; c = socket.socket(); c.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); c.connect(s.getsockname()); a, _ = s.accept()`;
 const unaccepted = `${server}; socket.create_connection(s.getsockname()).close()`;
 
 /** Programs with sockets that some versions of CRIU cannot dump on newer kernels. */
@@ -316,7 +317,7 @@ describe('the words of criuctl for a failure', () => {
       const port = readFileSync(join(full.directory, 'port'), 'utf8');
       const program = await Program.start(
         user,
-        `s = socket.socket(); s.setblocking(False); s.connect_ex(("127.0.0.1", ${port}))`,
+        `s = socket.socket(); s.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 100); s.setblocking(False); s.connect_ex(("127.0.0.1", ${port}))`,
       );
       try {
         const option = user === 'root' ? '--tcp-established' : '--tcp-close';

@@ -31,6 +31,7 @@ describe('a restore within a minute of the end of a program with a connection', 
       failed(restore(), 1, /a port of the program is in use/, /Try it again in a minute/);
       await eventually('the connection has closed', () => !closes());
       must(restore());
+      await program.runsOn();
     } finally {
       program.end();
     }

@@ -59,7 +59,7 @@ export function dumpsInternet(): boolean {
 }
 
 export function needsInternet(context: Mocha.Context): void {
-  if (!dumpsInternet()) cannotShowHere(context, 'this CRIU cannot dump TCP sockets on this kernel');
+  if (!dumpsInternet()) attackIsImpossible(context, 'this CRIU cannot dump TCP sockets on this kernel');
 }
 
 /** A fresh directory on a real file system: CRIU compares device numbers, and /tmp may be anything. */
