@@ -111,7 +111,7 @@ export class Job {
     if (left.length === 0) return false;
     for (const each of left) empty(each);
     removeIfThere(link);
-    for (const each of left) removeWhole(each);
+    for (const each of left) rmSync(each, { recursive: true, force: true });
     return true;
   }
 
@@ -337,8 +337,9 @@ export class Job {
     const link = join(home, this.name);
     if (isLink(link)) removeIfThere(link);
     // Elsewhere, the leftovers of other jobs are for those who have them in a directory of jobs.
-    for (const each of [aside, ...leftIn(home, removed), ...leftIn(place, removedOf(this.name))])
-      removeWhole(each);
+    rmSync(aside, { recursive: true, force: true });
+    for (const each of [...leftIn(home, removed), ...leftIn(place, removedOf(this.name))])
+      removeLeftover(each);
   }
 }
 
@@ -370,11 +371,12 @@ function leftIn(place: string, names: RegExp): string[] {
     });
 }
 
+/** @throws Error of node:fs: images are secrets, and what stays is told. */
 function empty(directory: string): void {
-  for (const name of existsSync(directory) ? readdirSync(directory) : []) removeWhole(join(directory, name));
+  for (const name of readdirSync(directory)) rmSync(join(directory, name), { recursive: true, force: true });
 }
 
-function removeWhole(path: string): void {
+function removeLeftover(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true });
   } catch {

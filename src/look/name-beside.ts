@@ -35,7 +35,10 @@ export class NamesBeside {
           const name = entries.readSync()?.name;
           if (name === undefined) break;
           const inode = inodeOf(join(directory, name));
-          if (inode !== undefined) names.set(inode, [...(names.get(inode) ?? []), name]);
+          if (inode === undefined) continue;
+          const known = names.get(inode);
+          if (known) known.push(name);
+          else names.set(inode, [name]);
         }
       } finally {
         entries.closeSync();
