@@ -26,7 +26,7 @@ import { version } from '../version.ts';
 const programDirectory = dirname(fileURLToPath(import.meta.url));
 
 /** Time for an engine to become its caller, which includes opening the caller's directories. */
-const launchTimeoutMs = 10_000;
+const launchTimeoutMs = 30_000;
 
 main().then((code) => {
   process.exitCode = code;

@@ -71,7 +71,7 @@ const sweepDelayMs = 50;
 const statusIntervalMs = 200;
 
 /** The time for reading a caller in /proc: the caller may be inside execve(2), on a file system that never answers. */
-const callerDeadlineMs = 10_000;
+const callerDeadlineMs = 30_000;
 
 /** The time for last replies at the end of a stop. */
 const graceMs = 1000;

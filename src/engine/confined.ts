@@ -10,6 +10,7 @@ import { constants as os } from 'node:os';
 import { native, type OwnedFd, type Process, type SeqpacketSocket, Watch } from '../native/binding.ts';
 import { closeSocket } from '../native/close-socket.ts';
 import { offsetsOf } from '../policy/clocks.ts';
+import { startDeadline } from '../proc/deadline.ts';
 import type { MadeTime } from './confined-identity.ts';
 import { findCriu } from './criu-binary.ts';
 import { requireUnprivilegedMode } from './criu-version.ts';
@@ -257,15 +258,13 @@ function birthOf(control: SeqpacketSocket, launcher: Launcher, deadlineMs: numbe
   if (launcher.process) return Promise.resolve();
   return new Promise((resolve, reject) => {
     const settle = (error?: Error): void => {
-      clearTimeout(timer);
+      stop();
       control.watch(0);
       if (error) reject(error);
       else resolve();
     };
-    const timer = setTimeout(
-      () =>
-        settle(new LaunchError(os.errno.ETIMEDOUT, `The engine was not there after ${deadlineMs / 1000} s`)),
-      deadlineMs,
+    const stop = startDeadline(deadlineMs, () =>
+      settle(new LaunchError(os.errno.ETIMEDOUT, `The engine was not there after ${deadlineMs / 1000} s`)),
     );
     control.watch(Watch.readable, () => {
       try {
@@ -310,7 +309,7 @@ function answerOf(
     let guarded = false;
     let clocks: MadeTime['clocks'] = 'caller';
     const settle = (finish: () => void): void => {
-      clearTimeout(timer);
+      stop();
       control.watch(0);
       finish();
     };
@@ -321,14 +320,14 @@ function answerOf(
         if (ready?.socket) closeSocket(ready.socket);
         reject(new LaunchError(errno, message));
       });
-    const timer = setTimeout(() => {
+    const stop = startDeadline(deadlineMs, () => {
       fail(
         os.errno.ETIMEDOUT,
         ready
           ? `${context.criu} did not load ${context.preload} within ${deadlineMs / 1000} s, which it must when it serves users: it is linked statically, or the caller's limits leave it no memory`
           : `Opening the directories and reading the clocks in the images took longer than ${deadlineMs / 1000} s`,
       );
-    }, deadlineMs);
+    });
     control.watch(Watch.readable, () => {
       try {
         const packet = control.receive(maxAnswerBytes, 1);

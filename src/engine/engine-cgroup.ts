@@ -24,6 +24,7 @@ import { constants as os } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { native, type OwnedFd } from '../native/binding.ts';
+import { startDeadline } from '../proc/deadline.ts';
 import {
   apartName,
   type CgroupKind,
@@ -285,10 +286,17 @@ export class EngineCgroup {
    */
   async freeze(deadlineMs: number): Promise<void> {
     this.#write('cgroup.freeze', '1');
-    const start = performance.now();
-    while (!/^frozen 1$/m.test(this.#read('cgroup.events'))) {
-      if (performance.now() - start > deadlineMs) throw new Error('Its tasks could not be frozen in time');
-      await new Promise((resolve) => setTimeout(resolve, freezePollMs));
+    let late = false;
+    const stop = startDeadline(deadlineMs, () => {
+      late = true;
+    });
+    try {
+      while (!/^frozen 1$/m.test(this.#read('cgroup.events'))) {
+        if (late) throw new Error('Its tasks could not be frozen in time');
+        await new Promise((resolve) => setTimeout(resolve, freezePollMs));
+      }
+    } finally {
+      stop();
     }
   }
 

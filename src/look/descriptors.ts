@@ -1,6 +1,7 @@
 /** Reads the descriptors of a process from /proc, with the facts that its links and fdinfo tell. */
 import { readdirSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { within } from '../proc/deadline.ts';
 
 export interface Descriptor {
   readonly pid: number;
@@ -49,12 +50,7 @@ export async function inTime<T>(promises: readonly Promise<T>[]): Promise<(T | u
       () => {},
     ),
   );
-  let timer: NodeJS.Timeout | undefined;
-  const over = new Promise((resolve) => {
-    timer = setTimeout(resolve, patienceMs);
-  });
-  await Promise.race([Promise.all(kept), over]);
-  clearTimeout(timer);
+  await within<unknown>(patienceMs, Promise.all(kept), () => undefined);
   return results;
 }
 

@@ -9,6 +9,7 @@
 import { constants } from 'node:fs';
 import { native, type OwnedFd } from '../native/binding.ts';
 import { type Caller, CallerGoneError, type CallerState, looksPrivileged, readTwice } from './caller.ts';
+import { within } from './deadline.ts';
 import { answerAtOnce, answerElsewhere, type ProcReading } from './reading.ts';
 import { readSurroundings, type Surroundings } from './surroundings.ts';
 
@@ -135,22 +136,12 @@ export class CallerReader {
       () => {},
       () => {},
     );
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => {
-        this.#lose(uid, lane, over);
-        reject(
-          new CallerGoneError(
-            `${what} could not be read within ${this.#deadlineMs / 1000} s: it is inside execve(2), or has very many threads`,
-          ),
-        );
-      }, this.#deadlineMs);
+    return within(this.#deadlineMs, reading, () => {
+      this.#lose(uid, lane, over);
+      throw new CallerGoneError(
+        `${what} could not be read within ${this.#deadlineMs / 1000} s: it is inside execve(2), or has very many threads`,
+      );
     });
-    try {
-      return await Promise.race([reading, late]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 
   #lose(uid: number, lane: Lane, over: Promise<void>): void {

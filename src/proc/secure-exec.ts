@@ -1,10 +1,11 @@
 /** Tells which processes run a program that was started across a privilege boundary (AT_SECURE in getauxval(3)). */
 import { constants } from 'node:fs';
-import { native } from '../native/binding.ts';
+import { native, type ProcAnswer } from '../native/binding.ts';
+import { within } from './deadline.ts';
 import { parseAuxvSecure } from './status.ts';
 
 /** A process inside execve(2) can keep the reader of its auxv waiting for as long as its user likes (caller-reader.ts). */
-const deadlineMs = 10_000;
+const deadlineMs = 30_000;
 
 /** Fails closed: a process whose auxv cannot be read in time is among the result. */
 export async function runsAcrossPrivileges(pids: readonly number[]): Promise<ReadonlySet<number>> {
@@ -15,11 +16,7 @@ export async function runsAcrossPrivileges(pids: readonly number[]): Promise<Rea
     pids.map((pid) => ({ read: 'file', path: `${pid}/auxv` })),
   );
   proc.close();
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), deadlineMs);
-  });
-  const answers = await Promise.race([reading, late]).finally(() => clearTimeout(timer));
+  const answers = await within<readonly ProcAnswer[] | undefined>(deadlineMs, reading, () => undefined);
   return new Set(
     pids.filter((_pid, at) => {
       const auxv = answers?.[at];

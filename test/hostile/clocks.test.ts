@@ -131,7 +131,7 @@ describe('the clocks in images that alice writes', () => {
     await assertNeverRan(images);
   });
 
-  it('are refused after ten seconds if they lie on a file system that never answers, and bob is served meanwhile', async function () {
+  it('are refused after 30 seconds if they lie on a file system that never answers, and bob is served meanwhile', async function () {
     needsFuse(this);
     const images = await AlicesImages.make();
     const mount = SilentMount.of('alice');
@@ -141,7 +141,7 @@ describe('the clocks in images that alice writes', () => {
       const answer = images.restore();
       await mount.asked();
       await assertServed('bob');
-      assertRefused(await answer, /reading the clocks in the images took longer than 10 s/);
+      assertRefused(await answer, /reading the clocks in the images took longer than 30 s/);
     } finally {
       mount.end();
     }

@@ -17,7 +17,7 @@ import { endTracedElsewhere } from './sweep.ts';
 import { whyHeld } from './why-held.ts';
 
 /** The time for all tasks to freeze. */
-const freezeDeadlineMs = 10_000;
+const freezeDeadlineMs = 30_000;
 
 /**
  * Freezes and verifies the tree. If the tree may run, it stays frozen and the engine alone is thawed. Otherwise both stay frozen,

@@ -8,10 +8,11 @@ import { native } from '../../native/binding.ts';
 import { judgeHolding, type Surroundings } from '../../policy/held.ts';
 import { type Holdings, parseHoldings } from '../../policy/holdings.ts';
 import type { Restorer } from '../../policy/restored.ts';
+import { within } from '../../proc/deadline.ts';
 import { type Reading, readInTurns } from '../../proc/turns.ts';
 
 /** The time for one reading, enough for the largest of trees. */
-const deadlineMs = 10_000;
+const deadlineMs = 30_000;
 
 /** The limit of blocked threads over all users: each has a stack. */
 const maxLost = 256;
@@ -36,23 +37,14 @@ export class HeldReader {
       throw new Error('an earlier tree has yet to be looked through, on a file system that does not answer');
     }
     const reading = this.#read(processes, { uid, gid, groups });
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => {
-        this.#lose(uid, reading);
-        const seconds = this.#deadlineMs / 1000;
-        reject(
-          new Error(
-            `what it holds could not be looked at within ${seconds} s: a file system does not answer`,
-          ),
-        );
-      }, this.#deadlineMs);
+    const read = await within(this.#deadlineMs, reading, () => {
+      this.#lose(uid, reading);
+      const seconds = this.#deadlineMs / 1000;
+      throw new Error(
+        `what it holds could not be looked at within ${seconds} s: a file system does not answer`,
+      );
     });
-    try {
-      return parseHoldings(await Promise.race([reading, late]));
-    } finally {
-      clearTimeout(timer);
-    }
+    return parseHoldings(read);
   }
 
   #lose(uid: number, reading: Promise<unknown>): void {
