@@ -15,6 +15,7 @@ import {
 } from '../native/binding.ts';
 import { closeSocket } from '../native/close-socket.ts';
 import { maxPacketBytes } from '../native/limits.ts';
+import { within } from '../proc/deadline.ts';
 import { sleepsOn } from '../proc/sleeping.ts';
 import type { StderrFile } from './stderr-file.ts';
 
@@ -23,6 +24,9 @@ import type { StderrFile } from './stderr-file.ts';
  * (privileged.ts).
  */
 export const usualConnection = 3;
+
+/** The longest time to wait for the last words of an engine that has answered: it may be in its caller's hands. */
+const lateWordsMs = 5_000;
 
 /** The way an engine ended: `lost` by a signal; `unknown` if it was no child of this process. */
 export interface EngineExit {
@@ -69,6 +73,8 @@ export class Engine {
   /** The socket whose head is the last delivered message, which must still be taken from the queue. */
   #untaken: SeqpacketSocket | undefined;
   #exit: EngineExit | undefined;
+  /** Called once the kernel has reported the exit. */
+  readonly #onceGone: (() => void)[] = [];
   #ended = false;
   /** Its last lines on stderr, after it has ended. */
   #lastWords: readonly string[] | undefined;
@@ -96,6 +102,7 @@ export class Engine {
       // A user may hold a copy of the other end, from a child of the engine: what is queued is read, and no more is taken.
       this.#socket?.shutdown('read');
       if (!this.#paused) this.#drain();
+      for (const call of this.#onceGone.splice(0)) call();
     });
   }
 
@@ -181,6 +188,18 @@ export class Engine {
   /** The last lines on its stderr about the present request; a user without root may write anything there. */
   get lastWords(): readonly string[] {
     return this.#lastWords ?? this.#stderr.tail();
+  }
+
+  /**
+   * CRIU without a log keeps its lines to itself until it exits, which comes after its final reply (flush_early_log_to_stderr).
+   * @returns the last lines, once there are any or the engine has exited, at the latest after {@link lateWordsMs}.
+   */
+  async lateWords(): Promise<readonly string[]> {
+    if (this.lastWords.length === 0 && !this.gone) {
+      const exit = new Promise<void>((resolve) => this.#onceGone.push(resolve));
+      await within(lateWordsMs, exit, () => {});
+    }
+    return this.lastWords;
   }
 
   /**

@@ -5,18 +5,19 @@ import type { SessionParts } from './parts.ts';
 
 export type Final = Extract<Input, { on: 'engine-final' }>;
 
-/** @returns a promise if the log of root's request has to be read. */
+/** @returns a promise if the log of root's request has to be read, or the words of an engine that has yet to exit. */
 export function reword(
   { engines, messages }: Pick<SessionParts, 'engines' | 'messages'>,
   input: Final,
 ): Final | Promise<Final> {
   const { final } = messages;
   if (!final || input.success) return input;
-  const worded = (log: readonly string[]): Final => {
-    const words = wordsOf(engines.lastWords);
+  const worded = (spoken: readonly string[], log: readonly string[]): Final => {
+    const words = wordsOf(spoken);
     const better = explain(final, { ...words, log: [...log, ...words.log] }, engines.logDirectory);
     return better ? messages.reword(better) : input;
   };
-  const lines = saysLittle(final) ? engines.logLines() : undefined;
-  return lines ? lines.then(worded) : worded([]);
+  if (!saysLittle(final)) return worded(engines.lastWords, []);
+  const spoken = final.cr_errmsg?.trim() ? engines.lastWords : engines.lateWords();
+  return Promise.all([spoken, engines.logLines() ?? []]).then((words) => worded(...words));
 }

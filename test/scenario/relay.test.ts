@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { text } from 'node:stream/consumers';
+import { EBADRQC } from '../../src/native/errnos.ts';
 import { decodeRequest, encodeRequest, encodeResponse } from '../../src/protocol/codec.ts';
 import { type CriuReq, type CriuResp, ReqType } from '../../src/protocol/messages.ts';
 import { Client, sends } from './support/client.ts';
@@ -250,6 +251,16 @@ print(connection.recv(4096).hex())
     service.engine('receive', 'exit 3');
     const reply = await new Client(service.address).ask(dump);
     assert.match(reply.cr_errmsg!, /status 3/);
+  });
+
+  it('gives the reason of an engine whose words come after its failing reply, at its exit', async () => {
+    const failed: CriuResp = { type: ReqType.DUMP, success: false, cr_errno: EBADRQC };
+    const words = "Error (criu/log.c:222): Can't create log file criu.log: Read-only file system";
+    service.engine('receive', sends(failed), 'sleep 300', `stderr ${words}`, 'exit 1');
+    const [reply, ...more] = await new Client(service.address).send(dump).all();
+    assert.deepEqual(more, []);
+    assert.match(reply?.cr_errmsg ?? '', /The log criu\.log cannot be written in .*: EROFS/);
+    assert.equal(reply?.cr_errno, os.errno.EROFS);
   });
 
   it('delivers the messages of an engine that died with requests unread', async () => {

@@ -225,6 +225,11 @@ export class EngineLease {
     return this.#engine?.lastWords ?? [];
   }
 
+  /** As {@link Engine.lateWords}. */
+  async lateWords(): Promise<readonly string[]> {
+    return this.#engine?.lateWords() ?? [];
+  }
+
   get confined(): ConfinedIdentity | undefined {
     return this.#confined;
   }

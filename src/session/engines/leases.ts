@@ -287,6 +287,11 @@ export class EngineLeases {
     return this.#current?.lastWords ?? [];
   }
 
+  /** The last lines of an engine that has failed without a reason, once it has exited. */
+  async lateWords(): Promise<readonly string[]> {
+    return this.#current?.lateWords() ?? [];
+  }
+
   /** The last error lines of CRIU's log of the current request, if the service may read it. */
   logLines(): Promise<readonly string[]> | undefined {
     return this.#current?.logLines();
