@@ -129,8 +129,10 @@ class Tree {
   #pipe(descriptor: Descriptor, inode: number): Thing {
     const { link } = descriptor;
     const use = accessOf(descriptor).writes ? 'write' : 'read';
-    const holders = this.#around.holders.of(link, use === 'write' ? 'read' : 'write');
-    const end = this.#pipes.hasBoth(link) ? 'inside' : this.#endOf(descriptor, use === 'write', holders);
+    const other = use === 'write' ? 'read' : 'write';
+    const holders = this.#around.holders.of(link, other);
+    const isInside = this.#pipes.hasBoth(link) || this.#around.holders.isInside(link, other);
+    const end = isInside ? 'inside' : this.#endOf(descriptor, use === 'write', holders);
     return { kind: 'pipe', use, inode, end, holders };
   }
 
@@ -150,7 +152,7 @@ class Tree {
       const end =
         peer === 0
           ? 'nobody'
-          : this.#sockets.has(peer)
+          : this.#sockets.has(peer) || holders.isInside(`socket:[${peer}]`)
             ? 'inside'
             : holding.length > 0
               ? 'outside'

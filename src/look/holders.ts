@@ -1,5 +1,6 @@
 /** Finds the processes outside of a tree that hold the other ends of its files. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { statOf } from '../proc/stat.ts';
 import { sanitize } from '../systemd/log.ts';
 import { accessOf, parseInfo } from './descriptors.ts';
 import type { Holder } from './things.ts';
@@ -9,27 +10,41 @@ export interface Holders {
   of(link: string, use?: 'read' | 'write'): readonly Holder[];
   /** Masters of pseudo terminals, by the number of the terminal. */
   ofTerminal(number: number): readonly Holder[];
+  /** A process that the tree has started since it was read has the link, and uses it so. */
+  isInside(link: string, use?: 'read' | 'write'): boolean;
   /** Some processes could not be read. */
   readonly isPartial: boolean;
 }
 
 const master = /^\/dev\/(?:pts\/)?ptmx$/;
 
+/** What is found where no link matters. */
+export const noHolders: Holders = {
+  of: () => [],
+  ofTerminal: () => [],
+  isInside: () => false,
+  isPartial: false,
+};
+
+type ByLink = Map<string, Map<number, Use>>;
+
 /**
  * Looks at every process that may be read.
  * @param wanted links that matter.
- * @param except processes of the tree.
+ * @param tree the processes of the tree, as far as they were there when it was read.
  */
-export function findHolders(wanted: ReadonlySet<string>, except: ReadonlySet<number>): Holders {
-  const byLink = new Map<string, Map<number, Use>>();
+export function findHolders(wanted: ReadonlySet<string>, tree: ReadonlySet<number>): Holders {
+  const outside: ByLink = new Map();
+  const inside: ByLink = new Map();
   let isPartial = false;
   for (const name of readdirSync('/proc')) {
     const pid = Number(name);
-    if (!Number.isInteger(pid) || except.has(pid) || pid === process.pid) continue;
+    if (!Number.isInteger(pid) || tree.has(pid) || pid === process.pid) continue;
     try {
       for (const [fd, link] of linksOf(pid)) {
         const key = master.test(link) ? keyOfMaster(pid, fd) : link;
-        if (key !== undefined && wanted.has(key)) add(byLink, key, pid, usedBy(pid, fd));
+        if (key !== undefined && wanted.has(key))
+          add(descends(pid, tree) ? inside : outside, key, pid, usedBy(pid, fd));
       }
     } catch (error) {
       // A process that has ended holds nothing.
@@ -37,11 +52,24 @@ export function findHolders(wanted: ReadonlySet<string>, except: ReadonlySet<num
       if (code !== 'ENOENT' && code !== 'ESRCH') isPartial = true;
     }
   }
+  const having = (byLink: ByLink, link: string, use?: 'read' | 'write'): number[] =>
+    [...(byLink.get(link) ?? [])].filter(([, uses]) => use === undefined || uses[use]).map(([pid]) => pid);
   const of = (link: string, use?: 'read' | 'write'): readonly Holder[] =>
-    [...(byLink.get(link) ?? [])]
-      .filter(([, uses]) => use === undefined || uses[use])
-      .map(([pid]) => ({ pid, name: nameOf(pid) }));
-  return { of, ofTerminal: (number) => of(keyOfTerminal(number)), isPartial };
+    having(outside, link, use).map((pid) => ({ pid, name: nameOf(pid) }));
+  return {
+    of,
+    ofTerminal: (number) => of(keyOfTerminal(number)),
+    isInside: (link, use) => having(inside, link, use).length > 0,
+    isPartial,
+  };
+}
+
+/** True if the process has an ancestor in the tree. */
+function descends(pid: number, tree: ReadonlySet<number>): boolean {
+  for (let above = statOf(pid)?.parent; above !== undefined && above > 1; above = statOf(above)?.parent) {
+    if (tree.has(above)) return true;
+  }
+  return false;
 }
 
 /** The ways in which a process uses a file. */
@@ -81,7 +109,7 @@ function* linksOf(pid: number): Generator<[string, string]> {
   }
 }
 
-function add(byLink: Map<string, Map<number, Use>>, key: string, pid: number, use: Use): void {
+function add(byLink: ByLink, key: string, pid: number, use: Use): void {
   const known = byLink.get(key) ?? new Map<number, Use>();
   const before = known.get(pid);
   known.set(pid, { read: use.read || before?.read === true, write: use.write || before?.write === true });

@@ -1,6 +1,7 @@
 /** Looks at a process tree through /proc, with the rights of the asking user: would a dump of it come back? It changes nothing. */
 import { readFileSync, readlinkSync, statSync } from 'node:fs';
 import { release } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { InstalledCriu } from '../engine/installed-criu.ts';
 import { type ReadThread, readTree } from '../proc/process-tree.ts';
 import { statOf } from '../proc/stat.ts';
@@ -11,15 +12,19 @@ import { classify, type Surrounding, wantedLinks } from './classify.ts';
 import { type Conclusion, conclude } from './conclusion.ts';
 import { credentialsOf, readOwnStatus } from './credentials.ts';
 import { type Descriptor, readDescriptors } from './descriptors.ts';
-import { findHolders, nameOf } from './holders.ts';
+import { findHolders, nameOf, noHolders } from './holders.ts';
 import { knownFault } from './known-programs.ts';
 import { mayCreateBeside, mayOpen, readMappings } from './mappings.ts';
 import { NamesBeside, sharesPaths } from './name-beside.ts';
 import { socketFile } from './socket-file.ts';
 import { isWhole, protocolOf, readInternetSockets, readUnixSockets } from './sockets.ts';
+import { steady } from './steady.ts';
 import type { Facts, Found, ProcessFacts, Thing } from './things.ts';
 
 export { commandsFor, nounOf } from './conclusion.ts';
+
+/** Between two looks at the same tree: longer than most processes take from fork(2) to execve(2). */
+const pauseMs = 40;
 
 export interface Look extends Conclusion {
   readonly facts: Facts;
@@ -38,8 +43,13 @@ export async function look(
   // The addon's threads do not keep Node running.
   const running = setInterval(() => {}, 1000);
   try {
-    const facts = await readFacts(pid, nameOfUser, credentials);
-    return facts && { facts, ...conclude(facts) };
+    return await steady(
+      async () => {
+        const facts = await readFacts(pid, nameOfUser, credentials);
+        return facts && { facts, ...conclude(facts) };
+      },
+      () => sleep(pauseMs),
+    );
   } finally {
     clearInterval(running);
   }
@@ -105,8 +115,7 @@ function things(
     pids,
     unix,
     internet: unix ? new Map([...pids].flatMap((pid) => [...readInternetSockets(pid)])) : new Map(),
-    holders:
-      wanted.size > 0 ? findHolders(wanted, pids) : { of: () => [], ofTerminal: () => [], isPartial: false },
+    holders: wanted.size > 0 ? findHolders(wanted, pids) : noHolders,
     stopped,
     mountsOf,
     terminalOf,

@@ -1,6 +1,6 @@
 /** Reads the sockets of a network namespace, the kind of each, and its other end; tells if a pipe has another end. */
 import { readFileSync } from 'node:fs';
-import { native } from '../native/binding.ts';
+import { type NativeError, native } from '../native/binding.ts';
 import type { Descriptor } from './descriptors.ts';
 
 export interface UnixSocket {
@@ -122,8 +122,9 @@ function addressOf(text: string): string {
 export function isWhole({ pid, fd }: Pick<Descriptor, 'pid' | 'fd'>, writes: boolean): boolean | undefined {
   try {
     return native.pipeIsWhole(`/proc/${pid}/fd/${fd}`, writes);
-  } catch {
-    return undefined;
+  } catch (error) {
+    // It was closed meanwhile.
+    return (error as NativeError).code === 'ENOENT' ? false : undefined;
   }
 }
 

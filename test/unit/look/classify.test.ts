@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import type { Stats } from 'node:fs';
 import { classify, type Surrounding, wantedLinks } from '../../../src/look/classify.ts';
 import { type Descriptor, inTime, parseInfo } from '../../../src/look/descriptors.ts';
+import type { Holders } from '../../../src/look/holders.ts';
 import { parseMappings } from '../../../src/look/mappings.ts';
 import { parseInternetSockets, parseUnixSockets } from '../../../src/look/sockets.ts';
 import type { Holder, Thing } from '../../../src/look/things.ts';
@@ -36,6 +37,7 @@ function around(more: Partial<Surrounding> = {}, held: Record<string, Holder[]> 
     holders: {
       of: (link) => held[link] ?? [],
       ofTerminal: (number) => held[`tty-index:${number}`] ?? [],
+      isInside: () => false,
       isPartial: true,
     },
     stopped: false,
@@ -70,6 +72,22 @@ describe('what the descriptors of a tree are', () => {
     assert.deepEqual([ends(true), ends(false)], [['unseen'], ['nobody']]);
     const alone = things([both[0]!], around({ isWhole: (_, writes) => !writes }));
     assert.deepEqual(alone[0]?.kind === 'pipe' && alone[0].end, 'nobody');
+  });
+
+  it('a pipe or a socket whose other end a later process of the tree has: in the tree, whoever else has it', () => {
+    const unix = new Map([[5, { type: 'stream', peer: 6, name: '', file: 0, isBound: false }] as const]);
+    const asked: [string, string | undefined][] = [];
+    const isInside: Holders['isInside'] = (link, use) => asked.push([link, use]) > 0;
+    const holders = { ...around({}, { 'pipe:[5]': [tee] }).holders, isInside };
+    const found = things([descriptor(1, 'pipe:[5]'), descriptor(2, 'socket:[5]')], around({ unix, holders }));
+    assert.deepEqual(
+      found.map((thing) => 'end' in thing && thing.end),
+      ['inside', 'inside'],
+    );
+    assert.deepEqual(asked, [
+      ['pipe:[5]', 'read'],
+      ['socket:[6]', undefined],
+    ]);
   });
 
   it('a file that the looking user may not open by its name, for the use that a descriptor has', () => {
