@@ -17,6 +17,9 @@ export function title(work: string): string {
       .replace(/^dump/, 'DUMP')
       .replace(/alice$/, 'user without root **')
       .replace(/^restore/, 'RESTORE')
+      .replace(/^start --version/, 'criuctl --version')
+      .replace(/^start (.*)/, 'criuctl $1, to its first packet')
+      .replace(/^run (.*)/, 'criuctl $1')
       .replace(/^tree (\d+)/, 'refusal after a look at $1 tasks')
       .replace(/^beside tree (\d+)/, 'VERSION beside looks at $1 tasks')
   );

@@ -4,6 +4,8 @@
 out=/bench/out
 ours=/run/criu-service.socket
 theirs=/run/criu-c.socket
+# A socket that hears the first packet, and says nothing.
+mute=/run/mute.socket
 images=/images
 
 # sample WORK WAY COMMAND...: the command prints numbers, each on a line. A failing command is reported and counted,

@@ -77,6 +77,27 @@ for megabytes in 1 100 500; do
   rm -rf "$images/dump"
 done
 
+say "the start of criuctl"
+pid=$(start_target 1)
+rm -rf "$images/dump"
+mkdir "$images/dump"
+criu dump --tree "$pid" --images-dir "$images/dump" --log-file dump.log --leave-running
+for ((round = 0; round < start_count; round++)); do
+  sample 'start --version' ours ./command criuctl --version
+  sample 'start --version' cli ./command criu --version
+  for verb in check version status; do sample "start $verb" ours ./first "$mute" criuctl "$verb" --service "$mute"; done
+  rm -rf "$images/new"
+  sample 'start dump' ours ./first "$mute" criuctl dump "$pid" -D "$images/new" --service "$mute"
+  rm -rf "$images/new"
+  sample 'start pre-dump' ours ./first "$mute" criuctl pre-dump "$pid" -D "$images/new" --track-mem --service "$mute"
+  sample 'start restore' ours ./first "$mute" criuctl restore -D "$images/dump" --service "$mute"
+  sample 'run look' ours ./command criuctl look "$pid"
+  sample 'run jobs' ours ./command criuctl jobs
+  for verb in show verify size; do sample "run images $verb" ours ./command criuctl images "$verb" "$images/dump"; done
+done
+rm -rf "$images/dump" "$images/new"
+end_target "$pid"
+
 say "a dump without root"
 pid=$(start_as alice target 1)
 for way in ours cli; do samples=/dev/null dump_of_alice "$way" "$pid"; done
