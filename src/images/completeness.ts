@@ -1,4 +1,5 @@
 /** Is a directory of images complete? Each image tells which others a restore reads; CRIU takes most that are absent for empty. */
+import { sizeOfPages } from './compressed.ts';
 import type { ImageRecord } from './image-file.ts';
 import type { Message } from './message.ts';
 import { judgeParents } from './parents.ts';
@@ -156,7 +157,7 @@ export class Completeness {
     if (typeof pages === 'string') return;
     if (pages.inParent > 0) this.#incremental.push(file);
     const name = `pages-${pages.pagesId}.img`;
-    const bytes = this.#reading.guarded(() => this.#reading.directory.sizeOf(name));
+    const bytes = this.#reading.guarded(() => sizeOfPages(this.#reading.directory, name));
     if (bytes === undefined) return;
     // CRIU opens the pages also where a pagemap is empty.
     if (bytes === 'absent') this.#tell({ kind: 'absent', file: name, role: 'pages' });

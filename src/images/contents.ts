@@ -1,5 +1,7 @@
 /** The contents of a directory of images, as `criuctl images show` tells them. */
 import { eachParent } from './chain.ts';
+import { compressedSpace } from './compressed.ts';
+import type { CompressedSpace } from './compressed-space.ts';
 import type { Fault } from './fault.ts';
 import type { ImageDirectory } from './image-directory.ts';
 import { type OpenFiles, readOpenFiles } from './open-files.ts';
@@ -52,6 +54,8 @@ export interface Contents {
   /** Options of a restore. */
   readonly needs: readonly string[];
   readonly space: Space;
+  /** Images of pages that are compressed: of them command lines are not read. */
+  readonly compressed: CompressedSpace;
   /** The directories of the dumps before, the nearest first. */
   readonly parents: readonly Space[];
   readonly faults: readonly Fault[];
@@ -72,6 +76,7 @@ export function contentsOf(directory: ImageDirectory): Contents {
   const files = readOpenFiles(reading, executables);
   shown.name(executables);
   const { space, sharedMemory } = spaceOf(reading);
+  const compressed = compressedSpace(reading);
   const parents: Space[] = [];
   eachParent(reading, (parent) => parents.push(sizesIn(parent)));
   return {
@@ -87,6 +92,7 @@ export function contentsOf(directory: ImageDirectory): Contents {
     files,
     needs: needsOf(files, tasks),
     space,
+    compressed,
     parents,
     faults: reading.faults,
   };

@@ -1,7 +1,7 @@
 /** Files that a dump has written, told from those that its user, or a program, has put beside them: only the former may be removed. */
 import { closeSync, lstatSync, readSync } from 'node:fs';
 import { basename } from 'node:path';
-import { isImage, isManifestName, isOfDump } from './dump-names.ts';
+import { isImage, isManifestName, isOfDump, isUnfinishedPages, nameOfCompressed } from './dump-names.ts';
 import { headMagics } from './head-magics.ts';
 import { isManifestFile } from './manifest/names.ts';
 import { openRegular } from './open-regular.ts';
@@ -35,6 +35,7 @@ export function isFileOfDump(path: string): boolean {
   const name = basename(path);
   if (!isOfDump(name)) return false;
   if (isManifestName(name)) return isManifestFile(path);
+  if (nameOfCompressed(name) !== undefined || isUnfinishedPages(name)) return true;
   if (name === 'parent') return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
   if (isImage(name)) return ofCriu.test(name) || beginsWith(path, isHead);
   if (name.endsWith('.log')) return logs.has(name) || beginsWith(path, isLog);

@@ -7,18 +7,49 @@ export function isImage(name: string): boolean {
   return name.endsWith('.img');
 }
 
+const pagesName = /^pages-(?:shmem-)?\d+\.img$/;
+
+/** An image of pages: of all images, these alone are compressed. */
+export function isPages(name: string): boolean {
+  return pagesName.test(name);
+}
+
+/** The name of an image of pages at rest. */
+export function compressedName(name: string): string {
+  return `${name}.zst`;
+}
+
+/** @returns the name of the image of pages; undefined if this is no name of a compressed image. */
+export function nameOfCompressed(name: string): string | undefined {
+  const pages = name.endsWith('.zst') ? name.slice(0, -'.zst'.length) : '';
+  return isPages(pages) ? pages : undefined;
+}
+
+/** The name of an image of pages, compressed or not, until it is complete. */
+export function unfinishedName(name: string): string {
+  return `${name}.new`;
+}
+
+/** A file that a killed criuctl has left where it compressed or expanded pages. Nothing reads it. */
+export function isUnfinishedPages(name: string): boolean {
+  const complete = name.endsWith('.new') ? name.slice(0, -'.new'.length) : '';
+  return isPages(complete) || nameOfCompressed(complete) !== undefined;
+}
+
 /** A file of this name is a manifest only if it begins as a manifest. */
 export function isManifestName(name: string): boolean {
   return name === manifestName || name === unfinishedManifestName;
 }
 
-/** While a criuctl dumps into a directory, it holds a lock of this file. */
+/** While a criuctl dumps into a directory, or compresses its pages, it holds a lock of this file. */
 export const lockName = 'criuctl.lock';
 
-/** An image, a round, a manifest, the link to the images before, a log, CRIU's statistics, or the lock of a dump in flight. */
+/** An image, compressed or not, a round, a manifest, the link to the images before, a log, CRIU's statistics, or the lock of a dump in flight. */
 export function isOfDump(name: string): boolean {
   return (
     isImage(name) ||
+    nameOfCompressed(name) !== undefined ||
+    isUnfinishedPages(name) ||
     isRoundName(name) ||
     isManifestName(name) ||
     name === 'parent' ||

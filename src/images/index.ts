@@ -26,6 +26,7 @@ export type { InternetSocket } from './addresses.ts';
 export type { Listed } from './bounded.ts';
 export type { Difference, MappingDifference, TaskDifference } from './compare.ts';
 export type { PageCounts } from './compare-memory.ts';
+export type { CompressedSpace } from './compressed-space.ts';
 export type { Contents, TaskContents } from './contents.ts';
 export type { Fault } from './fault.ts';
 export { ImageError } from './image-error.ts';
@@ -58,7 +59,10 @@ export function showImages(directory: string): Contents {
 export interface VerifyOptions {
   /** Looks at this machine, too: files, pids, ports, rights. Default: true. */
   readonly machine?: boolean | undefined;
-  /** Reads pages for their digest, if the manifest has digests of them. Default: true. */
+  /**
+   * Reads pages for their digest, if the manifest has digests of them. Default: true. Compressed pages are not read here; where they have a
+   * digest, the verdict is `cannot-be-told`.
+   */
   readonly pages?: boolean | undefined;
   /** The restore has `tcpClose`. */
   readonly tcpClose?: boolean | undefined;

@@ -3,6 +3,7 @@
  * of a parent. Pagemaps of the whole chain are walked side by side, so that millions of entries take no memory.
  */
 import { closeSync } from 'node:fs';
+import { compressedName } from './dump-names.ts';
 import { type ImageDirectory, mostParents, readAt } from './image-directory.ts';
 import { ImageError } from './image-error.ts';
 import { ImageFile } from './image-file.ts';
@@ -38,7 +39,7 @@ export class PageSource {
   static of(directory: ImageDirectory, pagesId: number): PageSource {
     const name = `pages-${pagesId}.img`;
     const opened = directory.open(name);
-    if (!opened) throw new ImageError(`${directory.path}/${name}`, undefined, 'is missing');
+    if (!opened) throw new ImageError(`${directory.path}/${name}`, undefined, absence(directory, name));
     return new PageSource(name, opened);
   }
 
@@ -60,6 +61,12 @@ export class PageSource {
   close(): void {
     closeSync(this.#fd);
   }
+}
+
+function absence(directory: ImageDirectory, name: string): string {
+  return directory.stat(compressedName(name))
+    ? `is compressed; expand it first: criuctl images expand ${directory.path}`
+    : 'is missing';
 }
 
 /** The pagemap of a task, with the chain of directories that its pages are in. Close it after use. */

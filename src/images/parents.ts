@@ -3,6 +3,7 @@
  * walked side by side, so that millions of entries take no memory.
  */
 import { eachParent } from './chain.ts';
+import { sizeOfPages } from './compressed.ts';
 import type { ImageDirectory } from './image-directory.ts';
 import { ImageFile } from './image-file.ts';
 import { Reading } from './reading.ts';
@@ -54,7 +55,7 @@ function judgePages(
   const pages = readPagemap(new Reading(directory), name);
   if (typeof pages === 'string') return false;
   const file = `pages-${pages.pagesId}.img`;
-  const bytes = reading.guarded(() => directory.sizeOf(file));
+  const bytes = reading.guarded(() => sizeOfPages(directory, file));
   if (bytes !== undefined)
     tell({
       kind: 'pages',

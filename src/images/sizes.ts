@@ -1,5 +1,8 @@
 /** The bytes of images on the disk: of a directory, and of the chain of its parents. */
 import { eachParent } from './chain.ts';
+import { compressedSpace } from './compressed.ts';
+import type { CompressedSpace } from './compressed-space.ts';
+import { isPages, nameOfCompressed } from './dump-names.ts';
 import type { Fault } from './fault.ts';
 import type { ImageDirectory } from './image-directory.ts';
 import { Reading } from './reading.ts';
@@ -16,6 +19,8 @@ export interface Space {
 export interface Sizes extends Space {
   /** Images of pages: their sizes, and the same without holes. */
   readonly pages: { readonly bytes: number; readonly disk: number };
+  /** Images of pages that are compressed; they count among the pages, too, as they are. */
+  readonly compressed: CompressedSpace;
   /** Memory that the pagemaps leave to the images before. */
   readonly inParents: number;
 }
@@ -67,7 +72,7 @@ function sizesOf(reading: Reading): Sizes {
   const pages = { bytes: 0, disk: 0 };
   let inParents = 0;
   const space = sizesIn(reading.directory, (name, bytes, disk) => {
-    if (/^pages-\d+\.img$/.test(name)) {
+    if (isPages(name) || nameOfCompressed(name) !== undefined) {
       pages.bytes += bytes;
       pages.disk += disk;
     } else if (/^pagemap-(shmem-)?\d+\.img$/.test(name)) {
@@ -75,5 +80,5 @@ function sizesOf(reading: Reading): Sizes {
       if (typeof found !== 'string') inParents += found.inParent * pageSize;
     }
   });
-  return { ...space, pages, inParents };
+  return { ...space, pages, compressed: compressedSpace(reading), inParents };
 }

@@ -73,8 +73,8 @@ export type Thing =
   | {
       readonly kind: 'listed file';
       readonly file: string;
-      /** A file of more holes than are read is not read. */
-      readonly is: 'as it was' | 'absent' | 'changed' | 'not read';
+      /** A file of more holes than are read is not read, and a compressed file without zstd neither. */
+      readonly is: 'as it was' | 'absent' | 'changed' | 'not read' | 'compressed';
     }
   | {
       readonly kind: 'listed file';
@@ -82,6 +82,14 @@ export type Thing =
       readonly is: 'of another size';
       readonly bytes: number;
       readonly wanted: number;
+    }
+  /** An image of pages that a restore expands first. */
+  | {
+      readonly kind: 'compressed pages';
+      readonly file: string;
+      readonly is: 'whole' | 'broken' | 'without zstd';
+      /** Why it is broken. */
+      readonly why?: string;
     }
   | { readonly kind: 'manifest of another dump' }
   | {

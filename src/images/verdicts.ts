@@ -86,6 +86,11 @@ export function judge(thing: Thing, circumstances: Circumstances): Verdict {
           return restores;
         case 'not read':
           return unknown(`${thing.file} has more holes than are read for a digest`, 'restore it to see');
+        case 'compressed':
+          return unknown(
+            `${thing.file} is compressed, and its pages were not read for their digest`,
+            'ask criuctl images verify, or expand it: criuctl images expand',
+          );
         case 'absent':
           return never(`${thing.file} is missing: manifest.json lists it`, fromWriter);
         case 'of another size':
@@ -95,6 +100,16 @@ export function judge(thing: Thing, circumstances: Circumstances): Verdict {
           );
         case 'changed':
           return never(`${thing.file} was changed after the dump: its digest is another`, fromWriter);
+      }
+      break;
+    case 'compressed pages':
+      switch (thing.is) {
+        case 'whole':
+          return restores;
+        case 'broken':
+          return never(`${thing.file} cannot be expanded: ${thing.why}`, fromWriter);
+        case 'without zstd':
+          return never(`${thing.file} is compressed, and zstd is not installed`, 'install zstd');
       }
       break;
     case 'manifest of another dump':

@@ -1,9 +1,10 @@
 /** Would this dump restore, here, now, for this user? */
 import { List, type Listed } from './bounded.ts';
 import { Completeness } from './completeness.ts';
+import { compressedInChain } from './compressed.ts';
 import type { ImageDirectory } from './image-directory.ts';
 import { judgeMachine, type Machine } from './machine.ts';
-import { judgeManifest, type Thoroughness } from './manifest/judge-manifest.ts';
+import { type Digests, judgeManifest, type Thoroughness } from './manifest/judge-manifest.ts';
 import { Reading } from './reading.ts';
 import type { Thing } from './things.ts';
 import { type Circumstances, judge, type Verdict } from './verdicts.ts';
@@ -21,9 +22,20 @@ export interface Verification {
   readonly verdict: 'restores' | 'does-not-restore' | 'cannot-be-told';
   /** Options that the restore needs. */
   readonly options: readonly string[];
+  /** Images of pages, also in parents, that a restore expands first. */
+  readonly compressed: number;
   /** Things that were looked at. */
   readonly checked: number;
   readonly findings: Listed<Finding>;
+}
+
+/**
+ * The pages in compressed images, which a program has read.
+ * @internal
+ */
+export interface ExpandedPages {
+  readonly things: readonly Thing[];
+  readonly digests: Digests;
 }
 
 const mostFindings = 200;
@@ -32,6 +44,7 @@ const mostFindings = 200;
  * Judges images by what they call for, and by their manifest if they have one.
  * @param machine undefined to judge the images alone.
  * @param thoroughness `small` leaves out digests of pages.
+ * @param expanded the pages in compressed images, if they were read.
  * @internal
  */
 export function verify(
@@ -39,6 +52,7 @@ export function verify(
   circumstances: Circumstances,
   machine: Machine | undefined,
   thoroughness: Thoroughness = 'all',
+  expanded: ExpandedPages = { things: [], digests: new Map() },
 ): Verification {
   const judging = new Judging(circumstances);
   const reading = new Reading(directory);
@@ -49,14 +63,20 @@ export function verify(
       faulty.add(thing.file);
   };
   const dumped = new Completeness(reading, tell, circumstances.tcpClose).judge();
+  for (const thing of expanded.things) tell(thing);
   // The second reading finds the same faults again.
   for (const fault of reading.faults) tell({ kind: 'fault', ...fault });
   const listing = reading.apart();
-  const manifest = judgeManifest(listing, tell, faulty, { thoroughness, withMachine: machine !== undefined });
+  const manifest = judgeManifest(listing, tell, faulty, {
+    thoroughness,
+    withMachine: machine !== undefined,
+    digests: expanded.digests,
+  });
   for (const fault of listing.faults) tell({ kind: 'fault', ...fault });
   if (machine) judgeMachine(reading, dumped, machine, tell);
   for (const option of manifest?.restoreWith ?? []) judging.needs(option);
-  return { directory: directory.path, ...judging.conclude() };
+  const compressed = compressedInChain(reading.apart()).reduce((sum, { files }) => sum + files, 0);
+  return { directory: directory.path, compressed, ...judging.conclude() };
 }
 
 class Judging {
@@ -90,7 +110,7 @@ class Judging {
     return verdict.verdict;
   }
 
-  conclude(): Omit<Verification, 'directory'> {
+  conclude(): Omit<Verification, 'directory' | 'compressed'> {
     return {
       verdict:
         this.#never.items.length > 0

@@ -1,6 +1,8 @@
 /** Are the images those that the manifest lists? And was the dump made by such a processor? */
 import { closeSync } from 'node:fs';
 import { eachParent } from '../chain.ts';
+import { sizeOfCompressed } from '../compressed.ts';
+import { compressedName } from '../dump-names.ts';
 import type { ImageDirectory } from '../image-directory.ts';
 import type { OpenFile } from '../open-regular.ts';
 import type { Reading } from '../reading.ts';
@@ -14,6 +16,9 @@ import { readManifest } from './read-manifest.ts';
 
 /** How much is read. `all`: each digest that the manifest has. `small`: those of pages are left out, for a look that takes no time. */
 export type Thoroughness = 'all' | 'small';
+
+/** Digests of the pages in compressed images, by the names of the images of pages: to expand them takes a program. */
+export type Digests = ReadonlyMap<string, string>;
 
 /** Reading this takes less time than the restore needs for it. */
 const mostBytesAtOnce = 64 << 20;
@@ -33,7 +38,11 @@ export function judgeManifest(
   reading: Reading,
   tell: (thing: Thing) => void,
   known: ReadonlySet<string>,
-  { thoroughness, withMachine }: { readonly thoroughness: Thoroughness; readonly withMachine: boolean },
+  {
+    thoroughness,
+    withMachine,
+    digests,
+  }: { readonly thoroughness: Thoroughness; readonly withMachine: boolean; readonly digests: Digests },
 ): Manifest | undefined {
   const manifest = reading.guarded(() => readManifest(reading.directory));
   judgeParents(reading, tell);
@@ -45,8 +54,9 @@ export function judgeManifest(
     if (thing.kind === 'listed file' && thing.is === 'as it was') same += 1;
     else things.push(thing);
   };
-  const files = new Files(reading, keep, thoroughness);
-  for (const file of manifest.files) if (!known.has(file.name)) files.file(file);
+  const files = new Files(reading, keep, thoroughness, { digests });
+  for (const file of manifest.files)
+    if (!known.has(file.name) && !known.has(compressedName(file.name))) files.file(file);
   files.end();
   const differs = things.length > 0;
   if (isOfAnotherDump(reading.directory, manifest) || (differs && isOlderThanImages(reading.directory))) {
@@ -63,6 +73,12 @@ export function judgeManifest(
   return manifest;
 }
 
+/** @returns undefined without a manifest of this dump. @throws ImageError if it cannot be read. */
+export function manifestOfDump(directory: ImageDirectory): Manifest | undefined {
+  const manifest = readManifest(directory);
+  return manifest && !isOfAnotherDump(directory, manifest) ? manifest : undefined;
+}
+
 /** Another program may have dumped into the directory later, and left the manifest of the earlier dump. */
 function isOfAnotherDump(directory: ImageDirectory, { dumpUptime }: Manifest): boolean {
   const here = dumpUptimeOf(directory);
@@ -72,7 +88,7 @@ function isOfAnotherDump(directory: ImageDirectory, { dumpUptime }: Manifest): b
 /** Images that each dump writes. Without tracking of memory CRIU puts no time into the inventory; then the times of these files count. */
 const ofEachDump = ['inventory.img', 'pstree.img', 'files.img'];
 
-function isOlderThanImages(directory: ImageDirectory): boolean {
+export function isOlderThanImages(directory: ImageDirectory): boolean {
   const written = directory.stat(manifestName)?.mtimeMs ?? Number.POSITIVE_INFINITY;
   return ofEachDump.every((name) => (directory.stat(name)?.mtimeMs ?? 0) > written);
 }
@@ -82,7 +98,7 @@ function judgeParents(reading: Reading, tell: (thing: Thing) => void): void {
   eachParent(reading.apart(), (parent) => {
     const manifest = reading.guarded(() => readManifest(parent));
     if (!manifest || isOfAnotherDump(parent, manifest)) return;
-    const judge = new Files(reading.apart(parent), tell, 'small', `${parent.path}/`);
+    const judge = new Files(reading.apart(parent), tell, 'small', { prefix: `${parent.path}/` });
     for (const file of manifest.files) if (ofMemory.test(file.name)) judge.file(file);
     judge.end();
   });
@@ -94,10 +110,17 @@ class Files {
   readonly #tell: (thing: Thing) => void;
   readonly #thoroughness: Thoroughness;
   readonly #prefix: string;
+  readonly #digests: Digests;
   #holesLeft = mostHoles;
   #round: { readonly name: string; readonly directory: ImageDirectory | undefined } | undefined;
 
-  constructor(reading: Reading, tell: (thing: Thing) => void, thoroughness: Thoroughness, prefix = '') {
+  constructor(
+    reading: Reading,
+    tell: (thing: Thing) => void,
+    thoroughness: Thoroughness,
+    { prefix = '', digests = new Map() }: { readonly prefix?: string; readonly digests?: Digests } = {},
+  ) {
+    this.#digests = digests;
     this.#reading = reading;
     this.#tell = tell;
     this.#thoroughness = thoroughness;
@@ -111,7 +134,7 @@ class Files {
       const directory = this.#directoryOf(round);
       const opened = directory?.open(image);
       if (!opened) {
-        this.#tell({ kind: 'listed file', file, is: 'absent' });
+        this.#compressed(directory, image, { file, bytes, sha256 });
         return;
       }
       try {
@@ -128,6 +151,29 @@ class Files {
   end(): void {
     this.#round?.directory?.close();
     this.#round = undefined;
+  }
+
+  #compressed(
+    directory: ImageDirectory | undefined,
+    image: string,
+    { file, bytes: wanted, sha256 }: { file: string; bytes: number; sha256: string | undefined },
+  ): void {
+    const bytes = directory && sizeOfCompressed(directory, image);
+    if (bytes === undefined) this.#tell({ kind: 'listed file', file, is: 'absent' });
+    else if (bytes !== wanted)
+      this.#tell({ kind: 'listed file', file: compressedName(file), is: 'of another size', bytes, wanted });
+    else
+      this.#tell({
+        kind: 'listed file',
+        file: compressedName(file),
+        is: this.#compareExpanded(file, sha256),
+      });
+  }
+
+  #compareExpanded(file: string, sha256: string | undefined): 'as it was' | 'changed' | 'compressed' {
+    if (sha256 === undefined || this.#thoroughness === 'small') return 'as it was';
+    const digest = this.#digests.get(file);
+    return digest === undefined ? 'compressed' : digest === sha256 ? 'as it was' : 'changed';
   }
 
   #compare(

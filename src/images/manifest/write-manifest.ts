@@ -5,6 +5,7 @@
 import { closeSync, constants, fsync, openSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { userName } from '../../proc/users.ts';
+import { missingIn } from '../compressed.ts';
 import { contentsOf } from '../contents.ts';
 import { ImageDirectory } from '../image-directory.ts';
 import type { OpenFile } from '../open-regular.ts';
@@ -135,6 +136,11 @@ class Files {
   }
 
   async #add(images: ImageDirectory, prefix: string): Promise<void> {
+    const [compressed] = missingIn(images);
+    if (compressed !== undefined)
+      throw new ManifestError(
+        `cannot list ${prefix}${compressed}, which is compressed: criuctl images expand`,
+      );
     for (const name of namesIn(images, (each) => isNameOfFile(each) && !apart.has(each))) {
       const opened = images.open(name);
       if (!opened) continue;

@@ -1,0 +1,86 @@
+/**
+ * The program zstd(1), which compresses pages: it is optional, and started without a shell. Its input is an open file, and its output is
+ * taken piece by piece, so that memory does not depend on the size. If this process is killed, zstd ends at its next piece.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+
+/** zstd is not installed, or has failed. The message is a sentence without its end. */
+export class ZstdError extends Error {
+  override readonly name = 'ZstdError';
+  readonly is: 'not installed' | 'failed';
+
+  constructor(message: string, is: ZstdError['is']) {
+    super(message);
+    this.is = is;
+  }
+}
+
+/** Of its errors, the last of which is told. */
+const mostSaid = 4096;
+
+/**
+ * Compresses a file into a single frame, which tells the size of the file and has a checksum.
+ * @param fd at its beginning.
+ * @param bytes of the file.
+ * @throws ZstdError, or the error of `take`, after which zstd is ended.
+ */
+export function compressed(
+  fd: number,
+  bytes: number,
+  take: (piece: Buffer) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  return through(fd, ['-3', '--check', `--stream-size=${bytes}`], take, signal);
+}
+
+/** The way back. zstd compares the checksum, and the size that the frame tells. @throws as {@link compressed} */
+export function expanded(fd: number, take: (piece: Buffer) => void, signal?: AbortSignal): Promise<void> {
+  return through(fd, ['--decompress'], take, signal);
+}
+
+async function through(
+  fd: number,
+  words: readonly string[],
+  take: (piece: Buffer) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  signal?.throwIfAborted();
+  const child = spawn('zstd', [...words, '--quiet', '--stdout'], {
+    stdio: [fd, 'pipe', 'pipe'],
+    // Options in ZSTD_CLEVEL and others are of the user's own use of zstd.
+    env: { PATH: process.env.PATH, LC_ALL: 'C' },
+    ...(signal ? { signal } : {}),
+  });
+  let said = '';
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    said = (said + text).slice(-mostSaid);
+  });
+  const end = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
+  const ended = end.catch((error: NodeJS.ErrnoException) => error);
+  try {
+    for await (const piece of child.stdout!) take(piece as Buffer);
+  } catch (error) {
+    child.kill('SIGKILL');
+    const failure = await ended;
+    throw failure instanceof Error ? asZstdError(failure) : error;
+  }
+  const failure = await ended;
+  if (failure instanceof Error) throw asZstdError(failure);
+  const [status, killer] = failure;
+  if (status === 0) return;
+  const last = said
+    .trim()
+    .split('\n')
+    .at(-1)!
+    .replace(/^(?:zstd: )?(?:\/\*stdin\*\\ ?: )?/, '');
+  const why = last === '' ? ` with status ${status}` : `: ${last}`;
+  throw new ZstdError(killer === null ? `zstd has failed${why}` : `zstd was ended by ${killer}`, 'failed');
+}
+
+function asZstdError(error: NodeJS.ErrnoException): Error {
+  if (error.name === 'AbortError') return error;
+  return error.code === 'ENOENT'
+    ? new ZstdError('zstd is not installed', 'not installed')
+    : new ZstdError(`zstd cannot be started: ${error.code ?? error.message}`, 'failed');
+}
