@@ -1,4 +1,7 @@
-/** A directory that a criuctl dumps into is its own until the dump has ended: another dump there would mix the images of both. */
+/**
+ * A directory that a criuctl dumps into is its own until the dump has ended: another dump there would mix the images of both. The same holds
+ * where a criuctl compresses or expands images.
+ */
 import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
 import { lockName } from '../images/dump-names.ts';
 import { type Lock, tryToLock } from '../job/lock.ts';
@@ -7,9 +10,10 @@ import { Obstacle } from './invocation.ts';
 
 /**
  * The kernel lets it go with this process, however that ends.
- * @throws Obstacle if another criuctl dumps into the directory.
+ * @param shown the directory, as its user has named it.
+ * @throws Obstacle if another criuctl dumps into the directory, or compresses or expands its images.
  */
-export function claim(directory: string, verb: string): Lock {
+export function claim(directory: string, verb: string, shown = directory): Lock {
   let fd: number | undefined;
   let lock: Lock | undefined;
   let path = '';
@@ -27,8 +31,8 @@ export function claim(directory: string, verb: string): Lock {
     closeSync(fd);
     throw new Obstacle(
       exitCodes.refused,
-      `${verb.toUpperCase().replace('-', '_')} refused: another criuctl dumps into ${directory} right now`,
-      'Name another directory with -D',
+      `${verb.toUpperCase().replace('-', '_')} refused: another criuctl dumps into ${shown}, or compresses it, right now`,
+      'Name another directory, or wait for its end',
     );
   }
   return {

@@ -23,7 +23,13 @@ import {
 import { basename, dirname, join, resolve } from 'node:path';
 import { CriuError } from '../client/criu-error.ts';
 import { isFileOfDump } from '../images/dump-files.ts';
-import { isImage, isManifestName, isOfDump } from '../images/dump-names.ts';
+import {
+  isImage,
+  isManifestName,
+  isOfDump,
+  isUnfinishedPages,
+  nameOfCompressed,
+} from '../images/dump-names.ts';
 import { isRoundName } from '../images/round-names.ts';
 import type { Lock } from '../job/lock.ts';
 import { native } from '../native/binding.ts';
@@ -339,7 +345,10 @@ function imagesIn(directory: string): string[] {
 
 /** An image of a tree, the link to earlier ones, or a round of a live dump. `criuctl cpuinfo dump` writes the features of the CPU beside a tree's images. */
 function isOfTree(name: string): boolean {
-  return (isImage(name) && name !== 'cpuinfo.img') || name === parentLink || isRoundName(name);
+  const isCompressed = nameOfCompressed(name) !== undefined || isUnfinishedPages(name);
+  return (
+    (isImage(name) && name !== 'cpuinfo.img') || isCompressed || name === parentLink || isRoundName(name)
+  );
 }
 
 function removeImages(directory: string): void {

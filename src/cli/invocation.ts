@@ -18,6 +18,8 @@ export interface OwnOptions {
   readonly replace: boolean;
   /** The manifest of a dump has digests of pages. */
   readonly digestPages: boolean;
+  /** The pages of a dump are compressed when it is complete. */
+  readonly compress: boolean;
   /** A dump comes after this many pre-dumps at most; undefined for a plain dump. */
   readonly live: number | undefined;
   readonly displayStats: boolean;

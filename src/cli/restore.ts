@@ -29,6 +29,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
     );
   }
   await verifyFirst(invocation, places.images);
+  const expanded = await expandFirst(reachable(request.imagesDir), places.images, invocation.signal);
   const pidFile = pidFileFor(invocation);
   const scripts = ActionScripts.for(invocation, reachable(request.imagesDir));
   const streams = await StreamRequest.for(invocation, places);
@@ -48,6 +49,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
       imagesDir: absolute(places.images),
       log: `${absolute(places.work)}/${request.logFile}`,
       statistics,
+      ...(expanded.length > 0 ? { expanded } : {}),
       ...(warnings.length > 0 ? { warnings } : {}),
     },
     summary: restoreSummary(statistics),
@@ -58,6 +60,18 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   if (terminal?.isOwn) return settled;
   if (invocation.own.wait) return untilEnd(pid, settled);
   return options.leaveStopped ? settled : afterMoment(pid, settled, places.images);
+}
+
+/** CRIU reads no compressed pages: they are expanded in their place, and stay so. */
+async function expandFirst(
+  place: string,
+  shown: string,
+  signal: AbortSignal,
+): Promise<readonly { readonly directory: string; readonly files: number; readonly bytes: number }[]> {
+  const { compressedDirectories, expandChain, sumOf } = await import('./images/images.ts');
+  if (compressedDirectories(place).length === 0) return [];
+  const done = await expandChain(place, shown, signal);
+  return done.map(({ directory, files }) => ({ directory, files: files.length, bytes: sumOf(files).bytes }));
 }
 
 /** @param shown the images with the program's streams as they will be. */

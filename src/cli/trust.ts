@@ -3,8 +3,8 @@
  * the directory of root's dump decides which files of root's are overwritten, and who reads root's memory.
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, type Stats } from 'node:fs';
-import { join } from 'node:path';
-import { isImage } from '../images/dump-names.ts';
+import { basename, join } from 'node:path';
+import { isImage, nameOfCompressed } from '../images/dump-names.ts';
 import { native } from '../native/binding.ts';
 import { Mounts } from './mounts.ts';
 import { follow, MissingError, type Place, writtenByOthers } from './way.ts';
@@ -181,7 +181,8 @@ function whatIsOverwritten({ fd }: Place, name: string, path: string): string | 
 
 /** A former owner of the file may still have it open. */
 function openForWriting(here: string, path: string, stat: Stats): string | undefined {
-  return stat.isFile() && isImage(path) && isOpenElsewhere(here, 'writer')
+  const isRead = isImage(path) || nameOfCompressed(basename(path)) !== undefined;
+  return stat.isFile() && isRead && isOpenElsewhere(here, 'writer')
     ? `${path} is open for writing in some process`
     : undefined;
 }

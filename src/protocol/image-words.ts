@@ -14,7 +14,10 @@ const rows: readonly Row[] = [
   ],
   [/No IDS for root task/, () => `ids-PID.img of the first process is missing; ${verify}`],
   [/Can't open core data for (\d+)/, ([pid]) => `core-${pid}.img is damaged`],
-  [/Can't read pages data \(-9\)/, () => `an image of pages (pages-N.img) is missing; ${verify}`],
+  [
+    /Can't read pages data \(-9\)/,
+    () => `an image of pages (pages-N.img) is missing, or compressed; ${verify}`,
+  ],
   [/cg: No set \d+ found/, () => 'cgroup.img is missing, or is of another dump'],
   [/\(empty-image\)/, () => `an image is missing; ${verify}`],
   [/image\.c:\d+\): Unexpected EOF/, () => `an image is empty; ${verify}`],

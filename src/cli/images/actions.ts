@@ -1,11 +1,15 @@
 /** The actions of `criuctl images`, in a bundle of their own: other verbs start without the reader of images. */
 import { basename, dirname } from 'node:path';
 import { compare as compared } from '../../images/compare.ts';
-import { type Contents, contentsOf } from '../../images/contents.ts';
+import { type Contents, contentsOf, type TaskContents } from '../../images/contents.ts';
 import { decode, type Write } from '../../images/decode.ts';
+import { readExpanded } from '../../images/expanded.ts';
+import { ImageDirectory } from '../../images/image-directory.ts';
 import { ImageError } from '../../images/image-error.ts';
 import { ImageFile } from '../../images/image-file.ts';
 import type { Machine } from '../../images/machine.ts';
+import type { Manifest } from '../../images/manifest/format.ts';
+import { manifestOfDump } from '../../images/manifest/judge-manifest.ts';
 import { readManifest } from '../../images/manifest/read-manifest.ts';
 import { merge as merged } from '../../images/merge.ts';
 import { opening } from '../../images/opening.ts';
@@ -36,6 +40,10 @@ export function show(path: string, userName: (uid: number) => string): Told {
     const manifest = reading.guarded(() => readManifest(directory));
     const contents: Contents = {
       ...found,
+      tasks:
+        found.compressed.files === 0
+          ? found.tasks
+          : found.tasks.map(withWordsOf(reading.guarded(() => manifestOfDump(directory)))),
       criu: found.criu ?? manifest?.criu,
       kernel: found.kernel ?? (manifest && `Linux ${manifest.machine.kernel}`),
       faults: [...found.faults, ...reading.faults],
@@ -48,21 +56,31 @@ export function show(path: string, userName: (uid: number) => string): Told {
   });
 }
 
+/** Command lines lie in the pages; where those are compressed, the manifest has them. */
+function withWordsOf(manifest: Manifest | undefined): (task: TaskContents) => TaskContents {
+  const words = new Map(manifest?.tasks.map(({ pid, commandLine }) => [pid, commandLine]));
+  return (task) =>
+    task.commandLine.length > 0 ? task : { ...task, commandLine: words.get(task.pid) ?? task.commandLine };
+}
+
 /** @throws Error of node:fs if there is no such directory. */
-export function verify(
+export async function verify(
   path: string,
   circumstances: Circumstances,
   machine: Machine,
-): Told & { readonly restores: boolean } {
-  return opening(path, (directory) => {
-    const verification = verified(directory, circumstances, machine);
+): Promise<Told & { readonly restores: boolean }> {
+  const directory = new ImageDirectory(path);
+  try {
+    const verification = verified(directory, circumstances, machine, 'all', await readExpanded(directory));
     return {
       text: verdictInWords(verification),
       json: verdictAsJson(verification),
       faults: 0,
       restores: verification.verdict !== 'does-not-restore',
     };
-  });
+  } finally {
+    directory.close();
+  }
 }
 
 /** @throws Error of node:fs if a directory is missing. */

@@ -9,11 +9,16 @@ import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
 import { userName } from '../people.ts';
 import { processOrThread, type Taken } from '../pid-holder.ts';
 import * as actions from './actions.ts';
+import { atRest, type Way } from './at-rest.ts';
+import { restedAsJson, restedInWords } from './at-rest-words.ts';
 import { Output, ReaderGone } from './output.ts';
 
 export { incompleteness } from './actions.ts';
+export { compressDump, compressedDirectories, expandChain } from './at-rest.ts';
+export { sumOf } from './at-rest-words.ts';
 
-export async function run({ action, path, other, own }: Invocation): Promise<Outcome> {
+export async function run(invocation: Invocation): Promise<Outcome> {
+  const { action, path, other, own } = invocation;
   if (action === 'decode') {
     if (path === undefined)
       throw new Obstacle(exitCodes.usage, 'Which image? Say criuctl images decode FILE');
@@ -32,10 +37,11 @@ export async function run({ action, path, other, own }: Invocation): Promise<Out
       'How many dumps are to be kept? Say criuctl images prune DIR --keep N',
     );
   const directory = path ?? '.';
+  if (action === 'verify') return openedLater(directory, () => verify(directory));
+  if (action === 'compress' || action === 'expand')
+    return openedLater(directory, () => rest(action, directory, invocation));
   return opened(directory, () => {
     switch (action) {
-      case 'verify':
-        return verify(directory);
       case 'compare':
         return told(actions.compare(directory, other!));
       case 'size':
@@ -74,8 +80,13 @@ async function merge(path: string, to: string, digestPages: boolean): Promise<Ou
   }
 }
 
-function verify(directory: string): Outcome {
-  const { text, json, restores } = actions.verify(directory, circumstances(), { processOf, userName });
+async function rest(way: Way, directory: string, invocation: Invocation): Promise<Outcome> {
+  const rested = await atRest(way, directory, invocation);
+  return told({ text: restedInWords(rested, way), json: restedAsJson(rested, way), faults: 0 });
+}
+
+async function verify(directory: string): Promise<Outcome> {
+  const { text, json, restores } = await actions.verify(directory, circumstances(), { processOf, userName });
   return { sentence: text, value: text, json, exitCode: restores ? exitCodes.done : exitCodes.refused };
 }
 
@@ -117,11 +128,23 @@ function opened<T>(path: string, use: () => T): T {
   try {
     return use();
   } catch (error) {
-    const { code, message, syscall, path: named = path } = error as NodeJS.ErrnoException;
-    if (code === undefined || syscall !== 'open') throw error;
-    throw new Obstacle(
-      exitCodes.directory,
-      `Cannot open ${named.startsWith('/proc/') ? path : named}: ${message.split(', ')[0]}`,
-    );
+    throw unopened(path, error);
   }
+}
+
+async function openedLater<T>(path: string, use: () => Promise<T>): Promise<T> {
+  try {
+    return await use();
+  } catch (error) {
+    throw unopened(path, error);
+  }
+}
+
+function unopened(path: string, error: unknown): unknown {
+  const { code, message, syscall, path: named = path } = error as NodeJS.ErrnoException;
+  if (code === undefined || syscall !== 'open') return error;
+  return new Obstacle(
+    exitCodes.directory,
+    `Cannot open ${named.startsWith('/proc/') ? path : named}: ${message.split(', ')[0]}`,
+  );
 }

@@ -14,7 +14,7 @@ export function tableOf(
   manifest: Manifest | undefined,
   userName: (uid: number) => string,
 ): string {
-  const { tasks, files, space, parents, needs, faults } = contents;
+  const { tasks, files, space, compressed, parents, needs, faults } = contents;
   return [
     headline(contents),
     ...(tasks.length > 0 ? ['', ...treeTable(contents, userName)] : []),
@@ -34,6 +34,12 @@ export function tableOf(
       ['Restore with', [...new Set([...needs, ...(manifest?.restoreWith ?? [])])].join(' ')],
       ['Manifest', manifest ? manifestInWords(manifest) : ''],
       ['On disk', sizeOf(space)],
+      [
+        'Compressed',
+        compressed.files > 0
+          ? `${counted(compressed.files, 'image')} of pages, ${inBytes(compressed.bytes)} that are ${inBytes(compressed.expanded)} when a restore, or criuctl images expand, has expanded them`
+          : '',
+      ],
       ...parents
         .slice(0, mostLines)
         .map((parent, index): [string, string] => [

@@ -5,7 +5,14 @@ import { counted } from '../words.ts';
 
 const mostNamed = 20;
 
-export function verdictInWords({ directory, verdict, options, checked, findings }: Verification): string {
+export function verdictInWords({
+  directory,
+  verdict,
+  options,
+  compressed,
+  checked,
+  findings,
+}: Verification): string {
   const { items, more } = findings;
   const left = items.length - Math.min(items.length, mostNamed) + more;
   const say = {
@@ -14,13 +21,17 @@ export function verdictInWords({ directory, verdict, options, checked, findings 
     'cannot-be-told': 'may restore: CRIU decides about what cannot be told',
   }[verdict];
   const needs = options.length > 0 ? `, with ${options.join(' ')}` : '';
+  const expands =
+    compressed > 0 && verdict !== 'does-not-restore'
+      ? `; ${counted(compressed, 'image')} of pages will be expanded first`
+      : '';
   return [
     ...items.slice(0, mostNamed).map(({ verdict: each, why, remedy }) => {
       const noun = each === 'does-not-restore' ? 'does not restore' : 'cannot be told';
       return sanitize(`${noun}: ${why}; ${remedy}`);
     }),
     ...(left > 0 ? [`and ${left} more`] : []),
-    sanitize(`${directory} ${say}${needs} (${counted(checked, 'thing')} looked at)`),
+    sanitize(`${directory} ${say}${needs}${expands} (${counted(checked, 'thing')} looked at)`),
   ].join('\n');
 }
 

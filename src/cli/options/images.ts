@@ -42,6 +42,12 @@ export const imageOptions: readonly OptionRow[] = [
     group: 'Images',
     help: 'write digests of the pages into the manifest, too: a second for each gigabyte or two',
   },
+  {
+    ...names('--compress'),
+    verbs: ['dump'],
+    group: 'Images',
+    help: 'compress the pages with zstd when the dump is complete; a restore expands them first',
+  },
   flag(
     '--auto-dedup',
     'autoDedup',

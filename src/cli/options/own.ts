@@ -38,7 +38,7 @@ export const ownOptions: readonly OptionRow[] = [
   },
   {
     ...names('--trust-images'),
-    verbs: [...images, 'check', ...jobVerbs],
+    verbs: [...images, 'images', 'check', ...jobVerbs],
     group: 'criuctl',
     help: 'as root, use images and directories that others can write',
   },

@@ -132,6 +132,7 @@ describe('criuctl’s command line', () => {
       'foreground',
       'on-signal',
       'time-limit',
+      'compress',
       'exit-code',
       'dir',
       'from',

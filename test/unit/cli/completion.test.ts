@@ -43,6 +43,8 @@ describe('the completion of criuctl', () => {
       'size',
       'merge',
       'prune',
+      'compress',
+      'expand',
     ]);
     assert.deepEqual(offered('images', 'show', '/usr/shar'), ['/usr/share']);
     assert.deepEqual(offered('images', 'compare', '/usr', '/usr/shar'), ['/usr/share']);
