@@ -12,6 +12,7 @@ import './look.test.ts';
 import './images.test.ts';
 import './damaged-images.test.ts';
 import './merged-images.test.ts';
+import './compressed-images.test.ts';
 import './advice.test.ts';
 import './ports.test.ts';
 import './examples.test.ts';
