@@ -38,6 +38,7 @@ import { claim } from './claim.ts';
 import { exist, newFile, type Places, placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
+import type { Verb } from './options/row.ts';
 import { parentLink } from './trust.ts';
 
 /** Written last of all images (cr_dump_tasks and cr_pre_dump_finish in criu/cr-dump.c). */
@@ -56,6 +57,17 @@ export class FailedDump extends Error {
   constructor(cause: unknown, ...notes: string[]) {
     super('The dump failed', { cause });
     this.notes = notes;
+  }
+}
+
+/** The refusal of a directory with images of another dump, which stay as they are. */
+export class UsedDirectory extends Obstacle {
+  constructor(verb: Verb, images: string) {
+    super(
+      exitCodes.refused,
+      `${verb.toUpperCase().replace('-', '_')} refused: ${images} holds images of ${isUnfinished(images) ? 'a dump that did not finish' : 'an earlier dump'}, and two dumps in one directory destroy each other`,
+      'Name a new directory; or say --replace, which replaces the earlier images when the new ones are complete',
+    );
   }
 }
 
@@ -125,13 +137,7 @@ class Unused implements Destination {
   requireUnused(): void {
     const { images } = this.places;
     this.#claim = claim(images, this.#invocation.verb);
-    if (imagesIn(images).length > 0) {
-      throw new Obstacle(
-        exitCodes.refused,
-        `${this.#invocation.verb.toUpperCase().replace('-', '_')} refused: ${images} holds images of ${isUnfinished(images) ? 'a dump that did not finish' : 'an earlier dump'}, and two dumps in one directory destroy each other`,
-        'Name a new directory; or say --replace, which replaces the earlier images when the new ones are complete',
-      );
-    }
+    if (imagesIn(images).length > 0) throw new UsedDirectory(this.#invocation.verb, images);
     this.#wasUnused = true;
     // Of an earlier dump, whose images are gone. While this dump is at work, there is none.
     remove(images, isManifestName);
@@ -143,7 +149,7 @@ class Unused implements Destination {
 
   failed(error: unknown): unknown {
     try {
-      return this.#wasUnused ? this.#fate(error) : error;
+      return this.#wasUnused && !(error instanceof UsedDirectory) ? this.#fate(error) : error;
     } finally {
       this.#claim?.release();
     }
@@ -271,7 +277,7 @@ function makeAside(invocation: Invocation, directory: string): string {
 }
 
 /** Leaves out the call and its path, which for root leads through /proc. */
-function causeOf(error: unknown): string {
+export function causeOf(error: unknown): string {
   return (error as Error).message.split(', ')[0]!;
 }
 

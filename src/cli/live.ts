@@ -12,6 +12,7 @@ import type { DumpResult, PreDumpRound } from '../client/results.ts';
 import { type DumpStatistics, readDumpStatistics } from '../client/statistics.ts';
 import { roundName } from '../images/round-names.ts';
 import { kernelTracksMemory } from '../proc/memory-tracking.ts';
+import { causeOf, UsedDirectory } from './destination.ts';
 import { directoriesOf, type Places } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { imageBytes } from './images.ts';
@@ -88,7 +89,7 @@ function requestOf(
   logFile: string,
 ): DumpOptions {
   const path = join(images, roundName(number));
-  mkdirSync(path, { mode: statSync(images).mode & 0o7777 });
+  makeRound(invocation, path, images);
   const options = { ...invocation.options, parentImg };
   const places = { images: path, work: path };
   return {
@@ -98,6 +99,21 @@ function requestOf(
     trackMem: true,
     parentImg,
   } as DumpOptions;
+}
+
+/** @throws Obstacle; what was there stays. */
+function makeRound({ verb }: Invocation, path: string, images: string): void {
+  try {
+    mkdirSync(path, { mode: statSync(images).mode & 0o7777 });
+  } catch (error) {
+    // A directory that cannot be listed, or that no lock claims, shows an earlier dump only here.
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw new UsedDirectory(verb, images);
+    throw new Obstacle(
+      exitCodes.directory,
+      `${path} cannot be made: ${causeOf(error)}`,
+      'Name a new directory with -D',
+    );
+  }
 }
 
 function fromBelow(parentImg: string | undefined): string | undefined {

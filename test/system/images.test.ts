@@ -309,6 +309,9 @@ for (const user of ['root', 'alice'] as const) {
         } else {
           must(criuctlAs(user, ...dump, '--live'));
           assert.ok(listed().some(({ name }) => name === 'round-1/inventory.img'));
+          failed(criuctlAs(user, ...dump, '--live'), 3, /holds images of an earlier dump/);
+          must(criuctlAs(user, ...dump, '--live', '--replace'));
+          assert.ok(listed().some(({ name }) => name === 'round-1/inventory.img'));
           rmSync(join(images, 'round-1', `pagemap-${tree.pid}.img`));
           assert.match(verdictOf(user, images, 3).whys, /round-1/);
         }

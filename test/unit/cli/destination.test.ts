@@ -122,10 +122,16 @@ describe('the directory of a dump', () => {
   ] as const) {
     it(`with images of ${what} is refused before the service is asked, and stays as it is`, async () => {
       const images = fill('images', files, 'old');
-      const { exitCode, words } = await failure(images, () => assert.fail('the service was asked'));
-      assert.equal(exitCode, 3);
-      assert.match(words, sentence);
-      assert.match(words, /--replace/);
+      for (const more of [[], ['--live']]) {
+        const { exitCode, words } = await failure(
+          images,
+          () => assert.fail('the service was asked'),
+          ...more,
+        );
+        assert.equal(exitCode, 3);
+        assert.match(words, sentence);
+        assert.match(words, /--replace/);
+      }
       assert.deepEqual(contents(images), Object.fromEntries(files.map((name) => [name, 'old'])));
     });
   }
