@@ -11,18 +11,13 @@ import { FailedDump } from './destination.ts';
 import { placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { read } from './gone.ts';
-import { type Invocation, isObstacle } from './invocation.ts';
+import { type FailureDetails, type Invocation, isObstacle } from './invocation.ts';
 import { lookAt, type Person } from './people.ts';
 import { takenPid } from './taken-pid.ts';
 
-export interface Explanation {
+export interface Explanation extends FailureDetails {
   readonly exitCode: number;
   readonly message: string;
-  readonly code: string;
-  readonly errno: string | undefined;
-  /** CRIU's error lines. */
-  readonly lines: readonly string[];
-  readonly log: string | undefined;
   readonly advice: readonly string[];
 }
 
@@ -33,8 +28,9 @@ export async function explain(error: unknown, invocation: Invocation): Promise<E
     return { ...explanation, advice: [...error.notes, ...explanation.advice] };
   }
   if (isObstacle(error)) {
-    const { exitCode, message, advice } = error;
-    return { exitCode, message, code: 'OBSTACLE', errno: undefined, lines: [], log: undefined, advice };
+    const { exitCode, message, advice, details } = error;
+    const { code, errno, lines, log } = details ?? ownObstacle;
+    return { exitCode, message, code, errno, lines, log, advice };
   }
   if (!(error instanceof CriuError)) return isByAbort(error, invocation.signal) ? interrupted : fault(error);
   const { verb, own, options } = invocation;
@@ -74,6 +70,8 @@ export async function explain(error: unknown, invocation: Invocation): Promise<E
     }),
   };
 }
+
+const ownObstacle: FailureDetails = { code: 'OBSTACLE', errno: undefined, lines: [], log: undefined };
 
 function messageOf({ expected, cause, message }: CriuError): string {
   return cause instanceof ScriptError ? `${expected} failed: ${cause.message}` : message;

@@ -111,16 +111,38 @@ export interface Outcome {
   readonly exitCode?: number;
 }
 
+/** The parts of a failure that a program reads. */
+export interface FailureDetails {
+  readonly code: string;
+  readonly errno: string | undefined;
+  /** CRIU's error lines. */
+  readonly lines: readonly string[];
+  /** CRIU's log. */
+  readonly log: string | undefined;
+}
+
 /** An obstacle that criuctl itself finds before it sends a request. */
 export class Obstacle extends Error {
   override readonly name = 'Obstacle';
   readonly exitCode: number;
   readonly advice: readonly string[];
+  /** Present if a failed request has shown it. */
+  readonly details: FailureDetails | undefined = undefined;
 
   constructor(exitCode: number, message: string, ...advice: string[]) {
     super(message);
     this.exitCode = exitCode;
     this.advice = advice;
+  }
+}
+
+/** An obstacle that a failed request has shown: its sentence says more, and the failure's details stay. */
+export class ShownObstacle extends Obstacle {
+  override readonly details: FailureDetails;
+
+  constructor(exitCode: number, details: FailureDetails, message: string, ...advice: readonly string[]) {
+    super(exitCode, message, ...advice);
+    this.details = details;
   }
 }
 

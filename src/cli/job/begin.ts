@@ -7,7 +7,7 @@ import { type RunRecord, recordOf } from '../../job/run-record.ts';
 import { type JobState, nextStep } from '../../job/state.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { read } from '../gone.ts';
-import { type Invocation, isObstacle, Obstacle } from '../invocation.ts';
+import { type Invocation, isObstacle, Obstacle, ShownObstacle } from '../invocation.ts';
 import { sortAsides } from './checkpoint.ts';
 import { type Context, warn } from './context.ts';
 import { readFiles } from './files.ts';
@@ -176,8 +176,9 @@ async function nameWayOn(context: Context, job: Job, failed: WayOn, error: unkno
     return (await tools.faultsOf(job.checkpoint(each.from))).length === 0;
   });
   if (!way) throw error;
-  throw new Obstacle(
+  throw new ShownObstacle(
     explanation.exitCode,
+    explanation,
     `${explanation.message}; its files fit a resume from checkpoint ${way.from}: ${commandOf(job.name, way, failed, invocation.own)}`,
     ...explanation.advice,
   );

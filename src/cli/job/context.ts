@@ -9,7 +9,7 @@ import { faultOfName } from '../../job/name.ts';
 import { exitCodes } from '../exit-codes.ts';
 import type { Explanation } from '../explain.ts';
 import { list } from '../gone.ts';
-import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
+import { type Invocation, isObstacle, Obstacle, type Outcome } from '../invocation.ts';
 import type { NeededOptions } from '../look-first.ts';
 import { Mounts } from '../mounts.ts';
 import { follow, writtenByOthers } from '../way.ts';
@@ -118,6 +118,8 @@ export function attempt<T>(path: string, use: () => T): T {
 /** The sentence of a failure, without its advice. */
 export async function sentenceOf({ tools, invocation }: Context, error: unknown): Promise<string> {
   const { message, lines } = await tools.explain(error, invocation);
+  // The sentence of an obstacle is whole, and ends with a command to copy, perhaps.
+  if (isObstacle(error)) return message;
   const line = lines.find((each) => !message.includes(each));
   return line === undefined ? message : `${message}: ${line.trim()}`;
 }
