@@ -35,7 +35,7 @@ import type { Lock } from '../job/lock.ts';
 import { native } from '../native/binding.ts';
 import { startTimeOf } from '../proc/stat.ts';
 import { claim } from './claim.ts';
-import { exist, newFile, type Places, placesOf } from './directories.ts';
+import { atNewFile, exist, newFile, type Places, placesOf } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { type Invocation, Obstacle } from './invocation.ts';
 import type { Verb } from './options/row.ts';
@@ -246,7 +246,7 @@ class Replacement implements Destination {
 /** A directory for images is private: they hold the memory of a process. */
 function makeNew(invocation: Invocation, path: string): void {
   try {
-    mkdirSync(newFile(invocation, path), { mode: 0o700 });
+    atNewFile(invocation, path, (made) => mkdirSync(made, { mode: 0o700 }));
   } catch (error) {
     if (error instanceof Obstacle || error instanceof CriuError) throw error;
     // The client tells why the directory cannot be opened.
@@ -261,7 +261,8 @@ function makeNew(invocation: Invocation, path: string): void {
 function makeAside(invocation: Invocation, directory: string): string {
   const { uid, gid, mode } = statSync(directory);
   const path = join(dirname(directory), `.${basename(directory)}.new-${randomBytes(4).toString('hex')}`);
-  const made = newFile(invocation, path);
+  const file = newFile(invocation, path);
+  const made = file.path;
   try {
     mkdirSync(made, { mode: 0o700 });
     if (process.geteuid?.() === 0) chownSync(made, uid, gid);
@@ -273,6 +274,8 @@ function makeAside(invocation: Invocation, directory: string): string {
       `${directory} cannot be replaced: no directory can be made beside it: ${causeOf(error)}`,
       'Name a new directory with -D',
     );
+  } finally {
+    file.close();
   }
 }
 

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { detachedVerb } from './detached-verb.ts';
-import { newFile } from './directories.ts';
+import { atNewFile } from './directories.ts';
 import { exitCodes } from './exit-codes.ts';
 import { read } from './gone.ts';
 import { type Invocation, Obstacle, type Outcome } from './invocation.ts';
@@ -39,7 +39,7 @@ function detached(invocation: Invocation, name: string): Outcome {
   const { verb, options } = invocation;
   let file: number;
   try {
-    file = openSync(newFile(invocation, name), 'a', 0o600);
+    file = atNewFile(invocation, name, (path) => openSync(path, 'a', 0o600));
   } catch (error) {
     if (error instanceof Obstacle) throw error;
     throw new Obstacle(

@@ -2,7 +2,7 @@
  * The directories of a request, in the form that the client takes: paths, which the client opens itself, or, for root,
  * descriptors of directories that were checked. criuctl keeps them open until it exits.
  */
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { CriuError } from '../client/criu-error.ts';
 import type { Directory } from '../client/directory.ts';
@@ -85,17 +85,41 @@ export function exist(invocation: Invocation, places: Places, logFile: string): 
   return existsSync(places.images);
 }
 
-/**
- * Returns the path for a new file, which will be created with O_EXCL, so a directory like /tmp is allowed.
- * @throws as {@link directoriesOf}
- */
-export function newFile(invocation: Invocation, path: string): string {
-  if (!looksClosely(invocation)) return path;
+/** The place of a new file, which will be created with O_EXCL, so a directory like /tmp is allowed. */
+export interface NewFile {
+  /** For root, through the open directory that was checked. */
+  readonly path: string;
+  /** The path leads nowhere afterwards. A second call does nothing. */
+  close(): void;
+}
+
+/** @throws as {@link directoriesOf} */
+export function newFile(invocation: Invocation, path: string): NewFile {
+  if (!looksClosely(invocation)) return { path, close: () => {} };
   const directory = dirname(path);
   const way = attempt(directory, () => follow(directory, process.cwd(), new Mounts()));
   const reason = 'reason' in way ? way.reason : decidedByOthers(way);
-  if (reason !== undefined) throw refusal(requestOf(invocation), { reason, decides: 'overwritten' });
-  return 'fd' in way ? `/proc/self/fd/${way.fd}/${basename(path)}` : path;
+  if (!('fd' in way) || reason !== undefined) {
+    if ('fd' in way) closeSync(way.fd);
+    throw refusal(requestOf(invocation), { reason: reason!, decides: 'overwritten' });
+  }
+  const open = [way.fd];
+  return {
+    path: `/proc/self/fd/${way.fd}/${basename(path)}`,
+    close: () => {
+      for (const fd of open.splice(0)) closeSync(fd);
+    },
+  };
+}
+
+/** @param use gets the path of a new file, for as long as it runs. @throws as {@link directoriesOf} */
+export function atNewFile<T>(invocation: Invocation, path: string, use: (path: string) => T): T {
+  const file = newFile(invocation, path);
+  try {
+    return use(file.path);
+  } finally {
+    file.close();
+  }
 }
 
 /** CRIU as root can be misled by files that others have prepared. For other users, CRIU has only the user's own rights. */

@@ -8,6 +8,8 @@ import { type Invocation, Obstacle } from './invocation.ts';
 export interface PidFile {
   /** @throws Obstacle if writing fails in spite of the checks; its sentence has the pid. */
   write(pid: number): void;
+  /** Call this at the end of the restore, written or not. */
+  close(): void;
 }
 
 /**
@@ -17,16 +19,22 @@ export interface PidFile {
 export function pidFileFor(invocation: Invocation): PidFile | undefined {
   const name = invocation.own.pidfile;
   if (name === undefined) return undefined;
-  const path = newFile(invocation, name);
-  attempt(
-    () => {
-      if (lstatSync(path, { throwIfNoEntry: false }))
-        throw new Obstacle(exitCodes.usage, `${name} exists already`, 'Remove it, or name another file');
-      accessSync(dirname(path), constants.W_OK | constants.X_OK);
-    },
-    (why) => new Obstacle(exitCodes.directory, `${name} cannot be written: ${why}`),
-  );
+  const { path, close } = newFile(invocation, name);
+  try {
+    attempt(
+      () => {
+        if (lstatSync(path, { throwIfNoEntry: false }))
+          throw new Obstacle(exitCodes.usage, `${name} exists already`, 'Remove it, or name another file');
+        accessSync(dirname(path), constants.W_OK | constants.X_OK);
+      },
+      (why) => new Obstacle(exitCodes.directory, `${name} cannot be written: ${why}`),
+    );
+  } catch (error) {
+    close();
+    throw error;
+  }
   return {
+    close,
     write: (pid) =>
       attempt(
         () => writeFileSync(path, `${pid}`, { flag: 'wx' }),

@@ -1,5 +1,5 @@
 /** criuctl restore */
-import type { RestoreOptions } from '../client/options.ts';
+import type { ImageOptions, RestoreOptions } from '../client/options.ts';
 import { readRestoreStatistics } from '../client/statistics.ts';
 import { ActionScripts } from './action-script.ts';
 import { isUnfinished, lastImage } from './destination.ts';
@@ -30,15 +30,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
   }
   await verifyFirst(invocation, places.images);
   const expanded = await expandFirst(reachable(request.imagesDir), places.images, invocation.signal);
-  const pidFile = pidFileFor(invocation);
-  const scripts = ActionScripts.for(invocation, reachable(request.imagesDir));
-  const streams = await StreamRequest.for(invocation, places);
-  const { terminal, pid, warnings } = await restore(invocation, streams?.with(request) ?? request, {
-    places,
-    shown: streams?.places ?? places,
-    scripts,
-  }).finally(() => streams?.release());
-  pidFile?.write(pid);
+  const { terminal, pid, warnings } = await withPidFile(invocation, places, request);
   const statistics = readRestoreStatistics(places.work);
   const outcome: Outcome = {
     sentence: `Process ${pid} runs again`,
@@ -74,6 +66,34 @@ async function expandFirst(
   return done.map(({ directory, files }) => ({ directory, files: files.length, bytes: sumOf(files).bytes }));
 }
 
+interface Restored {
+  readonly terminal: TerminalRequest | undefined;
+  readonly pid: number;
+  readonly warnings: readonly string[];
+}
+
+/** The pid file is checked before the restore, and let go after it. */
+async function withPidFile(
+  invocation: Invocation,
+  places: Places,
+  request: RestoreOptions & ImageOptions,
+): Promise<Restored> {
+  const pidFile = pidFileFor(invocation);
+  try {
+    const scripts = ActionScripts.for(invocation, reachable(request.imagesDir));
+    const streams = await StreamRequest.for(invocation, places);
+    const restored = await restore(invocation, streams?.with(request) ?? request, {
+      places,
+      shown: streams?.places ?? places,
+      scripts,
+    }).finally(() => streams?.release());
+    pidFile?.write(restored.pid);
+    return restored;
+  } finally {
+    pidFile?.close();
+  }
+}
+
 /** @param shown the images with the program's streams as they will be. */
 async function restore(
   invocation: Invocation,
@@ -83,25 +103,33 @@ async function restore(
     shown,
     scripts,
   }: { readonly places: Places; readonly shown: Places; readonly scripts: ActionScripts | undefined },
-): Promise<{
-  readonly terminal: TerminalRequest | undefined;
-  readonly pid: number;
-  readonly warnings: readonly string[];
-}> {
+): Promise<Restored> {
   const files = await RestoredFiles.for(invocation, shown.images);
-  const terminal = await TerminalRequest.for(invocation, shown);
+  try {
+    const terminal = await TerminalRequest.for(invocation, shown);
+    const ask = asking(invocation, places, scripts);
+    const asked = () => (terminal ? terminal.ask(request, ask) : ask(request));
+    const { result, warnings } = files ? await files.ask(asked) : { result: await asked(), warnings: [] };
+    return { terminal, pid: result.pid, warnings };
+  } finally {
+    files?.release();
+  }
+}
+
+function asking(
+  invocation: Invocation,
+  { images }: Places,
+  scripts: ActionScripts | undefined,
+): (request: RestoreOptions) => Promise<{ readonly pid: number }> {
   const client = invocation.client();
-  const pages = imageBytes(places.images).pages;
-  const pids = pidsOfImages(places.images);
-  const ask = (more: RestoreOptions): Promise<{ readonly pid: number }> =>
+  const pages = imageBytes(images).pages;
+  const pids = pidsOfImages(images);
+  return (request) =>
     watch(
       invocation,
       scripts,
       { total: () => pages, now: () => Math.min(memoryOf(pids), pages), end: () => pages },
       (notifications) =>
-        client.restore({ ...more, notifications: { ...more.notifications, ...notifications } }),
+        client.restore({ ...request, notifications: { ...request.notifications, ...notifications } }),
     );
-  const asked = () => (terminal ? terminal.ask(request, ask) : ask(request));
-  const { result, warnings } = files ? await files.ask(asked) : { result: await asked(), warnings: [] };
-  return { terminal, pid: result.pid, warnings };
 }

@@ -16,13 +16,19 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { allFit, type Plan, planFor } from '../../src/cli/files/put-back.ts';
+import { parseCommandLine } from '../../src/cli/command-line.ts';
+import { allFit, type Plan, planFor, type Reach } from '../../src/cli/files/put-back.ts';
+import { filesFit, RestoredFiles } from '../../src/cli/files/restore-files.ts';
+import type { Invocation } from '../../src/cli/invocation.ts';
 import { fileOf, magic } from '../../src/cli/terminal/image-file.ts';
+import { CriuError } from '../../src/client/criu-error.ts';
 import { writeFields } from '../../src/protocol/fields.ts';
 
 function message(fields: Readonly<Record<number, number | Uint8Array>>): Uint8Array {
   return writeFields(Object.entries(fields).map(([number, value]) => ({ number: Number(number), value })));
 }
+
+const byName: Reach = (path, use) => use(path);
 
 /** A file that had `then` at the dump, and images of a program that writes at its end. */
 class Case {
@@ -42,13 +48,13 @@ class Case {
   }
 
   get plan(): Extract<Plan, { is: 'plan' }> {
-    const plan = planFor(this.images, (path) => path);
+    const plan = planFor(this.images, byName);
     assert.equal(plan.is, 'plan', JSON.stringify(plan));
     return plan as Extract<Plan, { is: 'plan' }>;
   }
 
   refused(why: RegExp): void {
-    const plan = planFor(this.images, (path) => path);
+    const plan = planFor(this.images, byName);
     assert.equal(plan.is, 'refused');
     assert.match((plan as Extract<Plan, { is: 'refused' }>).sentences.join('\n'), why);
   }
@@ -67,7 +73,7 @@ describe('the files of a job', () => {
 
   it('fit a resume that may put them back if they are as they were, or have grown', () => {
     const file = new Case('before\n');
-    const fits = () => allFit(file.images, (path) => path, anywhere);
+    const fits = () => allFit(file.images, byName, anywhere);
     assert.ok(fits());
     appendFileSync(file.path, 'later\n');
     assert.ok(fits());
@@ -80,7 +86,7 @@ describe('the files of a job', () => {
 
   it('fit a resume that may put back others only if they are as they were', () => {
     const file = new Case('before\n');
-    const fits = (within: string) => allFit(file.images, (path) => path, { within });
+    const fits = (within: string) => allFit(file.images, byName, { within });
     assert.ok(fits('/elsewhere'));
     appendFileSync(file.path, 'later\n');
     assert.ok(!fits('/elsewhere'));
@@ -91,10 +97,65 @@ describe('the files of a job', () => {
     const file = new Case('before\n');
     const log = `${file.path}.log`;
     const which = { within: '/elsewhere', more: [{ path: log, size: 9, appends: true }] };
-    const fits = () => allFit(file.images, (path) => path, which);
+    const fits = () => allFit(file.images, byName, which);
     assert.ok(!fits());
     writeFileSync(log, '');
     assert.ok(fits());
+  });
+});
+
+describe('the descriptors of files that are put back', () => {
+  const descriptors = (): number => readdirSync('/proc/self/fd').length;
+  const invocation = (file: Case, ...words: string[]): Invocation => {
+    const parsed = parseCommandLine(['restore', '-D', file.images, ...words]);
+    assert.ok('verb' in parsed);
+    return { ...parsed, verb: 'restore', signal: new AbortController().signal } as unknown as Invocation;
+  };
+
+  it('are closed after a look at all files, for root, too', async () => {
+    const file = new Case('before\n');
+    const restoring = invocation(file, '--restore-files');
+    // Loads its module.
+    await filesFit(restoring);
+    const before = descriptors();
+    for (const more of ['', 'later\n']) {
+      appendFileSync(file.path, more);
+      assert.equal(await filesFit(restoring), true);
+    }
+    renameSync(file.path, `${file.path}.elsewhere`);
+    assert.equal(await filesFit(restoring), false);
+    assert.equal(descriptors(), before);
+  });
+
+  for (const [how, ask] of [
+    ['has succeeded', () => Promise.resolve()],
+    ['has failed', () => Promise.reject(new CriuError('FAILED', 'RESTORE failed'))],
+  ] as const)
+    it(`are closed after a restore that ${how}`, async () => {
+      const file = new Case('before\n');
+      appendFileSync(file.path, 'later\n');
+      const before = descriptors();
+      const files = (await RestoredFiles.for(invocation(file, '--restore-files'), file.images))!;
+      await files.ask(ask).catch(() => undefined);
+      files.release();
+      assert.equal(descriptors(), before);
+    });
+
+  it('are closed if another file is in the way, or cannot be reached', () => {
+    const file = new Case('before\n');
+    appendFileSync(file.path, 'later\n');
+    const before = descriptors();
+    const more = [{ path: '/elsewhere', size: 1, appends: true }];
+    const unreachable: Reach = (path, use) => {
+      if (path === '/elsewhere') throw new Error('the way is not root’s');
+      return use(path);
+    };
+    assert.throws(() => planFor(file.images, unreachable, { more }), /the way is not root’s/);
+    const link = `${file.path}.link`;
+    symlinkSync(file.path, link);
+    const plan = planFor(file.images, byName, { more: [{ path: link, size: 1, appends: true }] });
+    assert.equal(plan.is, 'refused');
+    assert.equal(descriptors(), before);
   });
 });
 

@@ -20,7 +20,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { native, type OwnedFd } from '../../native/binding.ts';
-import { judgeFile, type WrittenFile, writtenFiles } from './written-files.ts';
+import { type Judgement, judgeFile, type WrittenFile, writtenFiles } from './written-files.ts';
 
 /** A file that is as it was at the dump again. */
 export interface PutBack {
@@ -32,10 +32,16 @@ export interface PutBack {
 
 export type Plan =
   | { readonly is: 'refused'; readonly sentences: readonly string[] }
-  | { readonly is: 'plan'; carryOut(): readonly PutBack[]; undo(): readonly string[] };
+  | {
+      readonly is: 'plan';
+      carryOut(): readonly PutBack[];
+      undo(): readonly string[];
+      /** Its owner does so at the end. */
+      close(): void;
+    };
 
-/** A path as this process may open it. @throws what keeps it from that. */
-export type Reach = (path: string) => string;
+/** Uses a path as this process may open it. The way is good for as long as `use` runs. @throws what keeps this process from that. */
+export type Reach = <T>(path: string, use: (way: string) => T) => T;
 
 const mountsOfItsOwn = /^mountpoints-\d+\.img$/;
 
@@ -46,7 +52,7 @@ export interface Which {
   readonly more?: readonly WrittenFile[];
 }
 
-/** Judges the files, and touches none. @throws what `reach` throws. */
+/** Judges the files, and leaves them as they are. @throws what `reach` throws. */
 export function planFor(images: string, reach: Reach, { within, more = [] }: Which = {}): Plan {
   const names = readdirSync(images);
   if (names.some((name) => mountsOfItsOwn.test(name)))
@@ -55,20 +61,28 @@ export function planFor(images: string, reach: Reach, { within, more = [] }: Whi
   if (!files) return { is: 'refused', sentences: [`The images in ${images} cannot be read`] };
   const grown: Grown[] = [];
   const sentences: string[] = [];
-  for (const file of [...files, ...othersIn(more, files)]) {
-    if (!isWithin(file, within)) continue;
-    const found = look(file, reach);
-    if (found instanceof Grown) grown.push(found);
-    else if (found !== undefined) sentences.push(`${file.path} ${found}`);
+  const close = (): void => {
+    for (const each of grown) each.close();
+  };
+  try {
+    for (const file of [...files, ...othersIn(more, files)]) {
+      if (!isWithin(file, within)) continue;
+      const found = look(file, reach);
+      if (found instanceof Grown) grown.push(found);
+      else if (found !== undefined) sentences.push(`${file.path} ${found}`);
+    }
+  } catch (error) {
+    close();
+    throw error;
   }
   if (sentences.length > 0) {
-    for (const each of grown) each.close();
+    close();
     return { is: 'refused', sentences };
   }
-  return { is: 'plan', carryOut: () => carryOut(grown), undo: () => undo(grown) };
+  return { is: 'plan', carryOut: () => carryOut(grown), undo: () => undo(grown), close };
 }
 
-/** Whether a restore finds each file as it needs it, or may put it back. Touches none. @throws what `reach` throws. */
+/** Whether a restore finds each file as it needs it, or may put it back. The files stay as they are. @throws what `reach` throws. */
 export function allFit(images: string, reach: Reach, { within, more = [] }: Which): boolean {
   const files = filesOf(images, readdirSync(images));
   const fits = (file: WrittenFile): boolean => {
@@ -80,7 +94,7 @@ export function allFit(images: string, reach: Reach, { within, more = [] }: Whic
   const appended = othersIn(more, files ?? []);
   return (
     files !== undefined &&
-    [...files, ...appended].every(({ path }) => existsSync(reach(path))) &&
+    [...files, ...appended].every(({ path }) => reach(path, existsSync)) &&
     [...files, ...appended.filter((file) => isWithin(file, within))].every(fits)
   );
 }
@@ -123,18 +137,33 @@ function filesOf(images: string, names: readonly string[]): readonly WrittenFile
 
 /** @returns the rest of a sentence that begins with the file; undefined if it needs nothing, or CRIU will say more. */
 function look(file: WrittenFile, reach: Reach): Grown | string | undefined {
-  const way = reach(file.path);
-  let fd: OwnedFd;
+  const opened = reach(file.path, open);
+  if (typeof opened !== 'object') return opened;
+  let grown: Grown | undefined;
+  try {
+    const judged = judge(file, opened);
+    if (judged.is === 'grown') grown = new Grown(file, opened, reach);
+    return judged.is === 'refused' ? judged.why : grown;
+  } finally {
+    if (!grown) opened.close();
+  }
+}
+
+/** @returns the rest of a sentence if it cannot be opened; undefined if it is not there. */
+function open(way: string): OwnedFd | string | undefined {
   try {
     // Not for writing: this process would be the writer that it looks for.
-    fd = native.open(way, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    return native.open(way, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     return code === 'ENOENT' ? undefined : code === 'ELOOP' ? 'is a link' : 'may not be opened by you';
   }
+}
+
+function judge(file: WrittenFile, fd: OwnedFd): Judgement {
   const stat = fstatSync(fd.number);
   const isOwn = stat.uid === process.geteuid?.();
-  const judged = judgeFile(file, {
+  return judgeFile(file, {
     size: stat.size,
     isRegular: stat.isFile(),
     isElsewhere: readlinkSync(`/proc/self/fd/${fd.number}`) !== file.path,
@@ -144,9 +173,6 @@ function look(file: WrittenFile, reach: Reach): Grown | string | undefined {
     // A lease is for the file's owner.
     isWritten: isOwn && stat.isFile() && native.openElsewhere(fd, 'writer'),
   });
-  if (judged.is === 'grown') return new Grown(file, fd, reach);
-  fd.close();
-  return judged.is === 'refused' ? judged.why : undefined;
 }
 
 const chunkBytes = 1 << 20;
@@ -185,7 +211,7 @@ class Grown {
         if (fstatSync(writable).size !== end) throw new Error(`${path} grows: a process writes it`);
         ftruncateSync(writable, size);
       } catch (error) {
-        unlinkSync(this.#reach(kept));
+        this.#reach(kept, unlinkSync);
         this.#kept = undefined;
         throw error;
       } finally {
@@ -214,23 +240,20 @@ class Grown {
   /** @returns false if the file is not as it was left. */
   #fill(kept: string): boolean {
     const { size } = this.#file;
-    const beside = openSync(this.#reach(kept), constants.O_RDONLY | constants.O_NOFOLLOW);
-    const writable = this.#openForWriting();
+    const beside = this.#reach(kept, (way) => openSync(way, constants.O_RDONLY | constants.O_NOFOLLOW));
     try {
-      if (fstatSync(writable).size !== size) return false;
+      const writable = this.#openForWriting();
       try {
-        copy(beside, 0, fstatSync(beside).size, writable, size);
-        fsyncSync(writable);
-      } catch (error) {
-        ftruncateSync(writable, size);
-        throw error;
+        if (fstatSync(writable).size !== size) return false;
+        append(beside, writable, size);
+      } finally {
+        closeSync(writable);
       }
-      unlinkSync(this.#reach(kept));
-      return true;
     } finally {
       closeSync(beside);
-      closeSync(writable);
     }
+    this.#reach(kept, unlinkSync);
+    return true;
   }
 
   /** The same file, whatever has its name by now. */
@@ -244,11 +267,22 @@ class Grown {
     for (let attempt = 1; ; attempt += 1) {
       const name = `${path}.after-${size}${attempt === 1 ? '' : `.${attempt}`}`;
       try {
-        return [name, openSync(this.#reach(name), flags, 0o600)];
+        return [name, this.#reach(name, (way) => openSync(way, flags, 0o600))];
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt === mostKept) throw error;
       }
     }
+  }
+}
+
+/** Appends all of a file to another, or nothing. */
+function append(from: number, to: number, size: number): void {
+  try {
+    copy(from, 0, fstatSync(from).size, to, size);
+    fsyncSync(to);
+  } catch (error) {
+    ftruncateSync(to, size);
+    throw error;
   }
 }
 

@@ -2,10 +2,10 @@
 
 import { sanitize } from '../../systemd/log.ts';
 import { fateAfter } from '../destination.ts';
-import { newFile, placesOf } from '../directories.ts';
+import { atNewFile, placesOf } from '../directories.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type Invocation, Obstacle } from '../invocation.ts';
-import type { Plan, PutBack, Which } from './put-back.ts';
+import type { Plan, PutBack, Reach, Which } from './put-back.ts';
 
 export class RestoredFiles {
   readonly #plan: Extract<Plan, { is: 'plan' }>;
@@ -22,7 +22,7 @@ export class RestoredFiles {
     if (!restoreFiles && !jobFiles) return undefined;
     // A file of its own: other restores start without it.
     const { planFor } = await import('./put-back.ts');
-    const plan = planFor(images, (path) => newFile(invocation, path), whichOf(invocation));
+    const plan = planFor(images, reachOf(invocation), whichOf(invocation));
     if (plan.is === 'plan') return new RestoredFiles(plan, invocation.signal);
     const [first, ...rest] = plan.sentences;
     throw new Obstacle(exitCodes.refused, `RESTORE refused: ${first}`, ...rest);
@@ -46,6 +46,11 @@ export class RestoredFiles {
     }
   }
 
+  /** Call this after the restore. */
+  release(): void {
+    this.#plan.close();
+  }
+
   #carryOut(): readonly PutBack[] {
     try {
       return this.#plan.carryOut();
@@ -63,11 +68,15 @@ export async function filesFit(invocation: Invocation): Promise<boolean | undefi
   const { allFit } = await import('./put-back.ts');
   try {
     const { images } = placesOf(invocation.options);
-    return allFit(images, (path) => newFile(invocation, path), whichOf(invocation));
+    return allFit(images, reachOf(invocation), whichOf(invocation));
   } catch {
     // A way that others decide about, or images that are gone.
     return undefined;
   }
+}
+
+function reachOf(invocation: Invocation): Reach {
+  return (path, use) => atNewFile(invocation, path, use);
 }
 
 function whichOf({ own: { restoreFiles, jobFiles } }: Invocation): Which {

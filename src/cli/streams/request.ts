@@ -2,7 +2,7 @@
 import { type Stats, statSync } from 'node:fs';
 import type { RestoreOptions } from '../../client/options.ts';
 import type { OwnedFd } from '../../native/binding.ts';
-import { newFile, type Places } from '../directories.ts';
+import { atNewFile, type Places } from '../directories.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type Invocation, Obstacle } from '../invocation.ts';
 import { openInput, openOutput } from '../terminal/output-file.ts';
@@ -88,7 +88,11 @@ export class StreamRequest {
 
 /** @throws Obstacle, CriuError */
 function openFor(invocation: Invocation, stream: Stream, name: string): OwnedFd {
-  const path = newFile(invocation, name);
+  return atNewFile(invocation, name, (path) => openAt(path, stream, name));
+}
+
+/** @throws Obstacle */
+function openAt(path: string, stream: Stream, name: string): OwnedFd {
   const kind = statSync(path, { throwIfNoEntry: false });
   const obstacle = kind && obstacleOf(kind);
   if (obstacle !== undefined) {

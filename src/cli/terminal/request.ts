@@ -1,7 +1,7 @@
 /** The restore of a tree whose terminal was outside of the tree: it gets criuctl's own, or one that a holder has. */
 import type { RestoreOptions } from '../../client/options.ts';
 import { native, type OwnedFd, type TerminalMaster } from '../../native/binding.ts';
-import { newFile, type Places } from '../directories.ts';
+import { atNewFile, type Places } from '../directories.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
 import { converse, howToLeave } from './conversation.ts';
@@ -44,7 +44,7 @@ export class TerminalRequest {
       );
     }
     const isHeld = terminal !== undefined && terminal !== 'here';
-    const file = isHeld && terminal !== 'none' ? openOutput(newFile(invocation, terminal)) : undefined;
+    const file = isHeld && terminal !== 'none' ? atNewFile(invocation, terminal, openOutput) : undefined;
     const view = viewOf(places, terminals);
     if (!view) {
       file?.close();

@@ -18,9 +18,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run as check } from '../../../src/cli/check.ts';
 import { parseCommandLine } from '../../../src/cli/command-line.ts';
-import { type ImageUse, newFile, placesOf } from '../../../src/cli/directories.ts';
+import { atNewFile, type ImageUse, newFile, placesOf } from '../../../src/cli/directories.ts';
 import { type Invocation, Obstacle } from '../../../src/cli/invocation.ts';
 import type { Verb } from '../../../src/cli/options/row.ts';
+import { pidFileFor } from '../../../src/cli/pid-file.ts';
 import { withDefaults } from '../../../src/cli/work.ts';
 import { CriuError } from '../../../src/client/criu-error.ts';
 import type { AnyOptions } from '../../../src/client/options.ts';
@@ -41,6 +42,8 @@ const verbs: readonly (readonly [request: string, words: readonly string[], does
 describe('the directories of criuctl as root', () => {
   let directory = '';
   const at = (...names: string[]): string => join(directory, ...names);
+
+  const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
   before(() => assert.equal(process.geteuid?.(), 0, 'these tests run as root'));
   beforeEach(() => {
@@ -196,11 +199,9 @@ describe('the directories of criuctl as root', () => {
 
   it('for a new pid file may be like /tmp, unless others decide where the path leads', () => {
     const make = (directoryOfFile: string): string => {
-      const path = newFile(
-        invocation('restore', '--pidfile', join(directoryOfFile, 'pid')),
-        join(directoryOfFile, 'pid'),
-      );
-      writeFileSync(path, '47', { flag: 'wx' });
+      const named = join(directoryOfFile, 'pid');
+      const restoring = invocation('restore', '--pidfile', named);
+      atNewFile(restoring, named, (path) => writeFileSync(path, '47', { flag: 'wx' }));
       return readFileSync(join(directoryOfFile, 'pid'), 'utf8');
     };
     assert.equal(make(at('roots')), '47');
@@ -210,6 +211,31 @@ describe('the directories of criuctl as root', () => {
     symlinkSync('hers', at('link'));
     refused(() => make(at('link')), /^RESTORE refused: .*hers belongs to uid 1500/, /--trust-images$/);
     const trusted = invocation('restore', '--trust-images');
-    assert.equal(newFile(trusted, at('hers/pid')), at('hers/pid'));
+    assert.equal(newFile(trusted, at('hers/pid')).path, at('hers/pid'));
+  });
+
+  it('for a new file are open only while the file is used, also where that fails or is refused', () => {
+    const before = descriptors();
+    const restoring = invocation('restore');
+    atNewFile(restoring, at('roots/pid'), () => assert.equal(descriptors(), before + 1));
+    assert.throws(() => atNewFile(restoring, at('roots/pid'), () => assert.fail('in use')), /in use/);
+    assert.throws(() => newFile(restoring, at('hers/pid')), Obstacle);
+    chmodSync(at('roots'), 0o777);
+    assert.throws(() => newFile(restoring, at('roots/pid')), Obstacle);
+    const file = newFile(restoring, at('work/pid'));
+    file.close();
+    file.close();
+    assert.equal(descriptors(), before);
+  });
+
+  it('for a pid file are open until the pid is written, and not if the file exists', () => {
+    const before = descriptors();
+    const restoring = invocation('restore', '--pidfile', at('roots/pid'));
+    const file = pidFileFor(restoring)!;
+    file.write(47);
+    file.close();
+    assert.throws(() => pidFileFor(restoring), /exists already/);
+    assert.equal(readFileSync(at('roots/pid'), 'utf8'), '47');
+    assert.equal(descriptors(), before);
   });
 });
