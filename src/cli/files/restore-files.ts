@@ -12,7 +12,7 @@ export class RestoredFiles {
   readonly #signal: AbortSignal;
 
   /**
-   * Judges all files, and touches none.
+   * Judges all files, and leaves them as they are.
    * @param images with the program's streams as they will be.
    * @returns undefined without that option.
    * @throws Obstacle if a file cannot be put back.
