@@ -12,11 +12,12 @@ import { type Context, nameOf, sentenceOf, uid, warn } from './context.ts';
 import {
   disableUnit,
   enableUnit,
-  isStarting,
+  isByKeyboard,
   jobUnit,
   lingeringAdvice,
   moveHere,
   setTimer,
+  stageOfStart,
   startUnit,
   stateOfUnit,
 } from './manager.ts';
@@ -29,21 +30,29 @@ const firstInterval = 60;
 /** Starts the unit, and waits until the job runs. */
 export async function inUnit({ invocation }: Context, job: Job): Promise<Outcome> {
   const before = job.state;
+  // From here on a Ctrl-C ends the wait alone: a start that systemd goes on with is one of an enabled unit.
+  invocation.signal.throwIfAborted();
   if (before.is !== 'running' && before.is !== 'finished' && before.is !== 'running-elsewhere') {
     // Before its start, which may be long, and which its user may stop watching.
     await enableUnit(job.name);
-    if (!(await startUnit(job.name))) {
-      // Only the wait for its start was interrupted.
-      if (await isStarting(job.name)) throw stillStarting(invocation, job);
-      if (job.state.is === 'new') await disableUnit(job.name);
-      throw await failureOf(job);
-    }
+    const start = await startUnit(job.name, invocation.signal);
+    if (start === 'not-waited-for') throw stillStarting(invocation, job);
+    if (start === 'failed') await requireDone(invocation, job);
   } else if (before.is === 'running' && invocation.own.job.every !== undefined) {
     await setTimer(job.name, intervalOf(invocation.own.job.every));
   }
   const advice = before.is === 'finished' ? undefined : lingeringAdvice();
   const outcome = outcomeOf(invocation.verb, job, await settled(job), before);
   return advice === undefined ? outcome : { ...outcome, summary: [advice] };
+}
+
+/** @throws Obstacle for a start that goes on, or is over, and has failed. */
+async function requireDone(invocation: Invocation, job: Job): Promise<void> {
+  const stage = await stageOfStart(job.name);
+  if (stage === 'done') return;
+  if (stage === 'goes-on') throw stillStarting(invocation, job);
+  if (job.state.is === 'new') await disableUnit(job.name);
+  throw await failureOf(job);
 }
 
 /** A start that systemd has reported, and whose command has ended at once, leaves its end in a moment. */
@@ -54,7 +63,7 @@ async function settled(job: Job): Promise<JobState> {
 
 function stillStarting({ signal }: Invocation, job: Job): Obstacle {
   return new Obstacle(
-    signal.aborted ? exitCodes.interrupted : exitCodes.failed,
+    isByKeyboard(signal) ? exitCodes.interrupted : exitCodes.failed,
     `The start of job ${job.name} goes on, and is not waited for`,
     'criuctl jobs tells when it runs',
   );

@@ -1,15 +1,13 @@
 /** systemd as the supervisor of jobs: the user's manager, or for root the system's. */
-import { execFile } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { text } from 'node:stream/consumers';
 import { startTimeOf } from '../../proc/stat.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { read } from '../gone.ts';
 import { Obstacle } from '../invocation.ts';
 import { userName } from '../people.ts';
 import { uid } from './context.ts';
-
-const execute = promisify(execFile);
 
 export function jobUnit(name: string): string {
   return `criu-job@${name}.service`;
@@ -22,12 +20,29 @@ function checkpointUnit(name: string, type: 'service' | 'timer'): string {
 const isRoot = uid === 0;
 const scope = isRoot ? ['--system'] : ['--user'];
 const runtime = process.env.XDG_RUNTIME_DIR ?? `/run/user/${uid}`;
-/** A login without pam_systemd, or a sudo, lacks the address. */
-const environment = { ...process.env, XDG_RUNTIME_DIR: runtime };
+
+/** In a session of its own: a Ctrl-C at the terminal is for criuctl alone, and cuts off no request on its way to systemd. */
+function start(program: string, argv: readonly string[], output: 'pipe' | 'ignore'): ChildProcess {
+  return spawn(program, argv, {
+    // A login without pam_systemd, or a sudo, lacks the address.
+    env: { ...process.env, XDG_RUNTIME_DIR: runtime },
+    detached: true,
+    stdio: ['ignore', output, output],
+  });
+}
+
+function endOf(child: ChildProcess): Promise<number | null> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+}
 
 async function ask(program: string, ...argv: string[]): Promise<string> {
-  const { stdout } = await execute(program, argv, { env: environment, maxBuffer: 1 << 20 });
-  return stdout;
+  const child = start(program, argv, 'pipe');
+  const [status, answer, words] = await Promise.all([endOf(child), text(child.stdout!), text(child.stderr!)]);
+  if (status !== 0) throw new Error(words.trim() || `${program} has failed`);
+  return answer;
 }
 
 const systemctl = (...argv: string[]): Promise<string> => ask('systemctl', ...scope, '--quiet', ...argv);
@@ -45,14 +60,40 @@ export function requireManager(): void {
   );
 }
 
-/** Waits until the unit runs. @returns false if it could not be started. */
-export async function startUnit(name: string): Promise<boolean> {
+/**
+ * Waits until the unit runs. A Ctrl-C ends the wait alone: the request reaches systemd all the same. A SIGTERM comes too late, as
+ * criu-service/job says of its aborts.
+ */
+export async function startUnit(
+  name: string,
+  signal: AbortSignal,
+): Promise<'started' | 'failed' | 'not-waited-for'> {
   const unit = jobUnit(name);
   await systemctl('reset-failed', unit).catch(() => '');
-  return systemctl('start', unit).then(
-    () => true,
-    () => false,
+  const child = start('systemctl', [...scope, '--quiet', 'start', unit], 'ignore');
+  const over = endOf(child).then(
+    (status) => (status === 0 ? 'started' : 'failed'),
+    () => 'failed' as const,
   );
+  const first = await Promise.race([over, interrupted(signal)]);
+  if (first !== 'interrupted') return first;
+  child.unref();
+  return 'not-waited-for';
+}
+
+function interrupted(signal: AbortSignal): Promise<'interrupted'> {
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (isByKeyboard(signal)) resolve('interrupted');
+    };
+    signal.addEventListener('abort', look, { once: true });
+    look();
+  });
+}
+
+/** The reason of an abort is the name of its signal. */
+export function isByKeyboard(signal: AbortSignal): boolean {
+  return signal.aborted && signal.reason === 'SIGINT';
 }
 
 /** The job is resumed when its user's manager starts the next time. */
@@ -71,9 +112,15 @@ export async function forgetUnit(name: string): Promise<void> {
   await systemctl('reset-failed', jobUnit(name)).catch(() => '');
 }
 
-export async function isStarting(name: string): Promise<boolean> {
-  const state = await systemctl('show', '--property=ActiveState', '--value', jobUnit(name)).catch(() => '');
-  return /^(active|activating|reloading)$/.test(state.trim());
+/** Where a start is whose request has failed, as when systemd itself is restarted meanwhile. */
+export async function stageOfStart(name: string): Promise<'done' | 'goes-on' | 'over'> {
+  const unit = jobUnit(name);
+  const state = await systemctl('show', '--property=ActiveState', '--value', unit).catch(() => '');
+  if (/^(active|reloading)$/.test(state.trim())) return 'done';
+  if (state.trim() === 'activating') return 'goes-on';
+  // A start that waits for other units has not begun, and its unit is inactive.
+  const queued = await systemctl('list-jobs', '--full', '--no-legend', unit).catch(() => '');
+  return /\s(start|restart)\s+(waiting|running)\s*$/m.test(queued) ? 'goes-on' : 'over';
 }
 
 /** Result= of the unit of a job that could not be started. */
