@@ -221,15 +221,30 @@ describe('a job whose criuctl is struck', () => {
     await eventually('the lock is held', () => !succeeds('flock', '--nonblock', watch, 'true'));
     const trace = join(directoryOf('root'), 'trace');
     const criuctl = ['criuctl', 'run', job.name, '--dir', job.home, ...command];
-    const stays = spawn('strace', ['-o', trace, '-e', 'trace=flock', ...criuctl], {
+    // It stands still once it has found the lock held, so that its patience is not measured.
+    const strace = [
+      '-o',
+      trace,
+      '-P',
+      watch,
+      '-e',
+      'trace=flock',
+      '-e',
+      'inject=flock:signal=SIGSTOP:when=1',
+    ];
+    const stays = spawn('strace', [...strace, ...criuctl], {
       stdio: ['ignore', 'ignore', 'inherit'],
       cwd: '/',
     });
     const left = exited(stays);
-    const isRefused = (): boolean => existsSync(trace) && readFileSync(trace, 'utf8').includes('EAGAIN');
-    await eventually('criuctl has found the lock held', isRefused);
-    process.kill(childrenOf(stays.pid!)[0]!, 'SIGTERM');
+    const isStopped = (): boolean =>
+      existsSync(trace) && /EAGAIN.*stopped by SIGSTOP/s.test(readFileSync(trace, 'utf8'));
+    await eventually('criuctl has found the lock held', isStopped);
+    const [waiting] = childrenOf(stays.pid!);
+    process.kill(waiting!, 'SIGTERM');
     claim.stdin!.end();
+    await eventually('the lock is free', () => succeeds('flock', '--nonblock', watch, 'true'));
+    process.kill(waiting!, 'SIGCONT');
     assert.equal(await left, 128 + 15);
     assert.equal(readFileSync(join(job.path, 'end'), 'utf8'), 'killed 15\n');
     assert.equal(job.now.state, 'finished');

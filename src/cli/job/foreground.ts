@@ -64,7 +64,8 @@ export async function stayWith(context: Context, job: Job): Promise<Outcome> {
 /** After the end of the tree, the holder of its claim ends in a moment. @throws Obstacle if it does not */
 async function claimOf(job: Job): Promise<TreeClaim> {
   const stepMs = 50;
-  for (let tries = 40; ; tries -= 1) {
+  // Also where the holder waits for a processor for seconds.
+  for (let tries = 200; ; tries -= 1) {
     const claim = await TreeClaim.take(job);
     if (claim) return claim;
     const { state } = job;
