@@ -613,7 +613,8 @@ describe('the words of criuctl for a failure', () => {
     const program = await Program.start('root', connected);
     run('mount', '--bind', '/usr/bin/false', iptables);
     try {
-      const ended = forced('root', program.pid, '--tcp-established');
+      // CRIU may be built with another default.
+      const ended = forced('root', program.pid, '--tcp-established', '--network-lock', 'iptables');
       told(
         ended,
         /CRIU cannot hold up the TCP connection with iptables/,

@@ -1,7 +1,7 @@
 /** Engines that are missing or die, and callers that leave or object: the caller gets one reply, and the target is as it was. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { type CriuReq, ReqType } from '../../src/protocol/messages.ts';
+import { type CriuReq, NetworkLock, ReqType } from '../../src/protocol/messages.ts';
 import { messageIds } from '../../src/records/record-kinds.ts';
 import { binary, eventually, freshDirectory, run } from './support/bench.ts';
 import { ask, Client, ourAddress, withOpen } from './support/client.ts';
@@ -90,7 +90,14 @@ describe('an engine that waits for the answer to a notification', () => {
       const file = join(freshDirectory(), 'count');
       const target = new Target(Number(run('unshare', '--net', binary('counter'), file)), file);
       await withOpen([freshDirectory()], async (fd) => {
-        const opts = { images_dir_fd: fd, pid: target.pid, notify_scripts: true, leave_running: true };
+        const opts = {
+          images_dir_fd: fd,
+          pid: target.pid,
+          notify_scripts: true,
+          leave_running: true,
+          // CRIU may be built with another default.
+          network_lock: NetworkLock.IPTABLES,
+        };
         const client = new Client().send({ type: ReqType.DUMP, opts });
         await passThrough(client, networkScripts, script);
         process.kill(await engineAtWork(), 'SIGKILL');
