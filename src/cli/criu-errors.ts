@@ -14,8 +14,8 @@ export interface Asked {
   readonly pid: number | undefined;
   /** Its tracer. */
   readonly tracer?: Person | undefined;
-  /** The installed CRIU can dump TCP and UDP sockets on this kernel. */
-  readonly dumpsInternetSockets: boolean;
+  /** True if the installed CRIU can dump TCP and UDP sockets on this kernel. Starts it, so only a row that needs the answer asks. */
+  dumpsInternetSockets(): Promise<boolean>;
 }
 
 export interface Sentence {
@@ -23,7 +23,10 @@ export interface Sentence {
   readonly remedies: readonly string[];
 }
 
-type Row = readonly [pattern: RegExp, tell: (groups: readonly string[], asked: Asked) => Sentence];
+type Row = readonly [
+  pattern: RegExp,
+  tell: (groups: readonly string[], asked: Asked) => Sentence | Promise<Sentence>,
+];
 
 const mebibyte = 1024 * 1024;
 
@@ -118,8 +121,8 @@ const rows: readonly Row[] = [
   ],
   [
     /Connected TCP socket, consider using --tcp-established/,
-    (_, { isRoot, dumpsInternetSockets }) =>
-      dumpsInternetSockets
+    async (_, { isRoot, dumpsInternetSockets }) =>
+      (await dumpsInternetSockets())
         ? told(
             'the program has a TCP connection',
             isRoot
@@ -168,8 +171,8 @@ const rows: readonly Row[] = [
   [
     // The same words without the letter are about Unix sockets, which no option helps.
     /In-flight connection \(l\)/,
-    (_, { dumpsInternetSockets }) =>
-      dumpsInternetSockets
+    async (_, { dumpsInternetSockets }) =>
+      (await dumpsInternetSockets())
         ? told(
             'the program has a TCP connection that it has not accepted yet',
             'Try it with --skip-in-flight: the connection is left out',
@@ -274,7 +277,7 @@ function permissions(mode = ''): string {
 }
 
 /** @param lines CRIU's error lines and its message. @returns undefined for an error that has no row. */
-export function sentenceFor(lines: readonly string[], asked: Asked): Sentence | undefined {
+export async function sentenceFor(lines: readonly string[], asked: Asked): Promise<Sentence | undefined> {
   const { tracer, pid } = asked;
   if (tracer) {
     const name = `${tracer.name} (process ${tracer.pid})`;

@@ -4,11 +4,17 @@ import { InstalledCriu } from '../engine/installed-criu.ts';
 import { dumpsInternetSockets } from '../policy/criu-version.ts';
 import { type Asked, type Sentence, sentenceFor } from './criu-errors.ts';
 
-export async function sentenceAbout(
+/** @param version of the installed CRIU, which is started for that. */
+export function sentenceAbout(
   said: readonly string[],
   asked: Omit<Asked, 'dumpsInternetSockets'>,
+  version = () => new InstalledCriu(undefined).version(),
 ): Promise<Sentence | undefined> {
-  const criu = await new InstalledCriu(undefined).version();
-  const works = !criu || dumpsInternetSockets(criu, release());
-  return sentenceFor(said, { ...asked, dumpsInternetSockets: works });
+  return sentenceFor(said, {
+    ...asked,
+    dumpsInternetSockets: async () => {
+      const criu = await version();
+      return !criu || dumpsInternetSockets(criu, release());
+    },
+  });
 }
