@@ -51,3 +51,13 @@ hold_image() {
   exec 8<"$image"
   flock --shared 8
 }
+
+# Copies with other packages go, unless a machine is running. The disk of this copy stays: it takes long to make, and has the same packages.
+remove_other_packages() {
+  (
+    flock --exclusive --nonblock 7 || exit 0
+    for copy in "$image"/packages-*; do
+      [ "$copy" = "$machine_disk" ] || rm -rf --one-file-system "$copy"
+    done
+  ) 7<"$image"
+}
