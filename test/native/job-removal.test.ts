@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import {
+  chmodSync,
   chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -74,6 +76,39 @@ describe('the removal of a job', () => {
     lock.release();
     assert.deepEqual(readdirSync(home), []);
   });
+
+  it('fails where a file cannot be removed, and leaves that file to the next removal', () => {
+    const kept = job.at('checkpoints', '1');
+    mkdirSync(kept);
+    writeFileSync(join(kept, 'pages-1.img'), 'secret');
+    chmodSync(kept, 0o555);
+    withoutPrivilege(() => assert.throws(() => job.remove(home), { code: 'EACCES' }));
+    const [aside, ...others] = readdirSync(home);
+    assert.deepEqual(others, []);
+    assert.equal(readFileSync(join(home, aside!, 'checkpoints', '1', 'pages-1.img'), 'utf8'), 'secret');
+    chmodSync(join(home, aside!, 'checkpoints', '1'), 0o755);
+    writeFileSync(Job.make(home, 'two').at('job.json'), '{}');
+    withoutPrivilege(() => Job.find(home, 'two')!.remove(home));
+    assert.deepEqual(readdirSync(home), []);
+  });
+
+  /** Root is refused nothing. */
+  function withoutPrivilege(work: () => void): void {
+    const uid = process.geteuid!();
+    if (uid !== 0) {
+      work();
+      return;
+    }
+    const nobody = 65_534;
+    for (const name of ['.', ...(readdirSync(home, { recursive: true }) as string[])])
+      chownSync(join(home, name), nobody, nobody);
+    process.seteuid!(nobody);
+    try {
+      work();
+    } finally {
+      process.seteuid!(uid);
+    }
+  }
 
   it('takes a link to its directory along, and leaves other files where the directory was', async () => {
     const place = mkdtempSync(join(tmpdir(), 'job-place-'));

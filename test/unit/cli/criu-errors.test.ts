@@ -30,7 +30,7 @@ describe('the sentences of criuctl about errors of CRIU', () => {
     }
   });
 
-  it('are none for a Unix connection in flight, which no option helps', async () => {
+  it('are absent for a Unix connection in flight, which no option helps', async () => {
     const line = 'Error (criu/sk-unix.c:494): unix: In-flight connection on non-listening socket 7';
     assert.equal(await sentenceFor([line], asked), undefined);
   });

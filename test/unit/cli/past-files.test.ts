@@ -16,8 +16,8 @@ const fitting =
 
 describe('the way past files of a resume that has failed', () => {
   for (const [name, failed, ways, expected] of [
-    ['is none if the files fit', plainly(3), [plainly(3), plainly(2)], undefined],
-    ['is none if no checkpoint fits', plainly(3), [], undefined],
+    ['is not needed if the files fit', plainly(3), [plainly(3), plainly(2)], undefined],
+    ['is not found if no checkpoint fits', plainly(3), [], undefined],
     ['is to put them back where that is enough', plainly(3), [puttingBack(3), plainly(2)], puttingBack(3)],
     ['is the newest checkpoint that fits', plainly(3), [plainly(2), plainly(1)], plainly(2)],
     ['is a newer checkpoint that puts files back', plainly(3), [plainly(1), puttingBack(2)], puttingBack(2)],

@@ -94,7 +94,7 @@ describe('the holder of a pid that a restore needs', () => {
     assert.match(aboutTaken({ kind: 'service', pid: 7, isThread: false }), /^7 is an engine of criu-service/);
   });
 
-  it('is nobody if it has ended meanwhile', () => {
+  it('is unknown if it has ended meanwhile', () => {
     assert.equal(
       aboutTaken(takenPid([forkFails(2 ** 22 + 1)], directory)!),
       'No process that you can see has the pid 4194305 now: restore again',
@@ -108,7 +108,7 @@ describe('the holder of a pid that a restore needs', () => {
     assert.ok(taken?.kind === 'process' && taken.process.pid === process.pid);
   });
 
-  it('is nothing in the failure of a restore for another reason', () => {
+  it('is not looked for after the failure of a restore for another reason', () => {
     const other = "Error (criu/cr-restore.c:1230): Can't fork for 7: Resource temporarily unavailable";
     assert.equal(takenPid([other, 'Unable to create a thread: -11'], directory), undefined);
   });

@@ -94,7 +94,7 @@ describe('the offsets of a restored tree', () => {
     assert.deepEqual(behind, both([-600n, 0n], [-300n, 0n]));
   });
 
-  it('are none if the images have no clocks', () => {
+  it('are absent if the images have no clocks', () => {
     assert.equal(offsetsOf({ now: both([1n, 0n]), own: none }), undefined);
   });
 
