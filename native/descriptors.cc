@@ -1,5 +1,7 @@
 // Descriptors other than sockets: adopted, copied, opened, made of memory.
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,6 +23,8 @@ constexpr int kLargestMemfd = 1 << 30;
 // Mode of a file that open() creates, if the caller gives no mode: read and write for the owner.
 constexpr mode_t kPrivateFile = 0600;
 constexpr mode_t kModes = 07777;
+// SIOCUNIXFILE of linux/un.h, which cannot be included beside sys/un.h.
+constexpr unsigned long kSocketFile = SIOCPROTOPRIVATE;
 
 // Glibc has wrappers for these two calls since 2.36 (Debian 12); older versions lack them.
 int PidfdOpenCall(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)); }
@@ -76,6 +80,13 @@ Napi::Value PidfdGetfd(const Napi::CallbackInfo& info) {
   return OwnedFd::New(env, UniqueFd(Check(env, "pidfd_getfd", PidfdGetfdCall(pidfd, number))));
 }
 
+Napi::Value SocketFile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int socket = RequireFd(info[0], "socket").Get();
+  return OwnedFd::New(
+      env, UniqueFd(Check(env, "ioctl", ::ioctl(socket, kSocketFile, 0), "SIOCUNIXFILE")));
+}
+
 }  // namespace
 
 void ExportDescriptors(Napi::Env env, Napi::Object exports) {
@@ -84,6 +95,7 @@ void ExportDescriptors(Napi::Env env, Napi::Object exports) {
   exports.Set("memfd", Napi::Function::New<Memfd>(env, "memfd"));
   exports.Set("pidfdOpen", Napi::Function::New<PidfdOpen>(env, "pidfdOpen"));
   exports.Set("pidfdGetfd", Napi::Function::New<PidfdGetfd>(env, "pidfdGetfd"));
+  exports.Set("socketFile", Napi::Function::New<SocketFile>(env, "socketFile"));
 }
 
 }  // namespace criu_service

@@ -21,7 +21,7 @@ export interface Surrounding {
   readonly openable: MayOpen;
   /** False if no process has the other end of a pipe; undefined if that cannot be told. */
   readonly isWhole: (descriptor: Descriptor, writes: boolean) => boolean | undefined;
-  readonly socketFile: (pid: number, socket: UnixSocket) => SocketFile;
+  readonly socketFile: (descriptor: Pick<Descriptor, 'pid' | 'fd'>, socket: UnixSocket) => SocketFile;
 }
 
 const deleted = / \(deleted\)$/;
@@ -159,7 +159,7 @@ class Tree {
               : 'unseen';
       const isBound = local.isBound && local.name.startsWith('/');
       const file = isBound
-        ? { file: { name: local.name, state: this.#around.socketFile(descriptor.pid, local) } }
+        ? { file: { name: local.name, state: this.#around.socketFile(descriptor, local) } }
         : {};
       return { kind: 'unix', type, end, peer: name, holders: holding, ...file };
     }

@@ -17,7 +17,7 @@ import { knownFault } from './known-programs.ts';
 import { mayCreateBeside, mayOpen, readMappings } from './mappings.ts';
 import { NamesBeside, sharesPaths } from './name-beside.ts';
 import { socketFile } from './socket-file.ts';
-import { isWhole, protocolOf, readInternetSockets, readUnixSockets } from './sockets.ts';
+import { boundPath, isWhole, protocolOf, readInternetSockets, readUnixSockets } from './sockets.ts';
 import { steady } from './steady.ts';
 import type { Facts, Found, ProcessFacts, Thing } from './things.ts';
 
@@ -123,7 +123,8 @@ function things(
     writable: mayCreateBeside,
     openable: mayOpen,
     isWhole,
-    socketFile: (pid, { name, file }) => (sharesPaths(pid) ? socketFile(name, file, names) : 'there'),
+    socketFile: (descriptor, { name, file }) =>
+      sharesPaths(descriptor.pid) ? socketFile(name, file, names, () => boundPath(descriptor)) : 'there',
   };
   return classify(descriptors, surrounding);
 }

@@ -1,6 +1,6 @@
 /** Reads the sockets of a network namespace, the kind of each, and its other end; tells if a pipe has another end. */
-import { readFileSync } from 'node:fs';
-import { type NativeError, native } from '../native/binding.ts';
+import { readFileSync, readlinkSync } from 'node:fs';
+import { type NativeError, native, type OwnedFd } from '../native/binding.ts';
 import type { Descriptor } from './descriptors.ts';
 
 export interface UnixSocket {
@@ -116,6 +116,26 @@ function addressOf(text: string): string {
     ((bytes[2 * at]! << 8) | bytes[2 * at + 1]!).toString(16),
   );
   return `[${groups.join(':').replace(/(^|:)0(:0)+(:|$)/, '::')}]:${number}`;
+}
+
+/**
+ * The path of the file to which a Unix socket is bound, wherever it was renamed to; with the kernel's mark if it was removed. Undefined
+ * if this process may not know.
+ */
+export function boundPath({ pid, fd }: Pick<Descriptor, 'pid' | 'fd'>): string | undefined {
+  const opened: OwnedFd[] = [];
+  const keep = (each: OwnedFd): OwnedFd => {
+    opened.push(each);
+    return each;
+  };
+  try {
+    const socket = keep(native.pidfdGetfd(keep(native.pidfdOpen(pid)), fd));
+    return readlinkSync(`/proc/self/fd/${keep(native.socketFile(socket)).number}`);
+  } catch {
+    return undefined;
+  } finally {
+    for (const each of opened) each.close();
+  }
 }
 
 /** Undefined if it cannot be told. */

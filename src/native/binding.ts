@@ -333,6 +333,8 @@ export interface NativeBinding {
   pidfdOpen(pid: number): OwnedFd;
   /** pidfd_getfd(2): a copy of the target's descriptor `number`. */
   pidfdGetfd(pidfd: OwnedFd, number: number): OwnedFd;
+  /** The file to which a Unix socket is bound, as a place (O_PATH), by SIOCUNIXFILE of unix(7). Needs CAP_NET_ADMIN. */
+  socketFile(socket: OwnedFd): OwnedFd;
   /**
    * Closes on another thread, for a socket whose queue holds descriptors of its peer's, because their last close may block.
    * Descriptors of one `lane`, the peer's uid, share a thread and wait for each other.

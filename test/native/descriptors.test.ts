@@ -126,6 +126,7 @@ describe('descriptors', () => {
     requireArgumentError(() => native.duplicate(closed), 'fd');
     requireArgumentError(() => native.describeSocket(closed), 'fd');
     requireArgumentError(() => native.pidfdGetfd(closed, 0), 'pidfd');
+    requireArgumentError(() => native.socketFile(closed), 'socket');
     requireArgumentError(() => native.adoptProcess(closed, 1), 'pidfd');
     requireArgumentError(() => native.notifyNow('READY=1', [closed]), 'fds[0]');
   });

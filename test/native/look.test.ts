@@ -1,8 +1,12 @@
 import { strict as assert } from 'node:assert';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { boundPath } from '../../src/look/sockets.ts';
 import { native } from '../../src/native/binding.ts';
-import { requireNativeError, requireNoLeak } from './support.ts';
+import { openNull, requireNativeError, requireNoLeak } from './support.ts';
 
 const ends = `import os, time
 r, w = os.pipe(); os.close(w)
@@ -32,5 +36,42 @@ describe('the other end of a pipe', () => {
     } finally {
       holder.kill('SIGKILL');
     }
+  });
+});
+
+const bound = `import socket, sys, time
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()
+print(s.fileno(), flush=True)
+time.sleep(1000)`;
+
+describe('the file of a Unix socket of another process', () => {
+  it('is told root by the path that it has now, and as removed, without a descriptor left', async () => {
+    assert.equal(process.geteuid!(), 0, 'this test runs as root');
+    const directory = realpathSync(mkdtempSync(join(tmpdir(), 'look-socket-')));
+    const path = join(directory, 's');
+    const holder = spawn('python3', ['-c', bound, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      const [printed] = (await once(holder.stdout, 'data')) as [Buffer];
+      const descriptor = { pid: holder.pid!, fd: Number(printed.toString()) };
+      assert.equal(boundPath(descriptor), path);
+      mkdirSync(join(directory, 'else'));
+      const moved = join(directory, 'else', 't');
+      renameSync(path, moved);
+      writeFileSync(path, '');
+      requireNoLeak(() => assert.equal(boundPath(descriptor), moved));
+      unlinkSync(moved);
+      assert.equal(boundPath(descriptor), `${moved} (deleted)`);
+      requireNoLeak(() => assert.equal(boundPath({ ...descriptor, fd: 99_999 }), undefined));
+    } finally {
+      holder.kill('SIGKILL');
+      await once(holder, 'exit');
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('is no answer for another kind of descriptor', () => {
+    const other = openNull();
+    requireNoLeak(() => requireNativeError(() => native.socketFile(other), 'ENOTTY', 'ioctl'));
+    other.close();
   });
 });

@@ -173,22 +173,26 @@ describe('a look at a program', () => {
     });
   }
 
-  it('refuses root a dump that would lose a program: the file of its socket was renamed, and another has its name', async () => {
-    const program = await Program.start(
-      'root',
-      's = socket.socket(socket.AF_UNIX); s.bind(os.getcwd() + "/s"); s.listen(); os.rename("s", "t"); open("s", "w").close()',
-    );
-    try {
-      failed(
-        dump('root', program.pid, directoryOf('root')),
-        3,
-        /its file was renamed, and another one has its name/,
+  for (const [where, renamed] of [
+    ['', 'os.rename("s", "t")'],
+    [' to another directory', 'os.mkdir("d"); os.rename("s", "d/s")'],
+  ] as const)
+    it(`refuses root a dump that would lose a program: the file of its socket was renamed${where}, and another has its name`, async () => {
+      const program = await Program.start(
+        'root',
+        `s = socket.socket(socket.AF_UNIX); s.bind(os.getcwd() + "/s"); s.listen(); ${renamed}; open("s", "w").close()`,
       );
-      assert.ok(isAlive(program.pid));
-    } finally {
-      program.end();
-    }
-  });
+      try {
+        failed(
+          dump('root', program.pid, directoryOf('root')),
+          3,
+          /its file was renamed, and another one has its name/,
+        );
+        assert.ok(isAlive(program.pid));
+      } finally {
+        program.end();
+      }
+    });
 
   it('brings a program of root’s back that maps a file with another name, and keeps such a program of alice’s', async () => {
     const mapping =

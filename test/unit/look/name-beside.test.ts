@@ -1,6 +1,6 @@
 /** Other names of files that have lost one, and files of sockets. */
 import assert from 'node:assert/strict';
-import { linkSync, lstatSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,7 +39,7 @@ describe('a file beside the name that it has lost', () => {
     });
     try {
       const { ino } = lstatSync(path);
-      const state = () => socketFile(path, ino, new NamesBeside());
+      const state = () => socketFile(path, ino, new NamesBeside(), () => undefined);
       assert.equal(state(), 'there');
       renameSync(path, join(directory, 't'));
       assert.equal(state(), 'gone');
@@ -47,6 +47,26 @@ describe('a file beside the name that it has lost', () => {
       assert.equal(state(), 'moved');
       rmSync(join(directory, 't'));
       assert.equal(state(), 'there');
+    } finally {
+      server.close();
+    }
+  });
+
+  it('of a socket is told by the path that it has now, also in another directory', async () => {
+    const path = join(directory, 's');
+    const server = await new Promise<Server>((resolve) => {
+      const made: Server = createServer().listen(path, () => resolve(made));
+    });
+    try {
+      const { ino } = lstatSync(path);
+      const state = (now: string) => socketFile(path, ino, new NamesBeside(), () => now);
+      mkdirSync(join(directory, 'else'));
+      renameSync(path, join(directory, 'else', 's'));
+      writeFileSync(path, '');
+      assert.equal(state(join(directory, 'else', 's')), 'moved');
+      assert.equal(state(`${path} (deleted)`), 'there');
+      // An overlay may tell another inode of a file that has its name.
+      assert.equal(state(path), 'there');
     } finally {
       server.close();
     }
