@@ -123,6 +123,7 @@ export function parseCommandLine(argv: readonly string[]): Parsed | Printed {
     .helpOption('-h, --help')
     .addHelpText('after', footer)
     .exitOverride();
+  const needed = verbsWithOptions(argv);
   for (const verb of verbs) {
     const { summary, argument, choices, path, other, rest } = verbTexts[verb];
     const command = program.command(verb).description(summary).exitOverride();
@@ -132,7 +133,8 @@ export function parseCommandLine(argv: readonly string[]): Parsed | Printed {
     }
     for (const each of [path, other]) if (each) command.addArgument(command.createArgument(...each));
     if (rest) command.addArgument(command.createArgument(...rest));
-    for (const row of optionsOf(verb)) command.addOption(commanderOption(row, given));
+    if (needed.includes(verb))
+      for (const row of optionsOf(verb)) command.addOption(commanderOption(row, given));
     command.action((...words: unknown[]) => {
       const named = [argument, path, other].filter(Boolean).length;
       Object.assign(found, {
@@ -157,6 +159,13 @@ export function parseCommandLine(argv: readonly string[]): Parsed | Printed {
       return { exitCode: error.exitCode === 0 ? exitCodes.done : exitCodes.usage };
     throw error;
   }
+}
+
+/** Hundreds of options take commander longer than all the rest of a start, and a help of all verbs alone shows that they have any. */
+function verbsWithOptions([first, ...others]: readonly string[]): readonly Verb[] {
+  const verb = verbs.find((each) => each === first);
+  if (verb) return [verb];
+  return others.length === 0 && (first === '--version' || first === '-V') ? [] : verbs;
 }
 
 function commanderOption(row: OptionRow, given: Given[]): Option {
