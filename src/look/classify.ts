@@ -21,7 +21,10 @@ export interface Surrounding {
   readonly openable: MayOpen;
   /** False if no process has the other end of a pipe; undefined if that cannot be told. */
   readonly isWhole: (descriptor: Descriptor, writes: boolean) => boolean | undefined;
-  readonly socketFile: (descriptor: Pick<Descriptor, 'pid' | 'fd'>, socket: UnixSocket) => SocketFile;
+  readonly socketFile: (
+    descriptor: Pick<Descriptor, 'pid' | 'fd' | 'link'>,
+    socket: UnixSocket,
+  ) => SocketFile;
 }
 
 const deleted = / \(deleted\)$/;
@@ -113,7 +116,7 @@ class Tree {
       descriptors.flatMap(({ info }) => (info.has('tty-index') ? [Number(info.get('tty-index'))] : [])),
     );
     const terminals = descriptors.flatMap((each) => terminalIn(each, around.terminalOf) ?? []);
-    this.#outside = new Set(terminals.filter((number) => !this.#masters.has(number))).size;
+    this.#outside = new Set(terminals.filter((number) => !this.#hasMaster(number))).size;
   }
 
   thingsOf(descriptor: Descriptor): Thing[] {
@@ -226,13 +229,13 @@ class Tree {
 
   #terminal({ link }: Descriptor, number: number): Thing {
     const holders = this.#around.holders.ofTerminal(number);
-    const end = this.#masters.has(number)
-      ? 'inside'
-      : deleted.test(link)
-        ? 'nobody'
-        : this.#masterOf(holders);
+    const end = this.#hasMaster(number) ? 'inside' : deleted.test(link) ? 'nobody' : this.#masterOf(holders);
     const { stopped } = this.#around;
     return { kind: 'terminal', path: link, end, holders, outside: this.#outside, stopped };
+  }
+
+  #hasMaster(number: number): boolean {
+    return this.#masters.has(number) || this.#around.holders.isInside(keyOfTerminal(number));
   }
 
   /** A terminal without a master hangs up at once, so that somebody has it. */

@@ -122,7 +122,7 @@ function addressOf(text: string): string {
  * The path of the file to which a Unix socket is bound, wherever it was renamed to; with the kernel's mark if it was removed. Undefined
  * if this process may not know.
  */
-export function boundPath({ pid, fd }: Pick<Descriptor, 'pid' | 'fd'>): string | undefined {
+export function boundPath({ pid, fd, link }: Pick<Descriptor, 'pid' | 'fd' | 'link'>): string | undefined {
   const opened: OwnedFd[] = [];
   const keep = (each: OwnedFd): OwnedFd => {
     opened.push(each);
@@ -130,6 +130,8 @@ export function boundPath({ pid, fd }: Pick<Descriptor, 'pid' | 'fd'>): string |
   };
   try {
     const socket = keep(native.pidfdGetfd(keep(native.pidfdOpen(pid)), fd));
+    // Another file may have the number by now, whose owner could keep whoever asks it anything.
+    if (readlinkSync(`/proc/self/fd/${socket.number}`) !== link) return undefined;
     return readlinkSync(`/proc/self/fd/${keep(native.socketFile(socket)).number}`);
   } catch {
     return undefined;

@@ -9,6 +9,9 @@ import type { Thing } from './things.ts';
 /** An obstacle counts if so many looks in a row have found it. */
 const agreeing = 3;
 
+/** After an obstacle, so many looks in a row have to find the tree without any. */
+const clear = 2;
+
 /** The last look counts, whatever it has found. */
 const most = 8;
 
@@ -18,13 +21,16 @@ export async function steady<Seen extends Conclusion>(
   pause: () => Promise<void>,
 ): Promise<Seen | undefined> {
   let rows: ReadonlyMap<string, number> = new Map();
+  let without = 0;
   for (let looks = 1; ; looks += 1) {
     const seen = await once();
     const obstacles = seen?.findings.filter(({ verdict }) => verdict.verdict === 'does-not-come-back') ?? [];
     const before = rows;
     rows = new Map(obstacles.map(keyOf).map((key) => [key, (before.get(key) ?? 0) + 1]));
+    without = obstacles.length === 0 ? without + 1 : 0;
     const counts = [...rows.values()].some((row) => row >= agreeing);
-    if (obstacles.length === 0 || counts || looks === most) return seen;
+    const isClear = without > 0 && (without === looks || without >= clear);
+    if (!seen || isClear || counts || looks === most) return seen;
     await pause();
   }
 }

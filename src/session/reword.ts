@@ -1,5 +1,6 @@
 /** Words that say why, for a failing reply of CRIU's that says little. */
 import { explain, saysLittle, wordsOf } from '../engine/engine-words.ts';
+import { EBADRQC } from '../native/errnos.ts';
 import type { Input } from './machine/states.ts';
 import type { SessionParts } from './parts.ts';
 
@@ -12,12 +13,14 @@ export function reword(
 ): Final | Promise<Final> {
   const { final } = messages;
   if (!final || input.success) return input;
+  const { logDirectory } = engines;
   const worded = (spoken: readonly string[], log: readonly string[]): Final => {
     const words = wordsOf(spoken);
-    const better = explain(final, { ...words, log: [...log, ...words.log] }, engines.logDirectory);
+    const better = explain(final, { ...words, log: [...log, ...words.log] }, logDirectory);
     return better ? messages.reword(better) : input;
   };
   if (!saysLittle(final)) return worded(engines.lastWords, []);
-  const spoken = final.cr_errmsg?.trim() ? engines.lastWords : engines.lateWords();
+  const isWordless = final.cr_errno === EBADRQC && !final.cr_errmsg?.trim();
+  const spoken = isWordless ? engines.lateWords() : engines.lastWords;
   return Promise.all([spoken, engines.logLines() ?? []]).then((words) => worded(...words));
 }

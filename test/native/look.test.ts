@@ -1,7 +1,16 @@
 import { strict as assert } from 'node:assert';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { boundPath } from '../../src/look/sockets.ts';
@@ -52,7 +61,8 @@ describe('the file of a Unix socket of another process', () => {
     const holder = spawn('python3', ['-c', bound, path], { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
       const [printed] = (await once(holder.stdout, 'data')) as [Buffer];
-      const descriptor = { pid: holder.pid!, fd: Number(printed.toString()) };
+      const fd = Number(printed.toString());
+      const descriptor = { pid: holder.pid!, fd, link: readlinkSync(`/proc/${holder.pid}/fd/${fd}`) };
       assert.equal(boundPath(descriptor), path);
       mkdirSync(join(directory, 'else'));
       const moved = join(directory, 'else', 't');
@@ -62,6 +72,8 @@ describe('the file of a Unix socket of another process', () => {
       unlinkSync(moved);
       assert.equal(boundPath(descriptor), `${moved} (deleted)`);
       requireNoLeak(() => assert.equal(boundPath({ ...descriptor, fd: 99_999 }), undefined));
+      // Another file has the number since it was read.
+      requireNoLeak(() => assert.equal(boundPath({ ...descriptor, link: 'socket:[1]' }), undefined));
     } finally {
       holder.kill('SIGKILL');
       await once(holder, 'exit');

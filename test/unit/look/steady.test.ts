@@ -41,8 +41,9 @@ describe('a look at a tree that runs', () => {
     ]);
   });
 
-  it('forgets an obstacle of a moment', async () => {
-    assert.deepEqual(await looking(seen(pipe(3)), seen(pipe(3)), seen()), ['comes-back', 3]);
+  it('forgets an obstacle of a moment that two looks in a row do not find', async () => {
+    assert.deepEqual(await looking(seen(pipe(3)), seen(pipe(3)), seen(), seen()), ['comes-back', 4]);
+    assert.deepEqual(await looking(seen(pipe(3)), seen(), seen(pipe(4)), seen(), seen()), ['comes-back', 5]);
     assert.deepEqual(await looking(seen(pipe(3)), undefined), [undefined, 2]);
   });
 
