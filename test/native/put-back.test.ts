@@ -23,6 +23,7 @@ import type { Invocation } from '../../src/cli/invocation.ts';
 import { fileOf, magic } from '../../src/cli/terminal/image-file.ts';
 import { CriuError } from '../../src/client/criu-error.ts';
 import { writeFields } from '../../src/protocol/fields.ts';
+import { descriptors, openedSince } from '../support/descriptors.ts';
 
 function message(fields: Readonly<Record<number, number | Uint8Array>>): Uint8Array {
   return writeFields(Object.entries(fields).map(([number, value]) => ({ number: Number(number), value })));
@@ -105,7 +106,6 @@ describe('the files of a job', () => {
 });
 
 describe('the descriptors of files that are put back', () => {
-  const descriptors = (): number => readdirSync('/proc/self/fd').length;
   const invocation = (file: Case, ...words: string[]): Invocation => {
     const parsed = parseCommandLine(['restore', '-D', file.images, ...words]);
     assert.ok('verb' in parsed);
@@ -124,7 +124,7 @@ describe('the descriptors of files that are put back', () => {
     }
     renameSync(file.path, `${file.path}.elsewhere`);
     assert.equal(await filesFit(restoring), false);
-    assert.equal(descriptors(), before);
+    assert.deepEqual(openedSince(before), []);
   });
 
   for (const [how, ask] of [
@@ -138,7 +138,7 @@ describe('the descriptors of files that are put back', () => {
       const files = (await RestoredFiles.for(invocation(file, '--restore-files'), file.images))!;
       await files.ask(ask).catch(() => undefined);
       files.release();
-      assert.equal(descriptors(), before);
+      assert.deepEqual(openedSince(before), []);
     });
 
   it('are closed if another file is in the way, or cannot be reached', () => {
@@ -155,7 +155,7 @@ describe('the descriptors of files that are put back', () => {
     symlinkSync(file.path, link);
     const plan = planFor(file.images, byName, { more: [{ path: link, size: 1, appends: true }] });
     assert.equal(plan.is, 'refused');
-    assert.equal(descriptors(), before);
+    assert.deepEqual(openedSince(before), []);
   });
 });
 

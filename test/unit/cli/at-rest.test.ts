@@ -24,7 +24,7 @@ import { type Invocation, isObstacle, type Outcome } from '../../../src/cli/invo
 import { run as restored } from '../../../src/cli/restore.ts';
 import { verifyFirst } from '../../../src/cli/verify-first.ts';
 import { smallDump } from '../images/support/dump.ts';
-import { withFilesDuring } from '../images/support/encode.ts';
+import { withFilesOfCriuctl as withFilesDuring } from '../images/support/encode.ts';
 import { withManifest } from '../images/support/manifest.ts';
 import { needsZstd, withoutZstd } from '../images/support/zstd.ts';
 

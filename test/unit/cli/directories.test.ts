@@ -25,6 +25,7 @@ import { pidFileFor } from '../../../src/cli/pid-file.ts';
 import { withDefaults } from '../../../src/cli/work.ts';
 import { CriuError } from '../../../src/client/criu-error.ts';
 import type { AnyOptions } from '../../../src/client/options.ts';
+import { descriptors, openedSince } from '../../support/descriptors.ts';
 
 const alice = 1500;
 
@@ -42,8 +43,6 @@ const verbs: readonly (readonly [request: string, words: readonly string[], does
 describe('the directories of criuctl as root', () => {
   let directory = '';
   const at = (...names: string[]): string => join(directory, ...names);
-
-  const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
   before(() => assert.equal(process.geteuid?.(), 0, 'these tests run as root'));
   beforeEach(() => {
@@ -217,7 +216,7 @@ describe('the directories of criuctl as root', () => {
   it('for a new file are open only while the file is used, also where that fails or is refused', () => {
     const before = descriptors();
     const restoring = invocation('restore');
-    atNewFile(restoring, at('roots/pid'), () => assert.equal(descriptors(), before + 1));
+    atNewFile(restoring, at('roots/pid'), () => assert.equal(openedSince(before).length, 1));
     assert.throws(() => atNewFile(restoring, at('roots/pid'), () => assert.fail('in use')), /in use/);
     assert.throws(() => newFile(restoring, at('hers/pid')), Obstacle);
     chmodSync(at('roots'), 0o777);
@@ -225,7 +224,7 @@ describe('the directories of criuctl as root', () => {
     const file = newFile(restoring, at('work/pid'));
     file.close();
     file.close();
-    assert.equal(descriptors(), before);
+    assert.deepEqual(openedSince(before), []);
   });
 
   it('for a pid file are open until the pid is written, and not if the file exists', () => {
@@ -236,6 +235,6 @@ describe('the directories of criuctl as root', () => {
     file.close();
     assert.throws(() => pidFileFor(restoring), /exists already/);
     assert.equal(readFileSync(at('roots/pid'), 'utf8'), '47');
-    assert.equal(descriptors(), before);
+    assert.deepEqual(openedSince(before), []);
   });
 });

@@ -125,16 +125,25 @@ export function withFiles<T>(files: Readonly<Record<string, Uint8Array>>, use: (
   }
 }
 
-/** The same for a use that takes its time. */
+/** The same for a use that takes its time. @param prefix of the directory's name. */
 export async function withFilesDuring<T>(
   files: Readonly<Record<string, Uint8Array>>,
   use: (directory: string) => Promise<T>,
+  prefix = 'images-',
 ): Promise<T> {
-  const directory = mkdtempSync(join(tmpdir(), 'images-'));
+  const directory = mkdtempSync(join(tmpdir(), prefix));
   try {
     for (const [name, bytes] of Object.entries(files)) writeFileSync(join(directory, name), bytes);
     return await use(directory);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** The same for a use by criuctl, which for root keeps the directories of a request open until it exits: other tests count theirs. */
+export function withFilesOfCriuctl<T>(
+  files: Readonly<Record<string, Uint8Array>>,
+  use: (directory: string) => Promise<T>,
+): Promise<T> {
+  return withFilesDuring(files, use, 'criuctl-');
 }
