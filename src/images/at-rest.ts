@@ -3,8 +3,9 @@
  * and compared with it. A file is written beside its place under another name, compared, flushed and renamed; only then the
  * other form goes. So a run that was killed anywhere loses nothing, and the same command finishes its work.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
+  type BigIntStats,
   closeSync,
   constants,
   fchmodSync,
@@ -12,6 +13,7 @@ import {
   fstatSync,
   fsyncSync,
   ftruncateSync,
+  lstatSync,
   openSync,
   renameSync,
   type Stats,
@@ -143,6 +145,13 @@ function pagesIn(directory: ImageDirectory): string[] {
     .sort();
 }
 
+/** A file that this run has made. */
+interface Made {
+  readonly name: string;
+  readonly dev: bigint;
+  readonly ino: bigint;
+}
+
 const holeBytes = 4096;
 const zeros = Buffer.alloc(holeBytes);
 
@@ -202,19 +211,24 @@ class Part {
 
   /** @returns the size of the compressed image. */
   async #compressOne(name: string, { fd, stat }: OpenFile): Promise<number> {
+    const begun = fstatSync(fd, { bigint: true });
     this.#at('begun', name);
     const digest = await digestElsewhere(fd);
     this.#requireListed(name, { bytes: stat.size, digest });
     // A run that was killed between the name of this file and the end of the other.
     const before = openCompressed(this.directory, name);
     if (before) {
-      await this.#requireSame(before, name, digest).finally(() => closeSync(before.fd));
-      this.#remove(name, fd, stat);
+      try {
+        await this.#requireSame(before, name, digest);
+        this.#remove(name, fd, begun, identityOf(before.fd, before.name));
+      } finally {
+        closeSync(before.fd);
+      }
       return before.stat.size;
     }
     const packed = compressedName(name);
-    const written = await this.#write(packed, stat, async (aside) => {
-      let size = 0;
+    let size = 0;
+    const fill = async (aside: number, asideName: string): Promise<void> => {
       await compressed(
         fd,
         stat.size,
@@ -226,34 +240,45 @@ class Part {
         this.#signal,
       );
       this.#at('written', name);
-      await this.#requireAsideSame(packed, name, digest);
+      await this.#requireAsideSame(asideName, name, digest);
       this.#at('compared', name);
-      return size;
+    };
+    await this.#write(packed, stat, fill, (made) => {
+      this.#at('named', name);
+      try {
+        this.#remove(name, fd, begun, made);
+      } catch (error) {
+        // It is of pages that are no more, and the next run would refuse it.
+        if (isMovedOn(error)) this.#removeMade(made);
+        throw error;
+      }
     });
-    this.#at('named', name);
-    this.#remove(name, fd, stat);
-    return written;
+    return size;
   }
 
   async #expandOne(name: string, packed: CompressedPages): Promise<void> {
+    const begun = fstatSync(packed.fd, { bigint: true });
     this.#at('begun', name);
     const there = this.directory.open(name);
     if (there) {
       try {
         await this.#requireSame(packed, name, await digestElsewhere(there.fd));
+        this.#remove(packed.name, packed.fd, begun, identityOf(there.fd, name));
       } finally {
         closeSync(there.fd);
       }
     } else {
-      await this.#write(name, packed.stat, async (aside) => {
+      const fill = async (aside: number): Promise<void> => {
         const digest = await this.#unpack(packed, aside, name);
         this.#at('written', name);
         this.#requireListed(name, { bytes: packed.bytes, digest });
         this.#at('compared', name);
+      };
+      await this.#write(name, packed.stat, fill, (made) => {
+        this.#at('named', name);
+        this.#remove(packed.name, packed.fd, begun, made);
       });
-      this.#at('named', name);
     }
-    this.#remove(packed.name, packed.fd, packed.stat);
   }
 
   /** Pages of zeros become holes. @returns the digest of the pages. */
@@ -281,41 +306,84 @@ class Part {
   /**
    * Writes a file beside its place, and gives it its name when it is on the disk.
    * @param like its owner and its mode are those of this file.
+   * @param then with the file still open: no other file can have its number.
    */
-  async #write<T>(name: string, like: Stats, fill: (aside: number) => Promise<T>): Promise<T> {
-    const aside = this.directory.place(unfinishedName(name));
+  async #write(
+    name: string,
+    like: Stats,
+    fill: (aside: number, asideName: string) => Promise<void>,
+    then: (made: Made) => void,
+  ): Promise<void> {
+    const asideName = unfinishedName(name, { pid: process.pid, chance: randomBytes(6).toString('hex') });
+    const aside = this.directory.place(asideName);
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const fd = openSync(aside, flags, 0o600);
     try {
-      const { uid, gid } = fstatSync(fd);
-      if (process.geteuid!() === 0 && (uid !== like.uid || gid !== like.gid))
-        fchownSync(fd, like.uid, like.gid);
-      fchmodSync(fd, like.mode & 0o777);
-      const filled = await fill(fd);
-      this.#signal?.throwIfAborted();
-      flush(fd);
-      this.#at('flushed', name);
-      renameSync(aside, this.directory.place(name));
+      const made = identityOf(fd, asideName);
+      try {
+        const { uid, gid } = fstatSync(fd);
+        if (process.geteuid!() === 0 && (uid !== like.uid || gid !== like.gid))
+          fchownSync(fd, like.uid, like.gid);
+        fchmodSync(fd, like.mode & 0o777);
+        await fill(fd, asideName);
+        this.#signal?.throwIfAborted();
+        flush(fd);
+        this.#at('flushed', name);
+        this.#requireMade(made);
+        renameSync(aside, this.directory.place(name));
+      } catch (error) {
+        this.#removeMade(made);
+        throw error;
+      }
+      this.#requireMade({ ...made, name });
       this.directory.flush();
-      return filled;
-    } catch (error) {
-      removeIfThere(aside);
-      throw error;
+      then({ ...made, name });
     } finally {
       closeSync(fd);
     }
   }
 
-  /** The other form is there, on the disk. @throws ImageError if the file is not the file that was read. */
-  #remove(name: string, fd: number, before: Stats): void {
-    const now = fstatSync(fd);
-    const there = this.directory.stat(name);
-    const isSame = there?.ino === before.ino && there.dev === before.dev;
-    if (!isSame || now.size !== before.size || now.mtimeMs !== before.mtimeMs)
-      throw new ImageError(this.#prefix + name, undefined, 'was changed meanwhile, and stays', 'unread');
+  /**
+   * Removes a file whose other form is there, on the disk.
+   * @param before of the file, when its pages had not been read yet.
+   * @throws ImageError if the file is not the file that was read, or if the other form is not the file that was compared.
+   */
+  #remove(name: string, fd: number, before: BigIntStats, other: Made): void {
+    this.#requireMade(other);
+    const now = fstatSync(fd, { bigint: true });
+    // A change of the content within the same time of the clock shows by its size, and others by the time of the last change.
+    const isSame =
+      now.size === before.size && now.mtimeNs === before.mtimeNs && now.ctimeNs === before.ctimeNs;
+    if (!isSame || !this.#isThere({ name, dev: before.dev, ino: before.ino }))
+      throw new ImageError(this.#prefix + name, undefined, movedOn, 'unread');
     unlinkSync(this.directory.place(name));
     this.directory.flush();
     this.#at('removed', name);
+  }
+
+  /** The name is that of this very file: another run, or its user, may have removed it or put another there. */
+  #isThere({ name, dev, ino }: Made): boolean {
+    const there = lstatSync(this.directory.place(name), { bigint: true, throwIfNoEntry: false });
+    return there?.dev === dev && there.ino === ino;
+  }
+
+  /** @throws ImageError */
+  #requireMade(made: Made): void {
+    if (!this.#isThere(made))
+      throw new ImageError(
+        this.#prefix + made.name,
+        undefined,
+        'was removed or exchanged meanwhile',
+        'unread',
+      );
+  }
+
+  #removeMade(made: Made): void {
+    try {
+      if (this.#isThere(made)) unlinkSync(this.directory.place(made.name));
+    } catch {
+      // The next run removes it, or says that it has other pages.
+    }
   }
 
   /** @throws ImageError if the manifest has another size, or another digest, of the pages. */
@@ -333,10 +401,9 @@ class Part {
       throw new ImageError(file, undefined, 'was changed after the dump: its digest is another');
   }
 
-  async #requireAsideSame(packed: string, pages: string, digest: string): Promise<void> {
-    const aside = openCompressed(this.directory, pages, unfinishedName(packed));
-    if (!aside)
-      throw new ImageError(this.#prefix + unfinishedName(packed), undefined, 'was removed meanwhile');
+  async #requireAsideSame(asideName: string, pages: string, digest: string): Promise<void> {
+    const aside = openCompressed(this.directory, pages, asideName);
+    if (!aside) throw new ImageError(this.#prefix + asideName, undefined, 'was removed meanwhile', 'unread');
     await this.#requireSame(aside, pages, digest).finally(() => closeSync(aside.fd));
   }
 
@@ -350,7 +417,7 @@ class Part {
     );
   }
 
-  /** Leftovers of a run that was killed. */
+  /** Leftovers of runs that were killed: the directory is claimed, so no other run is at work in it. */
   #sweep(): void {
     const names = [...this.directory.entries()].map(({ name }) => name).filter(isUnfinishedPages);
     for (const name of names) unlinkSync(this.directory.place(name));
@@ -366,12 +433,15 @@ function flush(fd: number): void {
   }
 }
 
-function removeIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // It has its name already, or the next run removes it.
-  }
+const movedOn = 'was changed meanwhile, and stays';
+
+function isMovedOn(error: unknown): boolean {
+  return error instanceof ImageError && error.why === movedOn;
+}
+
+function identityOf(fd: number, name: string): Made {
+  const { dev, ino } = fstatSync(fd, { bigint: true });
+  return { name, dev, ino };
 }
 
 function writeAll(fd: number, bytes: Uint8Array, position: number): void {

@@ -25,14 +25,19 @@ export function nameOfCompressed(name: string): string | undefined {
   return isPages(pages) ? pages : undefined;
 }
 
-/** The name of an image of pages, compressed or not, until it is complete. */
-export function unfinishedName(name: string): string {
-  return `${name}.new`;
+/**
+ * The name of an image of pages, compressed or not, until it is complete.
+ * @param run its number and a part by chance, so that two runs in a directory never write the same file.
+ */
+export function unfinishedName(name: string, run: { readonly pid: number; readonly chance: string }): string {
+  return `${name}.${run.pid}-${run.chance}.new`;
 }
+
+const unfinishedEnd = /(?:\.\d+-[\da-f]+)?\.new$/;
 
 /** A file that a killed criuctl has left where it compressed or expanded pages. Nothing reads it. */
 export function isUnfinishedPages(name: string): boolean {
-  const complete = name.endsWith('.new') ? name.slice(0, -'.new'.length) : '';
+  const complete = unfinishedEnd.test(name) ? name.replace(unfinishedEnd, '') : '';
   return isPages(complete) || nameOfCompressed(complete) !== undefined;
 }
 

@@ -50,7 +50,7 @@ export async function expandChain(
   const done: Rested[] = [];
   try {
     for (const directory of directories) {
-      const lock = claim(directory.place('.'), 'restore', directory.path);
+      const lock = claim(directory.place('.'), 'restore', directory.path, true);
       try {
         done.push(await expandMissing(directory, { signal }));
       } catch (error) {
@@ -100,7 +100,7 @@ function chainWithCompressed(place: string, shown: string): ImageDirectory[] {
 async function within(way: Way, place: string, shown: string, signal: AbortSignal): Promise<Rested> {
   const directory = Object.assign(new ImageDirectory(place), { path: shown });
   try {
-    const lock = claim(directory.place('.'), way, shown);
+    const lock = claim(directory.place('.'), way, shown, true);
     try {
       return await (way === 'compress' ? compressed : expanded)(directory, { signal });
     } catch (error) {

@@ -110,6 +110,29 @@ describe('criuctl images compress and expand', () => {
     });
   });
 
+  it('are refused, as a restore is, where the lock is of another user, so that no other criuctl would be seen', async () => {
+    await withFilesDuring(smallDump(), async (path) => {
+      await compressDump(path, path, signal);
+      chmodSync(path, 0o777);
+      writeFileSync(join(path, 'criuctl.lock'), '', { mode: 0o600 });
+      process.seteuid!(1500);
+      try {
+        for (const work of [
+          () => atRest('compress', path, invocation()),
+          () => atRest('expand', path, invocation()),
+          () => expandChain(path, path, signal),
+        ])
+          assert.match(
+            await refusal(work()),
+            /^3\n(?:COMPRESS|EXPAND|RESTORE) refused: \S+\/criuctl\.lock is not yours, so that a criuctl at work there would not be seen\nAsk its owner/,
+          );
+      } finally {
+        process.seteuid!(0);
+      }
+      assert.deepEqual(formsIn(path), [packed]);
+    });
+  });
+
   it('are refused as root in a directory, or with a round, that others can write, unless it is to be trusted', async () => {
     await withFilesDuring(smallDump(), async (path) => {
       chmodSync(path, 0o755);

@@ -13,6 +13,7 @@ import {
   statSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -213,6 +214,78 @@ describe('pages at rest', function () {
         assert.deepEqual(formsIn(path), forms);
       }));
   }
+
+  it('stay where a file that was made for them is exchanged before or after it has its name', () =>
+    withDump(async (path) => {
+      for (const [way, step] of [
+        ['compress', 'flushed'],
+        ['compress', 'named'],
+        ['expand', 'flushed'],
+        ['expand', 'named'],
+      ] as const) {
+        if (way === 'expand') await compressed(path);
+        const [kept] = formsIn(path);
+        const before = readFileSync(join(path, kept!));
+        let strange = '';
+        const at = (now: Step): void => {
+          if (now !== step) return;
+          strange = join(path, formsIn(path).find((name) => name !== kept)!);
+          rmSync(strange);
+          writeFileSync(strange, 'of another run');
+        };
+        await opened(path, (directory) =>
+          assert.rejects(
+            (way === 'compress' ? compress : expand)(directory, { at }),
+            /was removed or exchanged meanwhile/,
+          ),
+        );
+        assert.ok(readFileSync(join(path, kept!)).equals(before), `${way} ${step}`);
+        assert.equal(readFileSync(strange, 'utf8'), 'of another run');
+        rmSync(strange);
+        await expanded(path);
+        isOriginal(path);
+      }
+    }));
+
+  it('are written under a name that no other run has, which the next run knows for a leftover', () =>
+    withDump(async (path) => {
+      const names = new Set<string>();
+      const at = (step: Step): void => {
+        if (step !== 'written') return;
+        names.add(formsIn(path).find((name) => name.endsWith('.new'))!);
+        throw new Error('stop');
+      };
+      for (const _ of [1, 2])
+        await opened(path, (directory) => assert.rejects(compress(directory, { at }), /stop/));
+      assert.equal(names.size, 2);
+      for (const name of names) writeFileSync(join(path, name), 'half');
+      await compressed(path);
+      assert.deepEqual(formsIn(path), [packed]);
+    }));
+
+  it('stay alone, without the form that was just made, when they are changed at the last moment', () =>
+    withDump(async (path) => {
+      const place = join(path, pages);
+      const { atime, mtime } = statSync(place);
+      for (const change of [
+        () => writeFileSync(place, 'more', { flag: 'a' }),
+        () => truncateSync(place, pageSize),
+        () => {
+          writeFileSync(place, Buffer.alloc(original.length, 1), { flag: 'r+' });
+          utimesSync(place, atime, mtime);
+        },
+      ]) {
+        writeFileSync(place, original);
+        utimesSync(place, atime, mtime);
+        const at = (step: Step): void => {
+          if (step === 'named') change();
+        };
+        await opened(path, (directory) =>
+          assert.rejects(compress(directory, { at }), /pages-1\.img was changed meanwhile, and stays/),
+        );
+        assert.deepEqual(formsIn(path), [pages]);
+      }
+    }));
 
   it('are as they were without zstd, which is named, and which no crash has left alone', () =>
     withDump(async (path) => {
