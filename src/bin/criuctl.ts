@@ -83,8 +83,8 @@ async function run(parsed: Parsed, verb: Verb): Promise<never> {
 
 async function ask({ action, path, other, command, options, own }: Parsed, verb: Verb): Promise<number> {
   const abort = new AbortController();
-  // Reading images is a single long step, which only the kernel can interrupt.
-  if (verb !== 'images')
+  // Reading images is a single long step, which only the kernel can interrupt; their compression has steps, and leaves nothing behind.
+  if (verb !== 'images' || action === 'compress' || action === 'expand')
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => abort.abort(signal));
   const client = askingNobody.has(verb) ? undefined : (await import('../client/client.ts')).CriuClient;
   const invocation: Invocation = {

@@ -213,7 +213,7 @@ class Part {
   async #compressOne(name: string, { fd, stat }: OpenFile): Promise<number> {
     const begun = fstatSync(fd, { bigint: true });
     this.#at('begun', name);
-    const digest = await digestElsewhere(fd);
+    const digest = await digestElsewhere(fd, this.#signal);
     this.#requireListed(name, { bytes: stat.size, digest });
     // A run that was killed between the name of this file and the end of the other.
     const before = openCompressed(this.directory, name);
@@ -262,7 +262,7 @@ class Part {
     const there = this.directory.open(name);
     if (there) {
       try {
-        await this.#requireSame(packed, name, await digestElsewhere(there.fd));
+        await this.#requireSame(packed, name, await digestElsewhere(there.fd, this.#signal));
         this.#remove(packed.name, packed.fd, begun, identityOf(there.fd, name));
       } finally {
         closeSync(there.fd);

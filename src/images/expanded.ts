@@ -1,14 +1,16 @@
 /** Reads the pages in compressed images to their end, for `images verify`: the checksum of each is compared, and its digest is made. */
 import { closeSync } from 'node:fs';
 import { digestOfCompressed } from './at-rest.ts';
+import { eachParent } from './chain.ts';
 import { type CompressedPages, missingIn, openCompressed } from './compressed.ts';
 import { compressedName } from './dump-names.ts';
 import type { ImageDirectory } from './image-directory.ts';
 import { ImageError } from './image-error.ts';
+import { Reading } from './reading.ts';
 import { isRoundName } from './round-names.ts';
 import type { Thing } from './things.ts';
 import type { ExpandedPages } from './verify.ts';
-import { ZstdError } from './zstd.ts';
+import { isInstalled, ZstdError } from './zstd.ts';
 
 /** Those of a directory, and of its rounds. A directory before has its own look. */
 export async function readExpanded(directory: ImageDirectory): Promise<ExpandedPages> {
@@ -19,6 +21,7 @@ export async function readExpanded(directory: ImageDirectory): Promise<ExpandedP
     const round = isRoundName(name) ? directory.below(name) : undefined;
     if (round) await read(round, `${name}/`, things, digests).finally(() => round.close());
   }
+  things.push(...withoutZstd(directory, 'parents'));
   return { things, digests };
 }
 
@@ -37,16 +40,38 @@ async function read(
       things.push({ kind: 'compressed pages', file, is: 'whole' });
     } catch (error) {
       if (!(error instanceof ImageError || error instanceof ZstdError)) throw error;
-      if (error instanceof ZstdError && error.is === 'not installed')
-        things.push({ kind: 'compressed pages', file, is: 'without zstd' });
-      else {
-        const why = error instanceof ImageError ? `it ${error.why}` : error.message;
-        things.push({ kind: 'compressed pages', file, is: 'broken', why });
-      }
+      if (error instanceof ImageError)
+        things.push({ kind: 'compressed pages', file, is: 'broken', why: `it ${error.why}` });
+      else things.push({ kind: 'compressed pages', file, ...said(error) });
     } finally {
       closeSync(opened.fd);
     }
   }
+}
+
+/** A zstd that was not run to its end says nothing about the pages. */
+function said({ is, message: why }: ZstdError): Pick<Thing & { kind: 'compressed pages' }, 'is' | 'why'> {
+  switch (is) {
+    case 'not installed':
+      return { is: 'without zstd' };
+    case 'not run':
+      return { is: 'unread', why };
+    case 'failed':
+      return { is: 'broken', why };
+  }
+}
+
+/** The compressed images of a chain, if zstd is not installed, which a restore needs for them; else nothing. */
+export function withoutZstd(directory: ImageDirectory, of: 'chain' | 'parents'): Thing[] {
+  const found: { readonly file: string; readonly kind: 'compressed pages'; readonly is: 'without zstd' }[] =
+    [];
+  const add = (each: ImageDirectory, prefix: string): void => {
+    for (const name of missingIn(each))
+      found.push({ kind: 'compressed pages', file: prefix + compressedName(name), is: 'without zstd' });
+  };
+  if (of === 'chain') add(directory, '');
+  eachParent(new Reading(directory), (parent) => add(parent, `${parent.path}/`));
+  return found.length === 0 || isInstalled() ? [] : found;
 }
 
 /** @returns undefined for a faulty head, which is told where the size of the pages is asked for. */

@@ -87,8 +87,9 @@ export type Thing =
   | {
       readonly kind: 'compressed pages';
       readonly file: string;
-      readonly is: 'whole' | 'broken' | 'without zstd';
-      /** Why it is broken. */
+      /** Unread: its pages are perhaps whole. */
+      readonly is: 'whole' | 'broken' | 'without zstd' | 'unread';
+      /** Why it is broken, or unread. */
       readonly why?: string;
     }
   | { readonly kind: 'manifest of another dump' }

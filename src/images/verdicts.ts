@@ -110,6 +110,11 @@ export function judge(thing: Thing, circumstances: Circumstances): Verdict {
           return never(`${thing.file} cannot be expanded: ${thing.why}`, fromWriter);
         case 'without zstd':
           return never(`${thing.file} is compressed, and zstd is not installed`, 'install zstd');
+        case 'unread':
+          return unknown(
+            `${thing.file} is compressed, and was not read: ${thing.why}`,
+            'ask criuctl images verify again',
+          );
       }
       break;
     case 'manifest of another dump':

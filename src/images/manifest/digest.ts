@@ -19,11 +19,12 @@ export function digestOf(fd: number, name: string, piece = Buffer.allocUnsafeSlo
   }
 }
 
-/** The same, reading on another thread. @throws Error of node:fs */
-export async function digestElsewhere(fd: number): Promise<string> {
+/** The same, reading on another thread. @throws Error of node:fs, the signal's reason */
+export async function digestElsewhere(fd: number, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
   const piece = Buffer.allocUnsafeSlow(pieceBytes);
   for (let at = 0; ; ) {
+    signal?.throwIfAborted();
     const { bytesRead } = await readElsewhere(fd, piece, 0, pieceBytes, at);
     if (bytesRead === 0) return hash.digest('hex');
     hash.update(piece.subarray(0, bytesRead));

@@ -23,10 +23,11 @@ import { run } from '../../../src/cli/images/images.ts';
 import { type Invocation, isObstacle, type Outcome } from '../../../src/cli/invocation.ts';
 import { run as restored } from '../../../src/cli/restore.ts';
 import { verifyFirst } from '../../../src/cli/verify-first.ts';
+import { eventually } from '../../native/support.ts';
 import { smallDump } from '../images/support/dump.ts';
 import { withFilesOfCriuctl as withFilesDuring } from '../images/support/encode.ts';
 import { withManifest } from '../images/support/manifest.ts';
-import { needsZstd, withoutZstd } from '../images/support/zstd.ts';
+import { needsZstd, withoutZstd, withStrangeZstd } from '../images/support/zstd.ts';
 
 const pages = 'pages-1.img';
 const packed = 'pages-1.img.zst';
@@ -151,6 +152,26 @@ describe('criuctl images compress and expand', () => {
     });
   });
 
+  it('are interrupted by SIGINT with status 130, and leave the pages as they were, no other file and no lock', async () => {
+    await withFilesDuring(smallDump(), async (path) => {
+      await withStrangeZstd(`#!/bin/sh\necho begun >${path}/begun\nexec sleep 1000\n`, async () => {
+        const words = ['--import=tsx', 'src/bin/criuctl.ts', 'images', 'compress', path, '--trust-images'];
+        const child = spawn(process.execPath, words, { stdio: ['ignore', 'ignore', 'pipe'] });
+        let said = '';
+        child.stderr.on('data', (text) => {
+          said += text;
+        });
+        const ended = new Promise((resolve) => child.once('close', (...how) => resolve(how)));
+        await eventually(() => existsSync(join(path, 'begun')));
+        child.kill('SIGINT');
+        assert.deepEqual(await ended, [130, null], said);
+        assert.match(said, /Interrupted/);
+      });
+      assert.deepEqual(formsIn(path), [pages]);
+      assert.equal(existsSync(join(path, 'criuctl.lock')), false);
+    });
+  });
+
   it('say that a directory is missing', async () => {
     const path = '/nowhere/images';
     for (const trustImages of [false, true])
@@ -240,6 +261,19 @@ describe('a restore of compressed images', () => {
       assert.deepEqual((json as { expanded: object }).expanded, [
         { directory: path, files: 1, bytes: 12288 },
       ]);
+    });
+  });
+
+  it('is refused before an engine is started where zstd is missing', async () => {
+    await withFilesDuring(withManifest(smallDump()), async (path) => {
+      await compressDump(path, path, signal);
+      const look = (): Promise<void> =>
+        verifyFirst({ own: { noVerify: false }, options: {} } as unknown as Invocation, path);
+      await look();
+      assert.match(
+        await withoutZstd(() => refusal(look())),
+        /^3\nRESTORE refused: pages-1\.img\.zst is compressed, and zstd is not installed\nTo restore them: install zstd\n/,
+      );
     });
   });
 

@@ -31,7 +31,7 @@ import { type Verification, verify } from '../../../src/images/verify.ts';
 import { pageSize, smallDump } from './support/dump.ts';
 import { image, openBelow, withFilesDuring } from './support/encode.ts';
 import { withManifest } from './support/manifest.ts';
-import { compressedAs, needsZstd, withoutZstd, zstd } from './support/zstd.ts';
+import { compressedAs, needsZstd, withoutZstd, withStrangeZstd, zstd } from './support/zstd.ts';
 
 type Files = Readonly<Record<string, Uint8Array>>;
 
@@ -300,6 +300,32 @@ describe('pages at rest', function () {
       assert.deepEqual(formsIn(path), [packed]);
     }));
 
+  it('are not called broken where zstd is ended by a signal, or cannot be started: it cannot be told', () =>
+    withDump(async (path) => {
+      await compressed(path);
+      for (const [script, why] of [
+        ['#!/bin/sh\nkill -KILL $$\n', 'zstd was ended by SIGKILL'],
+        ['', 'zstd cannot be started: EACCES'],
+      ] as const) {
+        await withStrangeZstd(script, async () => {
+          const verification = await verified(path);
+          assert.equal(verification.verdict, 'cannot-be-told', whys(verification));
+          assert.equal(whys(verification), `${packed} is compressed, and was not read: ${why}`);
+          await assert.rejects(expanded(path), { message: why, is: 'not run' });
+        });
+        assert.deepEqual(formsIn(path), [packed]);
+      }
+    }));
+
+  it('are not called broken where this process can open no more files', () =>
+    withDump(async (path) => {
+      await compressed(path);
+      const script = fileURLToPath(new URL('./support/without-descriptors.ts', import.meta.url));
+      const words = ['ulimit -n 64; exec "$0" --import=tsx "$1" "$2"', process.execPath, script, path];
+      const { stdout, stderr } = spawnSync('sh', ['-c', ...words], { encoding: 'utf8' });
+      assert.equal(stdout, 'ZstdError: zstd cannot be started: EMFILE (not run)\n', stderr);
+    }));
+
   it('are not compressed in a directory without an inventory', () =>
     withDump(async (path) => {
       rmSync(join(path, 'inventory.img'));
@@ -489,6 +515,11 @@ describe('pages at rest', function () {
       await compressed(join(place, '1'));
       const verification = await verified(join(place, '2'));
       assert.deepEqual([verification.verdict, verification.compressed], ['restores', 1], whys(verification));
+      await withoutZstd(async () => {
+        const without = await verified(join(place, '2'));
+        assert.equal(without.verdict, 'does-not-restore');
+        assert.match(whys(without), /1\/pages-1\.img\.zst is compressed, and zstd is not installed$/);
+      });
       writeFileSync(join(place, '1', packed), compressedAs(original.subarray(pageSize)));
       assert.match(whys(await verified(join(place, '2'))), /1\/pages-1\.img has 2093056 bytes of 2097152/);
     }, {}));
