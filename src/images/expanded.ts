@@ -49,6 +49,33 @@ async function read(
   }
 }
 
+/** The same, without a look into the pages, of a directory whose files are not to be read with the rights of this process. */
+export function leaveUnread(directory: ImageDirectory, why: string, remedy: string): ExpandedPages {
+  const things: Thing[] = [];
+  const add = (each: ImageDirectory, prefix: string): void => {
+    for (const name of missingIn(each))
+      things.push({
+        kind: 'compressed pages',
+        file: prefix + compressedName(name),
+        is: 'unread',
+        why,
+        remedy,
+      });
+  };
+  add(directory, '');
+  for (const { name } of directory.entries()) {
+    const round = isRoundName(name) ? directory.below(name) : undefined;
+    if (!round) continue;
+    try {
+      add(round, `${name}/`);
+    } finally {
+      round.close();
+    }
+  }
+  things.push(...withoutZstd(directory, 'parents'));
+  return { things, digests: new Map() };
+}
+
 /** A zstd that was not run to its end says nothing about the pages. */
 function said({ is, message: why }: ZstdError): Pick<Thing & { kind: 'compressed pages' }, 'is' | 'why'> {
   switch (is) {

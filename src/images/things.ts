@@ -91,6 +91,8 @@ export type Thing =
       readonly is: 'whole' | 'broken' | 'without zstd' | 'unread';
       /** Why it is broken, or unread. */
       readonly why?: string;
+      /** What lets it be read. */
+      readonly remedy?: string;
     }
   | { readonly kind: 'manifest of another dump' }
   | {

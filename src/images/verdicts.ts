@@ -113,7 +113,7 @@ export function judge(thing: Thing, circumstances: Circumstances): Verdict {
         case 'unread':
           return unknown(
             `${thing.file} is compressed, and was not read: ${thing.why}`,
-            'ask criuctl images verify again',
+            thing.remedy ?? 'ask criuctl images verify again',
           );
       }
       break;

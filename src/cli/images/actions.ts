@@ -3,7 +3,7 @@ import { basename, dirname } from 'node:path';
 import { compare as compared } from '../../images/compare.ts';
 import { type Contents, contentsOf, type TaskContents } from '../../images/contents.ts';
 import { decode, type Write } from '../../images/decode.ts';
-import { readExpanded, withoutZstd } from '../../images/expanded.ts';
+import { leaveUnread, readExpanded, withoutZstd } from '../../images/expanded.ts';
 import { ImageDirectory } from '../../images/image-directory.ts';
 import { ImageError } from '../../images/image-error.ts';
 import { ImageFile } from '../../images/image-file.ts';
@@ -63,15 +63,23 @@ function withWordsOf(manifest: Manifest | undefined): (task: TaskContents) => Ta
     task.commandLine.length > 0 ? task : { ...task, commandLine: words.get(task.pid) ?? task.commandLine };
 }
 
-/** @throws Error of node:fs if there is no such directory. */
+/**
+ * @param untrusted why compressed pages are not given to zstd, with the remedy; undefined to read them.
+ * @throws Error of node:fs if there is no such directory.
+ */
 export async function verify(
   path: string,
   circumstances: Circumstances,
   machine: Machine,
+  untrusted: (directory: ImageDirectory) => { readonly why: string; readonly remedy: string } | undefined,
 ): Promise<Told & { readonly restores: boolean }> {
   const directory = new ImageDirectory(path);
   try {
-    const verification = verified(directory, circumstances, machine, 'all', await readExpanded(directory));
+    const distrust = untrusted(directory);
+    const expanded = distrust
+      ? leaveUnread(directory, distrust.why, distrust.remedy)
+      : await readExpanded(directory);
+    const verification = verified(directory, circumstances, machine, 'all', expanded);
     return {
       text: verdictInWords(verification),
       json: verdictAsJson(verification),

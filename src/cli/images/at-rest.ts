@@ -159,6 +159,19 @@ function trustedDirectory(way: Way, path: string): number {
   }
 }
 
+/** As root: frames of another user's are no input for root's zstd. @returns undefined if they may be read. */
+export function distrustOf(path: string): { readonly why: string; readonly remedy: string } | undefined {
+  if (process.geteuid?.() !== 0) return undefined;
+  const rounds = readdirSync(path).filter(isRoundName);
+  for (const each of [path, ...rounds.map((round) => join(path, round))]) {
+    const found = attempt(each);
+    if ('fd' in found) closeSync(found.fd);
+    else
+      return { why: found.reason, remedy: 'say criuctl images verify as that user, or say --trust-images' };
+  }
+  return undefined;
+}
+
 function trusted(way: Way, path: string): number {
   const found = attempt(path);
   if ('fd' in found) return found.fd;

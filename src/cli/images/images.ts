@@ -9,7 +9,7 @@ import { type Invocation, Obstacle, type Outcome } from '../invocation.ts';
 import { userName } from '../people.ts';
 import { processOrThread, type Taken } from '../pid-holder.ts';
 import * as actions from './actions.ts';
-import { atRest, type Way } from './at-rest.ts';
+import { atRest, distrustOf, type Way } from './at-rest.ts';
 import { restedAsJson, restedInWords } from './at-rest-words.ts';
 import { Output, ReaderGone } from './output.ts';
 
@@ -37,7 +37,7 @@ export async function run(invocation: Invocation): Promise<Outcome> {
       'How many dumps are to be kept? Say criuctl images prune DIR --keep N',
     );
   const directory = path ?? '.';
-  if (action === 'verify') return openedLater(directory, () => verify(directory));
+  if (action === 'verify') return openedLater(directory, () => verify(directory, own.trustImages));
   if (action === 'compress' || action === 'expand')
     return openedLater(directory, () => rest(action, directory, invocation));
   return opened(directory, () => {
@@ -85,8 +85,13 @@ async function rest(way: Way, directory: string, invocation: Invocation): Promis
   return told({ text: restedInWords(rested, way), json: restedAsJson(rested, way), faults: 0 });
 }
 
-async function verify(directory: string): Promise<Outcome> {
-  const { text, json, restores } = await actions.verify(directory, circumstances(), { processOf, userName });
+async function verify(directory: string, trustImages: boolean): Promise<Outcome> {
+  const { text, json, restores } = await actions.verify(
+    directory,
+    circumstances(),
+    { processOf, userName },
+    ({ path }) => (trustImages ? undefined : distrustOf(path)),
+  );
   return { sentence: text, value: text, json, exitCode: restores ? exitCodes.done : exitCodes.refused };
 }
 

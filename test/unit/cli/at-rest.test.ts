@@ -181,6 +181,24 @@ describe('criuctl images compress and expand', () => {
       );
   });
 
+  it('leave frames that others can write unread by root’s zstd, also in a look, unless they are to be trusted', async () => {
+    await withFilesDuring(smallDump(), async (path) => {
+      await compressDump(path, path, signal);
+      chownSync(path, 1500, 1500);
+      const said = (trustImages: boolean): Promise<string> =>
+        withStrangeZstd(`#!/bin/sh\necho run >${path}/run\nexit 1\n`, async () => {
+          return (await run(invocation({ action: 'verify', path, trustImages }))).sentence;
+        });
+      assert.match(
+        await said(false),
+        /pages-1\.img\.zst is compressed, and was not read: \S+ belongs to uid 1500.*--trust-images/s,
+      );
+      assert.equal(existsSync(join(path, 'run')), false);
+      assert.match(await said(true), /pages-1\.img\.zst cannot be expanded: zstd has failed/);
+      assert.equal(existsSync(join(path, 'run')), true);
+    });
+  });
+
   it('tell what is compressed in show, size and verify, with the command lines of the manifest', async () => {
     await withFilesDuring(withManifest(smallDump()), async (path) => {
       await atRest('compress', path, invocation());
