@@ -98,6 +98,7 @@ function requestOf(
     workDir: undefined,
     trackMem: true,
     parentImg,
+    ...readsMemory(),
   } as DumpOptions;
 }
 
@@ -114,6 +115,14 @@ function makeRound({ verb }: Invocation, path: string, images: string): void {
       'Name a new directory with -D',
     );
   }
+}
+
+/**
+ * The kernel gives a user without root pipes for 64 MiB (fs.pipe-user-pages-soft), and after that pipes of a page or two: CRIU, which moves the
+ * memory of a round into pipes, froze 256 MiB for 81 s, in 24,696 of them. Where it reads the memory instead, the pipes stay empty: 5 s.
+ */
+function readsMemory(): Pick<DumpOptions, 'preDumpMode'> {
+  return process.geteuid?.() === 0 ? {} : { preDumpMode: 'vm-read' };
 }
 
 function fromBelow(parentImg: string | undefined): string | undefined {
